@@ -1,0 +1,22 @@
+"""Emotion recognition in conversations from speech and words."""
+
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from moodline.conversation import AudioClip, Conversation, LabelSet, Utterance
+from moodline.errors import MoodlineError
+
+if TYPE_CHECKING:
+    from moodline.inference.predictor import load
+
+__version__ = metadata.version("moodline")
+__all__ = ["AudioClip", "Conversation", "LabelSet", "MoodlineError", "Utterance", "__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    # torch loads when a model does: the command line's help must not wait for it.
+    if name == "load":
+        from moodline.inference.predictor import load
+
+        return load
+    raise AttributeError(f"module 'moodline' has no attribute {name!r}")

@@ -1,0 +1,87 @@
+"""The learnable band-pass filters of LEAF (Zeghidour et al., ICLR 2021, section 3.1) and their mel initialisation."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+# The full width at half maximum of a Gaussian's spectrum, in radians per sample, is 2 HALF_WIDTH / bandwidth.
+HALF_WIDTH = math.sqrt(2 * math.log(2))
+SPECTRUM_SIZE = 512  # of the mel filters that the Gabor filters are fitted to
+
+
+class GaborFilters(nn.Module):
+    """Complex sinusoids under Gaussian envelopes, one centre frequency and one bandwidth each.
+
+    phi(t) = exp(-t^2 / (2 sigma^2)) / (sqrt(2 pi) sigma) * exp(i mu t), for t = -window // 2 ... window // 2,
+    with mu the centre frequency in radians per sample, in [0, pi], and sigma the inverse bandwidth in samples.
+
+    Args:
+        filters: number of filters.
+        window: taps of a filter, an odd number.
+        sample_rate, minimum_frequency, maximum_frequency: in Hz, of the mel filters to begin with.
+    """
+
+    def __init__(
+        self, *, filters: int, window: int, sample_rate: int, minimum_frequency: float, maximum_frequency: float
+    ) -> None:
+        super().__init__()
+        centres, bandwidths = mel_initialisation(
+            filters=filters,
+            sample_rate=sample_rate,
+            minimum_frequency=minimum_frequency,
+            maximum_frequency=maximum_frequency,
+        )
+        self.window = window
+        self.centre_frequencies = nn.Parameter(torch.tensor(centres, dtype=torch.get_default_dtype()))
+        self.inverse_bandwidths = nn.Parameter(torch.tensor(bandwidths, dtype=torch.get_default_dtype()))
+        # From a spectrum whose half maximum spans half the band to one as narrow as the window resolves.
+        self.bandwidth_range = (4 * HALF_WIDTH / math.pi, window * HALF_WIDTH / math.pi)
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Bring the parameters back into their ranges; to be called after each optimiser step."""
+        self.centre_frequencies.clamp_(0.0, math.pi)
+        self.inverse_bandwidths.clamp_(*self.bandwidth_range)
+
+    def response(self, size: int) -> Tensor:
+        """The filters' discrete Fourier transforms (filters, size), real because phi(-t) is the conjugate of phi(t)."""
+        mu = self.centre_frequencies.clamp(0.0, math.pi)[:, None]
+        sigma = self.inverse_bandwidths.clamp(*self.bandwidth_range)[:, None]
+        time = torch.arange(self.window // 2 + 1, dtype=mu.dtype, device=mu.device)
+        envelope = torch.exp(-(time**2) / (2 * sigma**2)) / (math.sqrt(2 * math.pi) * sigma)
+        return torch.fft.hfft(torch.polar(envelope, mu * time), n=size)
+
+
+def mel_initialisation(
+    *, filters: int, sample_rate: int, minimum_frequency: float, maximum_frequency: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Centre frequencies and inverse bandwidths (filters,) of Gabor filters that resemble mel filters.
+
+    A Gabor filter takes the frequency at which a triangular mel filter has its peak, and a full width at half
+    maximum of as many bins as the filter's square root has at half its peak or above (LEAF, section 3.1).
+
+    Raises:
+        ValueError: where the frequencies do not ascend within what the sample rate can hold.
+    """
+    if not 0 <= minimum_frequency < maximum_frequency <= sample_rate / 2:
+        raise ValueError(
+            f"mel filters span ascending frequencies up to half the sample rate of {sample_rate} Hz, "
+            f"received {minimum_frequency} to {maximum_frequency} Hz"
+        )
+
+    def mel(frequency: np.ndarray | float) -> np.ndarray:
+        return 1127.0 * np.log1p(np.asarray(frequency) / 700.0)
+
+    bins = mel(np.linspace(0.0, sample_rate / 2, SPECTRUM_SIZE // 2 + 1))
+    edges = np.linspace(mel(minimum_frequency), mel(maximum_frequency), filters + 2)[:, None]
+    rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
+    triangles = np.maximum(np.minimum(rising, falling), 0.0)  # (filters, bins)
+    triangles[:, 0] = 0.0
+    amplitudes = np.sqrt(triangles)
+    peaks = amplitudes.max(axis=1, keepdims=True)
+    width = (amplitudes >= peaks / 2).sum(axis=1)
+    centres = amplitudes.argmax(axis=1) * 2 * math.pi / SPECTRUM_SIZE
+    return centres, HALF_WIDTH * SPECTRUM_SIZE / (math.pi * width)

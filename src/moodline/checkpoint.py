@@ -1,0 +1,178 @@
+"""A model on disk: a folder that describes itself and loads without a corpus, a recipe or a pickle.
+
+    config.json                  recipe, labels, protocol, fold, what it was trained and selected on, schema
+    README.md                    the same for people: the model card
+    <stage>.safetensors          one file of weights for each trained part
+    bert/config.json, tokenizer.json
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from moodline.config import TEXT_UTTERANCE, Recipe
+from moodline.conversation import LabelSet
+from moodline.errors import MoodlineError
+from moodline.files import atomic_file, read_json, write_json, write_text
+from moodline.model import ConversationModel, build_stage
+from moodline.text.pretrained import Tokenizer, empty_bert
+
+SCHEMA = 1
+CONFIG_FILE = "config.json"
+BERT_CONFIG_FILE = "bert/config.json"
+TOKENIZER_FILE = "bert/tokenizer.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What a model was made from. Fingerprints are those of whole conversations, see ``Conversation.fingerprint``."""
+
+    protocol: str
+    fold: str
+    fold_hash: str
+    corpus_reader: str
+    corpus_hash: str
+    trained_on: tuple[str, ...]
+    selected_on: tuple[str, ...]
+    class_counts: Mapping[str, int]
+    moodline_version: str
+    torch_version: str
+
+    @property
+    def majority_class(self) -> str:
+        """The most frequent class of the training set."""
+        return max(self.class_counts, key=lambda name: self.class_counts[name])
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedModel:
+    """A model folder's content, loaded."""
+
+    recipe: Recipe
+    label_set: LabelSet
+    provenance: Provenance
+    network: ConversationModel
+    tokenizer: Tokenizer | None
+
+
+def stage_file(folder: Path, stage: str) -> Path:
+    return folder / f"{stage}.safetensors"
+
+
+def save_stage(folder: Path, stage: str, part: nn.Module) -> None:
+    """Write one trained part's weights."""
+    from safetensors.torch import save_file
+
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in part.state_dict().items()}
+    with atomic_file(stage_file(folder, stage)) as temporary:
+        save_file(tensors, temporary)
+
+
+def load_stage(folder: Path, stage: str, part: nn.Module) -> None:
+    """Fill a part with the weights that a folder holds."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = stage_file(folder, stage)
+    try:
+        part.load_state_dict(load_file(path))
+    except FileNotFoundError:
+        raise MoodlineError(f"model {folder} lacks {path.name}: copy the whole folder, or train it again") from None
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise MoodlineError(f"{path} does not hold the weights its config.json tells: {reason}; copy it again") from error
+
+
+def save_text_assets(folder: Path, bert: Any, tokenizer: Tokenizer) -> None:
+    """Keep BERT's size and its tokenizer with the model, so that loading needs neither hub nor wheel."""
+    with atomic_file(folder / BERT_CONFIG_FILE) as temporary:
+        bert.config.to_json_file(str(temporary), use_diff=False)
+    with atomic_file(folder / TOKENIZER_FILE) as temporary:
+        tokenizer.save(temporary)
+
+
+def save_description(folder: Path, recipe: Recipe, label_set: LabelSet, provenance: Provenance) -> None:
+    """Write the model card and, last of all, config.json: a folder that has it is a whole model."""
+    write_text(folder / "README.md", model_card(recipe, label_set, provenance))
+    write_json(
+        folder / CONFIG_FILE,
+        {
+            "schema": SCHEMA,
+            "recipe": dataclasses.asdict(recipe),
+            "label_set": {**dataclasses.asdict(label_set), "mapping": dict(label_set.mapping)},
+            "provenance": dataclasses.asdict(provenance),
+        },
+    )
+
+
+def model_card(recipe: Recipe, label_set: LabelSet, provenance: Provenance) -> str:
+    counts = "\n".join(f"| {name} | {count} |" for name, count in provenance.class_counts.items())
+    mapping = ", ".join(f"{found} -> {emotion}" for found, emotion in label_set.mapping.items())
+    return f"""# A moodline model
+
+Recognises emotion in conversations ({recipe.modalities if recipe.modalities != "both" else "speech and words"}),
+after Dutta & Ganapathy, "Multimodal Transformer with Learnable Frontend and Self Attention for Emotion Recognition",
+ICASSP 2022.
+
+- Labels: {label_set.name}, version {label_set.version} ({mapping}); context: {recipe.context}
+- Corpus: {provenance.corpus_reader}, table {provenance.corpus_hash}
+- Protocol: {provenance.protocol}, fold {provenance.fold} ({provenance.fold_hash})
+- Trained on {len(provenance.trained_on)} conversations, selected on {len(provenance.selected_on)} others; seed {recipe.seed}
+- Made with moodline {provenance.moodline_version}, torch {provenance.torch_version}
+
+| class | training utterances |
+|---|---|
+{counts}
+
+    import moodline
+    model = moodline.load("this folder")
+    predictions = model.predict(conversation)
+
+It is as good as the corpus that trained it. Score it on recordings like yours before you rely on it, and do not use it
+to decide about people.
+"""
+
+
+def load_model(folder: Path) -> TrainedModel:
+    """Load a model folder.
+
+    Raises:
+        MoodlineError: the folder is no model, is of a newer schema, or its files do not fit each other
+    """
+    from moodline.recipe import recipe_from
+
+    content = read_json(folder / CONFIG_FILE, "model folder")
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise MoodlineError(
+            f"model {folder} has schema {schema!r} and this moodline reads up to {SCHEMA}: install a newer moodline"
+        )
+    try:
+        recipe = recipe_from(content["recipe"], str(folder / CONFIG_FILE))
+        label_set = LabelSet(**{**content["label_set"], "classes": tuple(content["label_set"]["classes"])})
+        provenance = Provenance(**content["provenance"])
+    except (KeyError, TypeError) as error:
+        raise MoodlineError(f"{folder / CONFIG_FILE} is no model's description: {error}; train the model again") from error
+    parts = {stage: load_part(folder, stage, recipe, label_set) for stage in recipe.stages}
+    tokenizer = None
+    if TEXT_UTTERANCE in parts:
+        tokenizer = Tokenizer.from_file(folder / TOKENIZER_FILE, recipe.text_utterance.maximum_tokens)
+    return TrainedModel(
+        recipe=recipe,
+        label_set=label_set,
+        provenance=provenance,
+        network=ConversationModel(parts).eval(),
+        tokenizer=tokenizer,
+    )
+
+
+def load_part(folder: Path, stage: str, recipe: Recipe, label_set: LabelSet) -> nn.Module:
+    """One trained part of a model folder, whole model or not yet."""
+    bert = empty_bert(folder / BERT_CONFIG_FILE) if stage == TEXT_UTTERANCE else None
+    part = build_stage(stage, recipe, len(label_set.classes), bert)
+    load_stage(folder, stage, part)
+    return part.eval()

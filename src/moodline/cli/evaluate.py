@@ -1,0 +1,46 @@
+"""moodline evaluate: honest scores of a run, or of one model on another corpus."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from moodline.cli.parser import Parser
+from moodline.errors import MoodlineError
+
+HELP = "Score a run on its test folds, or a model on another corpus."
+
+
+def add_to(commands: Any) -> None:
+    evaluate = Parser(prog="moodline evaluate", description=HELP)
+    evaluate.add_argument("run", nargs="?", type=Path, default=None, help="a run's folder")
+    evaluate.add_argument("--model", type=Path, default=None, help="a model folder, to be scored on --corpus")
+    evaluate.add_argument("--corpus", type=Path, default=None, help="a corpus folder that the model has not seen")
+    evaluate.add_argument("-o", "--out", type=Path, default=None, help="where the scores of --model go")
+    evaluate.add_argument("--format", choices=["table", "json"], default="table", help="what is printed")
+    commands.add_subcommand("evaluate", evaluate, help=HELP)
+
+
+def run(options: Any, given: Any) -> None:
+    elsewhere = (options.model, options.corpus, options.out)
+    if (options.run is None) == (options.model is None) or (options.model and None in elsewhere):
+        raise MoodlineError("moodline evaluate takes a run's folder, or --model FOLDER --corpus OTHER -o OUT")
+    from moodline.evaluation.evaluate import evaluate_model, evaluate_run
+    from moodline.evaluation.table import print_table
+
+    if options.run is not None:
+        outcome = evaluate_run(options.run, show)
+    else:
+        outcome = evaluate_model(options.model, options.corpus, options.out, show)
+    if options.format == "json":
+        print(json.dumps(outcome.results, indent=2))
+        return
+    print_table(outcome.evaluation.scores, protocol=outcome.results["protocol"])
+    print(f"report: {outcome.report}")
+
+
+def show(what: str, done: int, total: int) -> None:
+    """A counter that overwrites itself; nothing where standard error is no terminal."""
+    if sys.stderr.isatty():
+        end = "\n" if done == total else ""
+        print(f"\r{what}: {done}/{total} conversations", end=end, file=sys.stderr, flush=True)

@@ -1,0 +1,55 @@
+"""The command line: arguments only; what the commands do is elsewhere, and loads when a command runs."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from moodline.cli import evaluate, inspect, predict, prepare, train
+from moodline.cli.parser import Parser
+from moodline.errors import MoodlineError
+
+COMMANDS = {"prepare": prepare, "inspect": inspect, "train": train, "evaluate": evaluate, "predict": predict}
+USER_ERROR = 2
+INTERRUPTED = 130
+
+
+def build_parser() -> Parser:
+    parser = Parser(prog="moodline", description="Emotion recognition in conversations from speech and words.")
+    parser.add_argument("--version", action="version", version=version())
+    commands = parser.add_subcommands(dest="command")
+    for module in COMMANDS.values():
+        module.add_to(commands)
+    return parser
+
+
+def version() -> str:
+    from moodline import __version__
+
+    return f"moodline {__version__}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command; exit with 2 and one sentence for a user's mistake."""
+    try:
+        parser = build_parser()
+        options = parser.parse_args(arguments)
+        given = parser.parse_args(arguments, defaults=False)  # what a recipe's own values must yield to
+        COMMANDS[options.command].run(options[options.command], given[options.command])
+    except MoodlineError as error:
+        fail(str(error), USER_ERROR)
+    except KeyboardInterrupt:
+        fail("interrupted; what was finished is kept, and the same command goes on from there", INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output, such as head, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        fail(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}; mend that and try again", USER_ERROR)
+
+
+def fail(sentence: str, code: int) -> None:
+    sys.stdout.flush()
+    print(f"moodline: {sentence}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+if __name__ == "__main__":
+    main()

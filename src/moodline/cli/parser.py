@@ -1,0 +1,33 @@
+"""Parsing with jsonargparse, whose errors become one sentence each."""
+
+import difflib
+import re
+from typing import Any, NoReturn
+
+import jsonargparse
+
+from moodline.errors import MoodlineError
+
+
+class Parser(jsonargparse.ArgumentParser):
+    """An ArgumentParser that raises MoodlineError instead of printing its usage and exiting."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"exit_on_error": False, "print_config": False, **options})
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        raise MoodlineError(self.sentence(message)) from ex
+
+    def sentence(self, message: str) -> str:
+        """What is wrong, in one line, with the nearest option where one is misspelt."""
+        line = " ".join(message.split())
+        strangers = re.search(r"Unrecognized arguments: (.+)", line, re.IGNORECASE)
+        if strangers is None:
+            return line.removesuffix(".") + f"; {self.prog} --help tells what is expected"
+        option = strangers[1].split()[0].split("=")[0]
+        close = difflib.get_close_matches(option, self.options(), n=1)
+        hint = f"did you mean {close[0]}?" if close else f"{self.prog} --help lists the options"
+        return f"{self.prog} has no option {option!r}; {hint}"
+
+    def options(self) -> list[str]:
+        return [name for action in self._actions for name in action.option_strings]

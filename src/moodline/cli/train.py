@@ -1,0 +1,79 @@
+"""moodline train: a corpus and a recipe to trained models, fold by fold."""
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+from moodline.cli.parser import Parser
+from moodline.config import Recipe
+from moodline.recipe import known_keys, nearest, read_recipe, recipe_from
+
+HELP = "Train the five parts, stage by stage."
+
+
+class TrainParser(Parser):
+    """Knows that an unknown dotted option is a misspelt key of the recipe."""
+
+    def sentence(self, message: str) -> str:
+        stranger = re.search(r"Unrecognized arguments: --([\w.]+)", message, re.IGNORECASE)
+        if stranger and (guess := nearest(stranger[1], known_keys())):
+            return f"a recipe has no key {stranger[1]!r} (on the command line); did you mean --{guess}?"
+        return super().sentence(message)
+
+
+def add_to(commands: Any) -> None:
+    train = TrainParser(prog="moodline train", description=HELP)
+    train.add_argument("corpus", type=Path, help="a corpus folder")
+    train.add_argument("--recipe", required=True, help="a YAML file, or the name of one that comes with moodline")
+    train.add_argument("--protocol", required=True, help="session5, cv5 or all")
+    train.add_argument("--fold", type=str, default=None, help="train this fold alone")
+    train.add_argument("-o", "--out", type=Path, required=True, help="the run's folder")
+    train.add_argument("--accelerator", default="auto", help="cpu, gpu, ... (Lightning's)")
+    train.add_argument("--devices", default="auto", help="how many (Lightning's)")
+    train.add_argument("--num-nodes", type=int, default=1, help="machines (Lightning's)")
+    train.add_argument("--strategy", default="auto", help="ddp, ... (Lightning's)")
+    train.add_argument("--precision", default="32-true", help="bf16-mixed, ... (Lightning's)")
+    train.add_class_arguments(Recipe)
+    commands.add_subcommand("train", train, help=HELP)
+
+
+def run(options: Any, given: Any) -> None:
+    recipe, name = chosen_recipe(options.recipe, given)
+    from rich.console import Console
+
+    from moodline.corpora.corpus import read_corpus
+    from moodline.corpora.protocol import choose_fold, folds_of
+    from moodline.training.run import Run, train
+    from moodline.training.stage import Hardware
+
+    corpus = read_corpus(options.corpus)
+    folds = choose_fold(folds_of(corpus, options.protocol), options.fold)
+    experiment = Run(
+        folder=options.out,
+        recipe_name=name,
+        recipe=recipe,
+        protocol=options.protocol,
+        corpus_folder=options.corpus.resolve(),
+        corpus_hash=corpus.table_hash,
+    )
+    hardware = Hardware(**{field.name: options[field.name] for field in dataclasses.fields(Hardware)})
+    train(experiment, corpus, folds, hardware, Console())
+    print(f"{options.out}: trained; moodline evaluate {options.out} scores it")
+
+
+def chosen_recipe(name: str, given: Any) -> tuple[Recipe, str]:
+    """The recipe with the keys that the command line gives in place of its own, and its name."""
+    content, path = read_recipe(name)
+    keys = {field.name for field in dataclasses.fields(Recipe)}
+    overrides = {key: value for key, value in given.as_dict().items() if key in keys}
+    return recipe_from(merged(content, overrides), str(path)), path.stem
+
+
+def merged(content: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """Nested keys and values, the overrides' where both have one."""
+    result = dict(content)
+    for key, value in overrides.items():
+        nested = isinstance(value, dict) and isinstance(result.get(key, {}), dict)
+        result[key] = merged(result.get(key, {}), value) if nested else value
+    return result

@@ -1,0 +1,258 @@
+"""Every size and rate of the system, with the paper's values as defaults; checked before any data loads.
+
+A recipe is one YAML file over these classes. "Released" marks values that the paper leaves open and the
+authors' released code fixes.
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+from moodline.conversation import LABEL_SETS
+from moodline.errors import MoodlineError
+
+AUDIO_UTTERANCE = "audio_utterance"
+TEXT_UTTERANCE = "text_utterance"
+AUDIO_CONTEXT = "audio_context"
+TEXT_CONTEXT = "text_context"
+FUSION = "fusion"
+STAGES = (AUDIO_UTTERANCE, TEXT_UTTERANCE, AUDIO_CONTEXT, TEXT_CONTEXT, FUSION)
+
+
+def _require(config: object, keys: str, rule: bool, meaning: str) -> None:
+    """Refuse a value of one or more keys; the section is named after the class that holds them."""
+    if not rule:
+        section = re.sub(r"(?<!^)([A-Z])", r"_\1", type(config).__name__.removesuffix("Config")).lower()
+        where = "" if section == "recipe" else f"{section}."
+        values = ", ".join(repr(getattr(config, key)) for key in keys.split(", "))
+        raise MoodlineError(f"{where}{keys} must be {meaning}, not {values}; correct it in the recipe or in the command")
+
+
+def _require_positive(config: object, *keys: str) -> None:
+    for key in keys:
+        _require(config, key, getattr(config, key) > 0, "greater than 0")
+
+
+def _require_at_least_0(config: object, *keys: str) -> None:
+    for key in keys:
+        _require(config, key, getattr(config, key) >= 0, "0 or greater")
+
+
+def _require_share(config: object, *keys: str) -> None:
+    for key in keys:
+        _require(config, key, 0 <= getattr(config, key) < 1, "at least 0 and less than 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How one stage is trained (Adam).
+
+    Args:
+        batch_size: utterances, or conversations, in a batch
+        learning_rate: of Adam, constant or decayed (see decay)
+        epochs: at most
+        patience: epochs without a lower validation loss before the stage stops
+        weight_decay: decoupled, as in AdamW; 0 is Adam
+        gradient_norm: gradients are scaled down to this norm; 0 leaves them as they are
+        decay: constant, or cosine: from the learning rate to 0 over all epochs
+    """
+
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    epochs: int = 20
+    patience: int = 20
+    weight_decay: float = 0.0
+    gradient_norm: float = 0.0
+    decay: Literal["constant", "cosine"] = "constant"
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "batch_size", "learning_rate", "epochs", "patience")
+        _require_at_least_0(self, "weight_decay", "gradient_norm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioUtteranceConfig:
+    """Part 1: LEAF front-end and CNN (paper, section 2.1).
+
+    Args:
+        sample_rate: of the waveform that the front-end reads, in Hz; recordings of other rates are resampled
+        filters: of the front-end; the CNN's depth fits 40
+        window_ms: length of filters and of pooling windows
+        stride_ms: from frame to frame; the paper takes 30 instead of LEAF's 10, for memory
+        minimum_frequency: of the mel initialisation, in Hz
+        maximum_frequency: of the mel initialisation, in Hz
+        channels: of the six convolutions (released)
+        embedding: size of the utterance embedding
+        dropout: between embedding and classes
+        waveform_normalisation: scale each utterance to unit power
+        channel_normalisation: standardise each filter's output over the utterance
+        mask_channels: widest of the two bands of filters masked in training (SpecAugment); 0 masks none
+        mask_frames: longest of the two stretches of frames masked in training; 0 masks none
+        speed_change: speed in training is drawn from 1 - this to 1 + this, an utterance and epoch at a time
+        front_end_rate: learning rate of the front-end's own parameters, as a multiple of the stage's
+        batch_seconds: padded audio in a batch, at most
+    """
+
+    sample_rate: int = 16_000
+    filters: int = 40
+    window_ms: float = 25.0
+    stride_ms: float = 30.0
+    minimum_frequency: float = 60.0
+    maximum_frequency: float = 7_800.0
+    channels: tuple[int, ...] = (32, 32, 64, 64, 128, 100)
+    embedding: int = 100
+    dropout: float = 0.0
+    waveform_normalisation: bool = False
+    channel_normalisation: bool = False
+    mask_channels: int = 0
+    mask_frames: int = 0
+    speed_change: float = 0.0
+    front_end_rate: float = 1.0
+    batch_seconds: float = 544.0
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(batch_size=16, learning_rate=1e-5, epochs=100)
+    )
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "sample_rate", "filters", "window_ms", "stride_ms", "embedding", "batch_seconds")
+        _require_share(self, "dropout", "speed_change")
+        _require_at_least_0(self, "mask_channels", "mask_frames", "front_end_rate")
+        _require(
+            self,
+            "minimum_frequency, maximum_frequency",
+            0 < self.minimum_frequency < self.maximum_frequency <= self.sample_rate / 2,
+            f"in order and between 0 and half the sample rate ({self.sample_rate / 2:g} Hz)",
+        )
+        _require(
+            self,
+            "channels",
+            len(self.channels) % 2 == 0 and all(size > 0 for size in self.channels),
+            "an even number of sizes greater than 0",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextUtteranceConfig:
+    """Part 2: BERT and a GRU (paper, section 2.2).
+
+    Args:
+        bert: a model hub's name, a folder, or wheel:all-minilm-l6-v2 (six layers, inside a wheel: no download)
+        trained_layers: how many of BERT's last layers are fine-tuned; null fine-tunes all of it
+        hidden: of the GRU, each direction
+        layers: of the GRU
+        embedding: size of the utterance embedding
+        dropout: on what the GRU reads and on the embedding (released)
+        maximum_tokens: longer utterances are cut
+        bert_rate: learning rate of BERT's own parameters, as a multiple of the stage's
+    """
+
+    bert: str = "bert-base-cased"
+    trained_layers: int | None = None
+    hidden: int = 100
+    layers: int = 2
+    embedding: int = 100
+    dropout: float = 0.2
+    maximum_tokens: int = 512
+    bert_rate: float = 1.0
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(batch_size=32, learning_rate=1e-5, epochs=10)
+    )
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "hidden", "layers", "embedding", "bert_rate")
+        _require_share(self, "dropout")
+        _require(self, "maximum_tokens", self.maximum_tokens >= 3, "at least 3")
+        whole_or_some = self.trained_layers is None or self.trained_layers >= 0
+        _require(self, "trained_layers", whole_or_some, "0 or greater, or null")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContextConfig:
+    """Parts 3a and 3b: BiGRU with self-attention (paper, section 2.3).
+
+    Args:
+        hidden: of the GRU, each direction
+        layers: of the GRU
+        self_attention: over the conversation, each direction by itself; without it the GRU's output is taken
+        dropout: on the input and on the output (released, declared there and never applied)
+    """
+
+    hidden: int = 100
+    layers: int = 2
+    self_attention: bool = True
+    dropout: float = 0.2
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(learning_rate=1e-3, epochs=20))
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "hidden", "layers")
+        _require_share(self, "dropout")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionConfig:
+    """Part 4: the multimodal transformer (paper, section 2.4).
+
+    Args:
+        hidden: of the transformer
+        heads: of its attention; they divide hidden
+        layers: of its encoder
+        feed_forward: hidden size between the two maps of a layer (released)
+        dropout: within the layers (released)
+        output_dropout: on the utterance's two outputs (released)
+    """
+
+    hidden: int = 120
+    heads: int = 12
+    layers: int = 3
+    feed_forward: int = 3072
+    dropout: float = 0.1
+    output_dropout: float = 0.2
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(learning_rate=1e-4, epochs=10))
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "hidden", "heads", "layers", "feed_forward")
+        _require_share(self, "dropout", "output_dropout")
+        _require(self, "heads", self.hidden % self.heads == 0, f"a divisor of hidden ({self.hidden})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One experiment: the five parts, their training, the labels and the context.
+
+    Args:
+        label_set: which classes, and which corpus labels each takes in
+        context: labelled drops turns of other labels (the paper's code); all keeps them as unscored context
+        modalities: both, or one of them alone
+        class_weights: balanced weighs the loss by a class's rarity in the training set
+        seed: all randomness is a function of it
+    """
+
+    label_set: str = "iemocap4"
+    context: Literal["labelled", "all"] = "labelled"
+    modalities: Literal["both", "audio", "text"] = "both"
+    class_weights: Literal["none", "balanced"] = "none"
+    seed: int = 0
+    audio_utterance: AudioUtteranceConfig = field(default_factory=AudioUtteranceConfig)
+    text_utterance: TextUtteranceConfig = field(default_factory=TextUtteranceConfig)
+    audio_context: ContextConfig = field(default_factory=ContextConfig)
+    text_context: ContextConfig = field(default_factory=ContextConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+
+    def __post_init__(self) -> None:
+        _require(self, "label_set", self.label_set in LABEL_SETS, f"one of {', '.join(LABEL_SETS)}")
+        _require_at_least_0(self, "seed")
+        if self.modalities == "both" and self.audio_context.hidden != self.text_context.hidden:
+            raise MoodlineError(
+                "the transformer reads both contexts at one size: audio_context.hidden and text_context.hidden must be "
+                f"equal, not {self.audio_context.hidden} and {self.text_context.hidden}"
+            )
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages in the order in which they are trained."""
+        if self.modalities == "both":
+            return STAGES
+        return tuple(stage for stage in STAGES if stage.startswith(self.modalities))
+
+    def training_of(self, stage: str) -> TrainingConfig:
+        return getattr(self, stage).training

@@ -1,0 +1,79 @@
+"""Parts 3a and 3b: utterance embeddings in the context of their conversation (paper, section 2.3)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from moodline.encoding import Encoding
+from moodline.padding import length_mask
+
+# Shapes: B conversations, S utterances of the longest one, D input size, H hidden size of one direction.
+
+
+class SelfAttention(nn.Module):
+    """A = softmax((O W)(O W)^T) O, the softmax over the last axis; one learned W (H x H)."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.map = nn.Linear(hidden, hidden, bias=False)
+
+    def weights(self, outputs: Tensor, mask: Tensor) -> Tensor:
+        """Who attends to whom: outputs (B, S, H), mask (B, S) -> (B, S, S), each row a distribution over the turns."""
+        mapped = self.map(outputs)
+        scores = mapped @ mapped.transpose(1, 2)  # (B, S, H) (B, H, S) -> (B, S, S)
+        # The columns of padding are masked; the rows of padding are computed and never read.
+        return scores.masked_fill(~mask[:, None, :], float("-inf")).softmax(dim=-1)
+
+    def forward(self, outputs: Tensor, mask: Tensor) -> Tensor:
+        return self.weights(outputs, mask) @ outputs
+
+
+class BiGruAttention(nn.Module):
+    """A conversation's utterance embeddings to contextual embeddings, and a label for every utterance.
+
+    Args:
+        inputs: D, size of the utterance embeddings
+        classes: how many emotions
+        hidden: H, of the GRU, each direction
+        layers: of the GRU
+        self_attention: each direction attends to its own outputs; without it the outputs are taken as they are
+        dropout: on the input, between the GRU's layers, and on what is classified
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        *,
+        classes: int,
+        hidden: int = 100,
+        layers: int = 2,
+        self_attention: bool = True,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.gru = nn.GRU(
+            inputs,
+            hidden,
+            num_layers=layers,
+            dropout=dropout if layers > 1 else 0.0,
+            bidirectional=True,
+            batch_first=True,
+        )
+        directions = 2 if self_attention else 0
+        self.attention = nn.ModuleList(SelfAttention(hidden) for _ in range(directions))
+        self.dropout = nn.Dropout(dropout)
+        self.classify = nn.Linear(2 * hidden, classes)
+
+    def forward(self, embeddings: Tensor, lengths: Tensor) -> Encoding:
+        """Embeddings (B, S, D), lengths (B,), at least 1 -> contextual embeddings (B, S, 2H), logits (B, S, classes)."""
+        size = embeddings.shape[1]
+        packed = pack_padded_sequence(
+            self.dropout(embeddings), lengths.cpu(), batch_first=True, enforce_sorted=False
+        )
+        outputs, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=size)  # (B, S, 2H)
+        if self.attention:
+            mask = length_mask(lengths, size)
+            directions = outputs.chunk(2, dim=-1)  # twice (B, S, H)
+            attended = [attend(one, mask) for attend, one in zip(self.attention, directions, strict=True)]
+            outputs = torch.cat(attended, dim=-1)  # (B, S, 2H)
+        return Encoding(outputs, self.classify(self.dropout(outputs)))

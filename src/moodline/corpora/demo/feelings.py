@@ -1,0 +1,131 @@
+"""Words that fit many conversations: by mood, and for any mood at all.
+
+In a template ``{a|b}`` is a choice and ``{friend}``, ``{day}``, ``{hour}`` are filled once a conversation.
+"""
+
+from collections.abc import Mapping, Sequence
+
+FRIENDS = ("Ruth", "Tom", "Anna", "Ben", "Clara", "Paul", "Nora", "Sam", "Helen", "Max", "Judy", "Leo")
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+HOURS = ("seven", "half past seven", "eight", "nine", "half past nine", "ten")
+
+EXCLAMATIONS: Mapping[str, Sequence[str]] = {
+    "ang": ("Oh, come on!", "Seriously?", "That does it.", "No. Absolutely not.", "For goodness' sake!", "Excuse me?"),
+    "hap": ("Oh, wow!", "Yes!", "Ha!", "Oh, that is lovely!", "Oh, yes!", "Hooray!"),
+    "sad": ("Oh no.", "I am sorry.", "Oh dear.", "I don't know.", "It is no use.", "Please don't."),
+    "neu": ("Right.", "Okay.", "Let me see.", "All right.", "By the way.", "Well, then."),
+}
+
+# Words that give the mood away.
+FEELINGS: Mapping[str, Sequence[str]] = {
+    "ang": (
+        "I have had {enough of this|enough of your excuses}. {I mean it.|Enough!}",
+        "Don't {tell me to calm down|you dare laugh}. I am {furious|angry|really angry}.",
+        "This is {ridiculous|an outrage|completely unfair}, and you know it.",
+        "Why do I always have to {fix|clean up} your mess?",
+        "You never listen. {Never!|Not once!|You just talk.}",
+        "How dare {they|you} {do this to me|go behind my back}?",
+        "Stop {making excuses|blaming me}. This is {your|their} fault.",
+        "I am sick and tired of {hearing that|these excuses|being ignored}.",
+        "Oh, {so now|and suddenly} it is my fault? {Unbelievable.|That is rich.}",
+        "You {lied to me|broke your promise}. {Not another word.|I don't want to hear it.}",
+        "Somebody should be fired for this. It is {shameful|a disgrace|ridiculous}.",
+        "What is {wrong|the matter} with you? {We had a deal!|You promised!}",
+        "Do you think I am stupid? I hate being {lied to|pushed around|ignored}.",
+        "You {ruined|wrecked} {the whole evening|everything}, and you don't even care.",
+        "{Leave me alone.|Get out of my way.} I am too {angry|furious} to talk.",
+        "That {makes my blood boil|drives me up the wall}. {How dare they!|So unfair!}",
+        "I want {an apology|my money back}, and I want it now!",
+        "{Stop it!|Stop shouting at me!} You are not being fair.",
+    ),
+    "hap": (
+        "This is {wonderful|fantastic|brilliant}! I can't stop {smiling|laughing}.",
+        "I am so {happy|glad|proud}! {You did it!|We did it!}",
+        "I knew it! {We did it!|You did it!} {Fantastic!|Brilliant!}",
+        "I love it! Thank you, {thank you, thank you|you are the best}!",
+        "That is the best {news|thing} I have heard {all week|all year}!",
+        "{Come here, give me a hug.|Let me hug you!} I am {delighted|so happy}.",
+        "We have to celebrate! {Cake|Ice cream} for {everyone|breakfast}!",
+        "I {laughed|was smiling} all the way home. What a {lovely|wonderful} day!",
+        "You are {amazing|brilliant|the best}, you know that?",
+        "I can't wait! {Tell me everything.|It will be so much fun.}",
+        "Ha! {That is so funny.|You always make me laugh.} I love {it|you}.",
+        "It feels {so good|great|like a dream}. {Finally!|I am so excited!}",
+        "I haven't been this {happy|excited} in years. {Let's dance!|Let's celebrate!}",
+        "Congratulations! {You earned it.|Nobody deserves it more.} I am {thrilled|delighted}.",
+        "What a {lovely|beautiful|wonderful} surprise! {I love surprises.|You made my day.}",
+        "I could {dance|sing|hug everybody}! {It really worked!|Hooray for us!}",
+        "Isn't it {great|wonderful|exciting}? {I am so lucky.|We are so lucky.}",
+        "{Great|Fantastic}! Let's {celebrate|have a party} tonight!",
+    ),
+    "sad": (
+        "I miss {her|him|them} so much. {It is so quiet now.|It hurts.}",
+        "I cried {all night|the whole way home}. {I can't help it.|I am so sorry.}",
+        "I feel so {alone|lonely|empty} {now|these days}.",
+        "It is {hopeless|too late}. {There is nothing left to do.|It is over.}",
+        "I just want to {cry|be alone}. {I am sorry.|I feel so empty.}",
+        "Nothing will be the same {again|without them}. {It hurts.|I miss it.}",
+        "I wish I had {said goodbye|been there}. {Now it is too late.|I am so sorry.}",
+        "It breaks my heart. {It really does.|I can't stop crying.}",
+        "Maybe I am just not good enough. {I let everyone down.|I feel so small.}",
+        "I try to be brave, but I am so {sad|unhappy|lonely}.",
+        "Just hold my hand {for a moment|a while}. I feel {awful|so sad}.",
+        "I thought it would get easier. It {doesn't|still hurts}.",
+        "We had {so little time|such good years}. Now {it is over|they are gone}.",
+        "I {lost|let go of} the {one thing|only thing} that mattered. {It is gone.|I miss it so.}",
+        "{Sorry, I can't talk.|I can't sleep any more.} I keep crying.",
+        "{Nobody needs me any more.|I have nobody to talk to.} It is so {lonely|empty}.",
+        "I am so disappointed. {All that hope, gone.|I had hoped so much.}",
+        "I will never see {it|them} again, will I? {It is over.|That hurts.}",
+    ),
+    "neu": (
+        "Let me {check|look at} the {calendar|timetable|list} first.",
+        "It is about {ten|twenty} minutes {from here|on foot|by bus}.",
+        "We could {ask|call} {friend} and {compare|settle} the dates.",
+        "The {office|shop|library} opens at {hour}, I think.",
+        "I will make a note and send you {a copy|the details|the list}.",
+        "As far as I know, that is {the usual procedure|how it works}.",
+        "The form has {two|three} pages. You sign {at the bottom|on the second one}.",
+        "{Monday|Thursday} or {Friday|Saturday}, which {suits|works for} you?",
+        "I usually take the bus, then walk {the rest|about ten minutes}.",
+        "There is some {coffee|tea|soup} in the kitchen, if you want some.",
+        "Either {way|plan} works for me. {We can decide later.|Let me know.}",
+        "First the {post office|bank}, then the {shop|library}.",
+        "It usually takes {two|three} days, sometimes {four|five}.",
+        "Could you pass me the {folder|pen|list}? {Thanks.|The blue one.}",
+        "I have {a meeting|an appointment} at {hour}, so {maybe after that|later is better}.",
+        "The number is on the {form|website|second page}, I think.",
+        "{Turn|Go} left at the {bank|library}, then it is the second door.",
+        "I can do {the first part|the forms} and you do the rest, if that suits you.",
+    ),
+}
+
+# Words that fit every mood; only the voice and the course of the conversation can tell.
+ANYTHING: Sequence[str] = (
+    "I {saw|read} the {letter|message|note} this morning.",
+    "{friend} told me about it {on|last} {day}.",
+    "So that is how it turned out.",
+    "Did you {know|hear} about this before?",
+    "I don't know what to say.",
+    "Look at that. Just look at it.",
+    "And what {did you say|happened then}?",
+    "You were there {too|as well}, weren't you?",
+    "I can't believe {it|this}.",
+    "Nobody expected {that|this}.",
+    "We will {talk about it|see} tomorrow.",
+    "That was {friend} on the phone {just now|again}.",
+    "It took them {two|three} {weeks|months}.",
+    "I have been thinking about it {all day|since {day}}.",
+    "So now we know.",
+    "Say that again.",
+    "You should {see your face|have heard them}.",
+    "It happened on {day}, {right after lunch|just before dinner}.",
+    "Well. {What now?|Here we are.}",
+    "I didn't {expect|see} that coming.",
+    "Is that {really what|all} they said?",
+    "Are you sure? {Quite sure?|Really?}",
+    "I remember the day we {came here|first talked about it}.",
+    "After all these years. {Imagine.|Think of it.}",
+    "You know what {friend} is like.",
+    "And this is only the beginning.",
+)

@@ -1,0 +1,102 @@
+"""What is in a corpus, for a person to read."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from moodline.conversation import IEMOCAP4, Conversation
+from moodline.corpora.corpus import Corpus
+from moodline.corpora.iemocap import EXPECTED_BY_SESSION
+
+SHOWN_IDS = 3
+
+
+def print_inspection(corpus: Corpus, console: Console | None = None) -> None:
+    """Print conversations, speakers, hours, labels by session, lengths, and what was left out and why."""
+    console = console or Console()
+    utterances = list(corpus.utterances)
+    speakers = {utterance.speaker for utterance in utterances}
+    hours = sum(utterance.audio.duration for utterance in utterances if utterance.audio) / 3600
+    parts = Counter(conversation.part for conversation in corpus.conversations if conversation.part)
+    told = f" ({', '.join(f'{count} {part}' for part, count in parts.items())})" if parts else ""
+    console.print(f"{corpus.reader}, {corpus.source}, table {corpus.table_hash}", highlight=False, soft_wrap=True)
+    console.print(
+        f"{len(corpus.conversations)} conversations{told}, {len(utterances)} utterances, {len(speakers)} speakers, "
+        f"{hours:.2f} hours",
+        highlight=False,
+    )
+    console.print(label_table(corpus))
+    console.print(length_table(corpus))
+    print_left_out(corpus, console)
+    if corpus.reader == "iemocap":
+        console.print(expectation_table(corpus))
+
+
+def by_session(corpus: Corpus) -> dict[str, list[Conversation]]:
+    sessions: dict[str, list[Conversation]] = {}
+    for conversation in corpus.conversations:
+        sessions.setdefault(conversation.session or "-", []).append(conversation)
+    return dict(sorted(sessions.items()))
+
+
+def label_counts(conversations: Sequence[Conversation]) -> Counter[str]:
+    return Counter(u.label or "none" for conversation in conversations for u in conversation.utterances)
+
+
+def label_table(corpus: Corpus) -> Table:
+    total = label_counts(corpus.conversations)
+    labels = [label for label, _ in total.most_common()]
+    table = new_table("labels as found", "session", *labels, "all")
+    for session, conversations in by_session(corpus).items():
+        counts = label_counts(conversations)
+        table.add_row(session, *(str(counts[label]) for label in labels), str(counts.total()))
+    table.add_row("all", *(str(total[label]) for label in labels), str(total.total()))
+    return table
+
+
+def length_table(corpus: Corpus) -> Table:
+    utterances = list(corpus.utterances)
+    lengths = {
+        "utterance, seconds": [utterance.audio.duration for utterance in utterances if utterance.audio],
+        "utterance, words": [len(utterance.words.split()) for utterance in utterances],
+        "conversation, utterances": [len(conversation.utterances) for conversation in corpus.conversations],
+    }
+    table = new_table("lengths", "", "least", "median", "95 %", "most")
+    for name, values in lengths.items():
+        if values:
+            table.add_row(name, *(f"{np.quantile(values, share):.4g}" for share in (0, 0.5, 0.95, 1)))
+    return table
+
+
+def print_left_out(corpus: Corpus, console: Console) -> None:
+    if not corpus.left_out:
+        console.print("left out: nothing")
+    for reason, ids in corpus.left_out.items():
+        more = ", ..." if len(ids) > SHOWN_IDS else ""
+        console.print(f"left out, {reason}: {len(ids)} ({', '.join(ids[:SHOWN_IDS])}{more})", highlight=False)
+
+
+def expectation_table(corpus: Corpus) -> Table:
+    """Scored utterances of the four classes beside those of the full release of IEMOCAP."""
+    table = new_table(f"{IEMOCAP4.name}: found and expected of the full release", "session", "found", "expected", "difference")
+    found = {
+        session: sum(IEMOCAP4.index(u.label) is not None for one in conversations for u in one.utterances)
+        for session, conversations in by_session(corpus).items()
+    }
+    sessions = sorted(EXPECTED_BY_SESSION.keys() | found.keys())
+    rows = [(session, found.get(session, 0), EXPECTED_BY_SESSION.get(session, 0)) for session in sessions]
+    rows.append(("all", sum(found.values()), sum(EXPECTED_BY_SESSION.values())))
+    for session, here, expected in rows:
+        table.add_row(session, str(here), str(expected), f"{here - expected:+d}")
+    return table
+
+
+def new_table(title: str, first: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0), highlight=False)
+    table.add_column(first)
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table

@@ -1,0 +1,9 @@
+"""The one error that a user is meant to read."""
+
+
+class MoodlineError(Exception):
+    """A user's mistake, or a fault of a user's file, said in one sentence.
+
+    The sentence names the rule, the value received, the file and line or the id it came from, and
+    what to do. The command line prints it and exits with code 2; it never shows a traceback for it.
+    """

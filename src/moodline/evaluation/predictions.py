@@ -1,0 +1,95 @@
+"""What a model says of the utterances that it may be scored on: the table that every score is computed from.
+
+Columns: utterance_id, conversation_id, session, speaker, part, fold, stage, label, predicted and p_<class>; a row
+for each scored utterance and stage.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from moodline.conversation import Conversation, Utterance
+from moodline.errors import MoodlineError
+from moodline.inference.predictor import ConversationPrediction, Predictor, UtterancePrediction
+
+MAJORITY = "majority"
+
+
+def refuse_seen(predictor: Predictor, conversations: Sequence[Conversation]) -> None:
+    """Refuse to score a model on what it was trained or selected on.
+
+    Raises:
+        MoodlineError: names the first conversation that the model has seen
+    """
+    provenance = predictor.model.provenance
+    seen = dict.fromkeys(provenance.selected_on, "selected on") | dict.fromkeys(provenance.trained_on, "trained on")
+    for conversation in conversations:
+        if conversation.fingerprint in seen:
+            raise MoodlineError(
+                f"a model is scored on conversations that it has not seen: this one was {seen[conversation.fingerprint]} "
+                f"{conversation.id} ({provenance.protocol}, fold {provenance.fold}); score it on its test set or elsewhere"
+            )
+
+
+def predict_for_scores(
+    predictor: Predictor, conversations: Sequence[Conversation], fold: str, progress: Callable[[int], None]
+) -> pa.Table:
+    """Predictions of the utterances that have a class, by every stage and by the majority baseline.
+
+    Args:
+        fold: the name that the rows carry
+        progress: told how many conversations are done
+
+    Raises:
+        MoodlineError: a conversation was in the model's training or validation set, or none has a scored utterance
+    """
+    refuse_seen(predictor, conversations)
+    rows: list[dict[str, Any]] = []
+    for done, conversation in enumerate(conversations, start=1):
+        rows += rows_of(predictor, conversation, fold)
+        progress(done)
+    if not rows:
+        labels = predictor.model.label_set
+        raise MoodlineError(
+            f"nothing can be scored: no utterance of {len(conversations)} conversations has a label of "
+            f"{labels.name} ({', '.join(labels.mapping)})"
+        )
+    return pa.Table.from_pylist(rows, schema=columns(predictor.classes))
+
+
+def columns(classes: Sequence[str]) -> pa.Schema:
+    texts = ("utterance_id", "conversation_id", "session", "speaker", "part", "fold", "stage", "label", "predicted")
+    return pa.schema([(name, pa.string()) for name in texts] + [(f"p_{name}", pa.float32()) for name in classes])
+
+
+def rows_of(predictor: Predictor, conversation: Conversation, fold: str) -> Iterator[dict[str, Any]]:
+    labels = predictor.model.label_set
+    seen = conversation.in_context(labels, predictor.model.recipe.context)
+    prediction: ConversationPrediction = predictor.predict(seen)
+    majority = predictor.model.provenance.majority_class
+    for utterance, predicted in zip(seen.utterances, prediction.utterances, strict=True):
+        index = labels.index(utterance.label)
+        if index is None:
+            continue
+        facts = facts_of(conversation, utterance) | {"fold": fold, "label": labels.classes[index]}
+        yield from (facts | one for one in opinions(predicted, majority))
+
+
+def facts_of(conversation: Conversation, utterance: Utterance) -> dict[str, Any]:
+    return {
+        "utterance_id": utterance.id,
+        "conversation_id": conversation.id,
+        "session": conversation.session,
+        "speaker": utterance.speaker,
+        "part": conversation.part,
+    }
+
+
+def opinions(predicted: UtterancePrediction, majority: str) -> Iterator[dict[str, Any]]:
+    """Each stage's prediction and probabilities, and those of always saying the training set's majority class."""
+    certain = {name: float(name == majority) for name in predicted.probabilities}
+    for stage, probabilities in {**predicted.by_stage, MAJORITY: certain}.items():
+        best = max(probabilities, key=lambda name: probabilities[name])
+        named = {f"p_{name}": value for name, value in probabilities.items()}
+        yield {"stage": stage, "predicted": best, **named}

@@ -1,0 +1,359 @@
+"""Predictions -> scores of every stage, with 95 % bootstrap intervals over conversations.
+
+The utterances of one conversation share speakers, topic and mood, so conversations are what is resampled; an
+interval over utterances would be too narrow. All stages are measured on the same resamples, which pairs them: the
+interval of a difference between two stages is that of one system measured twice on the same conversations.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from moodline.errors import MoodlineError
+from moodline.metrics import class_scores, confusion, unweighted_accuracy, weighted_accuracy, weighted_f1
+
+# The order in which a system is built up, and how a reader is told of each stage.
+STAGES: Mapping[str, str] = {
+    "audio_utterance": "speech, utterance",
+    "text_utterance": "words, utterance",
+    "audio_context": "speech, context",
+    "text_context": "words, context",
+    "fusion": "both, fused",
+    "majority": "majority class",
+}
+_GAINS = (
+    ("audio_context", "audio_utterance"),
+    ("text_context", "text_utterance"),
+    ("fusion", "audio_context"),
+    ("fusion", "text_context"),
+)
+_KEYS = ("conversation_id", "utterance_id")
+# What must not differ between the rows of one utterance in several stages.
+_FACTS = (*_KEYS, "fold", "part", "label")
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A score, or a difference of scores, and its 95 % interval; None where one conversation is all there is."""
+
+    value: float
+    interval: tuple[float, float] | None
+
+    def __str__(self) -> str:
+        if self.interval is None:
+            return f"{self.value:.3f}"
+        return f"{self.value:.3f} [{self.interval[0]:.3f}, {self.interval[1]:.3f}]"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scores:
+    """The three measures over a set of utterances."""
+
+    utterances: int
+    conversations: int
+    wa: Estimate
+    ua: Estimate
+    weighted_f1: Estimate
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spread:
+    """Mean and standard deviation (n - 1 in the denominator) over folds; one fold has no deviation."""
+
+    mean: float
+    deviation: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OverFolds:
+    wa: Spread
+    ua: Spread
+    weighted_f1: Spread
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OneClass:
+    """A class's scores; None where undefined (see moodline.metrics.ClassScores)."""
+
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    support: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageScores:
+    """All that is said of one stage.
+
+    ``confusion`` has a row per reference class and a column per predicted one, in the order of ``classes``.
+    ``parts`` is empty unless the predictions hold more than one part of a corpus.
+    """
+
+    stage: str
+    pooled: Scores
+    over_folds: OverFolds
+    folds: Mapping[str, Scores]
+    parts: Mapping[str, Scores]
+    classes: Mapping[str, OneClass]
+    confusion: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """``stage`` minus ``minus``, paired over conversations."""
+
+    stage: str
+    minus: str
+    wa: Estimate
+    ua: Estimate
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    scores: tuple[StageScores, ...]
+    differences: tuple[Difference, ...]
+
+
+def score(predictions: pa.Table, classes: Sequence[str], *, resamples: int = 1000, seed: int = 0) -> Evaluation:
+    """Scores of all stages in a table of predictions, pooled over its folds, per fold, per part and per class.
+
+    The table has a row for each utterance and stage, with the columns utterance_id, conversation_id, fold, part,
+    stage, label and predicted. Raises MoodlineError for an unknown stage, for an utterance that a stage scores
+    twice, and where stages do not score the same utterances.
+    """
+    scored = _align(predictions)
+    gains = _gains_among(scored.stages)
+    of_stages = np.eye(len(scored.stages))
+    of_gains = np.array([of_stages[above] - of_stages[below] for above, below in gains]).reshape(-1, len(of_stages))
+    settings = _Settings(classes, resamples, seed)
+
+    pooled = _estimate(scored, np.concatenate([of_stages, of_gains]), settings)
+    folds = {fold: _estimate(scored.where(scored.folds == fold), of_stages, settings) for fold in scored.fold_names}
+    parts = {part: _estimate(scored.where(scored.parts == part), of_stages, settings) for part in scored.part_names}
+    matrices = [confusion(scored.labels.tolist(), predicted.tolist(), classes) for predicted in scored.predicted]
+    return Evaluation(
+        scores=tuple(
+            StageScores(
+                stage=stage,
+                pooled=pooled.scores(row),
+                over_folds=_over_folds([subset.scores(row) for subset in folds.values()]),
+                folds={fold: subset.scores(row) for fold, subset in folds.items()},
+                parts={part: subset.scores(row) for part, subset in parts.items()},
+                classes=_each_class(matrices[row], classes),
+                confusion=tuple(tuple(counts) for counts in matrices[row].tolist()),
+            )
+            for row, stage in enumerate(scored.stages)
+        ),
+        differences=tuple(
+            Difference(
+                stage=scored.stages[above],
+                minus=scored.stages[below],
+                wa=pooled.wa[row],
+                ua=pooled.ua[row],
+            )
+            for row, (above, below) in enumerate(gains, start=len(scored.stages))
+        ),
+    )
+
+
+def final_stage(stages: Sequence[str]) -> str:
+    """The stage that speaks for the system: the last one that is no baseline, in the order of STAGES."""
+    return max((stage for stage in stages if stage != "majority"), key=list(STAGES).index, default="majority")
+
+
+def _gains_among(stages: Sequence[str]) -> list[tuple[int, int]]:
+    """Positions of the stages to compare, as (higher, lower)."""
+    pairs = [*_GAINS, (final_stage(stages), "majority")]
+    return [
+        (stages.index(above), stages.index(below))
+        for above, below in pairs
+        if above in stages and below in stages and above != below
+    ]
+
+
+class _Scored(NamedTuple):
+    """N utterances, each predicted by every stage."""
+
+    stages: tuple[str, ...]
+    conversations: NDArray  # (N,)
+    folds: NDArray  # (N,)
+    parts: NDArray  # (N,)
+    labels: NDArray  # (N,)
+    predicted: NDArray  # (stages, N)
+    fold_names: tuple[str, ...]
+    part_names: tuple[str, ...]  # none where there are not several to compare
+
+    def where(self, mask: NDArray[np.bool_]) -> "_Scored":
+        return self._replace(
+            conversations=self.conversations[mask],
+            labels=self.labels[mask],
+            predicted=self.predicted[:, mask],
+        )
+
+
+def _align(predictions: pa.Table) -> _Scored:
+    if predictions.num_rows == 0:
+        raise MoodlineError("a score needs at least one utterance with a label of the label set: there is none")
+    found = predictions["stage"].unique().to_pylist()
+    if strangers := [stage for stage in found if stage not in STAGES]:
+        raise MoodlineError(f"a stage is one of {', '.join(STAGES)}: the predictions name {strangers[0]!r}")
+    stages = tuple(stage for stage in STAGES if stage in found)
+    order = [(key, "ascending") for key in _KEYS]
+    tables = [predictions.filter(pc.field("stage") == stage).sort_by(order) for stage in stages]
+    first = tables[0]
+    for stage, table in zip(stages, tables, strict=True):
+        _check_once(stage, table)
+        if not table.select(_FACTS).equals(first.select(_FACTS)):
+            raise MoodlineError(
+                "all stages score the same utterances, with the same label, fold and part: "
+                f"{stage!r} differs from {stages[0]!r}; evaluate the run again"
+            )
+    parts = [part for part in first["part"].unique().to_pylist() if part is not None]
+    return _Scored(
+        stages=stages,
+        conversations=_array(first["conversation_id"]),
+        folds=_array(first["fold"]),
+        parts=_array(first["part"]),
+        labels=_array(first["label"]),
+        predicted=np.stack([_array(table["predicted"]) for table in tables]),
+        # In the order of the protocol, which a sort by name would lose (10 before 2).
+        fold_names=tuple(predictions["fold"].unique().to_pylist()),
+        part_names=tuple(sorted(parts)) if len(parts) > 1 else (),
+    )
+
+
+def _check_once(stage: str, table: pa.Table) -> None:
+    counts = table.group_by(list(_KEYS)).aggregate([([], "count_all")])
+    twice = counts.filter(pc.field("count_all") > 1)
+    if twice.num_rows:
+        raise MoodlineError(
+            f"an utterance is scored once in a stage: {twice['utterance_id'][0].as_py()!r} of conversation "
+            f"{twice['conversation_id'][0].as_py()!r} stands {twice['count_all'][0].as_py()} times in {stage!r}"
+        )
+
+
+def _array(column: pa.ChunkedArray) -> NDArray:
+    return np.array(column.to_pylist(), dtype=object)
+
+
+class _Settings(NamedTuple):
+    classes: Sequence[str]
+    resamples: int
+    seed: int
+
+
+class _Estimates(NamedTuple):
+    """Estimates by row: first the stages, then any differences."""
+
+    utterances: int
+    conversations: int
+    wa: list[Estimate]
+    ua: list[Estimate]
+    weighted_f1: list[Estimate]
+
+    def scores(self, row: int) -> Scores:
+        return Scores(
+            utterances=self.utterances,
+            conversations=self.conversations,
+            wa=self.wa[row],
+            ua=self.ua[row],
+            weighted_f1=self.weighted_f1[row],
+        )
+
+
+def _estimate(scored: _Scored, contrasts: NDArray, settings: _Settings) -> _Estimates:
+    """Contrasts (R, stages) turn the stages' measures into what is estimated: themselves, or a difference of two."""
+    confusions = _by_conversation(scored, settings.classes)
+    values = contrasts @ measure(confusions.sum(axis=1))[..., None]  # (3, stages, 1) -> (3, R, 1)
+    intervals = _intervals(confusions, contrasts, settings)
+    wa, ua, f1 = (
+        [Estimate(*estimate) for estimate in zip(row, bounds, strict=True)]
+        for row, bounds in zip(values[..., 0].tolist(), intervals, strict=True)
+    )
+    return _Estimates(len(scored.labels), confusions.shape[1], wa, ua, f1)
+
+
+def _by_conversation(scored: _Scored, classes: Sequence[str]) -> NDArray[np.int64]:
+    """Confusion matrices (stages, conversations, C, C), conversations in the order of their ids."""
+    _, groups = np.unique(scored.conversations, return_inverse=True)
+    rows = np.split(np.argsort(groups, kind="stable"), np.cumsum(np.bincount(groups))[:-1])
+    return np.array(
+        [
+            [confusion(scored.labels[row].tolist(), predicted[row].tolist(), classes) for row in rows]
+            for predicted in scored.predicted
+        ]
+    )
+
+
+def measure(confusions: NDArray) -> NDArray[np.float64]:
+    """WA, UA and weighted F1: (..., C, C) -> (3, ...)."""
+    return np.stack([weighted_accuracy(confusions), unweighted_accuracy(confusions), weighted_f1(confusions)])
+
+
+def measure_resamples(confusions: NDArray, drawn: NDArray[np.integer]) -> NDArray[np.float64]:
+    """The measures of resampled conversations.
+
+    Confusion matrices (stages, conversations, C, C) and B draws of positions of conversations (B, draws) ->
+    (3, stages, B).
+    """
+    stages, conversations, classes, _ = confusions.shape
+    times = np.apply_along_axis(np.bincount, -1, drawn, minlength=conversations)  # (B, conversations)
+    flat = confusions.reshape(stages, conversations, classes * classes)
+    # In floating point, where the product is fast; counts are exact there.
+    pooled = times.astype(float) @ flat.astype(float)  # (stages, B, C * C)
+    return measure(pooled.reshape(stages, len(drawn), classes, classes))
+
+
+def _intervals(
+    confusions: NDArray, contrasts: NDArray, settings: _Settings
+) -> list[list[tuple[float, float]]] | list[list[None]]:
+    """Percentile intervals for the three measures of each contrast."""
+    from scipy.stats import bootstrap  # takes longer to import than the rest of this module
+
+    conversations = confusions.shape[1]
+    if conversations < 2:
+        return [[None] * len(contrasts)] * 3
+    bounds = bootstrap(
+        (np.arange(conversations),),
+        lambda drawn, axis: contrasts @ measure_resamples(confusions, drawn),  # (3, R, B)
+        vectorized=True,
+        method="percentile",
+        n_resamples=settings.resamples,
+        rng=np.random.default_rng(settings.seed),
+    ).confidence_interval
+    return [
+        list(zip(low, high, strict=True)) for low, high in zip(bounds.low.tolist(), bounds.high.tolist(), strict=True)
+    ]
+
+
+def _over_folds(folds: Sequence[Scores]) -> OverFolds:
+    return OverFolds(
+        wa=_spread([fold.wa.value for fold in folds]),
+        ua=_spread([fold.ua.value for fold in folds]),
+        weighted_f1=_spread([fold.weighted_f1.value for fold in folds]),
+    )
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    return Spread(
+        mean=float(np.mean(values)),
+        deviation=float(np.std(values, ddof=1)) if len(values) > 1 else None,
+    )
+
+
+def _each_class(matrix: NDArray[np.int64], classes: Sequence[str]) -> dict[str, OneClass]:
+    scores = class_scores(matrix)
+    return {
+        name: OneClass(precision=_defined(precision), recall=_defined(recall), f1=_defined(f1), support=int(support))
+        for name, precision, recall, f1, support in zip(classes, *scores, strict=True)
+    }
+
+
+def _defined(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

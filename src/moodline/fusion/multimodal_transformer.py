@@ -1,0 +1,59 @@
+"""Part 4: speech and words of a conversation in one transformer (paper, section 2.4)."""
+
+import torch
+from torch import Tensor, nn
+
+from moodline.encoding import Encoding
+from moodline.padding import length_mask
+
+# Shapes: B conversations, S utterances of the longest one, D input size of a modality, H hidden size.
+
+
+class MultimodalTransformer(nn.Module):
+    """Contextual embeddings of both modalities to a label for every utterance.
+
+    The S tokens of the words and the S tokens of the speech stand in one sequence of 2S, without position
+    encoding; every token attends to all. An utterance's two outputs, side by side, are classified.
+
+    Args:
+        inputs: D, size of each modality's contextual embeddings
+        classes: how many emotions
+        hidden: H, of the transformer
+        heads: of its attention
+        layers: of its encoder, BERT's: normalised after each sublayer, GELU between
+        feed_forward: hidden size within a layer
+        dropout: on the tokens and within the layers
+        output_dropout: on what is classified
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        *,
+        classes: int,
+        hidden: int = 120,
+        heads: int = 12,
+        layers: int = 3,
+        feed_forward: int = 3072,
+        dropout: float = 0.1,
+        output_dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.text_map = nn.Linear(inputs, hidden)
+        self.audio_map = nn.Linear(inputs, hidden)
+        self.dropout = nn.Dropout(dropout)
+        layer = nn.TransformerEncoderLayer(
+            hidden, heads, feed_forward, dropout=dropout, activation="gelu", batch_first=True
+        )
+        self.encoder = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+        self.output_dropout = nn.Dropout(output_dropout)
+        self.classify = nn.Linear(2 * hidden, classes)
+
+    def forward(self, audio: Tensor, text: Tensor, lengths: Tensor) -> Encoding:
+        """Audio and text (B, S, D), lengths (B,), at least 1 -> fused embeddings (B, S, 2H), logits (B, S, classes)."""
+        size = audio.shape[1]
+        tokens = torch.cat([self.text_map(text), self.audio_map(audio)], dim=1)  # (B, 2S, H)
+        padding = ~length_mask(lengths, size).repeat(1, 2)  # (B, S) -> (B, 2S)
+        outputs = self.encoder(self.dropout(tokens), src_key_padding_mask=padding)
+        fused = torch.cat(outputs.split(size, dim=1), dim=-1)  # (B, 2S, H) -> (B, S, 2H)
+        return Encoding(fused, self.classify(self.output_dropout(fused)))

@@ -1,0 +1,36 @@
+"""What the utterance encoders read: an utterance's waveform, its token ids."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from moodline.audio import waveform
+from moodline.config import AUDIO_UTTERANCE
+from moodline.conversation import Utterance
+from moodline.errors import MoodlineError
+from moodline.text.pretrained import Tokenizer
+
+
+def waveform_of(utterance: Utterance, sample_rate: int) -> Tensor:
+    """The utterance's speech, mono, (T,) samples."""
+    if utterance.audio is None:
+        raise MoodlineError(
+            f"a model of speech needs each utterance's audio, and {utterance.id} has none: "
+            "prepare the corpus with its audio, or take a model of words alone"
+        )
+    return torch.from_numpy(waveform.read(utterance.audio, sample_rate))
+
+
+def tokens_of(utterances: Sequence[Utterance], tokenizer: Tokenizer) -> list[Tensor]:
+    """Each utterance's token ids (T_i,)."""
+    return tokenizer([utterance.words for utterance in utterances])
+
+
+def seconds_of(utterance: Utterance) -> float:
+    return utterance.audio.duration if utterance.audio is not None else 0.0
+
+
+def encoder_length(stage: str, utterance: Utterance) -> float:
+    """How long an utterance is to its encoder, for batches of neighbours in length: seconds, or characters."""
+    return seconds_of(utterance) if stage == AUDIO_UTTERANCE else float(len(utterance.words))

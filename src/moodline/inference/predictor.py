@@ -1,0 +1,117 @@
+"""A trained model at work: a conversation in, an emotion with its probabilities for every utterance out."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from moodline.checkpoint import TrainedModel, load_model
+from moodline.config import AUDIO_UTTERANCE, TEXT_UTTERANCE
+from moodline.conversation import Conversation, Utterance
+from moodline.errors import MoodlineError
+from moodline.inference.encode import encode_utterances
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UtterancePrediction:
+    """What a model says of one utterance.
+
+    Attributes:
+        label: the most probable class
+        probabilities: of each class, by the system's last stage
+        by_stage: the same of each stage on the way, the last included
+    """
+
+    id: str
+    speaker: str
+    start: float | None
+    end: float | None
+    words: str
+    label: str
+    probabilities: Mapping[str, float]
+    by_stage: Mapping[str, Mapping[str, float]]
+
+    @property
+    def probability(self) -> float:
+        return self.probabilities[self.label]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConversationPrediction:
+    """Predictions of a conversation's utterances, in their order."""
+
+    conversation_id: str
+    utterances: tuple[UtterancePrediction, ...]
+
+
+class Predictor:
+    """Predicts with one trained model; see ``moodline.load``."""
+
+    def __init__(self, model: TrainedModel) -> None:
+        self.model = model
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.model.label_set.classes
+
+    def predict(self, conversation: Conversation) -> ConversationPrediction:
+        """Label every utterance of a conversation, from the whole of it.
+
+        Raises:
+            MoodlineError: an utterance lacks audio that the model needs, or its audio cannot be read
+        """
+        if not conversation.utterances:
+            return ConversationPrediction(conversation_id=conversation.id, utterances=())
+        probabilities = self._probabilities(conversation.utterances)
+        rows = zip(*(values.tolist() for values in probabilities.values()), strict=True)
+        return ConversationPrediction(
+            conversation_id=conversation.id,
+            utterances=tuple(
+                self._prediction(utterance, dict(zip(probabilities, row, strict=True)))
+                for utterance, row in zip(conversation.utterances, rows, strict=True)
+            ),
+        )
+
+    def predict_all(self, conversations: Sequence[Conversation]) -> Iterator[ConversationPrediction]:
+        """Predictions of many conversations, each as soon as it is ready."""
+        return (self.predict(conversation) for conversation in conversations)
+
+    @torch.inference_mode()
+    def _probabilities(self, utterances: Sequence[Utterance]) -> dict[str, Tensor]:
+        """Each stage's probabilities (S, classes), in the order of the stages."""
+        network, recipe = self.model.network, self.model.recipe
+        encoders = [stage for stage in (AUDIO_UTTERANCE, TEXT_UTTERANCE) if stage in network.parts]
+        encodings = {
+            stage: encode_utterances(stage, network.parts[stage], utterances, recipe, self.model.tokenizer)
+            for stage in encoders
+        }
+        logits = {stage: encoding.logits for stage, encoding in encodings.items()}
+        embeddings = {stage: encoding.embeddings[None] for stage, encoding in encodings.items()}  # (1, S, E)
+        in_context = network(embeddings, torch.tensor([len(utterances)]))
+        logits |= {stage: encoding.logits[0] for stage, encoding in in_context.items()}
+        return {stage: logits[stage].softmax(dim=-1) for stage in recipe.stages}
+
+    def _prediction(self, utterance: Utterance, by_stage: Mapping[str, Sequence[float]]) -> UtterancePrediction:
+        named = {stage: dict(zip(self.classes, row, strict=True)) for stage, row in by_stage.items()}
+        last = named[self.model.recipe.stages[-1]]
+        return UtterancePrediction(
+            id=utterance.id,
+            speaker=utterance.speaker,
+            start=utterance.start,
+            end=utterance.end,
+            words=utterance.words,
+            label=max(last, key=lambda name: last[name]),
+            probabilities=last,
+            by_stage=named,
+        )
+
+
+def load(folder: str | Path) -> Predictor:
+    """Load a model folder; it needs no corpus, no recipe and no network.
+
+    Raises:
+        MoodlineError: the folder is no model, or of a newer schema
+    """
+    return Predictor(load_model(Path(folder)))

@@ -1,0 +1,123 @@
+"""The boxes of the paper put together: the one place that builds them from a recipe, and their forward pass."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from moodline.audio.leaf import Leaf
+from moodline.audio.leaf_cnn import LeafCnn
+from moodline.config import (
+    AUDIO_CONTEXT,
+    AUDIO_UTTERANCE,
+    FUSION,
+    TEXT_CONTEXT,
+    TEXT_UTTERANCE,
+    AudioUtteranceConfig,
+    ContextConfig,
+    FusionConfig,
+    Recipe,
+    TextUtteranceConfig,
+)
+from moodline.context.bigru_attention import BiGruAttention
+from moodline.encoding import Encoding
+from moodline.fusion.multimodal_transformer import MultimodalTransformer
+from moodline.text.bert_gru import BertGru
+
+# The utterance encoder that each context stage reads.
+ENCODER_OF = {AUDIO_CONTEXT: AUDIO_UTTERANCE, TEXT_CONTEXT: TEXT_UTTERANCE}
+
+
+def build_audio_utterance(config: AudioUtteranceConfig, classes: int) -> LeafCnn:
+    front_end = Leaf(
+        filters=config.filters,
+        sample_rate=config.sample_rate,
+        window_ms=config.window_ms,
+        stride_ms=config.stride_ms,
+        minimum_frequency=config.minimum_frequency,
+        maximum_frequency=config.maximum_frequency,
+    )
+    return LeafCnn(
+        front_end=front_end,
+        classes=classes,
+        embedding=config.embedding,
+        channels=config.channels,
+        dropout=config.dropout,
+        waveform_normalisation=config.waveform_normalisation,
+        channel_normalisation=config.channel_normalisation,
+        mask_channels=config.mask_channels,
+        mask_frames=config.mask_frames,
+    )
+
+
+def build_text_utterance(config: TextUtteranceConfig, classes: int, bert: Any) -> BertGru:
+    return BertGru(
+        bert,
+        classes=classes,
+        hidden=config.hidden,
+        layers=config.layers,
+        embedding=config.embedding,
+        dropout=config.dropout,
+        trained_layers=config.trained_layers,
+    )
+
+
+def build_context(config: ContextConfig, inputs: int, classes: int) -> BiGruAttention:
+    return BiGruAttention(
+        inputs,
+        classes=classes,
+        hidden=config.hidden,
+        layers=config.layers,
+        self_attention=config.self_attention,
+        dropout=config.dropout,
+    )
+
+
+def build_fusion(config: FusionConfig, inputs: int, classes: int) -> MultimodalTransformer:
+    return MultimodalTransformer(
+        inputs,
+        classes=classes,
+        hidden=config.hidden,
+        heads=config.heads,
+        layers=config.layers,
+        feed_forward=config.feed_forward,
+        dropout=config.dropout,
+        output_dropout=config.output_dropout,
+    )
+
+
+def build_stage(stage: str, recipe: Recipe, classes: int, bert: Any = None) -> nn.Module:
+    """One of the five parts, untrained; ``bert`` is needed for the text utterance encoder alone."""
+    if stage == AUDIO_UTTERANCE:
+        return build_audio_utterance(recipe.audio_utterance, classes)
+    if stage == TEXT_UTTERANCE:
+        return build_text_utterance(recipe.text_utterance, classes, bert)
+    if stage == AUDIO_CONTEXT:
+        return build_context(recipe.audio_context, recipe.audio_utterance.embedding, classes)
+    if stage == TEXT_CONTEXT:
+        return build_context(recipe.text_context, recipe.text_utterance.embedding, classes)
+    return build_fusion(recipe.fusion, 2 * recipe.audio_context.hidden, classes)
+
+
+class ConversationModel(nn.Module):
+    """The trained parts in a row.
+
+    Utterances are encoded by ``parts[AUDIO_UTTERANCE]`` and ``parts[TEXT_UTTERANCE]``, in whatever batches;
+    the forward pass takes their embeddings on, conversation by conversation.
+    """
+
+    def __init__(self, parts: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict(dict(parts))
+
+    def forward(self, embeddings: Mapping[str, Tensor], lengths: Tensor) -> dict[str, Encoding]:
+        """Utterance embeddings (B, S, E) by encoder's stage, lengths (B,) -> each later stage's encoding (B, S, ...)."""
+        encodings = {
+            stage: self.parts[stage](embeddings[encoder], lengths)
+            for stage, encoder in ENCODER_OF.items()
+            if stage in self.parts
+        }
+        if FUSION in self.parts:
+            audio, text = encodings[AUDIO_CONTEXT].embeddings, encodings[TEXT_CONTEXT].embeddings
+            encodings[FUSION] = self.parts[FUSION](audio, text, lengths)
+        return encodings

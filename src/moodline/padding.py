@@ -1,0 +1,30 @@
+"""The one padding convention: sequences begin at 0, are padded with zeros at the end, and come with their lengths."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def length_mask(lengths: Tensor, size: int) -> Tensor:
+    """True where a padded sequence holds data: lengths (B,) -> (B, size)."""
+    return torch.arange(size, device=lengths.device) < lengths[:, None]
+
+
+def pad(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Sequences of (T_i, ...) -> padded (B, max T, ...) and lengths (B,)."""
+    lengths = torch.tensor([len(sequence) for sequence in sequences])
+    return torch.nn.utils.rnn.pad_sequence(list(sequences), batch_first=True), lengths
+
+
+def masked_mean(values: Tensor, lengths: Tensor) -> Tensor:
+    """Mean over the data of padded sequences: values (B, T, ...) -> (B, ...)."""
+    mask = length_mask(lengths, values.shape[1])
+    mask = mask.view(*mask.shape, *[1] * (values.dim() - 2))  # (B, T, 1...)
+    total = values.masked_fill(~mask, 0.0).sum(dim=1)
+    return total / lengths.view(-1, *[1] * (total.dim() - 1))
+
+
+def same_length_for_all(values: Tensor) -> Tensor:
+    """The lengths (B,) of a batch (B, T, ...) without padding."""
+    return torch.full((values.shape[0],), values.shape[1], device=values.device)

@@ -1,0 +1,96 @@
+"""Recipes on disk: YAML to the configuration's dataclasses, with errors that name the key."""
+
+import dataclasses
+import difflib
+import importlib.resources
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from moodline.config import Recipe
+from moodline.errors import MoodlineError
+
+
+def known_keys(config: type = Recipe, prefix: str = "") -> list[str]:
+    """Every dotted key of a recipe, sections included."""
+    keys: list[str] = []
+    for field in dataclasses.fields(config):
+        keys.append(prefix + field.name)
+        if isinstance(field.type, type) and dataclasses.is_dataclass(field.type):
+            keys += known_keys(field.type, f"{prefix}{field.name}.")
+    return keys
+
+
+def nearest(key: str, keys: list[str]) -> str:
+    """The known key most like a misspelt one: by its own name within other sections too."""
+    close = difflib.get_close_matches(key, keys, n=1, cutoff=0.6)
+    if close:
+        return close[0]
+    last = key.rsplit(".", 1)[-1]
+    return next((known for known in keys if known.rsplit(".", 1)[-1] == last), "")
+
+
+def check_keys(content: Any, origin: str, prefix: str = "") -> None:
+    """Refuse the first key that no recipe has, naming the nearest that it could have meant."""
+    keys = known_keys()
+    if not isinstance(content, Mapping):
+        where = f" under {prefix[:-1]}" if prefix else ""
+        raise MoodlineError(f"a recipe is made of keys and values, not {content!r}{where} ({origin})")
+    for name, value in content.items():
+        key = f"{prefix}{name}"
+        if key not in keys:
+            raise MoodlineError(unknown_key(key, origin))
+        if any(known.startswith(f"{key}.") for known in keys):
+            check_keys(value, origin, f"{key}.")
+
+
+def unknown_key(key: str, origin: str) -> str:
+    guess = nearest(key, known_keys())
+    hint = f"did you mean {guess}?" if guess else "moodline train --help lists the keys"
+    return f"a recipe has no key {key!r} ({origin}); {hint}"
+
+
+def recipe_from(content: Any, origin: str) -> Recipe:
+    """A recipe from nested keys and values; ``origin`` names their file in errors."""
+    import jsonargparse
+
+    check_keys(content, origin)
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Recipe)
+    try:
+        return Recipe(**vars(parser.instantiate_classes(parser.parse_object(dict(content)))))
+    except jsonargparse.ArgumentError as error:
+        raise MoodlineError(f"{one_line(error)} ({origin})") from error
+
+
+def one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def find_recipe(name: str) -> Path:
+    """The file that ``--recipe`` names: a path, or the name of a recipe that comes with moodline."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    folders = [
+        Path(str(importlib.resources.files("moodline"))) / "recipes",  # installed
+        Path(__file__).resolve().parents[2] / "recipes",  # a checkout
+    ]
+    for folder in folders:
+        if (folder / f"{name}.yaml").is_file():
+            return folder / f"{name}.yaml"
+    names = sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
+    raise MoodlineError(f"recipe {name!r} is neither a file nor one of moodline's own: {', '.join(names)}")
+
+
+def read_recipe(name: str) -> tuple[dict[str, Any], Path]:
+    """A recipe file's keys and values, checked for keys that do not exist, and the file."""
+    import yaml
+
+    path = find_recipe(name)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise MoodlineError(f"recipe {path} cannot be read: {one_line(error)}") from error
+    check_keys(content, str(path))
+    return content, path

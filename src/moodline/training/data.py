@@ -1,0 +1,169 @@
+"""What each stage reads in training: batches of utterances or of conversations, in an order drawn per epoch."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from moodline.config import AUDIO_UTTERANCE, Recipe
+from moodline.conversation import Conversation, LabelSet, Utterance
+from moodline.inference.inputs import encoder_length, tokens_of, waveform_of
+from moodline.padding import pad
+from moodline.text.pretrained import Tokenizer
+from moodline.training.augmentation import change_speed
+from moodline.training.losses import UNSCORED
+from moodline.training.randomness import generator_of
+
+
+class Batch(NamedTuple):
+    """Padded inputs of a part, its lengths among them, and labels (B,) or (B, S), UNSCORED where there is no class."""
+
+    inputs: tuple[Tensor, ...]
+    labels: Tensor
+
+
+class Item(NamedTuple):
+    """One row of a batch: the part's sequences (T, ...) and its label () or labels (S,)."""
+
+    sequences: tuple[Tensor, ...]
+    labels: Tensor
+
+
+def collate(items: Sequence[Item]) -> Batch:
+    padded = [pad(sequences) for sequences in zip(*(item.sequences for item in items), strict=True)]
+    labels = torch.nn.utils.rnn.pad_sequence(
+        [item.labels.view(-1) for item in items], batch_first=True, padding_value=UNSCORED
+    )
+    lengths = padded[0][1]
+    return Batch((*(values for values, _ in padded), lengths), labels)
+
+
+class WaveformItems(Dataset[Item]):
+    """Labelled utterances' waveforms, read when they are needed; their speed is changed in training."""
+
+    def __init__(
+        self, utterances: Sequence[Utterance], labels: Tensor, recipe: Recipe, speed_change: float
+    ) -> None:
+        self.utterances, self.labels = utterances, labels
+        self.sample_rate = recipe.audio_utterance.sample_rate
+        self.speed_change, self.seed = speed_change, recipe.seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def __getitem__(self, index: int) -> Item:
+        utterance = self.utterances[index]
+        samples = waveform_of(utterance, self.sample_rate)
+        if self.speed_change:
+            generator = generator_of(self.seed, AUDIO_UTTERANCE, "speed", self.epoch, utterance.id)
+            samples = change_speed(samples, generator.uniform(1 - self.speed_change, 1 + self.speed_change))
+        return Item((samples,), self.labels[index])
+
+
+class KeptItems(Dataset[Item]):
+    """Items that are small enough to be kept: token ids, or embeddings of conversations."""
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Item:
+        return self.items[index]
+
+
+class FixedBatches(Sampler[list[int]]):
+    """The batches of one epoch, or one process's share of them."""
+
+    def __init__(self, batches: Sequence[list[int]]) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+def share(batches: list[list[int]], rank: int, processes: int) -> list[list[int]]:
+    """One process's batches; every process gets as many, the last round filled up from the first batches."""
+    missing = -len(batches) % processes
+    return (batches + batches[:missing])[rank::processes]
+
+
+class StageData(NamedTuple):
+    """Items of a stage's training and validation sets, and how long each item is."""
+
+    train: Dataset[Item]
+    train_lengths: Sequence[float]
+    validation: Dataset[Item]
+    validation_lengths: Sequence[float]
+
+
+def scored_utterances(
+    conversations: Sequence[Conversation], label_set: LabelSet
+) -> tuple[list[Utterance], Tensor]:
+    """The utterances that have a class, and their classes (N,)."""
+    pairs = [
+        (utterance, index)
+        for conversation in conversations
+        for utterance in conversation.utterances
+        if (index := label_set.index(utterance.label)) is not None
+    ]
+    return [utterance for utterance, _ in pairs], torch.tensor([index for _, index in pairs], dtype=torch.long)
+
+
+def labels_of(conversation: Conversation, label_set: LabelSet) -> Tensor:
+    """Classes (S,) of a conversation's turns, UNSCORED where there is none."""
+    indices = [label_set.index(utterance.label) for utterance in conversation.utterances]
+    return torch.tensor([UNSCORED if index is None else index for index in indices])
+
+
+def waveform_data(
+    train: Sequence[Conversation], validation: Sequence[Conversation], recipe: Recipe, label_set: LabelSet
+) -> StageData:
+    sets = []
+    for conversations, speed_change in ((train, recipe.audio_utterance.speed_change), (validation, 0.0)):
+        utterances, labels = scored_utterances(conversations, label_set)
+        items = WaveformItems(utterances, labels, recipe, speed_change)
+        sets += [items, [encoder_length(AUDIO_UTTERANCE, utterance) for utterance in utterances]]
+    return StageData(*sets)
+
+
+def token_data(
+    train: Sequence[Conversation], validation: Sequence[Conversation], tokenizer: Tokenizer, label_set: LabelSet
+) -> StageData:
+    sets = []
+    for conversations in (train, validation):
+        utterances, labels = scored_utterances(conversations, label_set)
+        tokens = tokens_of(utterances, tokenizer)
+        sets += [KeptItems([Item((ids,), label) for ids, label in zip(tokens, labels, strict=True)])]
+        sets += [[len(ids) for ids in tokens]]
+    return StageData(*sets)
+
+
+def conversation_data(
+    train: Sequence[Conversation],
+    validation: Sequence[Conversation],
+    embeddings: Sequence[Mapping[str, Tensor]],
+    label_set: LabelSet,
+) -> StageData:
+    """Conversations as sequences of frozen embeddings: one mapping, utterance id -> (D,), for each sequence read."""
+    sets = []
+    for conversations in (train, validation):
+        items = []
+        for conversation in conversations:
+            labels = labels_of(conversation, label_set)
+            if (labels != UNSCORED).any():
+                ids = [utterance.id for utterance in conversation.utterances]
+                items.append(Item(tuple(torch.stack([each[one] for one in ids]) for each in embeddings), labels))
+        sets += [KeptItems(items), [len(item.labels) for item in items]]
+    return StageData(*sets)
+
+
+def loader(dataset: Dataset[Item], batches: Sequence[list[int]]) -> DataLoader[Batch]:
+    return DataLoader(dataset, batch_sampler=FixedBatches(batches), collate_fn=collate)

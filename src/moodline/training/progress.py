@@ -1,0 +1,66 @@
+"""What a person sees while training: the stage, the epoch, its scores and the time left."""
+
+import time
+from typing import Any
+
+import lightning
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+NAMES = {
+    "audio_utterance": "speech, utterance",
+    "text_utterance": "words, utterance",
+    "audio_context": "speech, in context",
+    "text_context": "words, in context",
+    "fusion": "both, fused",
+}
+
+
+class TrainingProgress(lightning.Callback):
+    """A line an epoch; on a terminal also a bar that moves with the batches."""
+
+    def __init__(self, title: str, epochs: int, console: Console) -> None:
+        self.title, self.epochs, self.console = title, epochs, console
+        columns = [TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[left]}")]
+        self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self.task: TaskID | None = None
+        self.started = 0.0
+
+    def on_fit_start(self, *_: Any) -> None:
+        self.started = time.monotonic()
+        self.console.print(f"[bold]{self.title}[/bold]")
+        self.bar.start()
+        self.task = self.bar.add_task("", total=1.0, left="")
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        done = trainer.current_epoch + (trainer.fit_loop.epoch_loop.batch_idx + 1) / max(1, trainer.num_training_batches)
+        self._move(done, f"epoch {trainer.current_epoch + 1}/{self.epochs}")
+
+    def on_validation_end(self, trainer: lightning.Trainer, module: Any) -> None:
+        row = module.history[-1]
+        best = " *" if row["validation_loss"] == module.best_loss else ""
+        self.console.print(
+            f"  epoch {row['epoch']:>3}/{self.epochs}  loss {row['train_loss']:.3f}  "
+            f"validation loss {row['validation_loss']:.3f}  UA {row['validation_ua']:.3f}  "
+            f"{clock(self._left(trainer.current_epoch + 1))} left{best}",
+            highlight=False,
+        )
+
+    def on_fit_end(self, *_: Any) -> None:
+        self.bar.stop()
+
+    def on_exception(self, *_: Any) -> None:
+        self.bar.stop()
+
+    def _left(self, done: float) -> float:
+        return (time.monotonic() - self.started) / done * (self.epochs - done)
+
+    def _move(self, done: float, description: str) -> None:
+        if self.task is not None:
+            left = f"at most {clock(self._left(done))} left"
+            self.bar.update(self.task, completed=done / self.epochs, description=description, left=left)
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds: 95 s is 1:35."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

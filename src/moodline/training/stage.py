@@ -1,0 +1,141 @@
+"""Training one stage with Lightning, from its data to its best weights."""
+
+import logging
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from rich.console import Console
+from torch import Tensor, nn
+
+from moodline.config import AUDIO_UTTERANCE, TEXT_UTTERANCE, Recipe
+from moodline.training.data import StageData
+from moodline.training.losses import balanced_weights
+from moodline.training.progress import TrainingProgress
+from moodline.training.randomness import seed_torch
+from moodline.training.stage_module import StageModule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """What Lightning runs on, in its own words.
+
+    Args:
+        accelerator: auto, cpu, gpu, ...
+        devices: how many, or auto
+        num_nodes: machines
+        strategy: auto, ddp, ...
+        precision: 32-true, bf16-mixed, 16-mixed, ...
+    """
+
+    accelerator: str = "auto"
+    devices: str = "auto"
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "32-true"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedStage:
+    """A part with its best epoch's weights, and what its training was like."""
+
+    part: nn.Module
+    history: list[dict[str, float]]
+    seconds: float
+    is_main_process: bool
+
+
+def train_stage(
+    stage: str,
+    part: nn.Module,
+    data: StageData,
+    recipe: Recipe,
+    *,
+    classes: int,
+    scored_labels: Tensor,
+    logs: Path,
+    title: str,
+    hardware: Hardware,
+    console: Console,
+) -> TrainedStage:
+    """Train a part; stop early and select by validation loss.
+
+    Args:
+        scored_labels: (N,), the training set's classes, for balanced weights
+        logs: folder for TensorBoard's and CSV's files
+    """
+    training = recipe.training_of(stage)
+    weights = balanced_weights(scored_labels, classes) if recipe.class_weights == "balanced" else None
+    module = StageModule(
+        stage,
+        part,
+        data,
+        training,
+        seed=recipe.seed,
+        classes=classes,
+        class_weights=weights,
+        maximum_total=recipe.audio_utterance.batch_seconds if stage == AUDIO_UTTERANCE else float("inf"),
+        own_rate=own_rate(stage, part, recipe),
+    )
+    quieten_lightning()
+    trainer = lightning.Trainer(
+        accelerator=hardware.accelerator,
+        devices=hardware.devices if hardware.devices == "auto" else int(hardware.devices),
+        num_nodes=hardware.num_nodes,
+        strategy=hardware.strategy,
+        precision=hardware.precision,  # pyright: ignore[reportArgumentType]
+        max_epochs=training.epochs,
+        gradient_clip_val=training.gradient_norm or None,
+        reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=1,
+        logger=[TensorBoardLogger(logs, name="tensorboard", version=stage), CSVLogger(logs, name="csv", version=stage)],
+        callbacks=[
+            EarlyStopping("validation_loss", patience=training.patience, check_finite=False),
+            TrainingProgress(title, training.epochs, console),
+        ],
+    )
+    started = time.monotonic()
+    trainer.fit(module)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return TrainedStage(
+        part=module.keep_best(),
+        history=module.history,
+        seconds=time.monotonic() - started,
+        is_main_process=trainer.is_global_zero,
+    )
+
+
+def own_rate(stage: str, part: Any, recipe: Recipe) -> tuple[nn.Module, float] | None:
+    """The pretrained or signal-near module of an encoder, which learns at its own rate."""
+    if stage == AUDIO_UTTERANCE:
+        return part.front_end, recipe.audio_utterance.front_end_rate
+    if stage == TEXT_UTTERANCE:
+        return part.bert, recipe.text_utterance.bert_rate
+    return None
+
+
+def quieten_lightning() -> None:
+    """Lightning's notices are about choices that are made here on purpose."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+    for module in ("lightning", "torch"):
+        warnings.filterwarnings("ignore", module=module)
+
+
+def initialise(*parts: object) -> None:
+    """Fix the initial weights of what is built next."""
+    seed_torch(*parts, "initial weights")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+

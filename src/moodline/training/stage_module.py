@@ -1,0 +1,144 @@
+"""One of the five parts in training: loss, optimiser, batches, and the weights of its best epoch."""
+
+import math
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from moodline.audio.leaf_cnn import LeafCnn
+from moodline.batching import length_batches
+from moodline.config import TrainingConfig
+from moodline.errors import MoodlineError
+from moodline.metrics import unweighted_accuracy
+from moodline.training.data import Batch, StageData, WaveformItems, loader, share
+from moodline.training.losses import UNSCORED, conversation_loss
+from moodline.training.randomness import generator_of, seed_torch
+
+
+class StageModule(lightning.LightningModule):
+    """Trains a part on its stage's data.
+
+    Args:
+        stage: the part's name
+        part: the part
+        data: its training and validation sets
+        training: rates and sizes
+        seed: all that is random is drawn from it, the stage and the epoch
+        classes: how many emotions
+        class_weights: (classes,), or None
+        maximum_total: of a batch's padded length, in the data's unit
+        own_rate: a module within the part and its learning rate, as a multiple of the stage's
+    """
+
+    def __init__(
+        self,
+        stage: str,
+        part: nn.Module,
+        data: StageData,
+        training: TrainingConfig,
+        *,
+        seed: int,
+        classes: int,
+        class_weights: Tensor | None,
+        maximum_total: float = float("inf"),
+        own_rate: tuple[nn.Module, float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.stage, self.part, self.data, self.training_config = stage, part, data, training
+        self.seed, self.classes, self.maximum_total, self.own_rate = seed, classes, maximum_total, own_rate
+        self.register_buffer("class_weights", class_weights, persistent=False)
+        self.best_loss = math.inf
+        self.best_weights: dict[str, Tensor] = {}
+        self.history: list[dict[str, float]] = []
+        self._train_losses: list[Tensor] = []
+        self._validation: list[tuple[float, int]] = []
+        self._confusion = torch.zeros(classes, classes, dtype=torch.long)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """This epoch's batches; Lightning asks anew each epoch."""
+        epoch = self.current_epoch
+        if isinstance(self.data.train, WaveformItems):
+            self.data.train.epoch = epoch
+        batches = length_batches(
+            self.data.train_lengths,
+            batch_size=self.training_config.batch_size,
+            maximum_total=self.maximum_total,
+            generator=generator_of(self.seed, self.stage, "batches", epoch),
+        )
+        return loader(self.data.train, share(batches, self.global_rank, self.trainer.world_size))
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """The whole validation set, in every process: all come to the same loss and the same best epoch."""
+        batches = length_batches(
+            self.data.validation_lengths,
+            batch_size=self.training_config.batch_size,
+            maximum_total=self.maximum_total,
+        )
+        return loader(self.data.validation, batches)
+
+    def configure_optimizers(self) -> Any:
+        training = self.training_config
+        chosen = {id(parameter) for parameter in self.own_rate[0].parameters()} if self.own_rate else set()
+        trained = [parameter for parameter in self.part.parameters() if parameter.requires_grad]
+        groups: list[dict[str, Any]] = [{"params": [one for one in trained if id(one) not in chosen]}]
+        if self.own_rate and (own := [one for one in trained if id(one) in chosen]):
+            groups.append({"params": own, "lr": training.learning_rate * self.own_rate[1], "weight_decay": 0.0})
+        optimiser = torch.optim.AdamW(groups, lr=training.learning_rate, weight_decay=training.weight_decay)
+        if training.decay == "constant":
+            return optimiser
+        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=training.epochs)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": cosine, "interval": "epoch"}}
+
+    def on_train_epoch_start(self) -> None:
+        seed_torch(self.seed, self.stage, self.current_epoch, self.global_rank)
+        self._train_losses.clear()
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        loss = conversation_loss(self.part(*batch.inputs).logits, batch.labels, self.class_weights)
+        self._train_losses.append(loss.detach())
+        return loss
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        if isinstance(self.part, LeafCnn):
+            self.part.project()
+
+    def on_validation_epoch_start(self) -> None:
+        self._validation.clear()
+        self._confusion.zero_()
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        logits = self.part(*batch.inputs).logits
+        loss = conversation_loss(logits, batch.labels, self.class_weights)
+        self._validation.append((float(loss), len(batch.labels)))
+        scored = batch.labels.flatten() != UNSCORED
+        predicted = logits.reshape(-1, self.classes).argmax(dim=-1)  # (B, S, classes) -> (B S,)
+        pairs = self.classes * batch.labels.flatten()[scored] + predicted[scored]
+        self._confusion += torch.bincount(pairs, minlength=self.classes**2).view_as(self._confusion).cpu()
+
+    def on_validation_epoch_end(self) -> None:
+        rows = sum(count for _, count in self._validation)
+        loss = sum(value * count for value, count in self._validation) / rows
+        if not math.isfinite(loss):
+            raise MoodlineError(
+                f"training diverged: the validation loss of stage {self.stage} is {loss} in epoch "
+                f"{self.current_epoch + 1}; lower {self.stage}.training.learning_rate"
+            )
+        if loss < self.best_loss:
+            self.best_loss = loss
+            self.best_weights = {name: value.detach().clone() for name, value in self.part.state_dict().items()}
+        row = {
+            "epoch": self.current_epoch + 1,
+            "train_loss": float(torch.stack(self._train_losses).mean()),
+            "validation_loss": loss,
+            "validation_ua": float(unweighted_accuracy(self._confusion.numpy())),
+        }
+        self.history.append(row)
+        self.log_dict({name: value for name, value in row.items() if name != "epoch"})
+
+    def keep_best(self) -> nn.Module:
+        """The part with the weights of its best epoch."""
+        self.part.load_state_dict(self.best_weights)
+        return self.part.eval()

@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.signal import lfilter
+
+from moodline.audio.pcen import Pcen, smooth
+
+
+def recursion(values: np.ndarray, s: float) -> np.ndarray:
+    """M_t = s x_t + (1 - s) M_(t-1), M_(-1) = x_0, by SciPy's recursive filter in float64."""
+    values = values.astype(np.float64)
+    return lfilter([s], [1.0, -(1.0 - s)], values, zi=[(1.0 - s) * values[0]])[0]
+
+
+@settings(max_examples=60, deadline=None)
+@given(s=st.floats(0.0, 1.0), steps=st.integers(1, 500), seed=st.integers(0, 2**32 - 1))
+def test_the_smoother_is_the_recursion(s: float, steps: int, seed: int) -> None:
+    values = np.random.default_rng(seed).lognormal(sigma=3.0, size=(2, steps))
+    smoothed = smooth(torch.tensor(values)[:, None], torch.tensor([s], dtype=torch.float64))
+    for row, expected in zip(smoothed[:, 0].numpy(), values, strict=True):
+        np.testing.assert_allclose(row, recursion(expected, s), rtol=1e-12)
+
+
+@pytest.mark.parametrize("s", [0.0, 1e-4, 0.04, 0.5, 1.0])
+def test_the_smoother_is_exact_in_single_precision(s: float) -> None:
+    values = np.random.default_rng(0).lognormal(size=3400).astype(np.float32)
+    smoothed = smooth(torch.tensor(values)[None, None], torch.tensor([s]))[0, 0]
+    np.testing.assert_allclose(smoothed.numpy(), recursion(values, s), rtol=3e-6)
+
+
+def test_each_channel_has_its_own_smoother() -> None:
+    values = np.random.default_rng(0).uniform(size=(1, 3, 50))
+    factors = [0.1, 0.5, 0.9]
+    smoothed = smooth(torch.tensor(values), torch.tensor(factors, dtype=torch.float64))
+    expected = [recursion(row, s) for row, s in zip(values[0], factors, strict=True)]
+    np.testing.assert_allclose(smoothed[0].numpy(), expected, rtol=1e-12)
+
+
+def test_nothing_smooths_to_nothing() -> None:
+    assert smooth(torch.zeros(2, 3, 0), torch.zeros(3)).shape == (2, 3, 0)
+
+
+def test_pcen_is_its_equation() -> None:
+    generator = np.random.default_rng(0)
+    alpha, delta, r, s = np.array([0.5, 0.96, 1.0]), np.array([0.1, 2.0, 5.0]), np.array([1.0, 2.0, 4.0]), 0.04
+    pcen = Pcen(3).double()
+    for parameter, value in zip(pcen.parameters(), (alpha, delta, r, np.full(3, s)), strict=True):
+        parameter.data = torch.tensor(value)
+    energies = generator.lognormal(mean=-8.0, sigma=4.0, size=(3, 70))  # some of it below the floor
+    floored = np.maximum(energies, 1e-5)
+    smoothed = np.stack([recursion(row, s) for row in floored])
+    alpha, delta, r = alpha[:, None], delta[:, None], r[:, None]
+    expected = (floored / (1e-12 + smoothed) ** alpha + delta) ** (1 / r) - delta ** (1 / r)
+    with torch.no_grad():
+        np.testing.assert_allclose(pcen(torch.tensor(energies)[None])[0].numpy(), expected, rtol=1e-10)
+
+
+def test_a_frame_does_not_depend_on_those_after_it() -> None:
+    energies = torch.rand(1, 4, 60, dtype=torch.float64)
+    pcen = Pcen(4).double()
+    for frames in (1, 7, 8, 9, 59):
+        torch.testing.assert_close(pcen(energies[..., :frames]), pcen(energies)[..., :frames], rtol=1e-12, atol=0)
+
+
+def test_gradients_are_those_of_finite_differences() -> None:
+    torch.manual_seed(0)
+    pcen = Pcen(2).double()
+    energies = (torch.rand(1, 2, 7, dtype=torch.float64) + 0.1).requires_grad_()
+    assert torch.autograd.gradcheck(lambda energies, *_: pcen(energies), (energies, *pcen.parameters()))
+
+
+@pytest.mark.parametrize("s", [0.0, 1.0])
+def test_gradients_at_the_ends_of_the_smoothers_range_are_finite(s: float) -> None:
+    factor = torch.full((2,), s, requires_grad=True)
+    smooth(torch.rand(1, 2, 30), factor).square().sum().backward()
+    assert factor.grad is not None
+    assert factor.grad.isfinite().all()
+    assert factor.grad.abs().min() > 0
+
+
+def test_projection_brings_parameters_into_range_where_they_still_learn() -> None:
+    pcen = Pcen(3)
+    with torch.no_grad():
+        pcen.exponent.fill_(1.5)
+        pcen.offset.fill_(-1.0)
+        pcen.root.fill_(0.5)
+        pcen.smoothing.copy_(torch.tensor([-0.5, 0.5, 1.5]))
+    pcen.project()
+    assert (pcen.exponent == 1).all()
+    assert (pcen.offset > 0).all()
+    assert (pcen.root == 1).all()
+    assert pcen.smoothing.tolist() == [0.0, 0.5, 1.0]
+    pcen.root.data.fill_(2.0)  # at r = 1 the offset cancels
+    pcen(torch.rand(1, 3, 40)).sum().backward()
+    for parameter in pcen.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.isfinite().all()
+        assert parameter.grad.abs().min() > 0

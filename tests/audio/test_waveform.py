@@ -1,0 +1,180 @@
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from moodline.audio import waveform
+from moodline.conversation import AudioClip
+from moodline.errors import MoodlineError
+
+
+def tone(seconds: float, sample_rate: int, frequency: float = 440.0) -> np.ndarray:
+    time = np.arange(round(seconds * sample_rate)) / sample_rate
+    return (0.4 * np.sin(2 * np.pi * frequency * time)).astype(np.float32)
+
+
+def written(path: Path, samples: np.ndarray, sample_rate: int = 16000, subtype: str = "PCM_16") -> Path:
+    soundfile.write(path, samples, sample_rate, subtype=subtype)
+    return path
+
+
+def with_announced_size(path: Path, size: int) -> Path:
+    """The WAV file with another number of bytes in its data chunk's header."""
+    content = path.read_bytes()
+    at = content.index(b"data") + 4
+    path.write_bytes(content[:at] + struct.pack("<I", size) + content[at + 4 :])
+    return path
+
+
+def cut(path: Path, size: int) -> Path:
+    path.write_bytes(path.read_bytes()[:size])
+    return path
+
+
+def refusal(call, *arguments) -> str:
+    with pytest.raises(MoodlineError) as refused:
+        call(*arguments)
+    message = str(refused.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_whole_file_is_inspected_and_read(tmp_path: Path) -> None:
+    samples = tone(1.0, 16000)
+    clip = waveform.inspect(written(tmp_path / "a.wav", samples))
+    assert (clip.offset, clip.duration, clip.sample_rate) == (0.0, 1.0, 16000)
+    read = waveform.read(clip, 16000)
+    assert read.dtype == np.float32
+    np.testing.assert_allclose(read, samples, atol=1 / 32768)
+
+
+def test_a_clip_is_that_stretch_of_the_file(tmp_path: Path) -> None:
+    samples = np.arange(16000, dtype=np.int16)
+    path = written(tmp_path / "a.wav", samples)
+    clip = AudioClip(path=path, offset=0.25, duration=0.5, sample_rate=16000)
+    np.testing.assert_array_equal(waveform.read(clip, 16000) * 32768, np.arange(4000, 12000))
+
+
+def test_channels_are_averaged(tmp_path: Path) -> None:
+    left, right = tone(0.1, 16000), tone(0.1, 16000, 1000.0)
+    path = written(tmp_path / "a.wav", np.stack([left, right], axis=1), subtype="FLOAT")
+    np.testing.assert_allclose(waveform.read(waveform.inspect(path), 16000), (left + right) / 2, atol=1e-7)
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
+def test_other_rates_are_resampled(tmp_path: Path, rate: int) -> None:
+    path = written(tmp_path / "a.wav", tone(1.0, rate), rate, subtype="FLOAT")
+    read = waveform.read(waveform.inspect(path), 16000)
+    assert read.dtype == np.float32
+    assert len(read) == 16000
+    inner = slice(1000, -1000)  # away from the ends, where the signal sets in and breaks off
+    np.testing.assert_allclose(read[inner], tone(1.0, 16000)[inner], atol=1e-4)
+
+
+def test_resampling_keeps_out_what_the_new_rate_cannot_hold(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.wav", tone(1.0, 48000, 12000.0), 48000, subtype="FLOAT")
+    assert np.abs(waveform.read(waveform.inspect(path), 16000)[1000:-1000]).max() < 1e-4
+
+
+@pytest.mark.parametrize("ending", ["flac", "ogg", "mp3", "aiff"])
+def test_other_formats_are_read(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a.{ending}"
+    soundfile.write(path, tone(1.0, 16000), 16000)
+    clip = waveform.inspect(path)
+    assert clip.duration == pytest.approx(1.0, abs=0.1)
+    assert np.corrcoef(waveform.read(clip, 16000)[:15000], tone(1.0, 16000)[:15000])[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("call", [waveform.inspect, lambda path: waveform.read(clip_of(path), 16000)])
+class TestFilesThatCannotBeOpened:
+    def test_missing(self, tmp_path: Path, call) -> None:
+        message = refusal(call, tmp_path / "a.wav")
+        assert str(tmp_path / "a.wav") in message
+        assert "no file" in message
+
+    def test_empty(self, tmp_path: Path, call) -> None:
+        (tmp_path / "a.wav").touch()
+        message = refusal(call, tmp_path / "a.wav")
+        assert str(tmp_path / "a.wav") in message
+        assert "empty" in message
+
+    @pytest.mark.parametrize("name", ["a.wav", "a.raw"])
+    def test_unreadable(self, tmp_path: Path, call, name: str) -> None:
+        (tmp_path / name).write_bytes(b"not audio" * 100)
+        message = refusal(call, tmp_path / name)
+        assert str(tmp_path / name) in message
+        assert "readable" in message
+
+    def test_folder(self, tmp_path: Path, call) -> None:
+        assert str(tmp_path) in refusal(call, tmp_path)
+
+
+def clip_of(path: Path, duration: float = 1.0) -> AudioClip:
+    return AudioClip(path=path, duration=duration, sample_rate=16000)
+
+
+def test_a_file_without_samples_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.wav", np.zeros(0, dtype=np.float32))
+    assert "has none" in refusal(waveform.inspect, path)
+    assert str(path) in refusal(waveform.read, clip_of(path), 16000)
+
+
+@pytest.mark.parametrize("kind", ["wav", "aiff"])
+def test_a_truncated_file_is_refused_by_its_header(tmp_path: Path, kind: str) -> None:
+    path = cut(written(tmp_path / f"a.{kind}", tone(1.0, 16000)), 20000)
+    message = refusal(waveform.inspect, path)
+    assert str(path) in message
+    assert "complete" in message
+
+
+def test_a_clip_that_outlasts_its_file_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.wav", tone(1.0, 16000))
+    message = refusal(waveform.read, AudioClip(path=path, offset=0.5, duration=0.75, sample_rate=16000), 16000)
+    assert "1.000 s" in message
+    assert "1.250 s" in message
+    message = refusal(waveform.read, AudioClip(path=path, offset=3.0, duration=1.0, sample_rate=16000), 16000)
+    assert "1.000 s" in message
+    assert "4.000 s" in message
+
+
+def test_a_clips_times_may_be_rounded_by_a_frame(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.wav", tone(1.0, 16000))
+    assert len(waveform.read(clip_of(path, 1.00005), 16000)) == 16000
+    refusal(waveform.read, clip_of(path, 1.0002), 16000)
+
+
+def test_a_flac_file_that_breaks_off_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.flac", tone(1.0, 16000))
+    clip = waveform.inspect(path)
+    cut(path, path.stat().st_size // 2)
+    assert str(path) in refusal(waveform.read, clip, 16000)
+
+
+@pytest.mark.parametrize("size", [0x7FFFF000, 0xFFFFFFFF])
+def test_a_wav_file_from_a_pipe_need_not_know_its_size(tmp_path: Path, size: int) -> None:
+    path = with_announced_size(written(tmp_path / "a.wav", tone(1.0, 16000)), size)
+    clip = waveform.inspect(path)
+    assert clip.duration == 1.0
+    assert len(waveform.read(clip, 16000)) == 16000
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_samples_that_are_no_numbers_are_refused_with_their_time(tmp_path: Path, value: float) -> None:
+    samples = tone(1.0, 16000)
+    samples[4000] = value
+    path = written(tmp_path / "a.wav", samples, subtype="FLOAT")
+    message = refusal(waveform.read, clip_of(path), 16000)
+    assert str(value) in message
+    assert "0.250 s" in message
+    clip = AudioClip(path=path, offset=0.3, duration=0.7, sample_rate=16000)
+    assert np.isfinite(waveform.read(clip, 16000)).all()
+
+
+def test_reading_audio_needs_no_torch() -> None:
+    code = "import sys, moodline.audio.waveform; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env=os.environ, check=False).returncode == 0
