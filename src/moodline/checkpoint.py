@@ -1,9 +1,9 @@
 """A model on disk: a folder that describes itself and loads without a corpus, a recipe or a pickle.
 
-    config.json                  recipe, labels, protocol, fold, what it was trained and selected on, schema
-    README.md                    the same for people: the model card
-    <stage>.safetensors          one file of weights for each trained part
-    bert/config.json, tokenizer.json
+config.json                  recipe, labels, protocol, fold, what it was trained and selected on, schema
+README.md                    the same for people: the model card
+<stage>.safetensors          one file of weights for each trained part
+bert/config.json, tokenizer.json
 """
 
 import dataclasses
@@ -84,7 +84,9 @@ def load_stage(folder: Path, stage: str, part: nn.Module) -> None:
         raise MoodlineError(f"model {folder} lacks {path.name}: copy the whole folder, or train it again") from None
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise MoodlineError(f"{path} does not hold the weights its config.json tells: {reason}; copy it again") from error
+        raise MoodlineError(
+            f"{path} does not hold the weights its config.json tells: {reason}; copy it again"
+        ) from error
 
 
 def save_text_assets(folder: Path, bert: Any, tokenizer: Tokenizer) -> None:
@@ -121,7 +123,8 @@ ICASSP 2022.
 - Labels: {label_set.name}, version {label_set.version} ({mapping}); context: {recipe.context}
 - Corpus: {provenance.corpus_reader}, table {provenance.corpus_hash}
 - Protocol: {provenance.protocol}, fold {provenance.fold} ({provenance.fold_hash})
-- Trained on {len(provenance.trained_on)} conversations, selected on {len(provenance.selected_on)} others; seed {recipe.seed}
+- Trained on {len(provenance.trained_on)} conversations, selected on {len(provenance.selected_on)} others
+- Seed: {recipe.seed}
 - Made with moodline {provenance.moodline_version}, torch {provenance.torch_version}
 
 | class | training utterances |
@@ -156,7 +159,9 @@ def load_model(folder: Path) -> TrainedModel:
         label_set = LabelSet(**{**content["label_set"], "classes": tuple(content["label_set"]["classes"])})
         provenance = Provenance(**content["provenance"])
     except (KeyError, TypeError) as error:
-        raise MoodlineError(f"{folder / CONFIG_FILE} is no model's description: {error}; train the model again") from error
+        raise MoodlineError(
+            f"{folder / CONFIG_FILE} is no model's description: {error}; train the model again"
+        ) from error
     parts = {stage: load_part(folder, stage, recipe, label_set) for stage in recipe.stages}
     tokenizer = None
     if TEXT_UTTERANCE in parts:

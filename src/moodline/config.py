@@ -4,7 +4,6 @@ A recipe is one YAML file over these classes. "Released" marks values that the p
 authors' released code fixes.
 """
 
-import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,12 +19,10 @@ STAGES = (AUDIO_UTTERANCE, TEXT_UTTERANCE, AUDIO_CONTEXT, TEXT_CONTEXT, FUSION)
 
 
 def _require(config: object, keys: str, rule: bool, meaning: str) -> None:
-    """Refuse a value of one or more keys; the section is named after the class that holds them."""
+    """Refuse a value of one or more keys; ``recipe_from`` adds the section, which the class alone does not tell."""
     if not rule:
-        section = re.sub(r"(?<!^)([A-Z])", r"_\1", type(config).__name__.removesuffix("Config")).lower()
-        where = "" if section == "recipe" else f"{section}."
         values = ", ".join(repr(getattr(config, key)) for key in keys.split(", "))
-        raise MoodlineError(f"{where}{keys} must be {meaning}, not {values}; correct it in the recipe or in the command")
+        raise MoodlineError(f"{keys} must be {meaning}, not {values}; correct it in the recipe or in the command")
 
 
 def _require_positive(config: object, *keys: str) -> None:

@@ -21,14 +21,16 @@ def atomic_file(path: Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        raise MoodlineError(f"{path} cannot be written: {error.strerror or error}; free space or choose another folder") from error
+        raise MoodlineError(
+            f"{path} cannot be written: {error.strerror or error}; free space or choose another folder"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder to fill; it becomes ``path``, which must not exist yet, when the block ends without an error."""
+    """A temporary folder to fill; it becomes ``path``, which must not exist yet, when the block ends in peace."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
@@ -39,7 +41,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         temporary.chmod(0o755)
         os.rename(temporary, path)
     except OSError as error:
-        raise MoodlineError(f"{path} cannot be written: {error.strerror or error}; free space or choose another folder") from error
+        raise MoodlineError(
+            f"{path} cannot be written: {error.strerror or error}; free space or choose another folder"
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -111,7 +111,7 @@ class ConversationModel(nn.Module):
         self.parts = nn.ModuleDict(dict(parts))
 
     def forward(self, embeddings: Mapping[str, Tensor], lengths: Tensor) -> dict[str, Encoding]:
-        """Utterance embeddings (B, S, E) by encoder's stage, lengths (B,) -> each later stage's encoding (B, S, ...)."""
+        """Utterance embeddings (B, S, E) by encoder, lengths (B,) -> each later stage's encoding (B, S, ...)."""
         encodings = {
             stage: self.parts[stage](embeddings[encoder], lengths)
             for stage, encoder in ENCODER_OF.items()

@@ -5,7 +5,7 @@ import difflib
 import importlib.resources
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from moodline.config import Recipe
 from moodline.errors import MoodlineError
@@ -58,9 +58,26 @@ def recipe_from(content: Any, origin: str) -> Recipe:
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Recipe)
     try:
-        return Recipe(**vars(parser.instantiate_classes(parser.parse_object(dict(content)))))
+        values = parser.parse_object(dict(content)).as_dict()
     except jsonargparse.ArgumentError as error:
         raise MoodlineError(f"{one_line(error)} ({origin})") from error
+    return built(Recipe, values, origin)
+
+
+def built(config: Any, values: Mapping[str, Any], origin: str, prefix: str = "") -> Any:
+    """A dataclass from typed values, its sections first: a refused value is told with the section it is in."""
+    content: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        key, value = f"{prefix}{field.name}", values[field.name]
+        if isinstance(value, Mapping):
+            value = built(field.type, value, origin, f"{key}.")
+        elif value is None and type(None) not in get_args(field.type):
+            raise MoodlineError(f"{key} must have a value, not null; give it one or leave it out ({origin})")
+        content[field.name] = value
+    try:
+        return config(**content)
+    except MoodlineError as error:
+        raise MoodlineError(f"{prefix}{error} ({origin})") from error
 
 
 def one_line(error: Exception) -> str:

@@ -42,7 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output, such as head, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        fail(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}; mend that and try again", USER_ERROR)
+        fail(
+            f"{error.filename or 'a file'} cannot be used: {error.strerror or error}; mend that and try again",
+            USER_ERROR,
+        )
 
 
 def fail(sentence: str, code: int) -> None:

@@ -55,7 +55,10 @@ def as_json(predictions: "Iterator[ConversationPrediction]", classes: tuple[str,
     yield "["
     comma = ""
     for prediction in predictions:
-        content = {"conversation": prediction.conversation_id, "utterances": [vars_of(u) for u in prediction.utterances]}
+        content = {
+            "conversation": prediction.conversation_id,
+            "utterances": [vars_of(u) for u in prediction.utterances],
+        }
         yield comma + json.dumps(content, ensure_ascii=False, indent=1)
         comma = ","
     yield "]"

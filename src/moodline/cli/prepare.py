@@ -12,7 +12,9 @@ def add_to(commands: Any) -> None:
     prepare = Parser(prog="moodline prepare", description=HELP)
     commands.add_subcommand("prepare", prepare, help=HELP)
     readers = prepare.add_subcommands(dest="reader")
-    iemocap = Parser(prog="moodline prepare iemocap", description="Read IEMOCAP's full release, or a tree in its format.")
+    iemocap = Parser(
+        prog="moodline prepare iemocap", description="Read IEMOCAP's full release, or a tree in its format."
+    )
     iemocap.add_argument("source", type=Path, help="the folder that holds Session1 to Session5")
     add_out(iemocap)
     readers.add_subcommand("iemocap", iemocap, help="IEMOCAP's full release")

@@ -65,11 +65,9 @@ class BiGruAttention(nn.Module):
         self.classify = nn.Linear(2 * hidden, classes)
 
     def forward(self, embeddings: Tensor, lengths: Tensor) -> Encoding:
-        """Embeddings (B, S, D), lengths (B,), at least 1 -> contextual embeddings (B, S, 2H), logits (B, S, classes)."""
+        """Embeddings (B, S, D), lengths (B,), at least 1 -> contextual ones (B, S, 2H), logits (B, S, classes)."""
         size = embeddings.shape[1]
-        packed = pack_padded_sequence(
-            self.dropout(embeddings), lengths.cpu(), batch_first=True, enforce_sorted=False
-        )
+        packed = pack_padded_sequence(self.dropout(embeddings), lengths.cpu(), batch_first=True, enforce_sorted=False)
         outputs, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=size)  # (B, S, 2H)
         if self.attention:
             mask = length_mask(lengths, size)

@@ -154,11 +154,13 @@ def read_corpus(folder: Path) -> Corpus:
         )
         expected, found = description["table_hash"], hash_rows(rows)
     except (OSError, pa.ArrowException, KeyError, TypeError) as error:
-        raise MoodlineError(f"corpus {folder} cannot be read: {table.name}: {error}; prepare it again") from error
+        raise MoodlineError(
+            f"corpus {folder} cannot be read: {table.name}: {error}; remove the folder and prepare it again"
+        ) from error
     if expected != found:
         raise MoodlineError(
             f"{table} has hash {found} and corpus.json says {expected}: "
-            "the table was changed after it was prepared; prepare it again"
+            "the table was changed after it was prepared; remove the folder and prepare it again"
         )
     return corpus
 

@@ -54,7 +54,9 @@ def read(source: Path) -> Corpus:
     ]
     faults.raise_if_any()
     if not conversations:
-        raise MoodlineError(f"{root} has the folders of IEMOCAP, but no evaluated conversation in them: check the release")
+        raise MoodlineError(
+            f"{root} has the folders of IEMOCAP, but no evaluated conversation in them: check the release"
+        )
     return Corpus(
         reader="iemocap",
         source=root,
@@ -71,7 +73,8 @@ def release_root(source: Path) -> Path:
         if any(folder.glob("Session[0-9]/dialog/EmoEvaluation")):
             return folder.resolve()
     raise MoodlineError(
-        f"{source} is not IEMOCAP: no Session1/dialog/EmoEvaluation is in it; give the folder that holds Session1 to Session5"
+        f"{source} is not IEMOCAP: no Session1/dialog/EmoEvaluation is in it; "
+        "give the folder that holds Session1 to Session5"
     )
 
 
@@ -95,6 +98,9 @@ def read_conversation(session: Path, evaluation: Path, faults: Faults) -> Conver
     match = CONVERSATION_NAME.fullmatch(name)
     if match is None:
         faults.leave_out("an evaluation whose file name is no conversation's", evaluation.name)
+        return None
+    if session.name != f"Session{match['session']}":
+        faults.add(f"a conversation lies in the session of its name: {name} is at {evaluation}; move or remove it")
         return None
     transcription = session / "dialog" / "transcriptions" / evaluation.name
     audio_folder = session / "sentences" / "wav" / name
@@ -148,7 +154,8 @@ def read_evaluation(path: Path, words: dict[str, str], audio_folder: Path, fault
             faults.add(f"an evaluated turn reads [start - end] TURN LABEL [V, A, D], tabs between: {line!r} at {where}")
         elif match["label"] not in LABELS:
             faults.add(
-                f"IEMOCAP's labels are {', '.join(sorted(LABELS))}: {match['label']!r} of {match['turn']} at {where} is none"
+                f"IEMOCAP's labels are {', '.join(sorted(LABELS))}: "
+                f"{match['label']!r} of {match['turn']} at {where} is none"
             )
         elif match["turn"] in seen:
             faults.add(f"a turn is evaluated once: {match['turn']} stands again at {where}; remove one")

@@ -27,8 +27,9 @@ def refuse_seen(predictor: Predictor, conversations: Sequence[Conversation]) -> 
     for conversation in conversations:
         if conversation.fingerprint in seen:
             raise MoodlineError(
-                f"a model is scored on conversations that it has not seen: this one was {seen[conversation.fingerprint]} "
-                f"{conversation.id} ({provenance.protocol}, fold {provenance.fold}); score it on its test set or elsewhere"
+                f"a model is scored on what it has not seen, and this one was {seen[conversation.fingerprint]} "
+                f"{conversation.id} ({provenance.protocol}, fold {provenance.fold}): "
+                "score its test set, or another corpus"
             )
 
 

@@ -80,4 +80,3 @@ def in_order(batches: Sequence[Sequence[int]], encode: Callable[[Sequence[int]],
 def by_conversation(values: Tensor, sizes: Sequence[int]) -> list[Tensor]:
     """Rows of utterances (N, D) cut into conversations (S_i, D)."""
     return list(values.split(list(sizes)))
-

@@ -10,7 +10,6 @@ from torch import Tensor
 from moodline.checkpoint import TrainedModel, load_model
 from moodline.config import AUDIO_UTTERANCE, TEXT_UTTERANCE
 from moodline.conversation import Conversation, Utterance
-from moodline.errors import MoodlineError
 from moodline.inference.encode import encode_utterances
 
 

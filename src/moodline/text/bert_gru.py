@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from moodline.encoding import Encoding
+from moodline.errors import MoodlineError
 from moodline.padding import length_mask
 
 HIDDEN_LAYERS_READ = 4  # "the last four hidden layers concatenated" (paper)
@@ -26,6 +27,9 @@ class BertGru(nn.Module):
         embedding: E, size of the utterance embedding
         dropout: on what the GRU reads, between its layers, and on the embedding
         trained_layers: how many of BERT's last layers learn; None: all of BERT
+
+    Raises:
+        MoodlineError: BERT has too few layers
     """
 
     def __init__(
@@ -40,9 +44,15 @@ class BertGru(nn.Module):
         trained_layers: int | None = None,
     ) -> None:
         super().__init__()
-        if bert.config.num_hidden_layers < HIDDEN_LAYERS_READ:
-            raise ValueError(
-                f"BERT needs at least {HIDDEN_LAYERS_READ} layers to read, not {bert.config.num_hidden_layers}"
+        bert_layers = bert.config.num_hidden_layers
+        if bert_layers < HIDDEN_LAYERS_READ:
+            raise MoodlineError(
+                f"BERT needs at least {HIDDEN_LAYERS_READ} layers to read, not {bert_layers}; choose a deeper BERT"
+            )
+        if trained_layers is not None and trained_layers > bert_layers:
+            raise MoodlineError(
+                f"trained_layers must be at most BERT's {bert_layers} layers, not {trained_layers}; "
+                "null trains them all, and the embeddings below them"
             )
         self.bert = bert
         self.gru = nn.GRU(
@@ -58,8 +68,7 @@ class BertGru(nn.Module):
         self.classify = nn.Linear(embedding, classes)
         if trained_layers is not None:
             self.bert.requires_grad_(False)
-            layers_of_bert = self.bert.encoder.layer
-            for layer in layers_of_bert[len(layers_of_bert) - trained_layers :]:
+            for layer in self.bert.encoder.layer[bert_layers - trained_layers :]:
                 layer.requires_grad_(True)
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Encoding:

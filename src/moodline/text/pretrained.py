@@ -22,12 +22,15 @@ class Tokenizer:
 
     @classmethod
     def from_file(cls, path: Path, maximum_tokens: int) -> "Tokenizer":
+        """What ``save`` wrote; its own limit, which BERT may have set, holds beside ``maximum_tokens``."""
         import tokenizers
 
         try:
-            return cls(tokenizers.Tokenizer.from_file(str(path)), maximum_tokens)
+            tokenizer = tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:  # tokenizers raises bare Exception
             raise MoodlineError(f"{path} cannot be read as a tokenizer: {error}; copy the model again") from error
+        saved = tokenizer.truncation or {"max_length": maximum_tokens}
+        return cls(tokenizer, min(maximum_tokens, saved["max_length"]))
 
     def __call__(self, words: Sequence[str]) -> list[Tensor]:
         """Token ids (T_i,) of each utterance, its two marks included: no words give the marks alone."""
@@ -53,7 +56,12 @@ def resolve(name: str) -> str:
 
 
 def load_bert(name: str, maximum_tokens: int) -> tuple[Any, Tokenizer]:
-    """A pretrained BertModel and its tokenizer; weights are read from safetensors only, never from a pickle."""
+    """A pretrained BertModel and its tokenizer; weights are read from safetensors only, never from a pickle.
+
+    Raises:
+        MoodlineError: there is none of that name, it is not whole, or its files cannot be read
+    """
+    from safetensors import SafetensorError
     from transformers import AutoTokenizer, BertModel
     from transformers.utils import logging
 
@@ -61,15 +69,26 @@ def load_bert(name: str, maximum_tokens: int) -> tuple[Any, Tokenizer]:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        bert = BertModel.from_pretrained(source, use_safetensors=True, add_pooling_layer=False)
+        loaded: Any = BertModel.from_pretrained(
+            source, use_safetensors=True, add_pooling_layer=False, output_loading_info=True
+        )
         tokenizer = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise MoodlineError(
-            f"BERT {name!r} cannot be loaded: {reason} Give a folder with its safetensors, "
-            f"or {WHEEL_MINILM}, as text_utterance.bert"
-        ) from error
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise cannot_be_loaded(name, str(error).strip().splitlines()[0]) from error
+    bert, report = loaded
+    # transformers would go on with random weights, and with a tokenizer that knows no word.
+    if report["missing_keys"]:
+        raise cannot_be_loaded(name, f"its weights lack {min(report['missing_keys'])}")
+    if len(tokenizer) == len(tokenizer.all_special_tokens):
+        raise cannot_be_loaded(name, "it has no tokenizer")
     return bert, Tokenizer(tokenizer.backend_tokenizer, min(maximum_tokens, bert.config.max_position_embeddings))
+
+
+def cannot_be_loaded(name: str, reason: str) -> MoodlineError:
+    return MoodlineError(
+        f"BERT {name!r} cannot be loaded: {reason.removesuffix('.')}; give a folder with its safetensors and "
+        f"its tokenizer, or {WHEEL_MINILM}, as text_utterance.bert"
+    )
 
 
 def empty_bert(config_file: Path) -> Any:

@@ -1,7 +1,8 @@
 """What each stage reads in training: batches of utterances or of conversations, in an order drawn per epoch."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from itertools import cycle, islice
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from moodline.training.randomness import generator_of
 
 
 class Batch(NamedTuple):
-    """Padded inputs of a part, its lengths among them, and labels (B,) or (B, S), UNSCORED where there is no class."""
+    """Padded inputs of a part, its lengths among them, and labels (B, 1) or (B, S), UNSCORED where none is known."""
 
     inputs: tuple[Tensor, ...]
     labels: Tensor
@@ -43,9 +44,7 @@ def collate(items: Sequence[Item]) -> Batch:
 class WaveformItems(Dataset[Item]):
     """Labelled utterances' waveforms, read when they are needed; their speed is changed in training."""
 
-    def __init__(
-        self, utterances: Sequence[Utterance], labels: Tensor, recipe: Recipe, speed_change: float
-    ) -> None:
+    def __init__(self, utterances: Sequence[Utterance], labels: Tensor, recipe: Recipe, speed_change: float) -> None:
         self.utterances, self.labels = utterances, labels
         self.sample_rate = recipe.audio_utterance.sample_rate
         self.speed_change, self.seed = speed_change, recipe.seed
@@ -92,7 +91,7 @@ class FixedBatches(Sampler[list[int]]):
 def share(batches: list[list[int]], rank: int, processes: int) -> list[list[int]]:
     """One process's batches; every process gets as many, the last round filled up from the first batches."""
     missing = -len(batches) % processes
-    return (batches + batches[:missing])[rank::processes]
+    return [*batches, *islice(cycle(batches), missing)][rank::processes]
 
 
 class StageData(NamedTuple):
@@ -104,9 +103,7 @@ class StageData(NamedTuple):
     validation_lengths: Sequence[float]
 
 
-def scored_utterances(
-    conversations: Sequence[Conversation], label_set: LabelSet
-) -> tuple[list[Utterance], Tensor]:
+def scored_utterances(conversations: Sequence[Conversation], label_set: LabelSet) -> tuple[list[Utterance], Tensor]:
     """The utterances that have a class, and their classes (N,)."""
     pairs = [
         (utterance, index)
@@ -165,5 +162,6 @@ def conversation_data(
     return StageData(*sets)
 
 
-def loader(dataset: Dataset[Item], batches: Sequence[list[int]]) -> DataLoader[Batch]:
+def loader(dataset: Dataset[Item], batches: Sequence[list[int]]) -> DataLoader[Any]:
+    """Gives Batches."""
     return DataLoader(dataset, batch_sampler=FixedBatches(batches), collate_fn=collate)

@@ -27,5 +27,7 @@ def read_embeddings(path: Path) -> Mapping[str, Tensor]:
         table = pq.read_table(path)
         vectors = np.stack(table["vector"].to_numpy())
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-        raise MoodlineError(f"embeddings {path} cannot be read: {error}; remove the file to compute them anew") from error
+        raise MoodlineError(
+            f"embeddings {path} cannot be read: {error}; remove the file to compute them anew"
+        ) from error
     return dict(zip(table["id"].to_pylist(), torch.from_numpy(vectors), strict=True))

@@ -149,4 +149,3 @@ def histories(folder: Path, stages: Sequence[str]) -> dict[str, list[dict[str, f
 def is_complete(folder: Path) -> bool:
     """Whether a fold's folder holds a whole model."""
     return (folder / "model" / "config.json").is_file()
-

@@ -26,19 +26,21 @@ class TrainingProgress(lightning.Callback):
         self.task: TaskID | None = None
         self.started = 0.0
 
-    def on_fit_start(self, *_: Any) -> None:
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.started = time.monotonic()
         self.console.print(f"[bold]{self.title}[/bold]")
         self.bar.start()
         self.task = self.bar.add_task("", total=1.0, left="")
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        done = trainer.current_epoch + (trainer.fit_loop.epoch_loop.batch_idx + 1) / max(1, trainer.num_training_batches)
+    def on_train_batch_end(self, trainer: lightning.Trainer, *args: Any, **kwargs: Any) -> None:
+        done = trainer.current_epoch + (trainer.fit_loop.epoch_loop.batch_idx + 1) / max(
+            1, trainer.num_training_batches
+        )
         self._move(done, f"epoch {trainer.current_epoch + 1}/{self.epochs}")
 
-    def on_validation_end(self, trainer: lightning.Trainer, module: Any) -> None:
-        row = module.history[-1]
-        best = " *" if row["validation_loss"] == module.best_loss else ""
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        row = pl_module.history[-1]
+        best = " *" if row["validation_loss"] == pl_module.best_loss else ""
         self.console.print(
             f"  epoch {row['epoch']:>3}/{self.epochs}  loss {row['train_loss']:.3f}  "
             f"validation loss {row['validation_loss']:.3f}  UA {row['validation_ua']:.3f}  "
@@ -46,10 +48,10 @@ class TrainingProgress(lightning.Callback):
             highlight=False,
         )
 
-    def on_fit_end(self, *_: Any) -> None:
+    def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.bar.stop()
 
-    def on_exception(self, *_: Any) -> None:
+    def on_exception(self, trainer: lightning.Trainer, *args: Any, **kwargs: Any) -> None:
         self.bar.stop()
 
     def _left(self, done: float) -> float:

@@ -1,7 +1,7 @@
 """A run: one recipe, one protocol, one corpus, all or some of its folds, in one folder.
 
-    run.json             what is run: corpus, recipe, protocol, versions
-    fold-<name>/         one fold, see FoldTraining
+run.json             what is run: corpus, recipe, protocol, versions
+fold-<name>/         one fold, see FoldTraining
 """
 
 import dataclasses
@@ -96,8 +96,8 @@ def begin(run: Run) -> None:
         other = [key for key in wanted if found.get(key) != wanted[key] and key not in ("corpus_folder", "recipe_name")]
         if other:
             raise MoodlineError(
-                f"{folder} holds another run: its {other[0]} is {found.get(other[0])!r}, here it is {wanted[other[0]]!r}; "
-                "choose another -o"
+                f"{folder} holds another run: its {other[0]} is {found.get(other[0])!r}, here it is "
+                f"{wanted[other[0]]!r}; choose another -o"
             )
     elif folder.exists() and any(folder.iterdir()):
         raise MoodlineError(f"{folder} is neither empty nor a run: choose another -o")
@@ -148,7 +148,9 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except filelock.Timeout:
-        raise MoodlineError(f"{folder} is being trained by another process: wait for it, or choose another -o") from None
+        raise MoodlineError(
+            f"{folder} is being trained by another process: wait for it, or choose another -o"
+        ) from None
     try:
         yield
     finally:
@@ -165,8 +167,8 @@ def provenance_of(run: Run, corpus: Corpus, fold: Fold) -> Provenance:
     missing = [name for name in run.label_set.classes if not counts[name]]
     if missing:
         raise MoodlineError(
-            f"every class needs training utterances: {run.protocol}, fold {fold.name} has none of {', '.join(missing)}; "
-            "choose another label set or protocol"
+            f"every class needs training utterances: {run.protocol}, fold {fold.name} has none of "
+            f"{', '.join(missing)}; choose another label set or protocol"
         )
     return Provenance(
         protocol=fold.protocol,

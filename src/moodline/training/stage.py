@@ -138,4 +138,3 @@ def initialise(*parts: object) -> None:
     """Fix the initial weights of what is built next."""
     seed_torch(*parts, "initial weights")
     torch.use_deterministic_algorithms(True, warn_only=True)
-

@@ -33,6 +33,8 @@ class StageModule(lightning.LightningModule):
         own_rate: a module within the part and its learning rate, as a multiple of the stage's
     """
 
+    class_weights: Tensor | None
+
     def __init__(
         self,
         stage: str,
@@ -57,7 +59,7 @@ class StageModule(lightning.LightningModule):
         self._validation: list[tuple[float, int]] = []
         self._confusion = torch.zeros(classes, classes, dtype=torch.long)
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> DataLoader[Any]:
         """This epoch's batches; Lightning asks anew each epoch."""
         epoch = self.current_epoch
         if isinstance(self.data.train, WaveformItems):
@@ -70,7 +72,7 @@ class StageModule(lightning.LightningModule):
         )
         return loader(self.data.train, share(batches, self.global_rank, self.trainer.world_size))
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> DataLoader[Any]:
         """The whole validation set, in every process: all come to the same loss and the same best epoch."""
         batches = length_batches(
             self.data.validation_lengths,
@@ -101,7 +103,7 @@ class StageModule(lightning.LightningModule):
         self._train_losses.append(loss.detach())
         return loss
 
-    def on_train_batch_end(self, *_: Any) -> None:
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if isinstance(self.part, LeafCnn):
             self.part.project()
 

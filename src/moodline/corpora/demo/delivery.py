@@ -20,7 +20,7 @@ MANNERS: Mapping[str, Delivery] = {
     "hap": Delivery(rate=1.08, pitch=4.5, range=1.80, loudness=2.5, pause=0.00),
     "exc": Delivery(rate=1.18, pitch=5.5, range=1.98, loudness=4.0, pause=0.00),
     "sur": Delivery(rate=1.00, pitch=6.0, range=1.98, loudness=2.0, pause=0.01),
-    "sad": Delivery(rate=0.75, pitch=-2.5, range=0.40, loudness=-7.0, pause=0.06),
+    "sad": Delivery(rate=0.75, pitch=-2.5, range=0.40, loudness=-7.0, pause=0.045),
 }
 
 
@@ -32,5 +32,5 @@ def deliver(label: str, rng: random.Random) -> Delivery:
         pitch=manner.pitch + rng.gauss(0, 1.2),
         range=manner.range * math.exp(rng.gauss(0, 0.15)),
         loudness=manner.loudness + rng.gauss(0, 2.0),
-        pause=max(0.0, manner.pause + rng.gauss(0, 0.02)),
+        pause=max(0.0, manner.pause + rng.gauss(0, 0.015)),
     )

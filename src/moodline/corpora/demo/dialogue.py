@@ -17,17 +17,18 @@ MOODS = ("ang", "hap", "sad", "neu")
 
 AMBIGUOUS = 0.35  # share of turns whose words fit any mood
 IRONIC = 0.04  # share of turns whose words are another mood's
+OWN = 0.4  # share of lines that belong to the situation, while there are any
 EXCLAIMED = 0.5  # share of telling turns that begin with an exclamation
 OTHERWISE = 0.3  # share of scripted lines that an actor plays in another mood than the script's
 DISPUTED = 0.04  # share of turns that the raters could not agree on
 
 # A person's next mood: a share of their own last one, of an answer to the partner's, of what the situation suggests.
-PERSISTENCE, RESPONSE, SUGGESTION = 0.65, 0.30, 0.05
+PERSISTENCE, RESPONSE, SUGGESTION = 0.65, 0.31, 0.04
 ANSWERS: Mapping[str, Mapping[str, float]] = {
-    "ang": {"ang": 0.55, "sad": 0.25, "neu": 0.15, "hap": 0.05},
-    "hap": {"hap": 0.70, "neu": 0.20, "sad": 0.05, "ang": 0.05},
-    "sad": {"sad": 0.50, "neu": 0.30, "ang": 0.10, "hap": 0.10},
-    "neu": {"neu": 0.55, "hap": 0.15, "sad": 0.15, "ang": 0.15},
+    "ang": {"ang": 0.65, "sad": 0.20, "neu": 0.10, "hap": 0.05},
+    "hap": {"hap": 0.80, "neu": 0.10, "sad": 0.05, "ang": 0.05},
+    "sad": {"sad": 0.65, "neu": 0.20, "ang": 0.10, "hap": 0.05},
+    "neu": {"neu": 0.70, "hap": 0.10, "sad": 0.10, "ang": 0.10},
 }
 CONTRARY: Mapping[str, str] = {"ang": "hap", "hap": "ang", "sad": "neu", "neu": "hap"}
 SHADES: Mapping[str, Mapping[str, float]] = {  # the labels of a mood
@@ -61,12 +62,8 @@ def improvise(situation: Situation, rng: random.Random) -> list[Turn]:
         role, partner = roles[position % 2], roles[(position + 1) % 2]
         if position > 1:
             moods[role] = _next_mood(moods[role], moods[partner], situation.moods, rng)
-        lines = situation.opening if position == 0 else _lines(moods[role], situation, rng)
-        line = rng.choice([line for line in lines if line not in spoken] or list(ANYTHING))
-        spoken.add(line)
+        line = rng.choice(situation.opening) if position == 0 else _line(moods[role], situation, spoken, rng)
         words = _fill(line, slots, rng)
-        if lines in (FEELINGS[moods[role]], situation.words[moods[role]]) and rng.random() < EXCLAIMED:
-            words = f"{rng.choice(EXCLAMATIONS[moods[role]])} {words}"
         turns.append(_rate(role, _draw(SHADES[moods[role]], rng), words, rng))
     return turns
 
@@ -96,15 +93,30 @@ def _next_mood(own: str, partner: str, suggested: Mapping[str, float], rng: rand
     )
 
 
-def _lines(mood: str, situation: Situation, rng: random.Random) -> Sequence[str]:
-    """The lines that a turn in this mood may take."""
-    chance = rng.random()
-    own = rng.random() < 0.4  # of the situation's own lines rather than the general ones
-    if chance < AMBIGUOUS:
-        return situation.facts if own else ANYTHING
-    if chance < AMBIGUOUS + IRONIC:
-        return FEELINGS[CONTRARY[mood]]
-    return situation.words[mood] if own else FEELINGS[mood]
+def _line(mood: str, situation: Situation, spoken: set[str], rng: random.Random) -> str:
+    """A template for a turn in this mood; what it is made of was not in ``spoken``, and is from now on."""
+    kind = rng.random()
+    if kind < AMBIGUOUS:
+        return _fresh(situation.facts, ANYTHING, spoken, rng)
+    if kind < AMBIGUOUS + IRONIC:
+        return _fresh((), FEELINGS[CONTRARY[mood]], spoken, rng)
+    line = _fresh(situation.words[mood], FEELINGS[mood], spoken, rng)
+    exclamations = [words for words in EXCLAMATIONS[mood] if words not in spoken]
+    if not exclamations or rng.random() > EXCLAIMED:
+        return line
+    exclamation = rng.choice(exclamations)
+    spoken.add(exclamation)
+    return f"{exclamation} {line}"
+
+
+def _fresh(own: Sequence[str], general: Sequence[str], spoken: set[str], rng: random.Random) -> str:
+    """One of the situation's own lines or, more often, of the general ones: they are more than a conversation takes."""
+    lines = [line for line in own if line not in spoken]
+    if not lines or rng.random() > OWN:
+        lines = [line for line in general if line not in spoken]
+    line = rng.choice(lines)
+    spoken.add(line)
+    return line
 
 
 def _rate(role: str, label: str, words: str, rng: random.Random) -> Turn:

@@ -27,8 +27,8 @@ SAMPLE_RATE = 16_000  # Hz, of what speak returns
 _SYNCHRONOUS, _DONT_EXIT, _UTF8 = 2, 0x8000, 1
 _RATE, _VOLUME, _WORD_GAP = 1, 2, 7
 _LONGEST_PATH = 150  # bytes; libespeak-ng copies paths into buffers of 160 without looking
-_HEADROOM = 50  # of the volume's 100: at full volume a gain control with memory would set in
-_SILENCE = 30  # of 32,768: samples below it at either end are no speech
+_HEADROOM = 25  # of the volume's 100: leaves room to shout in, and keeps off a gain control that has a memory
+_SILENCE = 15  # of 32,768: samples below it at either end are no speech
 
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 

@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from moodline.context.bigru_attention import BiGruAttention, SelfAttention
+from moodline.encoding import Encoding
+
+INPUTS, HIDDEN = 5, 8
+
+
+def box(self_attention: bool = True, **arguments) -> BiGruAttention:
+    torch.manual_seed(0)
+    model = BiGruAttention(
+        INPUTS, **{"classes": 4, "hidden": HIDDEN, "self_attention": self_attention} | arguments
+    ).eval()
+    with torch.no_grad():  # so that attention is far from uniform
+        for attention in model.attention:
+            attention.map.weight.mul_(6)
+    return model
+
+
+def embeddings(turns: int, seed: int = 0) -> Tensor:
+    return torch.randn(turns, INPUTS, generator=torch.Generator().manual_seed(seed))
+
+
+def encode(model: BiGruAttention, values: Tensor, lengths: list[int]) -> Encoding:
+    with torch.no_grad():
+        return model(values, torch.tensor(lengths))
+
+
+BOXES = {True: box(True), False: box(False)}
+
+
+def softmax_rows(scores: np.ndarray) -> np.ndarray:
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def test_self_attention_is_the_papers_equation() -> None:
+    model = BOXES[True]
+    values = embeddings(7)
+    with torch.no_grad():
+        outputs = model.gru(values[None])[0][0].double().numpy()  # (S, 2H), unpadded
+    expected = []
+    for attention, one in zip(model.attention, (outputs[:, :HIDDEN], outputs[:, HIDDEN:]), strict=True):
+        mapped = one @ attention.map.weight.detach().double().numpy().T  # O W, as PyTorch keeps W transposed
+        expected.append(softmax_rows(mapped @ mapped.T) @ one)
+    encoding = encode(model, values[None], [7])
+    np.testing.assert_allclose(encoding.embeddings[0].numpy(), np.concatenate(expected, axis=1), atol=1e-6)
+    logits = torch.nn.functional.linear(encoding.embeddings, model.classify.weight, model.classify.bias)
+    torch.testing.assert_close(encoding.logits, logits)
+
+
+@settings(max_examples=20, deadline=None)
+@given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=4), excess=st.integers(0, 3))
+def test_each_turn_attends_to_a_distribution_over_the_turns(lengths: list[int], excess: int) -> None:
+    torch.manual_seed(1)
+    attention = SelfAttention(HIDDEN)
+    size = max(lengths) + excess
+    mask = torch.arange(size) < torch.tensor(lengths)[:, None]
+    weights = attention.weights(3 * torch.randn(len(lengths), size, HIDDEN), mask).detach()
+    for row, length in enumerate(lengths):
+        assert (weights[row, :length] >= 0).all()
+        torch.testing.assert_close(weights[row, :length, :length].sum(dim=1), torch.ones(length))
+        assert (weights[row, :, length:] == 0).all()
+
+
+def test_the_softmax_is_over_the_turns_attended_to() -> None:
+    weights = BOXES[True].attention[0].weights(torch.randn(1, 6, HIDDEN), torch.ones(1, 6, dtype=torch.bool))[0]
+    assert (weights.sum(dim=0) - 1).abs().max() > 0.05  # columns are no distribution
+
+
+def test_without_self_attention_the_output_is_the_grus() -> None:
+    model = BOXES[False]
+    values = embeddings(6)[None]
+    with torch.no_grad():
+        outputs, _ = model.gru(values)
+    torch.testing.assert_close(encode(model, values, [6]).embeddings, outputs)
+    assert not any("attention" in name for name, _ in model.named_parameters())
+
+
+@pytest.mark.parametrize("self_attention", [True, False])
+@settings(max_examples=20, deadline=None)
+@given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=5), excess=st.integers(0, 20))
+def test_padding_never_changes_a_result(self_attention: bool, lengths: list[int], excess: int) -> None:
+    model = BOXES[self_attention]
+    batch = torch.full((len(lengths), max(lengths) + excess, INPUTS), 7.0)
+    for row, length in enumerate(lengths):
+        batch[row, :length] = embeddings(length, row)
+    together = encode(model, batch, lengths)
+    for row, length in enumerate(lengths):
+        alone = encode(model, embeddings(length, row)[None], [length])
+        torch.testing.assert_close(together.embeddings[row, :length], alone.embeddings[0], rtol=0, atol=1e-5)
+        torch.testing.assert_close(together.logits[row, :length], alone.logits[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("self_attention", [True, False])
+def test_every_turn_hears_every_other(self_attention: bool) -> None:
+    model, values = BOXES[self_attention], embeddings(5)
+    expected = encode(model, values[None], [5]).embeddings[0]
+    for turn in range(5):
+        changed = values.clone()
+        changed[turn] += 1
+        differences = (encode(model, changed[None], [5]).embeddings[0] - expected).abs().amax(dim=1)
+        assert differences.min() > 1e-6
+
+
+def test_padding_gets_no_gradient() -> None:
+    model = box().train()
+    values = embeddings(12).view(2, 6, INPUTS).requires_grad_()
+    encoding = model(values, torch.tensor([6, 2]))
+    (encoding.logits[0].sum() + encoding.logits[1, :2].sum()).backward()
+    assert values.grad is not None
+    assert values.grad.isfinite().all()
+    assert (values.grad[1, 2:] == 0).all()
+    assert (values.grad[1, :2] != 0).any(dim=1).all()
+
+
+def test_sizes_are_the_arguments() -> None:
+    encoding = encode(box(classes=6, hidden=9, layers=1), embeddings(8).view(2, 4, INPUTS), [4, 3])
+    assert encoding.embeddings.shape == (2, 4, 18)
+    assert encoding.logits.shape == (2, 4, 6)

@@ -1,0 +1,141 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from moodline.encoding import Encoding
+from moodline.fusion.multimodal_transformer import MultimodalTransformer
+
+INPUTS, HIDDEN = 6, 12
+
+
+def transformer(**arguments) -> MultimodalTransformer:
+    torch.manual_seed(0)
+    sizes = {"classes": 4, "hidden": HIDDEN, "heads": 3, "layers": 2, "feed_forward": 20}
+    model = MultimodalTransformer(INPUTS, **sizes | arguments).eval()
+    with torch.no_grad():  # so that attention is far from uniform
+        for layer in model.encoder.layers:
+            layer.self_attn.in_proj_weight.mul_(3)
+    return model
+
+
+MODEL = transformer()
+
+
+def conversation(turns: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Contextual embeddings of speech and of words."""
+    audio, text = torch.randn(2, turns, INPUTS, generator=torch.Generator().manual_seed(seed)).unbind()
+    return audio, text
+
+
+def encode(model: MultimodalTransformer, audio: Tensor, text: Tensor, lengths: list[int]) -> Encoding:
+    with torch.no_grad():
+        return model(audio, text, torch.tensor(lengths))
+
+
+def encode_one(audio: Tensor, text: Tensor, model: MultimodalTransformer = MODEL) -> Encoding:
+    return Encoding(*(one[0] for one in encode(model, audio[None], text[None], [len(audio)])))
+
+
+def layer_norm(values: np.ndarray, layer: torch.nn.LayerNorm) -> np.ndarray:
+    centred = values - values.mean(axis=1, keepdims=True)
+    scaled = centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + layer.eps)
+    return scaled * array(layer.weight) + array(layer.bias)
+
+
+def array(parameter: Tensor) -> np.ndarray:
+    return parameter.detach().double().numpy()
+
+
+def linear(values: np.ndarray, weight: Tensor, bias: Tensor) -> np.ndarray:
+    return values @ array(weight).T + array(bias)
+
+
+def bert_layer(tokens: np.ndarray, layer: torch.nn.TransformerEncoderLayer, heads: int) -> np.ndarray:
+    """Vaswani et al. 2017, sections 3.1 to 3.3, with the GELU of Devlin et al. 2019."""
+    from scipy.special import erf
+
+    attention = layer.self_attn
+    projected = linear(tokens, attention.in_proj_weight, attention.in_proj_bias)
+    query, key, value = (
+        part.reshape(len(tokens), heads, -1).swapaxes(0, 1) for part in np.split(projected, 3, axis=1)
+    )  # each (heads, T, H / heads)
+    powers = np.exp(query @ key.swapaxes(1, 2) / np.sqrt(query.shape[-1]))
+    heard = powers / powers.sum(axis=2, keepdims=True) @ value
+    heard = heard.swapaxes(0, 1).reshape(tokens.shape)  # (heads, T, H / heads) -> (T, H)
+    tokens = layer_norm(tokens + linear(heard, attention.out_proj.weight, attention.out_proj.bias), layer.norm1)
+    inner = linear(tokens, layer.linear1.weight, layer.linear1.bias)
+    inner = inner * 0.5 * (1 + erf(inner / np.sqrt(2)))
+    return layer_norm(tokens + linear(inner, layer.linear2.weight, layer.linear2.bias), layer.norm2)
+
+
+def test_it_is_the_papers_transformer_over_one_sequence_of_both_modalities() -> None:
+    audio, text = conversation(5)
+    tokens = np.concatenate(
+        [
+            linear(array(text), MODEL.text_map.weight, MODEL.text_map.bias),
+            linear(array(audio), MODEL.audio_map.weight, MODEL.audio_map.bias),
+        ]
+    )  # (2S, H)
+    assert tokens.shape == (10, HIDDEN)
+    for layer in MODEL.encoder.layers:
+        tokens = bert_layer(tokens, layer, heads=3)
+    fused = np.concatenate([tokens[:5], tokens[5:]], axis=1)
+    encoding = encode_one(audio, text)
+    np.testing.assert_allclose(encoding.embeddings.numpy(), fused, atol=2e-5)
+    logits = linear(fused, MODEL.classify.weight, MODEL.classify.bias)
+    np.testing.assert_allclose(encoding.logits.numpy(), logits, atol=2e-5)
+
+
+@pytest.mark.parametrize("grad", [False, True])  # PyTorch has a second implementation for inference
+@settings(max_examples=15, deadline=None)
+@given(lengths=st.lists(st.integers(1, 10), min_size=1, max_size=5), excess=st.integers(0, 20))
+def test_padding_never_changes_a_result(grad: bool, lengths: list[int], excess: int) -> None:
+    audio, text = torch.full((2, len(lengths), max(lengths) + excess, INPUTS), 7.0).unbind()
+    for row, length in enumerate(lengths):
+        audio[row, :length], text[row, :length] = conversation(length, row)
+    with torch.set_grad_enabled(grad):
+        together = MODEL(audio, text, torch.tensor(lengths))
+    for row, length in enumerate(lengths):
+        alone = encode_one(*conversation(length, row))
+        torch.testing.assert_close(together.embeddings[row, :length].detach(), alone.embeddings, rtol=0, atol=1e-5)
+        torch.testing.assert_close(together.logits[row, :length].detach(), alone.logits, rtol=0, atol=1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(order=st.integers(1, 9).flatmap(lambda turns: st.permutations(range(turns))))
+def test_without_positions_the_order_of_the_turns_is_only_their_order(order: list[int]) -> None:
+    audio, text = conversation(len(order))
+    expected = encode_one(audio, text)
+    permuted = encode_one(audio[order], text[order])
+    torch.testing.assert_close(permuted.embeddings, expected.embeddings[order], rtol=0, atol=1e-5)
+    torch.testing.assert_close(permuted.logits, expected.logits[order], rtol=0, atol=1e-5)
+
+
+def test_every_output_hears_both_modalities_of_every_turn() -> None:
+    audio, text = conversation(4)
+    expected = encode_one(audio, text).embeddings
+    for turn in range(4):
+        for changed in (audio, text):
+            kept = changed[turn].clone()
+            changed[turn] += 1
+            differences = encode_one(audio, text).embeddings - expected
+            changed[turn] = kept
+            halves = differences.view(4, 2, HIDDEN).abs().amax(dim=2)
+            assert halves.min() > 1e-5
+
+
+def test_modalities_are_told_apart() -> None:
+    audio, text = conversation(4)
+    assert (encode_one(audio, text).logits - encode_one(text, audio).logits).abs().max() > 1e-2
+
+
+def test_sizes_are_the_arguments() -> None:
+    model = transformer(classes=6, hidden=24, heads=4, layers=3, feed_forward=10)
+    encoding = encode(model, *torch.randn(2, 3, 5, INPUTS).unbind(), [5, 2, 4])
+    assert encoding.embeddings.shape == (3, 5, 48)
+    assert encoding.logits.shape == (3, 5, 6)
+    assert [layer.linear1.out_features for layer in model.encoder.layers] == [10, 10, 10]
+    assert {layer.self_attn.num_heads for layer in model.encoder.layers} == {4}

@@ -1,0 +1,38 @@
+"""The whole system at a size that trains in seconds: used by the tests of training, evaluation and the command line."""
+
+from pathlib import Path
+
+from moodline.cli.main import main
+
+TINY_RECIPE = """
+class_weights: balanced
+audio_utterance:
+  embedding: 12
+  channels: [4, 4, 6, 6, 8, 8]
+  training: {{batch_size: 8, learning_rate: 3.0e-3, epochs: 2, patience: 2}}
+text_utterance:
+  bert: {bert}
+  hidden: 8
+  embedding: 12
+  training: {{batch_size: 8, learning_rate: 3.0e-3, epochs: 2, patience: 2}}
+audio_context: &context
+  hidden: 6
+  training: {{batch_size: 4, learning_rate: 3.0e-3, epochs: 2, patience: 2}}
+text_context: *context
+fusion:
+  hidden: 12
+  heads: 3
+  layers: 1
+  feed_forward: 16
+  training: {{batch_size: 4, learning_rate: 3.0e-3, epochs: 2, patience: 2}}
+"""
+
+
+def write_recipe(path: Path, bert: Path) -> Path:
+    path.write_text(TINY_RECIPE.format(bert=bert), encoding="utf-8")
+    return path
+
+
+def moodline(*arguments: object) -> None:
+    """The command line, in this process."""
+    main([str(argument) for argument in arguments])

@@ -1,0 +1,128 @@
+"""Utterances, conversations and label sets."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moodline.conversation import IEMOCAP4, IEMOCAP6, LABEL_SETS, AudioClip, Conversation, LabelSet, Utterance
+from moodline.errors import MoodlineError
+
+
+def conversation(*labels: str | None) -> Conversation:
+    return Conversation(
+        id="talk",
+        session="1",
+        part="improvised",
+        utterances=tuple(
+            Utterance(
+                id=f"talk_{order}",
+                speaker="FM"[order % 2],
+                words=f"Turn {order}.",
+                start=2.0 * order,
+                end=2.0 * order + 1.5,
+                label=label,
+            )
+            for order, label in enumerate(labels)
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "four", "six"),
+    [
+        ("ang", "angry", "angry"),
+        ("hap", "happy", "happy"),
+        ("exc", "happy", "excited"),
+        ("sad", "sad", "sad"),
+        ("neu", "neutral", "neutral"),
+        ("fru", None, "frustrated"),
+        ("fea", None, None),
+        ("xxx", None, None),
+        (None, None, None),
+    ],
+)
+def test_what_iemocaps_labels_become(found: str | None, four: str | None, six: str | None) -> None:
+    for labels, emotion in ((IEMOCAP4, four), (IEMOCAP6, six)):
+        index = labels.index(found)
+        assert (None if index is None else labels.classes[index]) == emotion
+
+
+def test_label_sets_are_found_by_their_names() -> None:
+    assert set(LABEL_SETS) == {"iemocap4", "iemocap6"}
+    assert all(LABEL_SETS[name].name == name for name in LABEL_SETS)
+    assert [len(labels.classes) for labels in (IEMOCAP4, IEMOCAP6)] == [4, 6]
+
+
+def test_a_label_set_maps_to_its_own_classes_alone() -> None:
+    with pytest.raises(MoodlineError, match=r"'two' maps to bored, not among its classes glad, sad"):
+        LabelSet(name="two", version=1, classes=("glad", "sad"), mapping={"a": "glad", "b": "bored"})
+
+
+def test_an_utterance_id_stands_once() -> None:
+    turn = Utterance(id="twice", speaker="F", words="")
+    with pytest.raises(MoodlineError, match=r"'twice' stands twice in 'talk'"):
+        Conversation(id="talk", utterances=(turn, turn))
+
+
+@pytest.mark.parametrize(("offset", "duration"), [(-0.1, 1.0), (0.0, 0.0), (0.0, -1.0)])
+def test_a_clip_is_a_stretch_of_time(offset: float, duration: float) -> None:
+    with pytest.raises(MoodlineError, match=rf"a\.wav has offset {offset} s and duration {duration} s"):
+        AudioClip(path=Path("a.wav"), offset=offset, duration=duration, sample_rate=16_000)
+
+
+def test_the_labelled_context_drops_turns_without_a_class_and_keeps_the_order() -> None:
+    whole = conversation("ang", "fru", None, "exc", "xxx", "neu")
+    assert [u.label for u in whole.in_context(IEMOCAP4, "labelled").utterances] == ["ang", "exc", "neu"]
+    assert [u.label for u in whole.in_context(IEMOCAP6, "labelled").utterances] == ["ang", "fru", "exc", "neu"]
+    assert whole.in_context(IEMOCAP4, "all") == whole
+    labelled = whole.in_context(IEMOCAP4, "labelled")
+    assert (labelled.id, labelled.session, labelled.part) == (whole.id, whole.session, whole.part)
+
+
+def test_speakers_are_named_once() -> None:
+    assert conversation("ang", "neu", "sad").speakers == {"F", "M"}
+
+
+@given(st.integers(0, 2), st.sampled_from(["id", "speaker", "label"]), st.text(min_size=1))
+def test_the_fingerprint_goes_neither_by_names_nor_by_labels(order: int, key: str, value: str) -> None:
+    original = conversation("ang", "neu", "sad")
+    turns = list(original.utterances)
+    if key == "id":
+        value = f"renamed {value}"
+    turns[order] = replace(turns[order], **{key: value})
+    copy = Conversation(id="copy", session="7", part="scripted", utterances=tuple(turns))
+    assert copy.fingerprint == original.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "same"),
+    [
+        ("words", "  turn   1. ", True),
+        ("words", "Turn one.", False),
+        ("start", 2.001, True),
+        ("start", 2.1, False),
+        ("end", 3.6, False),
+    ],
+)
+def test_the_fingerprint_goes_by_what_was_said_and_when(key: str, value: str | float, same: bool) -> None:
+    original = conversation("ang", "neu", "sad")
+    first, second, third = original.utterances
+    changed = replace(original, utterances=(first, replace(second, **{key: value}), third))
+    assert (changed.fingerprint == original.fingerprint) is same
+
+
+def test_the_fingerprint_goes_by_the_order_and_the_number_of_turns() -> None:
+    original = conversation("ang", "neu", "sad")
+    first, second, third = original.utterances
+    others = [replace(original, utterances=turns) for turns in ((second, first, third), (first, second), ())]
+    assert len({one.fingerprint for one in [original, *others]}) == 4
+
+
+@given(st.lists(st.sampled_from([*IEMOCAP6.mapping, "xxx", "fea"]), max_size=12))
+def test_the_labelled_context_holds_the_scored_turns(labels: list[str]) -> None:
+    for label_set in (IEMOCAP4, IEMOCAP6):
+        kept = conversation(*labels).in_context(label_set, "labelled").utterances
+        assert [u.label for u in kept] == [label for label in labels if label in label_set.mapping]

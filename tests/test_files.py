@@ -1,0 +1,79 @@
+"""Writing whole or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from moodline.errors import MoodlineError
+from moodline.files import atomic_file, atomic_folder, read_json, write_json, write_text
+
+
+class Interruption(Exception):
+    """What stops a write midway."""
+
+
+def test_text_and_json_come_back(tmp_path: Path) -> None:
+    write_text(tmp_path / "new" / "folder" / "a.txt", "naïve\n")
+    assert (tmp_path / "new" / "folder" / "a.txt").read_text(encoding="utf-8") == "naïve\n"
+    content = {"name": "Ses01F", "scores": [0.5, None], "words": "naïve"}
+    write_json(tmp_path / "a.json", content)
+    assert read_json(tmp_path / "a.json", "note") == content
+
+
+def test_a_file_that_is_half_written_leaves_the_old_one(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "old")
+    with pytest.raises(Interruption), atomic_file(tmp_path / "a.txt") as temporary:
+        temporary.write_text("ne")
+        assert (tmp_path / "a.txt").read_text() == "old"
+        raise Interruption
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+    for text in ("old", "new"):
+        write_text(tmp_path / "a.txt", text)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "new"
+
+
+def test_a_folder_that_is_half_written_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(Interruption), atomic_folder(tmp_path / "out") as folder:
+        (folder / "a.txt").write_text("a")
+        assert not (tmp_path / "out").exists()
+        raise Interruption
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_appears_whole(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "deep" / "out") as folder:
+        (folder / "a.txt").write_text("a")
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
+    assert (tmp_path / "deep" / "out" / "a.txt").read_text() == "a"
+    assert (tmp_path / "deep" / "out").stat().st_mode & 0o777 == 0o755  # for others to read, unlike a temporary one
+
+
+def test_a_folder_that_exists_is_left_as_it_is(tmp_path: Path) -> None:
+    write_text(tmp_path / "out" / "mine.txt", "mine")
+    with pytest.raises(MoodlineError, match=str(tmp_path / "out")), atomic_folder(tmp_path / "out") as folder:
+        (folder / "a.txt").write_text("a")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MoodlineError, match="cannot be written"), atomic_folder(tmp_path / "file" / "out"):
+        pass
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(MoodlineError, match=f"{tmp_path / 'folder'} cannot be written"):
+        write_text(tmp_path / "folder", "text")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_json_that_is_missing_or_broken_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MoodlineError, match=rf"{tmp_path} is no corpus folder: it has no corpus\.json"):
+        read_json(tmp_path / "corpus.json", "corpus folder")
+    (tmp_path / "corpus.json").write_text('{"schema": ')
+    with pytest.raises(MoodlineError, match=rf"{tmp_path / 'corpus.json'} cannot be read"):
+        read_json(tmp_path / "corpus.json", "corpus folder")
