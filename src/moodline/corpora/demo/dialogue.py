@@ -1,7 +1,7 @@
 """Who says what in which emotion: improvised from a situation, or performed from a script.
 
 A mood is what a person feels; a label is what IEMOCAP's raters would call it (``exc`` is one way to be happy).
-The mood shows in the words most of the time, in others it does not: some lines fit any mood, some say its contrary.
+Words do not always show the mood: some lines fit any of them, some say its contrary.
 """
 
 import random

@@ -213,7 +213,7 @@ SITUATIONS: Sequence[Situation] = (
                 "They invited us to their wedding! How wonderful!",
             ),
             "sad": (
-                "The old lady next door died, and nobody noticed. I feel so sad.",
+                "The old lady next door died, and nobody noticed.",
                 "I hear them laughing, and I feel so lonely.",
             ),
             "neu": ("The bins go out on {day} evening.", "The house rules say quiet after ten."),

@@ -1,0 +1,239 @@
+"""A corpus on disk: what others read of it, and what it refuses."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from moodline.conversation import Conversation, Utterance
+from moodline.corpora import corpus as corpus_module
+from moodline.corpora import iemocap
+from moodline.corpora.corpus import DESCRIPTION_FILE, TABLE_FILE, Corpus, read_corpus, write_corpus
+from moodline.errors import MoodlineError
+from tests.trees import append, transcription_of, write_tree
+
+COLUMNS = [
+    "utterance_id",
+    "conversation_id",
+    "order",
+    "speaker",
+    "session",
+    "part",
+    "start",
+    "end",
+    "words",
+    "label",
+    "audio_file",
+    "audio_offset",
+    "audio_duration",
+    "sample_rate",
+]
+
+
+@pytest.fixture
+def folder(corpus: Corpus, tmp_path: Path) -> Path:
+    write_corpus(corpus, tmp_path / "out")
+    return tmp_path / "out"
+
+
+def content_of(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """The files' times and content."""
+    return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()}
+
+
+def test_what_is_written_comes_back(corpus: Corpus, folder: Path) -> None:
+    assert read_corpus(folder) == corpus
+    assert read_corpus(folder).table_hash == corpus.table_hash
+
+
+def test_turns_without_sound_times_or_label_come_back(tmp_path: Path) -> None:
+    turns = tuple(Utterance(id=f"b_{order}", speaker="me", words="naïve \u2019 \u4f60") for order in (2, 1))
+    bare = Corpus(
+        reader="words",
+        source=tmp_path,
+        conversations=(Conversation(id="b", utterances=turns), Conversation(id="a", utterances=turns[:1])),
+        left_out={"too long": ("c", "d")},
+    )
+    write_corpus(bare, tmp_path / "out")
+    assert read_corpus(tmp_path / "out") == bare
+
+
+def test_the_description_counts_what_the_table_holds(corpus: Corpus, folder: Path) -> None:
+    description = json.loads((folder / DESCRIPTION_FILE).read_text())
+    assert sorted(path.name for path in folder.iterdir()) == [DESCRIPTION_FILE, TABLE_FILE]
+    assert description["reader"] == "iemocap"
+    assert description["source"] == str(corpus.source)
+    assert (description["conversations"], description["utterances"]) == (10, 60)
+    assert description["table_hash"] == corpus.table_hash
+    assert description["left_out"] == {}
+
+
+def expected_rows(corpus: Corpus) -> list[dict[str, Any]]:
+    """The columns that name a row's turn, spelt out."""
+    return [
+        {
+            "utterance_id": turn.id,
+            "conversation_id": conversation.id,
+            "order": order,
+            "speaker": turn.speaker,
+            "session": conversation.session,
+            "words": turn.words,
+            "label": turn.label,
+            "audio_file": f"Session{conversation.session}/sentences/wav/{conversation.id}/{turn.id}.wav",
+            "sample_rate": 16_000,
+        }
+        for conversation in corpus.conversations
+        for order, turn in enumerate(conversation.utterances)
+    ]
+
+
+def test_pandas_reads_the_table(corpus: Corpus, folder: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    table = pandas.read_parquet(folder / TABLE_FILE)
+    assert list(table.columns) == COLUMNS
+    wanted = expected_rows(corpus)
+    assert table[list(wanted[0])].to_dict("records") == wanted
+
+
+def test_polars_reads_the_table(corpus: Corpus, folder: Path) -> None:
+    polars = pytest.importorskip("polars")
+    table = polars.read_parquet(folder / TABLE_FILE)
+    assert table.columns == COLUMNS
+    wanted = expected_rows(corpus)
+    assert table.select(list(wanted[0])).to_dicts() == wanted
+
+
+def test_datasets_reads_the_table(
+    corpus: Corpus, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    datasets = pytest.importorskip("datasets")
+    files = str(folder / TABLE_FILE)
+    table = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path / "cache"))
+    assert table.column_names == COLUMNS
+    wanted = expected_rows(corpus)
+    assert table.select_columns(list(wanted[0])).to_list() == wanted
+
+
+def test_the_hash_does_not_go_by_where_the_source_lies(tmp_path: Path) -> None:
+    here, there = (iemocap.read(write_tree(tmp_path / name, sessions=1, turns=2)) for name in ("here", "there/deep"))
+    assert here.source != there.source
+    assert here.table_hash == there.table_hash
+
+
+def test_the_hash_goes_by_every_word_and_label(corpus: Corpus) -> None:
+    first, *others = corpus.conversations
+    turn, *rest = first.utterances
+    hashes = {corpus.table_hash}
+    for changed in (replace(turn, words="Other words."), replace(turn, label="oth"), replace(turn, start=0.25)):
+        conversation = replace(first, utterances=(changed, *rest))
+        hashes.add(replace(corpus, conversations=(conversation, *others)).table_hash)
+    assert len(hashes) == 4
+
+
+def test_the_same_corpus_again_is_left_alone(corpus: Corpus, folder: Path) -> None:
+    before = content_of(folder)
+    write_corpus(corpus, folder)
+    assert content_of(folder) == before
+
+
+def test_another_corpus_is_not_written_over_one(corpus: Corpus, folder: Path) -> None:
+    before = content_of(folder)
+    other = replace(corpus, conversations=corpus.conversations[1:])
+    with pytest.raises(MoodlineError, match=f"{folder} holds a corpus with other content"):
+        write_corpus(other, folder)
+    assert content_of(folder) == before
+
+
+def test_the_same_table_of_another_source_is_not_left_in_its_place(corpus: Corpus, folder: Path) -> None:
+    bare = replace(corpus, conversations=())
+    write_corpus(bare, folder.with_name("bare"))
+    with pytest.raises(MoodlineError, match="other content"):
+        write_corpus(replace(bare, source=Path("/elsewhere")), folder.with_name("bare"))
+
+
+def test_a_folder_of_other_files_is_not_written_to(corpus: Corpus, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    with pytest.raises(MoodlineError, match=str(tmp_path / "mine")):
+        write_corpus(corpus, tmp_path / "mine")
+    with pytest.raises(MoodlineError, match=r"letter\.txt"):
+        write_corpus(corpus, tmp_path / "mine" / "letter.txt")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
+
+
+def test_an_empty_folder_is_filled(corpus: Corpus, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    write_corpus(corpus, tmp_path / "out")
+    assert read_corpus(tmp_path / "out") == corpus
+
+
+def test_a_write_that_fails_leaves_nothing(corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, content: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(corpus_module, "write_json", full)
+    with pytest.raises(MoodlineError, match="No space left on device"):
+        write_corpus(corpus, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_source_with_a_fault_writes_nothing(tmp_path: Path) -> None:
+    root = write_tree(tmp_path / "tree", sessions=1, turns=2)
+    path = transcription_of(root, "Ses01F_impro01")
+    append(path, path.read_text())
+    with pytest.raises(MoodlineError, match="stands again"):
+        write_corpus(iemocap.read(root), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_changed_table_is_refused(folder: Path) -> None:
+    table = pq.read_table(folder / TABLE_FILE)
+    rows = table.to_pylist()
+    rows[7]["label"] = "oth"
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), folder / TABLE_FILE)
+    with pytest.raises(MoodlineError, match=rf"{folder / TABLE_FILE} has hash \w+ and corpus\.json says \w+"):
+        read_corpus(folder)
+
+
+def test_a_table_that_another_tool_wrote_anew_is_the_same(corpus: Corpus, folder: Path) -> None:
+    polars = pytest.importorskip("polars")
+    polars.read_parquet(folder / TABLE_FILE).write_parquet(folder / TABLE_FILE)
+    assert read_corpus(folder) == corpus
+
+
+@pytest.mark.parametrize("column", ["order", "words", "audio_duration"])
+def test_a_table_without_a_column_is_refused(folder: Path, column: str) -> None:
+    table = pq.read_table(folder / TABLE_FILE)
+    pq.write_table(table.drop_columns([column]), folder / TABLE_FILE)
+    with pytest.raises(MoodlineError, match=column):
+        read_corpus(folder)
+
+
+def test_a_table_that_is_none_is_refused(folder: Path) -> None:
+    (folder / TABLE_FILE).write_text("no table")
+    with pytest.raises(MoodlineError, match=f"corpus {folder} cannot be read: {TABLE_FILE}"):
+        read_corpus(folder)
+    (folder / TABLE_FILE).unlink()
+    with pytest.raises(MoodlineError, match=f"corpus {folder} cannot be read: {TABLE_FILE}"):
+        read_corpus(folder)
+
+
+def test_a_folder_that_is_no_corpus_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MoodlineError, match=rf"{tmp_path} is no corpus folder .* it has no corpus\.json"):
+        read_corpus(tmp_path)
+    (tmp_path / DESCRIPTION_FILE).write_text("[]")
+    with pytest.raises(MoodlineError, match=str(tmp_path)):
+        read_corpus(tmp_path)
+    with pytest.raises(MoodlineError, match=str(tmp_path)):
+        write_corpus(Corpus(reader="none", source=tmp_path, conversations=(), left_out={}), tmp_path)
+
+
+def test_a_conversation_is_found_by_its_id(corpus: Corpus) -> None:
+    assert corpus.conversation("Ses02F_impro01").session == "2"
+    with pytest.raises(MoodlineError, match=r"no conversation 'Ses09F_impro01'; it has Ses01F_impro01, "):
+        corpus.conversation("Ses09F_impro01")

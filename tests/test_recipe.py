@@ -1,0 +1,267 @@
+"""Recipes: the paper's values, and what is refused with which words."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moodline.cli.main import build_parser
+from moodline.cli.train import chosen_recipe, merged
+from moodline.config import STAGES, Recipe
+from moodline.errors import MoodlineError
+from moodline.recipe import find_recipe, known_keys, read_recipe, recipe_from
+
+# Dutta & Ganapathy, ICASSP 2022, sections 2 and 3; those marked * are the authors' released code's.
+PAPER: dict[str, Any] = {
+    "label_set": "iemocap4",
+    "context": "labelled",  # *
+    "modalities": "both",
+    "class_weights": "none",
+    "audio_utterance.sample_rate": 16_000,
+    "audio_utterance.filters": 40,
+    "audio_utterance.window_ms": 25.0,
+    "audio_utterance.stride_ms": 30.0,
+    "audio_utterance.minimum_frequency": 60.0,
+    "audio_utterance.maximum_frequency": 7_800.0,
+    "audio_utterance.channels": (32, 32, 64, 64, 128, 100),  # *
+    "audio_utterance.embedding": 100,
+    "audio_utterance.dropout": 0.0,
+    "audio_utterance.waveform_normalisation": False,
+    "audio_utterance.channel_normalisation": False,
+    "audio_utterance.mask_channels": 0,
+    "audio_utterance.mask_frames": 0,
+    "audio_utterance.speed_change": 0.0,
+    "audio_utterance.front_end_rate": 1.0,
+    "audio_utterance.training.batch_size": 16,
+    "audio_utterance.training.learning_rate": 1e-5,
+    "audio_utterance.training.epochs": 100,  # *
+    "text_utterance.bert": "bert-base-cased",  # *
+    "text_utterance.trained_layers": None,  # all of them
+    "text_utterance.hidden": 100,
+    "text_utterance.layers": 2,
+    "text_utterance.embedding": 100,
+    "text_utterance.dropout": 0.2,  # *
+    "text_utterance.bert_rate": 1.0,
+    "text_utterance.training.batch_size": 32,
+    "text_utterance.training.learning_rate": 1e-5,
+    "text_utterance.training.epochs": 10,  # *
+    "audio_context.hidden": 100,
+    "audio_context.layers": 2,
+    "audio_context.self_attention": True,
+    "audio_context.dropout": 0.2,  # *
+    "audio_context.training.batch_size": 32,
+    "audio_context.training.learning_rate": 1e-3,
+    "audio_context.training.epochs": 20,  # *
+    "text_context.hidden": 100,
+    "text_context.layers": 2,
+    "text_context.self_attention": True,
+    "text_context.dropout": 0.2,  # *
+    "text_context.training.batch_size": 32,
+    "text_context.training.learning_rate": 1e-3,
+    "text_context.training.epochs": 20,  # *
+    "fusion.hidden": 120,
+    "fusion.heads": 12,
+    "fusion.layers": 3,
+    "fusion.feed_forward": 3072,  # *
+    "fusion.dropout": 0.1,  # *
+    "fusion.output_dropout": 0.2,  # *
+    "fusion.training.batch_size": 32,
+    "fusion.training.learning_rate": 1e-4,
+    "fusion.training.epochs": 10,  # *
+}
+ADAM = {"weight_decay": 0.0, "gradient_norm": 0.0, "decay": "constant"}
+
+
+def value_of(recipe: Any, key: str) -> Any:
+    for name in key.split("."):
+        recipe = getattr(recipe, name)
+    return recipe
+
+
+def recipe_of(name: str) -> Recipe:
+    content, path = read_recipe(name)
+    return recipe_from(content, str(path))
+
+
+def refusal(content: Any) -> str:
+    with pytest.raises(MoodlineError) as refused:
+        recipe_from(content, "mine.yaml")
+    sentence = str(refused.value)
+    assert "\n" not in sentence
+    assert "mine.yaml" in sentence
+    return sentence
+
+
+def nested(key: str, value: Any) -> dict[str, Any]:
+    for name in reversed(key.split(".")):
+        value = {name: value}
+    return value
+
+
+@pytest.mark.parametrize("key", PAPER)
+def test_the_papers_recipe_has_the_papers_values(key: str) -> None:
+    assert value_of(recipe_of("iemocap"), key) == PAPER[key]
+    assert value_of(Recipe(), key) == PAPER[key]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_papers_recipe_trains_with_plain_adam_to_the_last_epoch(stage: str) -> None:
+    training = recipe_of("iemocap").training_of(stage)
+    assert {name: getattr(training, name) for name in ADAM} == ADAM
+    assert training.patience >= training.epochs
+
+
+def test_a_recipe_says_only_what_differs() -> None:
+    assert recipe_from({}, "empty.yaml") == Recipe()
+    own = recipe_from({"fusion": {"training": {"epochs": 3}}}, "mine.yaml")
+    training = dataclasses.replace(Recipe().fusion.training, epochs=3)
+    assert own == dataclasses.replace(Recipe(), fusion=dataclasses.replace(Recipe().fusion, training=training))
+
+
+def test_a_recipe_comes_back_from_what_it_is_stored_as() -> None:
+    """A run and a model store their recipe as JSON, in which a tuple is a list."""
+    recipe = dataclasses.replace(recipe_of("iemocap"), seed=7)
+    stored = json.loads(json.dumps(dataclasses.asdict(recipe)))
+    assert recipe_from(stored, "config.json") == recipe
+
+
+@pytest.mark.parametrize("path", sorted(Path(__file__).parents[1].glob("recipes/*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_that_comes_with_moodline_is_sound(path: Path) -> None:
+    assert find_recipe(path.stem).samefile(path)
+    assert isinstance(recipe_of(path.stem), Recipe)
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("fusion.hiden", "fusion.hidden"),
+        ("fusion.training.learning_rat", "fusion.training.learning_rate"),
+        ("audio_utterence", "audio_utterance"),
+        ("heads", "fusion.heads"),
+        ("label_sets", "label_set"),
+    ],
+)
+def test_an_unknown_key_names_the_nearest(key: str, meant: str) -> None:
+    sentence = refusal(nested(key, 1))
+    assert f"no key {key!r}" in sentence
+    assert sentence.endswith(f"did you mean {meant}?")
+
+
+def test_an_unknown_key_like_no_other_names_the_list() -> None:
+    assert refusal({"zzz": 1}).endswith("moodline train --help lists the keys")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "rule"),
+    [
+        ("seed", -1, "seed must be 0 or greater, not -1"),
+        ("label_set", "iemocap5", "label_set must be one of iemocap4, iemocap6, not 'iemocap5'"),
+        ("audio_utterance.stride_ms", 0, "audio_utterance.stride_ms must be greater than 0"),
+        ("audio_utterance.maximum_frequency", 9_000, "half the sample rate (8000 Hz), not 60.0, 9000.0"),
+        ("audio_utterance.minimum_frequency", 7_900, "audio_utterance.minimum_frequency, maximum_frequency must be"),
+        ("audio_utterance.channels", [32, 32, 64], "audio_utterance.channels must be an even number of sizes"),
+        ("audio_utterance.speed_change", 1.0, "audio_utterance.speed_change must be at least 0 and less than 1"),
+        ("text_utterance.maximum_tokens", 2, "text_utterance.maximum_tokens must be at least 3, not 2"),
+        ("text_utterance.trained_layers", -1, "text_utterance.trained_layers must be 0 or greater, or null, not -1"),
+        ("audio_context.dropout", 1.5, "audio_context.dropout must be at least 0 and less than 1, not 1.5"),
+        ("text_context.layers", 0, "text_context.layers must be greater than 0, not 0"),
+        ("fusion.heads", 7, "fusion.heads must be a divisor of hidden (120), not 7"),
+        ("fusion.heads", 0, "fusion.heads must be greater than 0, not 0"),
+        ("fusion.dropout", float("nan"), "fusion.dropout must be at least 0 and less than 1, not nan"),
+        ("fusion.dropout", None, "fusion.dropout must have a value, not null"),
+        ("fusion.training.epochs", 0, "fusion.training.epochs must be greater than 0, not 0"),
+        ("text_context.training.weight_decay", -1, "text_context.training.weight_decay must be 0 or greater"),
+        ("audio_context.hidden", 50, "audio_context.hidden and text_context.hidden must be equal, not 50 and 100"),
+    ],
+)
+def test_a_value_out_of_range_is_told_by_section_and_key(key: str, value: Any, rule: str) -> None:
+    assert rule in refusal(nested(key, value))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("seed", "many"), ("context", "some"), ("fusion.training.decay", "linear"), ("audio_utterance.embedding", 10.5)],
+)
+def test_a_value_of_another_kind_is_told_by_section_and_key(key: str, value: Any) -> None:
+    sentence = refusal(nested(key, value))
+    assert f'"{key}"' in sentence
+    assert str(value) in sentence
+
+
+@pytest.mark.parametrize("content", ["fusion", 3, ["fusion"]])
+def test_a_section_holds_keys_and_values(content: Any) -> None:
+    assert "not " + repr(content) in refusal(content)
+    assert f"not {content!r} under fusion.training" in refusal({"fusion": {"training": content}})
+
+
+def test_contexts_of_one_modality_may_differ_in_size() -> None:
+    recipe = recipe_from({"modalities": "audio", "audio_context": {"hidden": 50}}, "mine.yaml")
+    assert recipe.stages == ("audio_utterance", "audio_context")
+    assert recipe_from({"modalities": "text"}, "mine.yaml").stages == ("text_utterance", "text_context")
+    assert Recipe().stages == STAGES
+
+
+def test_a_rate_may_be_written_without_a_point(tmp_path: Path) -> None:
+    """YAML 1.1 reads 1e-5 as text."""
+    path = tmp_path / "mine.yaml"
+    path.write_text("fusion: {training: {learning_rate: 1e-5}}\n")
+    assert recipe_of(str(path)).fusion.training.learning_rate == 1e-5
+
+
+def test_a_recipe_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("fusion: [1, 2\n")
+    with pytest.raises(MoodlineError, match=rf"recipe {path} cannot be read: .*line 2"):
+        read_recipe(str(path))
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(MoodlineError, match=f"recipe {path} cannot be read"):
+        read_recipe(str(path))
+    path.write_text("fusion: {hiden: 3}\n")
+    with pytest.raises(MoodlineError, match=rf"'fusion\.hiden' \({path}\)"):
+        read_recipe(str(path))
+
+
+def test_an_empty_recipe_file_is_the_defaults(tmp_path: Path) -> None:
+    (tmp_path / "empty.yaml").write_text("# nothing\n")
+    assert recipe_of(str(tmp_path / "empty.yaml")) == Recipe()
+
+
+def test_a_recipe_that_does_not_exist_names_those_that_do() -> None:
+    with pytest.raises(MoodlineError, match=r"recipe 'imocap' is neither a file nor .*: .*iemocap"):
+        find_recipe("imocap")
+
+
+def test_overrides_go_before_the_file_and_leave_its_other_keys() -> None:
+    content = {"seed": 1, "fusion": {"heads": 6, "training": {"epochs": 3, "batch_size": 4}}}
+    assert merged(content, {"fusion": {"training": {"epochs": 5}}, "context": "all"}) == {
+        "seed": 1,
+        "context": "all",
+        "fusion": {"heads": 6, "training": {"epochs": 5, "batch_size": 4}},
+    }
+    assert content["fusion"] == {"heads": 6, "training": {"epochs": 3, "batch_size": 4}}
+
+
+def test_the_command_line_overrides_a_recipes_keys_and_no_others(tmp_path: Path) -> None:
+    """Two sections may share one YAML anchor: a change to one is none to the other."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "seed: 5\nmodalities: audio\naudio_context: &context {layers: 1, dropout: 0.5}\ntext_context: *context\n"
+    )
+    arguments = ["train", "corpus", "--recipe", str(path), "--protocol", "cv5", "-o", "run"]
+    options = [*arguments, "--seed", "9", "--audio_context.dropout", "0.25", "--fusion.training.epochs", "2"]
+    recipe, name = chosen_recipe(str(path), build_parser().parse_args(options, defaults=False)["train"])
+    assert name == "mine"
+    assert (recipe.seed, recipe.modalities) == (9, "audio")
+    assert (recipe.audio_context.layers, recipe.audio_context.dropout) == (1, 0.25)
+    assert (recipe.text_context.layers, recipe.text_context.dropout) == (1, 0.5)
+    assert recipe.fusion.training.epochs == 2
+    assert recipe.fusion.training.learning_rate == Recipe().fusion.training.learning_rate
+
+
+def test_every_key_is_known_once() -> None:
+    keys = known_keys()
+    assert len(keys) == len(set(keys))
+    assert set(PAPER) < set(keys)
+    assert "fusion.training" in keys
