@@ -22,10 +22,15 @@ def test_text_and_json_come_back(tmp_path: Path) -> None:
 
 def test_a_file_that_is_half_written_leaves_the_old_one(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "old")
-    with pytest.raises(Interruption), atomic_file(tmp_path / "a.txt") as temporary:
-        temporary.write_text("ne")
-        assert (tmp_path / "a.txt").read_text() == "old"
-        raise Interruption
+
+    def write_half() -> None:
+        with atomic_file(tmp_path / "a.txt") as temporary:
+            temporary.write_text("ne")
+            assert (tmp_path / "a.txt").read_text() == "old"
+            raise Interruption
+
+    with pytest.raises(Interruption):
+        write_half()
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "old"
 
@@ -37,11 +42,22 @@ def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> Non
     assert (tmp_path / "a.txt").read_text() == "new"
 
 
+def test_who_reads_the_old_file_reads_it_to_its_end(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "old")
+    with (tmp_path / "a.txt").open() as reader:
+        write_text(tmp_path / "a.txt", "new")
+        assert reader.read() == "old"
+
+
 def test_a_folder_that_is_half_written_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(Interruption), atomic_folder(tmp_path / "out") as folder:
-        (folder / "a.txt").write_text("a")
-        assert not (tmp_path / "out").exists()
-        raise Interruption
+    def write_half() -> None:
+        with atomic_folder(tmp_path / "out") as folder:
+            (folder / "a.txt").write_text("a")
+            assert not (tmp_path / "out").exists()
+            raise Interruption
+
+    with pytest.raises(Interruption):
+        write_half()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -37,15 +37,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(place: Path, out: Path, *options: object) -> Path:
-    moodline(
-        "train", place / "corpus", "--recipe", place / "tiny.yaml", "--protocol", "session5", "-o", out, *options
-    )
+    moodline("train", place / "corpus", "--recipe", place / "tiny.yaml", "--protocol", "session5", "-o", out, *options)
     return out / "fold-5" / "model"
 
 
 def weights(model: Path) -> dict[str, np.ndarray]:
     return {
-        f"{path.stem}.{name}": tensor for path in model.glob("*.safetensors") for name, tensor in load_file(path).items()
+        f"{path.stem}.{name}": tensor
+        for path in model.glob("*.safetensors")
+        for name, tensor in load_file(path).items()
     }
 
 
@@ -193,7 +193,7 @@ def test_a_run_of_another_corpus_is_not_scored(place: Path, tmp_path: Path) -> N
     shutil.copytree(place / "run", tmp_path / "run")
     run_file = tmp_path / "run" / "run.json"
     run_file.write_text(run_file.read_text().replace(read_corpus(place / "corpus").table_hash, "0" * 16))
-    with pytest.raises(MoodlineError, match="was trained on a corpus with hash 0{16}"):
+    with pytest.raises(MoodlineError, match="was trained on a corpus with hash 0000"):
         evaluate_run(tmp_path / "run", nothing)
 
 

@@ -28,12 +28,14 @@ def write_tree(root: Path, *, sessions: int = 5, conversations: int = 2, turns: 
     """Write an IEMOCAP tree and return its folder; the same arguments give the same tree.
 
     Each session has a woman, a man and so many conversations of so many turns; improvised and scripted ones
-    alternate. Six turns in a row hold the four classes, a frustrated turn and one without a majority.
+    alternate. Six turns hold the four classes, a frustrated turn and one without a majority; happy turns are
+    ``hap`` in one conversation and ``exc`` in the next.
     """
     for session in range(1, sessions + 1):
         for index in range(conversations):
             generator = np.random.default_rng((seed, session, index))
-            write_conversation(root, conversation_name(session, index), turns, generator)
+            joy = ("hap", "exc")[(session + index) % 2]
+            write_conversation(root, conversation_name(session, index), turns, joy, generator)
     return root
 
 
@@ -43,12 +45,12 @@ def conversation_name(session: int, index: int) -> str:
     return f"Ses{session:02d}M_script01_{index // 2 + 1}"
 
 
-def write_conversation(root: Path, name: str, turns: int, generator: np.random.Generator) -> None:
+def write_conversation(root: Path, name: str, turns: int, joy: str, generator: np.random.Generator) -> None:
     for path in (evaluation_of(root, name), transcription_of(root, name), audio_of(root, f"{name}_F000")):
         path.parent.mkdir(parents=True, exist_ok=True)
     evaluations, words = ["% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n"], []
     clock = 0.5
-    for number, label in zip(range(turns), labels(generator), strict=False):
+    for number, label in zip(range(turns), labels(joy, generator), strict=False):
         gender = "FM"[number % 2]
         turn = f"{name}_{gender}{number // 2:03d}"
         pitch = SPEAKER_PITCH[gender] * (1 + 0.03 * session_of(name)) * PITCH[label]
@@ -62,11 +64,10 @@ def write_conversation(root: Path, name: str, turns: int, generator: np.random.G
     transcription_of(root, name).write_text("".join(words))
 
 
-def labels(generator: np.random.Generator) -> Iterator[str]:
-    """An endless row of labels, each class once in six, happy and excited in turn of the dice."""
+def labels(joy: str, generator: np.random.Generator) -> Iterator[str]:
+    """An endless row of labels, in which every six hold each once; ``joy`` is hap or exc."""
     while True:
-        six = ["ang", generator.choice(["hap", "exc"]), "sad", "neu", "fru", "xxx"]
-        yield from (str(label) for label in generator.permutation(six))
+        yield from (str(label) for label in generator.permutation(["ang", joy, "sad", "neu", "fru", "xxx"]))
 
 
 def tone(seconds: float, pitch: float, level: float, generator: np.random.Generator) -> np.ndarray:

@@ -4,6 +4,7 @@ A recipe is one YAML file over these classes. "Released" marks values that the p
 authors' released code fixes.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,7 +16,15 @@ TEXT_UTTERANCE = "text_utterance"
 AUDIO_CONTEXT = "audio_context"
 TEXT_CONTEXT = "text_context"
 FUSION = "fusion"
-STAGES = (AUDIO_UTTERANCE, TEXT_UTTERANCE, AUDIO_CONTEXT, TEXT_CONTEXT, FUSION)
+# In the order in which they are trained, and as a reader is told of them.
+STAGE_NAMES: Mapping[str, str] = {
+    AUDIO_UTTERANCE: "speech, utterance",
+    TEXT_UTTERANCE: "words, utterance",
+    AUDIO_CONTEXT: "speech, context",
+    TEXT_CONTEXT: "words, context",
+    FUSION: "both, fused",
+}
+STAGES = tuple(STAGE_NAMES)
 
 
 def _require(config: object, keys: str, rule: bool, meaning: str) -> None:

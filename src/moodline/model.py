@@ -21,6 +21,7 @@ from moodline.config import (
 )
 from moodline.context.bigru_attention import BiGruAttention
 from moodline.encoding import Encoding
+from moodline.errors import MoodlineError
 from moodline.fusion.multimodal_transformer import MultimodalTransformer
 from moodline.text.bert_gru import BertGru
 
@@ -37,17 +38,20 @@ def build_audio_utterance(config: AudioUtteranceConfig, classes: int) -> LeafCnn
         minimum_frequency=config.minimum_frequency,
         maximum_frequency=config.maximum_frequency,
     )
-    return LeafCnn(
-        front_end=front_end,
-        classes=classes,
-        embedding=config.embedding,
-        channels=config.channels,
-        dropout=config.dropout,
-        waveform_normalisation=config.waveform_normalisation,
-        channel_normalisation=config.channel_normalisation,
-        mask_channels=config.mask_channels,
-        mask_frames=config.mask_frames,
-    )
+    try:
+        return LeafCnn(
+            front_end=front_end,
+            classes=classes,
+            embedding=config.embedding,
+            channels=config.channels,
+            dropout=config.dropout,
+            waveform_normalisation=config.waveform_normalisation,
+            channel_normalisation=config.channel_normalisation,
+            mask_channels=config.mask_channels,
+            mask_frames=config.mask_frames,
+        )
+    except ValueError as error:
+        raise MoodlineError(f"audio_utterance.filters and audio_utterance.channels do not fit: {error}") from error
 
 
 def build_text_utterance(config: TextUtteranceConfig, classes: int, bert: Any) -> BertGru:

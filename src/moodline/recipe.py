@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import importlib.resources
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -60,8 +61,18 @@ def recipe_from(content: Any, origin: str) -> Recipe:
     try:
         values = parser.parse_object(dict(content)).as_dict()
     except jsonargparse.ArgumentError as error:
-        raise MoodlineError(f"{one_line(error)} ({origin})") from error
+        raise MoodlineError(f"{told(one_line(error))} ({origin})") from error
     return built(Recipe, values, origin)
+
+
+def told(message: str) -> str:
+    """jsonargparse's complaint of a value's type, in words for a person; any other message as it is."""
+    match = re.search(r'key "(?P<key>[\w.]+)": .*?Expected an? (?P<kind>.+?)\. Got value: (?P<value>.+)', message)
+    if match is None:
+        return message
+    kinds = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
+    kind = match["kind"].removeprefix("<class '").removesuffix("'>").removeprefix("typing.")
+    return f"{match['key']} must be {kinds.get(kind, kind)}, not {match['value']}"
 
 
 def built(config: Any, values: Mapping[str, Any], origin: str, prefix: str = "") -> Any:

@@ -69,8 +69,12 @@ def test_each_turn_attends_to_a_distribution_over_the_turns(lengths: list[int], 
 
 
 def test_the_softmax_is_over_the_turns_attended_to() -> None:
-    weights = BOXES[True].attention[0].weights(torch.randn(1, 6, HIDDEN), torch.ones(1, 6, dtype=torch.bool))[0]
-    assert (weights.sum(dim=0) - 1).abs().max() > 0.05  # columns are no distribution
+    attention = SelfAttention(2)
+    torch.nn.init.eye_(attention.map.weight)
+    outputs = torch.tensor([[[0.0, 0.0], [1.0, 0.0]]])  # scores [[0, 0], [0, 1]]
+    weights = attention.weights(outputs, torch.ones(1, 2, dtype=torch.bool))[0]
+    e = float(np.e)
+    torch.testing.assert_close(weights, torch.tensor([[1 / 2, 1 / 2], [1 / (1 + e), e / (1 + e)]]))
 
 
 def test_without_self_attention_the_output_is_the_grus() -> None:

@@ -229,8 +229,6 @@ def test_a_folder_that_is_no_corpus_is_refused(tmp_path: Path) -> None:
     (tmp_path / DESCRIPTION_FILE).write_text("[]")
     with pytest.raises(MoodlineError, match=str(tmp_path)):
         read_corpus(tmp_path)
-    with pytest.raises(MoodlineError, match=str(tmp_path)):
-        write_corpus(Corpus(reader="none", source=tmp_path, conversations=(), left_out={}), tmp_path)
 
 
 def test_a_conversation_is_found_by_its_id(corpus: Corpus) -> None:

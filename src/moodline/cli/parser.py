@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 import jsonargparse
 
 from moodline.errors import MoodlineError
+from moodline.recipe import told
 
 
 class Parser(jsonargparse.ArgumentParser):
@@ -23,7 +24,7 @@ class Parser(jsonargparse.ArgumentParser):
         line = " ".join(message.split())
         strangers = re.search(r"Unrecognized arguments: (.+)", line, re.IGNORECASE)
         if strangers is None:
-            return line.removesuffix(".") + f"; {self.prog} --help tells what is expected"
+            return told(line).removesuffix(".") + f"; {self.prog} --help tells what is expected"
         option = strangers[1].split()[0].split("=")[0]
         close = difflib.get_close_matches(option, self.options(), n=1)
         hint = f"did you mean {close[0]}?" if close else f"{self.prog} --help lists the options"

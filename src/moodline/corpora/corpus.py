@@ -111,14 +111,16 @@ def write_corpus(corpus: Corpus, out: Path) -> None:
     Raises:
         MoodlineError: ``out`` holds something else; the same corpus again is left as it is
     """
-    if out.exists() and any(out.iterdir()) if out.is_dir() else out.exists():
-        description = read_json(out / DESCRIPTION_FILE, "corpus folder")
-        if description.get("table_hash") == corpus.table_hash and description.get("source") == str(corpus.source):
+    if (out / DESCRIPTION_FILE).is_file():
+        found = read_corpus(out)
+        if found == corpus:
             return
         raise MoodlineError(f"{out} holds a corpus with other content: choose another -o, or remove that folder")
-    rows = rows_of(corpus)
-    if out.is_dir():
+    if out.is_dir() and not any(out.iterdir()):
         out.rmdir()
+    elif out.exists():
+        raise MoodlineError(f"{out} is neither an empty folder nor a corpus: choose another -o")
+    rows = rows_of(corpus)
     with atomic_folder(out) as folder:
         pq.write_table(pa.Table.from_pylist(rows, schema=COLUMNS), folder / TABLE_FILE)
         write_json(
@@ -144,6 +146,8 @@ def read_corpus(folder: Path) -> Corpus:
     description = read_json(folder / DESCRIPTION_FILE, "corpus folder (moodline prepare makes one)")
     table = folder / TABLE_FILE
     try:
+        if description["schema"] > SCHEMA:
+            raise MoodlineError(f"corpus {folder} has schema {description['schema']}: install a newer moodline")
         rows = pq.read_table(table).to_pylist()
         source = Path(description["source"])
         corpus = Corpus(

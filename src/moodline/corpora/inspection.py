@@ -27,6 +27,7 @@ def print_inspection(corpus: Corpus, console: Console | None = None) -> None:
         f"{len(corpus.conversations)} conversations{told}, {len(utterances)} utterances, {len(speakers)} speakers, "
         f"{hours:.2f} hours",
         highlight=False,
+        soft_wrap=True,
     )
     console.print(label_table(corpus))
     console.print(length_table(corpus))
@@ -81,9 +82,7 @@ def print_left_out(corpus: Corpus, console: Console) -> None:
 
 def expectation_table(corpus: Corpus) -> Table:
     """Scored utterances of the four classes beside those of the full release of IEMOCAP."""
-    table = new_table(
-        f"{IEMOCAP4.name}: found and expected of the full release", "session", "found", "expected", "difference"
-    )
+    table = new_table(f"{IEMOCAP4.name} against IEMOCAP", "session", "found", "expected", "difference")
     found = {
         session: sum(IEMOCAP4.index(u.label) is not None for one in conversations for u in one.utterances)
         for session, conversations in by_session(corpus).items()

@@ -11,9 +11,8 @@ import pyarrow as pa
 
 from moodline.conversation import Conversation, Utterance
 from moodline.errors import MoodlineError
+from moodline.evaluation.scores import MAJORITY
 from moodline.inference.predictor import ConversationPrediction, Predictor, UtterancePrediction
-
-MAJORITY = "majority"
 
 
 def refuse_seen(predictor: Predictor, conversations: Sequence[Conversation]) -> None:

@@ -15,18 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from moodline.config import STAGE_NAMES
 from moodline.errors import MoodlineError
 from moodline.metrics import class_scores, confusion, unweighted_accuracy, weighted_accuracy, weighted_f1
 
+MAJORITY = "majority"
 # The order in which a system is built up, and how a reader is told of each stage.
-STAGES: Mapping[str, str] = {
-    "audio_utterance": "speech, utterance",
-    "text_utterance": "words, utterance",
-    "audio_context": "speech, context",
-    "text_context": "words, context",
-    "fusion": "both, fused",
-    "majority": "majority class",
-}
+STAGES: Mapping[str, str] = {**STAGE_NAMES, MAJORITY: "majority class"}
 _GAINS = (
     ("audio_context", "audio_utterance"),
     ("text_context", "text_utterance"),
@@ -164,12 +159,12 @@ def score(predictions: pa.Table, classes: Sequence[str], *, resamples: int = 100
 
 def final_stage(stages: Sequence[str]) -> str:
     """The stage that speaks for the system: the last one that is no baseline, in the order of STAGES."""
-    return max((stage for stage in stages if stage != "majority"), key=list(STAGES).index, default="majority")
+    return max((stage for stage in stages if stage != MAJORITY), key=list(STAGES).index, default=MAJORITY)
 
 
 def _gains_among(stages: Sequence[str]) -> list[tuple[int, int]]:
     """Positions of the stages to compare, as (higher, lower)."""
-    pairs = [*_GAINS, (final_stage(stages), "majority")]
+    pairs = [*_GAINS, (final_stage(stages), MAJORITY)]
     return [
         (stages.index(above), stages.index(below))
         for above, below in pairs

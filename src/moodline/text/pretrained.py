@@ -76,6 +76,9 @@ def load_bert(name: str, maximum_tokens: int) -> tuple[Any, Tokenizer]:
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise cannot_be_loaded(name, str(error).strip().splitlines()[0]) from error
     bert, report = loaded
+    # Other families load as BERT without complaint, and read their positions wrongly.
+    if bert.config.model_type != "bert":
+        raise cannot_be_loaded(name, f"it is a {bert.config.model_type} model, not BERT")
     # transformers would go on with random weights, and with a tokenizer that knows no word.
     if report["missing_keys"]:
         raise cannot_be_loaded(name, f"its weights lack {min(report['missing_keys'])}")

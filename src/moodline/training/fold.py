@@ -9,7 +9,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from moodline.checkpoint import Provenance, save_description, save_stage, save_text_assets
-from moodline.config import AUDIO_CONTEXT, AUDIO_UTTERANCE, FUSION, TEXT_CONTEXT, TEXT_UTTERANCE, Recipe
+from moodline.config import AUDIO_CONTEXT, AUDIO_UTTERANCE, FUSION, STAGE_NAMES, TEXT_CONTEXT, TEXT_UTTERANCE, Recipe
 from moodline.conversation import Conversation, LabelSet
 from moodline.corpora.protocol import TrainingSets
 from moodline.files import read_json, write_json
@@ -18,7 +18,6 @@ from moodline.model import ENCODER_OF, build_stage
 from moodline.text.pretrained import Tokenizer, load_bert
 from moodline.training.data import StageData, conversation_data, scored_utterances, token_data, waveform_data
 from moodline.training.embeddings import read_embeddings, write_embeddings
-from moodline.training.progress import NAMES
 from moodline.training.stage import Hardware, initialise, train_stage
 
 # What each stage after the encoders reads.
@@ -65,7 +64,7 @@ class FoldTraining:
     def run(self, provenance: Provenance) -> None:
         """Train what is not trained yet, and describe the model."""
         for number, stage in enumerate(self.recipe.stages, start=1):
-            name = f"{self.title}stage {number} of {len(self.recipe.stages)}: {NAMES[stage]}"
+            name = f"{self.title}stage {number} of {len(self.recipe.stages)}: {STAGE_NAMES[stage]}"
             if self.is_finished(stage):
                 self.console.print(f"{name}: finished before", highlight=False)
             else:

@@ -7,14 +7,6 @@ import lightning
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-NAMES = {
-    "audio_utterance": "speech, utterance",
-    "text_utterance": "words, utterance",
-    "audio_context": "speech, in context",
-    "text_context": "words, in context",
-    "fusion": "both, fused",
-}
-
 
 class TrainingProgress(lightning.Callback):
     """A line an epoch; on a terminal also a bar that moves with the batches."""

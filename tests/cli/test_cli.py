@@ -1,0 +1,189 @@
+"""What a user meets: sentences and exit codes for mistakes, and output that other programs read."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from moodline.corpora.corpus import read_corpus
+from tests.system import moodline, write_recipe
+from tests.tiny import tiny_bert
+from tests.trees import write_tree
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus and a run of words alone: corpus/, tree/, tiny.yaml, run/."""
+    place = tmp_path_factory.mktemp("cli")
+    write_tree(place / "tree")
+    write_recipe(place / "tiny.yaml", tiny_bert(place / "bert"))
+    moodline("prepare", "iemocap", place / "tree", "-o", place / "corpus")
+    moodline(*train(place, "run"))
+    return place
+
+
+def train(place: Path, out: str, *options: object) -> tuple[object, ...]:
+    recipe = ("--recipe", place / "tiny.yaml", "--protocol", "session5", "--modalities", "text")
+    return "train", place / "corpus", *recipe, "-o", place / out, *options
+
+
+def mistake(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """The one sentence that a user's mistake gets, with exit code 2."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as exit_:
+        moodline(*arguments)
+    assert exit_.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("moodline: ")
+    return line
+
+
+def test_help_answers_without_torch() -> None:
+    code = (
+        "import sys\nfrom moodline.cli.main import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit as exit_:\n    assert exit_.code == 0\n"
+        "heavy = {'torch', 'transformers', 'lightning', 'matplotlib', 'sklearn', 'scipy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert all(command in result.stdout for command in ("prepare", "inspect", "train", "evaluate", "predict"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["evalute"], ["evalute", "evaluate"]),
+        ([], ["prepare", "train"]),
+        (["prepare", "iemocap", "{place}/bert", "-o", "{place}/x"], ["is not IEMOCAP", "Session1"]),
+        (["prepare", "iemocap", "{place}/none", "-o", "{place}/x"], ["none", "check the path"]),
+        (["inspect", "{place}/tree"], ["is no corpus folder", "corpus.json"]),
+        (["evaluate", "{place}/corpus"], ["is no run folder", "run.json"]),
+        (["evaluate"], ["--model FOLDER --corpus OTHER"]),
+        (["evaluate", "--model", "{place}/run/fold-5/model"], ["--model FOLDER --corpus OTHER"]),
+        (["predict", "{place}/corpus", "--model", "{place}/corpus"], ["is no model folder", "config.json"]),
+        (
+            ["predict", "{place}/corpus", "--model", "{place}/run/fold-5/model", "--conversation", "Ses09"],
+            ["no conversation 'Ses09'", "Ses01F_impro01"],
+        ),
+    ],
+)
+def test_mistakes_get_a_sentence(
+    place: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: list[str]
+) -> None:
+    sentence = mistake(capsys, *(argument.format(place=place) for argument in arguments))
+    assert all(word in sentence for word in words), sentence
+    assert not (place / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--fusion.layrs", "2"], ["fusion.layrs", "did you mean --fusion.layers"]),
+        (["--fusion.layers", "0"], ["fusion.layers", "greater than 0", "0"]),
+        (["--fusion.layers", "two"], ["fusion.layers", "two"]),
+        (["--fusion.heads", "5"], ["fusion.heads", "divisor of hidden", "5"]),
+        (["--protocol", "cv7"], ["session5, cv5, all", "cv7"]),
+        (["--fold", "7"], ["'7' is none of them"]),
+        (["--recipe", "smal"], ["smal", "demo, iemocap, small"]),
+        (["--label_set", "iemocap5"], ["label_set", "iemocap4, iemocap6", "iemocap5"]),
+        (["--text_utterance.bert", "wheel:none"], ["wheel:all-minilm-l6-v2", "wheel:none"]),
+        (["--devises", "2"], ["--devises", "--devices"]),
+    ],
+)
+def test_mistakes_in_training_get_a_sentence_before_anything_trains(
+    place: Path, capsys: pytest.CaptureFixture[str], options: list[str], words: list[str]
+) -> None:
+    sentence = mistake(capsys, *train(place, "new", *options))
+    assert all(word in sentence for word in words), sentence
+    assert not (place / "new" / "fold-5" / "model").exists()
+    shutil.rmtree(place / "new", ignore_errors=True)
+
+
+def test_a_recipes_unknown_key_is_named_with_the_nearest(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "odd.yaml"
+    recipe.write_text("audio_context:\n  hiden: 50\n")
+    sentence = mistake(capsys, *train(place, "new", "--recipe", recipe))
+    assert "audio_context.hiden" in sentence
+    assert "audio_context.hidden" in sentence
+    assert str(recipe) in sentence
+
+
+def test_an_output_folder_of_another_run_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sentence = mistake(capsys, *train(place, "run", "--seed", "7"))
+    assert "holds another run" in sentence
+    assert "recipe.seed" in sentence
+    sentence = mistake(capsys, *train(place, "corpus"))
+    assert "neither empty nor a run" in sentence
+
+
+def test_a_run_in_training_is_not_entered_by_a_second(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import filelock
+
+    with filelock.FileLock(place / "run" / ".lock"):
+        assert "being trained by another process" in mistake(capsys, *train(place, "run"))
+
+
+def test_a_model_of_a_newer_schema_is_refused(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(place / "run/fold-5/model", model)
+    content = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(content | {"schema": content["schema"] + 1}))
+    sentence = mistake(capsys, "predict", place / "corpus", "--model", model)
+    assert "install a newer moodline" in sentence
+    (model / "config.json").write_text(json.dumps(content))
+    (model / "text_context.safetensors").write_bytes(b"broken")
+    assert "text_context.safetensors" in mistake(capsys, "predict", place / "corpus", "--model", model)
+    (model / "text_context.safetensors").unlink()
+    assert "lacks text_context.safetensors" in mistake(capsys, "predict", place / "corpus", "--model", model)
+
+
+def test_audio_that_went_missing_is_named(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_tree(tmp_path / "tree", seed=3)
+    moodline("prepare", "iemocap", tmp_path / "tree", "-o", tmp_path / "corpus")
+    shutil.rmtree(tmp_path / "tree" / "Session3")
+    options = ("--recipe", place / "tiny.yaml", "--protocol", "session5", "-o", tmp_path / "run")
+    assert "Session3" in mistake(capsys, "train", tmp_path / "corpus", *options)
+
+
+def test_predictions_in_three_formats_agree(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ("predict", place / "corpus", "--model", place / "run/fold-5/model", "--conversation", "Ses05F_impro01")
+    moodline(*command, "--format", "json", "-o", tmp_path / "out.json")
+    (conversation,) = json.loads((tmp_path / "out.json").read_text())
+    capsys.readouterr()
+    moodline(*command, "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    moodline(*command)
+    table = capsys.readouterr().out.splitlines()[1:]
+    turns = read_corpus(place / "corpus").conversation("Ses05F_impro01").utterances
+    assert conversation["conversation"] == "Ses05F_impro01"
+    for turn, one, row, line in zip(turns, conversation["utterances"], rows, table, strict=True):
+        assert turn.id == one["id"] == row["utterance"]
+        assert turn.words == one["words"] == row["words"]
+        assert one["label"] == row["label"]
+        assert one["label"] in line
+        for name, value in one["probabilities"].items():
+            assert float(row[f"p_{name}"]) == pytest.approx(value, abs=1e-6)
+
+
+def test_a_reader_that_closes_early_is_no_error(place: Path) -> None:
+    """As in moodline predict ... | head -1."""
+    command = f"{sys.executable} -m moodline.cli.main predict corpus --model run/fold-5/model | head -1"
+    result = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert result.stderr == ""
+    assert result.stdout.strip() == "Ses01F_impro01"

@@ -1,0 +1,165 @@
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from moodline.config import Recipe
+from moodline.conversation import IEMOCAP4, AudioClip, Conversation, Utterance
+from moodline.text.pretrained import load_bert
+from moodline.training.data import (
+    Item,
+    WaveformItems,
+    collate,
+    conversation_data,
+    loader,
+    scored_utterances,
+    share,
+    token_data,
+    waveform_data,
+)
+from moodline.training.losses import UNSCORED
+from tests.tiny import tiny_bert
+
+RATE = 16000
+SLOPE = 2.0**-16  # of a ramp, exact in float32: played at another speed, its slope tells the speed
+
+
+def conversation(name: str, *labels: str | None) -> Conversation:
+    turns = (Utterance(id=f"{name}_{n}", speaker="F", words="yes " * n, label=label) for n, label in enumerate(labels))
+    return Conversation(id=name, utterances=tuple(turns))
+
+
+FIRST = conversation("first", "ang", "xxx", "exc", None, "neu")
+SECOND = conversation("second", "sad")
+UNLABELLED = conversation("unlabelled", "xxx", None)
+
+
+@pytest.fixture(scope="module")
+def ramp(tmp_path_factory: pytest.TempPathFactory) -> AudioClip:
+    path = tmp_path_factory.mktemp("audio") / "ramp.wav"
+    soundfile.write(path, SLOPE * np.arange(RATE), RATE, subtype="FLOAT")
+    return AudioClip(path=path, duration=1.0, sample_rate=RATE)
+
+
+def speed(item: Item) -> float:
+    (samples,) = item.sequences
+    return float(samples[-1]) / (len(samples) - 1) / SLOPE
+
+
+def speeds(clip: AudioClip, ids: list[str], seed: int = 0, epoch: int = 0, change: float = 0.2) -> dict[str, float]:
+    utterances = [Utterance(id=name, speaker="F", words="", audio=clip) for name in ids]
+    items = WaveformItems(utterances, torch.zeros(len(ids), dtype=torch.long), Recipe(seed=seed), change)
+    items.epoch = epoch
+    return {name: speed(items[index]) for index, name in enumerate(ids)}
+
+
+IDS = [f"Ses01F_impro01_F{number:03}" for number in range(20)]
+
+
+def test_the_speed_depends_on_seed_epoch_and_id_alone(ramp: AudioClip) -> None:
+    drawn = speeds(ramp, IDS)
+    again = speeds(ramp, [*IDS[::-1], "another"])
+    assert {name: again[name] for name in IDS} == drawn
+    for other in (speeds(ramp, IDS, seed=1), speeds(ramp, IDS, epoch=1)):
+        assert all(abs(other[name] - drawn[name]) > 1e-6 for name in IDS)
+    assert len({round(value, 6) for value in drawn.values()}) == len(IDS)
+
+
+def test_speeds_lie_within_the_change_and_use_it(ramp: AudioClip) -> None:
+    drawn = [value for epoch in range(5) for value in speeds(ramp, IDS, epoch=epoch).values()]
+    assert 0.8 - 1e-4 <= min(drawn) < 0.82
+    assert 1.18 < max(drawn) <= 1.2 + 1e-4
+
+
+def test_without_a_change_the_waveform_is_the_recording(ramp: AudioClip) -> None:
+    items = WaveformItems([Utterance(id="a", speaker="F", words="", audio=ramp)], torch.tensor([2]), Recipe(), 0.0)
+    assert items[0].sequences[0].equal(SLOPE * torch.arange(RATE))
+    assert int(items[0].labels) == 2
+
+
+def test_the_speed_is_changed_in_training_alone(ramp: AudioClip) -> None:
+    recipe = Recipe()
+    recipe = replace(recipe, audio_utterance=replace(recipe.audio_utterance, speed_change=0.2))
+    heard = Conversation(id="c", utterances=tuple(replace(utterance, audio=ramp) for utterance in FIRST.utterances))
+    data = waveform_data([heard], [heard], recipe, IEMOCAP4)
+    assert data.train_lengths == data.validation_lengths == [1.0] * 3
+    assert [speed(data.validation[index]) for index in range(3)] == pytest.approx([1.0] * 3)
+    assert all(abs(speed(data.train[index]) - 1) > 1e-4 for index in range(3))
+
+
+def test_utterance_encoders_train_on_the_turns_that_have_a_class() -> None:
+    utterances, labels = scored_utterances([FIRST, UNLABELLED, SECOND], IEMOCAP4)
+    assert [utterance.id for utterance in utterances] == ["first_0", "first_2", "first_4", "second_0"]
+    assert [IEMOCAP4.classes[label] for label in labels] == ["angry", "happy", "neutral", "sad"]
+
+
+def test_token_items_are_the_scored_turns_words(tmp_path: Path) -> None:
+    _, tokenizer = load_bert(str(tiny_bert(tmp_path)), 512)
+    data = token_data([FIRST, UNLABELLED], [SECOND], tokenizer, IEMOCAP4)
+    assert data.train_lengths == [2, 4, 6]  # no, two and four words, and the two marks
+    for index, words in enumerate(["", "yes yes", "yes yes yes yes"]):
+        assert data.train[index].sequences[0].equal(tokenizer([words])[0])
+    assert [int(data.train[index].labels) for index in range(3)] == [0, 1, 3]
+    assert [int(data.validation[0].labels)] == [2]
+
+
+def embeddings(size: int) -> dict[str, Tensor]:
+    ids = [utterance.id for each in (FIRST, SECOND, UNLABELLED) for utterance in each.utterances]
+    return {name: torch.full((size,), float(number)) for number, name in enumerate(ids)}
+
+
+def test_conversations_are_sequences_of_every_turn_scored_or_not() -> None:
+    data = conversation_data([FIRST, UNLABELLED], [SECOND], [embeddings(3), embeddings(2)], IEMOCAP4)
+    assert data.train_lengths == [5]  # a conversation without any class teaches nothing
+    item = data.train[0]
+    assert [sequence.shape for sequence in item.sequences] == [(5, 3), (5, 2)]
+    assert [sequence[:, 0].tolist() for sequence in item.sequences] == [[0, 1, 2, 3, 4]] * 2
+    assert item.labels.tolist() == [0, UNSCORED, 1, UNSCORED, 3]
+    assert data.validation[0].labels.tolist() == [2]
+
+
+def test_a_batch_is_padded_and_its_padding_unscored() -> None:
+    data = conversation_data([FIRST, SECOND], [SECOND], [embeddings(3), embeddings(2)], IEMOCAP4)
+    batch = collate([data.train[1], data.train[0]])
+    first, second, lengths = batch.inputs
+    assert lengths.tolist() == [1, 5]
+    assert (first.shape, second.shape) == ((2, 5, 3), (2, 5, 2))
+    assert (first[0, 0] == 5).all()
+    assert (first[0, 1:] == 0).all()
+    assert batch.labels.tolist() == [[2] + [UNSCORED] * 4, [0, UNSCORED, 1, UNSCORED, 3]]
+
+
+def test_a_batch_of_utterances_has_one_label_a_row() -> None:
+    items = [Item((torch.arange(length),), torch.tensor(length)) for length in (3, 1)]
+    batch = collate(items)
+    assert batch.inputs[0].tolist() == [[0, 1, 2], [0, 0, 0]]
+    assert batch.labels.tolist() == [[3], [1]]
+
+
+def test_the_loader_gives_the_batches_in_their_order() -> None:
+    data = conversation_data([FIRST, SECOND], [SECOND], [embeddings(1)], IEMOCAP4)
+    found = [batch.inputs[-1].tolist() for batch in loader(data.train, [[1], [0, 1], [0]])]
+    assert found == [[1], [5, 1], [5]]
+
+
+@given(count=st.integers(1, 20), processes=st.integers(1, 9))
+def test_every_process_gets_as_many_batches_and_none_is_lost(count: int, processes: int) -> None:
+    batches = [[number] for number in range(count)]
+    shares = [share(batches, rank, processes) for rank in range(processes)]
+    each = -(-count // processes)
+    assert [len(one) for one in shares] == [each] * processes
+    times = Counter(batch[0] for one in shares for batch in one)
+    assert set(times) == set(range(count))
+    assert max(times.values()) - min(times.values()) <= 1  # filled up evenly
+
+
+def test_one_process_has_all_batches_in_order() -> None:
+    batches = [[3, 1], [0], [2]]
+    assert share(batches, 0, 1) == batches
