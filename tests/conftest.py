@@ -1,5 +1,6 @@
 """What many tests read: an unbroken IEMOCAP tree, and the corpus in it."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -18,3 +19,12 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def corpus(tree: Path) -> Corpus:
     return iemocap.read(tree)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data, or a skip that says which."""
+    folder = Path(os.environ.get("MOODLINE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+    if not (folder / "corpora").is_dir():
+        pytest.skip(f"real data are not at {folder}: MOODLINE_SHARED names their folder")
+    return folder

@@ -15,7 +15,7 @@ IDS = ["Ses01F_impro01_F000", "Ses01F_impro01_M000", "é/ü"]
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     vectors = torch.randn(3, 7)
-    write_embeddings(tmp_path / "embeddings" / "stage.parquet", IDS, vectors)
+    write_embeddings(tmp_path / "embeddings" / "stage.parquet", dict(zip(IDS, vectors, strict=True)))
     found = read_embeddings(tmp_path / "embeddings" / "stage.parquet")
     assert list(found) == IDS
     for name, vector in zip(IDS, vectors, strict=True):
@@ -26,15 +26,15 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 def test_pandas_reads_them(tmp_path: Path) -> None:
     vectors = torch.arange(6.0).view(3, 2)
-    write_embeddings(tmp_path / "a.parquet", IDS, vectors)
+    write_embeddings(tmp_path / "a.parquet", dict(zip(IDS, vectors, strict=True)))
     table = pd.read_parquet(tmp_path / "a.parquet")
     assert table["id"].tolist() == IDS
     np.testing.assert_array_equal(np.stack(table["vector"].tolist()), vectors.numpy())
 
 
 def test_writing_again_replaces(tmp_path: Path) -> None:
-    write_embeddings(tmp_path / "a.parquet", IDS, torch.zeros(3, 2))
-    write_embeddings(tmp_path / "a.parquet", IDS[:1], torch.ones(1, 4))
+    write_embeddings(tmp_path / "a.parquet", dict(zip(IDS, torch.zeros(3, 2), strict=True)))
+    write_embeddings(tmp_path / "a.parquet", {IDS[0]: torch.ones(4)})
     assert {name: vector.tolist() for name, vector in read_embeddings(tmp_path / "a.parquet").items()} == {
         IDS[0]: [1.0] * 4
     }
@@ -59,7 +59,7 @@ def spoil_sizes(path: Path) -> None:
 @pytest.mark.parametrize("spoil", [spoil_missing, spoil_cut, spoil_columns, spoil_sizes])
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, spoil) -> None:
     path = tmp_path / "a.parquet"
-    write_embeddings(path, IDS, torch.zeros(3, 2))
+    write_embeddings(path, dict(zip(IDS, torch.zeros(3, 2), strict=True)))
     spoil(path)
     with pytest.raises(MoodlineError, match="remove the file to compute them anew") as refused:
         read_embeddings(path)

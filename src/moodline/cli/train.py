@@ -45,7 +45,7 @@ def run(options: Any, given: Any) -> None:
     from moodline.corpora.corpus import read_corpus
     from moodline.corpora.protocol import choose_fold, folds_of
     from moodline.training.run import Run, train
-    from moodline.training.stage import Hardware
+    from moodline.training.stage import Hardware, is_main_process
 
     corpus = read_corpus(options.corpus)
     folds = choose_fold(folds_of(corpus, options.protocol), options.fold)
@@ -58,8 +58,9 @@ def run(options: Any, given: Any) -> None:
         corpus_hash=corpus.table_hash,
     )
     hardware = Hardware(**{field.name: options[field.name] for field in dataclasses.fields(Hardware)})
-    train(experiment, corpus, folds, hardware, Console())
-    print(f"{options.out}: trained; moodline evaluate {options.out} scores it")
+    console = Console(quiet=not is_main_process())
+    train(experiment, corpus, folds, hardware, console)
+    console.print(f"{options.out}: trained; moodline evaluate {options.out} scores it", highlight=False, soft_wrap=True)
 
 
 def chosen_recipe(name: str, given: Any) -> tuple[Recipe, str]:

@@ -21,7 +21,6 @@ from moodline.evaluation.report import write_report
 from moodline.evaluation.scores import Evaluation, score
 from moodline.files import atomic_file, write_json
 from moodline.inference.predictor import Predictor, load
-from moodline.training.fold import histories, is_complete
 from moodline.training.run import Run, read_run
 
 SCHEMA = 1
@@ -51,7 +50,7 @@ def evaluate_run(folder: Path, progress: Progress) -> Outcome:
     """
     run = read_run(folder)
     corpus = corpus_of(run)
-    folds = [fold for fold in folds_of(corpus, run.protocol) if is_complete(run.fold_folder(fold.name))]
+    folds = [fold for fold in folds_of(corpus, run.protocol) if run.is_complete(fold.name)]
     if not folds:
         raise MoodlineError(f"{folder} has no trained fold yet: finish moodline train first")
     if not all(fold.test for fold in folds):
@@ -67,7 +66,7 @@ def evaluate_run(folder: Path, progress: Progress) -> Outcome:
         "seed": run.recipe.seed,
         "folds": [fold_counts(fold, run.label_set) for fold in folds],
     }
-    curves = {fold.name: histories(run.fold_folder(fold.name), run.recipe.stages) for fold in folds}
+    curves = {fold.name: run.histories(fold.name) for fold in folds}
     return write_outcome(pa.concat_tables(tables), results, curves, run.label_set.classes, folder)
 
 
@@ -117,7 +116,7 @@ def corpus_of(run: Run) -> Corpus:
 
 
 def fold_predictions(run: Run, fold: Fold, progress: Progress) -> pa.Table:
-    predictor = load(run.fold_folder(fold.name) / "model")
+    predictor = load(run.model_folder(fold.name))
     refuse_other_fold(predictor, fold)
     return predict_for_scores(
         predictor, fold.test, fold.name, lambda done: progress(f"fold {fold.name}", done, len(fold.test))

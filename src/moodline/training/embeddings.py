@@ -1,6 +1,6 @@
 """Frozen embeddings, computed once a stage and kept: a Parquet table of utterance ids and vectors."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,12 @@ from moodline.errors import MoodlineError
 from moodline.files import atomic_file
 
 
-def write_embeddings(path: Path, ids: Sequence[str], vectors: Tensor) -> None:
-    """Ids and vectors (N, D) to a table with the columns id and vector."""
-    flat = pa.array(vectors.numpy().astype(np.float32).ravel())
-    column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])  # (N D,) -> N rows of D
+def write_embeddings(path: Path, embeddings: Mapping[str, Tensor]) -> None:
+    """Vectors (D,) by utterance id to a table with the columns id and vector."""
+    vectors = torch.stack(list(embeddings.values())).numpy().astype(np.float32)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])  # (N D,) -> N rows of D
     with atomic_file(path) as temporary:
-        pq.write_table(pa.table({"id": list(ids), "vector": column}), temporary)
+        pq.write_table(pa.table({"id": list(embeddings), "vector": column}), temporary)
 
 
 def read_embeddings(path: Path) -> Mapping[str, Tensor]:

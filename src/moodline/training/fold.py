@@ -1,6 +1,6 @@
 """The five parts of one fold, trained in order; each is frozen before the next one trains."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,13 @@ from moodline.checkpoint import Provenance, save_description, save_stage, save_t
 from moodline.config import AUDIO_CONTEXT, AUDIO_UTTERANCE, FUSION, STAGE_NAMES, TEXT_CONTEXT, TEXT_UTTERANCE, Recipe
 from moodline.conversation import Conversation, LabelSet
 from moodline.corpora.protocol import TrainingSets
-from moodline.files import read_json, write_json
+from moodline.files import write_json
 from moodline.inference.encode import by_conversation, encode_conversations, encode_utterances
 from moodline.model import ENCODER_OF, build_stage
 from moodline.text.pretrained import Tokenizer, load_bert
 from moodline.training.data import StageData, conversation_data, scored_utterances, token_data, waveform_data
 from moodline.training.embeddings import read_embeddings, write_embeddings
-from moodline.training.stage import Hardware, initialise, train_stage
+from moodline.training.stage import Hardware, initialise, is_main_process, train_stage
 
 # What each stage after the encoders reads.
 READS = {AUDIO_CONTEXT: (AUDIO_UTTERANCE,), TEXT_CONTEXT: (TEXT_UTTERANCE,), FUSION: (AUDIO_CONTEXT, TEXT_CONTEXT)}
@@ -51,6 +51,8 @@ class FoldTraining:
         self.recipe, self.label_set, self.folder = recipe, label_set, folder
         self.title, self.hardware, self.console = title, hardware, console
         self.tokenizer: Tokenizer | None = None
+        # Of the stages trained just now: every process has them, whether or not the main one has written them yet.
+        self.embeddings: dict[str, Mapping[str, Tensor]] = {}
 
     @property
     def conversations(self) -> list[Conversation]:
@@ -69,7 +71,8 @@ class FoldTraining:
                 self.console.print(f"{name}: finished before", highlight=False)
             else:
                 self.run_stage(stage, name)
-        save_description(self.model_folder, self.recipe, self.label_set, provenance)
+        if is_main_process():
+            save_description(self.model_folder, self.recipe, self.label_set, provenance)
 
     def is_finished(self, stage: str) -> bool:
         return self.record_file(stage).is_file()
@@ -96,12 +99,12 @@ class FoldTraining:
             hardware=self.hardware,
             console=self.console,
         )
-        vectors = None if stage == FUSION else self.encode(stage, trained.part)
-        if not trained.is_main_process:
+        if stage != FUSION:
+            self.embeddings[stage] = self.encode(stage, trained.part)
+        if not is_main_process():
             return
-        if isinstance(vectors, Tensor):
-            ids = [utterance.id for conversation in self.conversations for utterance in conversation.utterances]
-            write_embeddings(self.embeddings_file(stage), ids, vectors)
+        if stage != FUSION:
+            write_embeddings(self.embeddings_file(stage), self.embeddings[stage])
         save_stage(self.model_folder, stage, trained.part)
         if stage == TEXT_UTTERANCE and self.tokenizer is not None:
             save_text_assets(self.model_folder, getattr(trained.part, "bert"), self.tokenizer)  # noqa: B009
@@ -124,27 +127,18 @@ class FoldTraining:
         return conversation_data(self.train, self.validation, self.read(stage), self.label_set)
 
     def read(self, stage: str) -> list[Mapping[str, Tensor]]:
-        return [read_embeddings(self.embeddings_file(source)) for source in READS[stage]]
+        return [self.embeddings.get(source) or read_embeddings(self.embeddings_file(source)) for source in READS[stage]]
 
-    def encode(self, stage: str, part: nn.Module) -> Tensor:
-        """The frozen part's embeddings of all that the next stage reads, (N, D) in the order of the conversations."""
+    def encode(self, stage: str, part: nn.Module) -> Mapping[str, Tensor]:
+        """The frozen part's embeddings of all that the next stage reads: (D,) by utterance id."""
         self.console.print("  computing embeddings", highlight=False)
         utterances = [utterance for conversation in self.conversations for utterance in conversation.utterances]
+        ids = [utterance.id for utterance in utterances]
         if stage not in ENCODER_OF:
-            return encode_utterances(stage, part, utterances, self.recipe, self.tokenizer).embeddings
+            encoding = encode_utterances(stage, part, utterances, self.recipe, self.tokenizer)
+            return dict(zip(ids, encoding.embeddings, strict=True))
         (vectors,) = self.read(stage)
-        stacked = torch.stack([vectors[utterance.id] for utterance in utterances])
+        stacked = torch.stack([vectors[one] for one in ids])
         sizes = [len(conversation.utterances) for conversation in self.conversations]
         encodings = encode_conversations(part, by_conversation(stacked, sizes))
-        return torch.cat([encoding.embeddings for encoding in encodings])
-
-
-def histories(folder: Path, stages: Sequence[str]) -> dict[str, list[dict[str, float]]]:
-    """Each finished stage's epochs: losses and validation UA."""
-    found = {stage: folder / "stages" / f"{stage}.json" for stage in stages}
-    return {stage: read_json(path, "stage")["epochs"] for stage, path in found.items() if path.is_file()}
-
-
-def is_complete(folder: Path) -> bool:
-    """Whether a fold's folder holds a whole model."""
-    return (folder / "model" / "config.json").is_file()
+        return dict(zip(ids, torch.cat([encoding.embeddings for encoding in encodings]), strict=True))

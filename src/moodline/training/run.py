@@ -5,7 +5,6 @@ fold-<name>/         one fold, see FoldTraining
 """
 
 import dataclasses
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -47,6 +46,18 @@ class Run:
 
     def fold_folder(self, name: str) -> Path:
         return self.folder / f"fold-{name}"
+
+    def model_folder(self, name: str) -> Path:
+        return self.fold_folder(name) / "model"
+
+    def is_complete(self, name: str) -> bool:
+        """Whether a fold's model is whole."""
+        return (self.model_folder(name) / "config.json").is_file()
+
+    def histories(self, name: str) -> dict[str, list[dict[str, float]]]:
+        """Each finished stage's epochs: losses and validation UA."""
+        records = {stage: self.fold_folder(name) / "stages" / f"{stage}.json" for stage in self.recipe.stages}
+        return {stage: read_json(path, "stage")["epochs"] for stage, path in records.items() if path.is_file()}
 
     def description(self) -> dict[str, Any]:
         return {
@@ -122,15 +133,15 @@ def train(run: Run, corpus: Corpus, folds: Sequence[Fold], hardware: Any, consol
     Raises:
         MoodlineError: the folder is another run's, or another process trains in it
     """
-    from moodline.training.fold import FoldTraining, is_complete
+    from moodline.training.fold import FoldTraining
 
     begin(run)
     with locked(run.folder):
         for position, fold in enumerate(folds, start=1):
             folder = run.fold_folder(fold.name)
             title = f"fold {fold.name} ({position} of {len(folds)}), " if len(folds) > 1 else ""
-            if is_complete(folder):
-                console.print(f"{title}model {folder / 'model'}: finished before", highlight=False)
+            if run.is_complete(fold.name):
+                console.print(f"{title}model {run.model_folder(fold.name)}: finished before", highlight=False)
                 continue
             training = FoldTraining(
                 fold.training_sets, run.recipe, run.label_set, folder, title=title, hardware=hardware, console=console
@@ -141,7 +152,9 @@ def train(run: Run, corpus: Corpus, folds: Sequence[Fold], hardware: Any, consol
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the run's folder, so that no second run writes into it; a run's own further processes share it."""
-    if os.environ.get("LOCAL_RANK", "0") != "0":
+    from moodline.training.stage import is_main_process
+
+    if not is_main_process():
         yield
         return
     lock = filelock.FileLock(folder / ".lock", timeout=0)

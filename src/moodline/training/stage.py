@@ -11,6 +11,7 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from torch import Tensor, nn
 
@@ -48,7 +49,6 @@ class TrainedStage:
     part: nn.Module
     history: list[dict[str, float]]
     seconds: float
-    is_main_process: bool
 
 
 def train_stage(
@@ -113,8 +113,12 @@ def train_stage(
         part=module.keep_best(),
         history=module.history,
         seconds=time.monotonic() - started,
-        is_main_process=trainer.is_global_zero,
     )
+
+
+def is_main_process() -> bool:
+    """Whether this process writes; Lightning starts the others of a run and numbers them."""
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def own_rate(stage: str, part: Any, recipe: Recipe) -> tuple[nn.Module, float] | None:
