@@ -61,6 +61,8 @@ class TrainingConfig:
         weight_decay: decoupled, as in AdamW; 0 is Adam
         gradient_norm: gradients are scaled down to this norm; 0 leaves them as they are
         decay: constant, or cosine: from the learning rate to 0 over all epochs
+        averaging: what is validated and kept is a moving average of the weights, of which a step keeps this share;
+            0 takes the weights as they are
     """
 
     batch_size: int = 32
@@ -70,10 +72,12 @@ class TrainingConfig:
     weight_decay: float = 0.0
     gradient_norm: float = 0.0
     decay: Literal["constant", "cosine"] = "constant"
+    averaging: float = 0.0
 
     def __post_init__(self) -> None:
         _require_positive(self, "batch_size", "learning_rate", "epochs", "patience")
         _require_at_least_0(self, "weight_decay", "gradient_norm")
+        _require_share(self, "averaging")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ from typing import Any
 import lightning
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from moodline.audio.leaf_cnn import LeafCnn
@@ -52,12 +53,18 @@ class StageModule(lightning.LightningModule):
         self.stage, self.part, self.data, self.training_config = stage, part, data, training
         self.seed, self.classes, self.maximum_total, self.own_rate = seed, classes, maximum_total, own_rate
         self.register_buffer("class_weights", class_weights, persistent=False)
+        self.average = average_of(part, training.averaging) if training.averaging else None
         self.best_loss = math.inf
         self.best_weights: dict[str, Tensor] = {}
         self.history: list[dict[str, float]] = []
         self._train_losses: list[Tensor] = []
         self._validation: list[tuple[float, int]] = []
         self._confusion = torch.zeros(classes, classes, dtype=torch.long)
+
+    @property
+    def kept(self) -> nn.Module:
+        """What is validated and kept: the part, or the moving average of its weights."""
+        return self.part if self.average is None else self.average.module
 
     def train_dataloader(self) -> DataLoader[Any]:
         """This epoch's batches; Lightning asks anew each epoch."""
@@ -106,13 +113,15 @@ class StageModule(lightning.LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if isinstance(self.part, LeafCnn):
             self.part.project()
+        if self.average is not None:
+            self.average.update_parameters(self.part)
 
     def on_validation_epoch_start(self) -> None:
         self._validation.clear()
         self._confusion.zero_()
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        logits = self.part(*batch.inputs).logits
+        logits = self.kept(*batch.inputs).logits
         loss = conversation_loss(logits, batch.labels, self.class_weights)
         self._validation.append((float(loss), len(batch.labels)))
         scored = batch.labels.flatten() != UNSCORED
@@ -130,7 +139,7 @@ class StageModule(lightning.LightningModule):
             )
         if loss < self.best_loss:
             self.best_loss = loss
-            self.best_weights = {name: value.detach().clone() for name, value in self.part.state_dict().items()}
+            self.best_weights = {name: value.detach().clone() for name, value in self.kept.state_dict().items()}
         row = {
             "epoch": self.current_epoch + 1,
             "train_loss": float(torch.stack(self._train_losses).mean()),
@@ -144,3 +153,9 @@ class StageModule(lightning.LightningModule):
         """The part with the weights of its best epoch."""
         self.part.load_state_dict(self.best_weights)
         return self.part.eval()
+
+
+def average_of(part: nn.Module, share: float) -> AveragedModel:
+    """A copy of a part, to hold the moving average of its weights and of its batch norms' statistics."""
+    average = AveragedModel(part, multi_avg_fn=get_ema_multi_avg_fn(share), use_buffers=True)
+    return average.requires_grad_(False)
