@@ -1,0 +1,48 @@
+"""What is validated and kept when weights are averaged."""
+
+import torch
+from torch import nn
+
+from moodline.config import TrainingConfig
+from moodline.training.data import KeptItems, StageData
+from moodline.training.stage_module import StageModule, average_of
+
+
+def module(part: nn.Module, averaging: float) -> StageModule:
+    data = StageData(KeptItems([]), [], KeptItems([]), [])
+    training = TrainingConfig(averaging=averaging)
+    return StageModule("fusion", part, data, training, seed=0, classes=4, class_weights=None)
+
+
+def test_the_average_is_the_recurrence_written_out() -> None:
+    """a_1 = w_1, a_n = s a_(n-1) + (1 - s) w_n, for weights and for statistics alike."""
+    share, part = 0.9, nn.BatchNorm1d(2)
+    average = average_of(part, share)
+    expected: dict[str, torch.Tensor] = {}
+    for step in range(5):
+        with torch.no_grad():
+            part.weight.copy_(torch.tensor([1.0, -2.0]) * step**2)
+            part.running_mean = torch.tensor([0.5, 3.0]) * step
+        average.update_parameters(part)
+        for name, value in (("weight", part.weight), ("running_mean", part.running_mean)):
+            assert value is not None
+            before = expected.get(name, value.detach())
+            expected[name] = share * before + (1 - share) * value.detach()
+    found = average.module.state_dict()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value)
+    assert not any(parameter.requires_grad for parameter in average.parameters())
+
+
+def test_the_average_is_kept_where_there_is_one() -> None:
+    part = nn.Linear(2, 2)
+    assert module(part, 0.0).kept is part
+    averaged = module(part, 0.5)
+    assert averaged.average is not None
+    averaged.average.update_parameters(part)
+    with torch.no_grad():
+        part.weight += 1
+    averaged.average.update_parameters(part)
+    averaged.best_weights = averaged.kept.state_dict()
+    expected = part.weight.detach() - 0.5  # half of the old weights, half of the new ones
+    torch.testing.assert_close(averaged.keep_best().state_dict()["weight"], expected)
