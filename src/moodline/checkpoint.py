@@ -65,11 +65,16 @@ def stage_file(folder: Path, stage: str) -> Path:
 
 def save_stage(folder: Path, stage: str, part: nn.Module) -> None:
     """Write one trained part's weights."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in part.state_dict().items()}
-    with atomic_file(stage_file(folder, stage)) as temporary:
-        save_file(tensors, temporary)
+    path = stage_file(folder, stage)
+    try:
+        with atomic_file(path) as temporary:
+            save_file(tensors, temporary)
+    except SafetensorError as error:
+        raise MoodlineError(f"{path} cannot be written: {error}; free space or choose another folder") from error
 
 
 def load_stage(folder: Path, stage: str, part: nn.Module) -> None:

@@ -106,9 +106,10 @@ def train_stage(
         ],
     )
     started = time.monotonic()
-    trainer.fit(module)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(module)
+    except SystemExit as error:  # what Lightning makes of Ctrl-C
+        raise KeyboardInterrupt from error
     return TrainedStage(
         part=module.keep_best(),
         history=module.history,
