@@ -48,6 +48,15 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes that were killed while they wrote have left in a folder and below it."""
+    for path in folder.rglob(".*.part"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -65,3 +74,14 @@ def read_json(path: Path, what: str) -> Any:
         raise MoodlineError(f"{path.parent} is no {what}: it has no {path.name}; check the path") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise MoodlineError(f"{path} cannot be read as {what}'s JSON: {error}; make it again") from error
+
+
+def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys and values of JSON with dotted keys; sequences compare as lists, as JSON has them."""
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return flat

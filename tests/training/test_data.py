@@ -1,4 +1,3 @@
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from moodline.training.data import (
     loader,
     scored_utterances,
     share,
+    share_of_mean,
     token_data,
     waveform_data,
 )
@@ -149,17 +149,22 @@ def test_the_loader_gives_the_batches_in_their_order() -> None:
     assert found == [[1], [5, 1], [5]]
 
 
-@given(count=st.integers(1, 20), processes=st.integers(1, 9))
-def test_every_process_gets_as_many_batches_and_none_is_lost(count: int, processes: int) -> None:
-    batches = [[number] for number in range(count)]
-    shares = [share(batches, rank, processes) for rank in range(processes)]
-    each = -(-count // processes)
-    assert [len(one) for one in shares] == [each] * processes
-    times = Counter(batch[0] for one in shares for batch in one)
-    assert set(times) == set(range(count))
-    assert max(times.values()) - min(times.values()) <= 1  # filled up evenly
+@given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=5), processes=st.integers(1, 5))
+def test_processes_share_a_batch_and_their_mean_is_its_mean(sizes: list[int], processes: int) -> None:
+    """Averaged over the processes, as their gradients are, weighted means of their rows are the batch's mean."""
+    generator = np.random.default_rng(sum(sizes))
+    values = generator.normal(size=sum(sizes))
+    batches = [one.tolist() for one in np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])]
+    for number, batch in enumerate(batches):
+        means = []
+        for rank in range(processes):
+            rows = share(batches, rank, processes)[number]
+            assert rows  # every process takes part in every step
+            means.append(values[rows].mean() * share_of_mean(batch, rank, processes))
+        assert np.mean(means) == pytest.approx(values[batch].mean())
 
 
 def test_one_process_has_all_batches_in_order() -> None:
     batches = [[3, 1], [0], [2]]
     assert share(batches, 0, 1) == batches
+    assert [share_of_mean(batch, 0, 1) for batch in batches] == [1.0] * 3

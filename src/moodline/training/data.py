@@ -1,7 +1,6 @@
 """What each stage reads in training: batches of utterances or of conversations, in an order drawn per epoch."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import cycle, islice
 from typing import Any, NamedTuple
 
 import torch
@@ -88,10 +87,14 @@ class FixedBatches(Sampler[list[int]]):
         return len(self.batches)
 
 
-def share(batches: list[list[int]], rank: int, processes: int) -> list[list[int]]:
-    """One process's batches; every process gets as many, the last round filled up from the first batches."""
-    missing = -len(batches) % processes
-    return [*batches, *islice(cycle(batches), missing)][rank::processes]
+def share(batches: Sequence[list[int]], rank: int, processes: int) -> list[list[int]]:
+    """One process's rows of every batch; where a batch has fewer rows than there are processes, its first."""
+    return [batch[rank::processes] or batch[:1] for batch in batches]
+
+
+def share_of_mean(batch: Sequence[int], rank: int, processes: int) -> float:
+    """The weight of a process's mean over its rows in the batch's mean, where the processes are averaged."""
+    return len(batch[rank::processes]) * processes / len(batch)
 
 
 class StageData(NamedTuple):

@@ -8,17 +8,18 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from moodline.checkpoint import Provenance, save_description, save_stage, save_text_assets
+from moodline.checkpoint import CONFIG_FILE, Provenance, save_description, save_stage, save_text_assets
 from moodline.config import AUDIO_CONTEXT, AUDIO_UTTERANCE, FUSION, STAGE_NAMES, TEXT_CONTEXT, TEXT_UTTERANCE, Recipe
 from moodline.conversation import Conversation, LabelSet
 from moodline.corpora.protocol import TrainingSets
-from moodline.files import write_json
+from moodline.files import read_json, remove_leftovers, write_json
 from moodline.inference.encode import by_conversation, encode_conversations, encode_utterances
 from moodline.model import ENCODER_OF, build_stage
 from moodline.text.pretrained import Tokenizer, load_bert
 from moodline.training.data import StageData, conversation_data, scored_utterances, token_data, waveform_data
 from moodline.training.embeddings import read_embeddings, write_embeddings
-from moodline.training.stage import Hardware, initialise, is_main_process, train_stage
+from moodline.training.origin import change, origin_of
+from moodline.training.stage import Hardware, TrainedStage, initialise, is_main_process, train_stage
 
 # What each stage after the encoders reads.
 READS = {AUDIO_CONTEXT: (AUDIO_UTTERANCE,), TEXT_CONTEXT: (TEXT_UTTERANCE,), FUSION: (AUDIO_CONTEXT, TEXT_CONTEXT)}
@@ -28,11 +29,12 @@ class FoldTraining:
     """Trains one fold into a folder.
 
         model/                  the model folder, complete when its config.json is there
-        stages/<stage>.json     written last: the stage is finished, and how its epochs went
+        stages/<stage>.json     written last: the stage is finished, what it was made from, how its epochs went
+        stages/<stage>.pt       Lightning's state of a stage that is not finished; loaded as weights only
         embeddings/             what the finished stages give, for the next ones
         logs/                   TensorBoard and CSV
 
-    Finished stages are kept and not run again.
+    Finished stages are kept and not run again, unless what they were made from has changed.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class FoldTraining:
         label_set: LabelSet,
         folder: Path,
         *,
+        fold_hash: str,
         title: str,
         hardware: Hardware,
         console: Console,
@@ -50,6 +53,7 @@ class FoldTraining:
         self.validation = [conversation.in_context(label_set, recipe.context) for conversation in sets.validation]
         self.recipe, self.label_set, self.folder = recipe, label_set, folder
         self.title, self.hardware, self.console = title, hardware, console
+        self.origins = origins(recipe, label_set, fold_hash)
         self.tokenizer: Tokenizer | None = None
         # Of the stages trained just now: every process has them, whether or not the main one has written them yet.
         self.embeddings: dict[str, Mapping[str, Tensor]] = {}
@@ -65,20 +69,47 @@ class FoldTraining:
 
     def run(self, provenance: Provenance) -> None:
         """Train what is not trained yet, and describe the model."""
+        if is_main_process():
+            remove_leftovers(self.folder)
         for number, stage in enumerate(self.recipe.stages, start=1):
             name = f"{self.title}stage {number} of {len(self.recipe.stages)}: {STAGE_NAMES[stage]}"
-            if self.is_finished(stage):
+            self.discard_if_changed(stage, name)
+            if self.record_file(stage).is_file():
                 self.console.print(f"{name}: finished before", highlight=False)
             else:
                 self.run_stage(stage, name)
         if is_main_process():
             save_description(self.model_folder, self.recipe, self.label_set, provenance)
 
-    def is_finished(self, stage: str) -> bool:
-        return self.record_file(stage).is_file()
+    def change_of(self, stage: str) -> str:
+        """In what a stage that was begun or finished before differs from what it would be now; empty if in nothing."""
+        for file in (self.record_file(stage), self.origin_file(stage)):
+            if file.is_file():
+                return change(read_json(file, "stage")["origin"], self.origins[stage], STAGE_NAMES)
+        return ""
+
+    def discard_if_changed(self, stage: str, name: str) -> None:
+        if not (reason := self.change_of(stage)):
+            return
+        self.console.print(f"{name}: to be trained again, {reason}", highlight=False, soft_wrap=True)
+        if is_main_process():
+            # The model first: without its description it is none, and a half-changed one must not pass for whole.
+            for file in (self.model_folder / CONFIG_FILE, self.record_file(stage), *self.unfinished_files(stage)):
+                file.unlink(missing_ok=True)
 
     def record_file(self, stage: str) -> Path:
         return self.folder / "stages" / f"{stage}.json"
+
+    def origin_file(self, stage: str) -> Path:
+        """What an unfinished stage is made from."""
+        return self.folder / "stages" / f"{stage}.unfinished.json"
+
+    def state_file(self, stage: str) -> Path:
+        return self.folder / "stages" / f"{stage}.pt"
+
+    def unfinished_files(self, stage: str) -> tuple[Path, Path]:
+        """The state before the origin: a state without the origin it belongs to would be taken up by another."""
+        return self.state_file(stage), self.origin_file(stage)
 
     def embeddings_file(self, stage: str) -> Path:
         return self.folder / "embeddings" / f"{stage}.parquet"
@@ -87,6 +118,8 @@ class FoldTraining:
         initialise(self.recipe.seed, stage)
         part = self.build(stage)
         classes = len(self.label_set.classes)
+        if is_main_process():
+            write_json(self.origin_file(stage), {"origin": self.origins[stage]})
         trained = train_stage(
             stage,
             part,
@@ -95,20 +128,27 @@ class FoldTraining:
             classes=classes,
             scored_labels=scored_utterances(self.train, self.label_set)[1],
             logs=self.folder / "logs",
+            state=self.state_file(stage),
             title=title,
             hardware=self.hardware,
             console=self.console,
         )
         if stage != FUSION:
             self.embeddings[stage] = self.encode(stage, trained.part)
-        if not is_main_process():
-            return
+        if is_main_process():
+            self.keep(stage, trained)
+
+    def keep(self, stage: str, trained: TrainedStage) -> None:
+        """Write what a trained stage gives; its record comes last, and what it could go on from is removed."""
         if stage != FUSION:
             write_embeddings(self.embeddings_file(stage), self.embeddings[stage])
         save_stage(self.model_folder, stage, trained.part)
         if stage == TEXT_UTTERANCE and self.tokenizer is not None:
             save_text_assets(self.model_folder, getattr(trained.part, "bert"), self.tokenizer)  # noqa: B009
-        write_json(self.record_file(stage), {"seconds": round(trained.seconds, 1), "epochs": trained.history})
+        record = {"origin": self.origins[stage], "seconds": round(trained.seconds, 1), "epochs": trained.history}
+        write_json(self.record_file(stage), record)
+        for file in self.unfinished_files(stage):
+            file.unlink(missing_ok=True)
 
     def build(self, stage: str) -> nn.Module:
         bert: Any = None
@@ -142,3 +182,12 @@ class FoldTraining:
         sizes = [len(conversation.utterances) for conversation in self.conversations]
         encodings = encode_conversations(part, by_conversation(stacked, sizes))
         return dict(zip(ids, torch.cat([encoding.embeddings for encoding in encodings]), strict=True))
+
+
+def origins(recipe: Recipe, label_set: LabelSet, fold_hash: str) -> dict[str, dict[str, Any]]:
+    """Each stage's origin, that of what it reads included."""
+    found: dict[str, dict[str, Any]] = {}
+    for stage in recipe.stages:
+        read = {source: found[source] for source in READS.get(stage, ())}
+        found[stage] = origin_of(stage, recipe, label_set, fold_hash, read)
+    return found

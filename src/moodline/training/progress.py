@@ -8,6 +8,22 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 
+class EpochLog(lightning.Callback):
+    """Logs a row an epoch, with the epoch as its step; a stage that goes on logs its first epochs anew."""
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        for row in pl_module.history:
+            self._log(trainer, row)
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        self._log(trainer, pl_module.history[-1])
+
+    def _log(self, trainer: lightning.Trainer, row: dict[str, float]) -> None:
+        for logger in trainer.loggers:
+            logger.log_metrics(row, step=int(row["epoch"]))
+            logger.save()
+
+
 class TrainingProgress(lightning.Callback):
     """A line an epoch; on a terminal also a bar that moves with the batches."""
 
@@ -17,10 +33,13 @@ class TrainingProgress(lightning.Callback):
         self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self.task: TaskID | None = None
         self.started = 0.0
+        self.done_before = 0
 
-    def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         self.started = time.monotonic()
-        self.console.print(f"[bold]{self.title}[/bold]")
+        self.done_before = len(pl_module.history)
+        further = f", from epoch {self.done_before + 1} on" if self.done_before else ""
+        self.console.print(f"[bold]{self.title}[/bold]{further}", highlight=False)
         self.bar.start()
         self.task = self.bar.add_task("", total=1.0, left="")
 
@@ -47,7 +66,7 @@ class TrainingProgress(lightning.Callback):
         self.bar.stop()
 
     def _left(self, done: float) -> float:
-        return (time.monotonic() - self.started) / done * (self.epochs - done)
+        return (time.monotonic() - self.started) / (done - self.done_before) * (self.epochs - done)
 
     def _move(self, done: float, description: str) -> None:
         if self.task is not None:

@@ -16,17 +16,21 @@ from typing import Any
 import filelock
 from rich.console import Console
 
-from moodline.checkpoint import Provenance
+from moodline.checkpoint import CONFIG_FILE, Provenance
 from moodline.config import Recipe
 from moodline.conversation import LABEL_SETS, LabelSet
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.protocol import Fold
 from moodline.errors import MoodlineError
-from moodline.files import read_json, write_json
+from moodline.files import flatten, read_json, write_json
 from moodline.recipe import recipe_from
+from moodline.training.fold import FoldTraining
+from moodline.training.origin import COMMON
+from moodline.training.stage import Hardware, is_main_process
 
 SCHEMA = 1
 RUN_FILE = "run.json"
+LOCK_FILE = ".lock"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +55,9 @@ class Run:
         return self.fold_folder(name) / "model"
 
     def is_complete(self, name: str) -> bool:
-        """Whether a fold's model is whole."""
-        return (self.model_folder(name) / "config.json").is_file()
+        """Whether a fold's model is whole, and of this run's recipe as it is now."""
+        config = self.model_folder(name) / CONFIG_FILE
+        return config.is_file() and recipe_from(read_json(config, "model")["recipe"], str(config)) == self.recipe
 
     def histories(self, name: str) -> dict[str, list[dict[str, float]]]:
         """Each finished stage's epochs: losses and validation UA."""
@@ -94,71 +99,71 @@ def read_run(folder: Path) -> Run:
 
 
 def begin(run: Run) -> None:
-    """Make the run's folder, or go on in it.
+    """Make the run's folder, or go on in it, perhaps with a recipe that has changed in some of its stages.
 
     Raises:
-        MoodlineError: the folder holds another run, or something else
+        MoodlineError: the folder holds another run
     """
-    folder = run.folder
-    if folder.exists() and not folder.is_dir():
-        raise MoodlineError(f"a run is a folder, and {folder} is a file: choose another -o")
-    if (folder / RUN_FILE).is_file():
-        found, wanted = flatten(read_run(folder).description()), flatten(run.description())
+    if (run.folder / RUN_FILE).is_file():
+        found, wanted = read_run(run.folder).description(), run.description()
+        for content in (found, wanted):
+            content["recipe"] = {key: content["recipe"][key] for key in (*COMMON, "label_set")}
+        found, wanted = flatten(found), flatten(wanted)
         other = [key for key in wanted if found.get(key) != wanted[key] and key not in ("corpus_folder", "recipe_name")]
         if other:
             raise MoodlineError(
-                f"{folder} holds another run: its {other[0]} is {found.get(other[0])!r}, here it is "
+                f"{run.folder} holds another run: its {other[0]} is {found.get(other[0])!r}, here it is "
                 f"{wanted[other[0]]!r}; choose another -o"
             )
-    elif folder.exists() and any(folder.iterdir()):
+    if is_main_process():
+        write_json(run.folder / RUN_FILE, run.description())
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Refuse to write where something other than a run lies."""
+    if folder.exists() and not folder.is_dir():
+        raise MoodlineError(f"a run is a folder, and {folder} is a file: choose another -o")
+    if folder.exists() and not (folder / RUN_FILE).is_file() and any(one.name != LOCK_FILE for one in folder.iterdir()):
         raise MoodlineError(f"{folder} is neither empty nor a run: choose another -o")
-    else:
-        write_json(folder / RUN_FILE, run.description())
 
 
-def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys, dotted; sequences compare as lists, as JSON has them."""
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
-    return flat
-
-
-def train(run: Run, corpus: Corpus, folds: Sequence[Fold], hardware: Any, console: Console) -> None:
+def train(run: Run, corpus: Corpus, folds: Sequence[Fold], hardware: Hardware, console: Console) -> None:
     """Train the folds that are not trained yet; what is finished is kept.
 
     Raises:
         MoodlineError: the folder is another run's, or another process trains in it
     """
-    from moodline.training.fold import FoldTraining
-
-    begin(run)
+    provenances = [provenance_of(run, corpus, fold) for fold in folds]
+    refuse_foreign(run.folder)
     with locked(run.folder):
-        for position, fold in enumerate(folds, start=1):
-            folder = run.fold_folder(fold.name)
+        begin(run)
+        for position, (fold, provenance) in enumerate(zip(folds, provenances, strict=True), start=1):
             title = f"fold {fold.name} ({position} of {len(folds)}), " if len(folds) > 1 else ""
             if run.is_complete(fold.name):
                 console.print(f"{title}model {run.model_folder(fold.name)}: finished before", highlight=False)
                 continue
             training = FoldTraining(
-                fold.training_sets, run.recipe, run.label_set, folder, title=title, hardware=hardware, console=console
+                fold.training_sets,
+                run.recipe,
+                run.label_set,
+                run.fold_folder(fold.name),
+                fold_hash=fold.hash,
+                title=title,
+                hardware=hardware,
+                console=console,
             )
-            training.run(provenance_of(run, corpus, fold))
+            training.run(provenance)
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the run's folder, so that no second run writes into it; a run's own further processes share it."""
-    from moodline.training.stage import is_main_process
-
     if not is_main_process():
         yield
         return
-    lock = filelock.FileLock(folder / ".lock", timeout=0)
+    lock = filelock.FileLock(folder / LOCK_FILE, timeout=0)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except filelock.Timeout:
         raise MoodlineError(

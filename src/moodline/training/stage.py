@@ -1,7 +1,6 @@
 """Training one stage with Lightning, from its data to its best weights."""
 
 import logging
-import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,18 +8,18 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from torch import Tensor, nn
 
-from moodline.config import AUDIO_UTTERANCE, TEXT_UTTERANCE, Recipe
+from moodline.config import AUDIO_UTTERANCE, TEXT_UTTERANCE, Recipe, TrainingConfig
 from moodline.training.data import StageData
 from moodline.training.losses import balanced_weights
-from moodline.training.progress import TrainingProgress
+from moodline.training.progress import EpochLog, TrainingProgress
 from moodline.training.randomness import seed_torch
 from moodline.training.stage_module import StageModule
+from moodline.training.state import StateKeeper, restore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,15 +59,17 @@ def train_stage(
     classes: int,
     scored_labels: Tensor,
     logs: Path,
+    state: Path,
     title: str,
     hardware: Hardware,
     console: Console,
 ) -> TrainedStage:
-    """Train a part; stop early and select by validation loss.
+    """Train a part, or go on from its last epoch; stop early and select by validation loss.
 
     Args:
         scored_labels: (N,), the training set's classes, for balanced weights
         logs: folder for TensorBoard's and CSV's files
+        state: the file that keeps what a stage needs to go on, from epoch to epoch
     """
     training = recipe.training_of(stage)
     weights = balanced_weights(scored_labels, classes) if recipe.class_weights == "balanced" else None
@@ -84,6 +85,27 @@ def train_stage(
         own_rate=own_rate(stage, part, recipe),
     )
     quieten_lightning()
+    if state.is_file():
+        restore(module, state)
+    if not module.ended:
+        fit(module, training, logs, state, title, hardware, console)
+    return TrainedStage(part=module.keep_best(), history=module.history, seconds=module.seconds)
+
+
+def fit(
+    module: StageModule,
+    training: TrainingConfig,
+    logs: Path,
+    state: Path,
+    title: str,
+    hardware: Hardware,
+    console: Console,
+) -> None:
+    """Run the epochs that are left."""
+    loggers = [
+        TensorBoardLogger(logs, name="tensorboard", version=module.stage),
+        CSVLogger(logs, name="csv", version=module.stage),
+    ]
     trainer = lightning.Trainer(
         accelerator=hardware.accelerator,
         devices=hardware.devices if hardware.devices == "auto" else int(hardware.devices),
@@ -98,23 +120,13 @@ def train_stage(
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        log_every_n_steps=1,
-        logger=[TensorBoardLogger(logs, name="tensorboard", version=stage), CSVLogger(logs, name="csv", version=stage)],
-        callbacks=[
-            EarlyStopping("validation_loss", patience=training.patience, check_finite=False),
-            TrainingProgress(title, training.epochs, console),
-        ],
+        logger=loggers,
+        callbacks=[EpochLog(), TrainingProgress(title, training.epochs, console), StateKeeper(state)],
     )
-    started = time.monotonic()
     try:
-        trainer.fit(module)
+        trainer.fit(module, ckpt_path=state if state.is_file() else None, weights_only=True)
     except SystemExit as error:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from error
-    return TrainedStage(
-        part=module.keep_best(),
-        history=module.history,
-        seconds=time.monotonic() - started,
-    )
 
 
 def is_main_process() -> bool:

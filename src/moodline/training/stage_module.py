@@ -1,6 +1,7 @@
 """One of the five parts in training: loss, optimiser, batches, and the weights of its best epoch."""
 
 import math
+import time
 from typing import Any
 
 import lightning
@@ -14,9 +15,12 @@ from moodline.batching import length_batches
 from moodline.config import TrainingConfig
 from moodline.errors import MoodlineError
 from moodline.metrics import unweighted_accuracy
-from moodline.training.data import Batch, StageData, WaveformItems, loader, share
+from moodline.training.data import Batch, StageData, WaveformItems, loader, share, share_of_mean
 from moodline.training.losses import UNSCORED, conversation_loss
 from moodline.training.randomness import generator_of, seed_torch
+
+# Beside weights and the optimiser's state, what a stage goes on from.
+KEPT = ("best_loss", "best_weights", "history", "seconds")
 
 
 class StageModule(lightning.LightningModule):
@@ -57,9 +61,19 @@ class StageModule(lightning.LightningModule):
         self.best_loss = math.inf
         self.best_weights: dict[str, Tensor] = {}
         self.history: list[dict[str, float]] = []
+        self.seconds = 0.0
+        self._epoch_started = 0.0
+        self._shares: list[float] = []
         self._train_losses: list[Tensor] = []
         self._validation: list[tuple[float, int]] = []
         self._confusion = torch.zeros(classes, classes, dtype=torch.long)
+
+    @property
+    def ended(self) -> bool:
+        """Whether all epochs are done, or as many as are waited for have brought no lower validation loss."""
+        losses = [row["validation_loss"] for row in self.history]
+        waited = len(losses) - 1 - losses.index(min(losses)) if losses else 0
+        return len(losses) >= self.training_config.epochs or waited >= self.training_config.patience
 
     @property
     def kept(self) -> nn.Module:
@@ -77,7 +91,9 @@ class StageModule(lightning.LightningModule):
             maximum_total=self.maximum_total,
             generator=generator_of(self.seed, self.stage, "batches", epoch),
         )
-        return loader(self.data.train, share(batches, self.global_rank, self.trainer.world_size))
+        processes = self.trainer.world_size
+        self._shares = [share_of_mean(batch, self.global_rank, processes) for batch in batches]
+        return loader(self.data.train, share(batches, self.global_rank, processes))
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The whole validation set, in every process: all come to the same loss and the same best epoch."""
@@ -96,17 +112,20 @@ class StageModule(lightning.LightningModule):
         if self.own_rate and (own := [one for one in trained if id(one) in chosen]):
             groups.append({"params": own, "lr": training.learning_rate * self.own_rate[1], "weight_decay": 0.0})
         optimiser = torch.optim.AdamW(groups, lr=training.learning_rate, weight_decay=training.weight_decay)
-        if training.decay == "constant":
-            return optimiser
-        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=training.epochs)
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": cosine, "interval": "epoch"}}
+        for group in optimiser.param_groups:
+            group["initial_lr"] = group["lr"]
+        return optimiser
 
     def on_train_epoch_start(self) -> None:
         seed_torch(self.seed, self.stage, self.current_epoch, self.global_rank)
         self._train_losses.clear()
+        self._epoch_started = time.monotonic()
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = group["initial_lr"] * rate_factor(self.training_config, self.current_epoch)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         loss = conversation_loss(self.part(*batch.inputs).logits, batch.labels, self.class_weights)
+        loss = loss * self._shares[index]
         self._train_losses.append(loss.detach())
         return loss
 
@@ -140,14 +159,24 @@ class StageModule(lightning.LightningModule):
         if loss < self.best_loss:
             self.best_loss = loss
             self.best_weights = {name: value.detach().clone() for name, value in self.kept.state_dict().items()}
+        # A process's losses are its shares of its batches' means: their mean over processes is the batches' own.
+        train_loss = self.trainer.strategy.reduce(torch.stack(self._train_losses).mean(), reduce_op="mean")
         row = {
             "epoch": self.current_epoch + 1,
-            "train_loss": float(torch.stack(self._train_losses).mean()),
+            "train_loss": float(train_loss),
             "validation_loss": loss,
             "validation_ua": float(unweighted_accuracy(self._confusion.numpy())),
         }
         self.history.append(row)
-        self.log_dict({name: value for name, value in row.items() if name != "epoch"})
+        self.seconds += time.monotonic() - self._epoch_started
+        self.trainer.should_stop = self.ended
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["moodline"] = {name: getattr(self, name) for name in KEPT}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        for name in KEPT:
+            setattr(self, name, checkpoint["moodline"][name])
 
     def keep_best(self) -> nn.Module:
         """The part with the weights of its best epoch."""
@@ -159,3 +188,10 @@ def average_of(part: nn.Module, share: float) -> AveragedModel:
     """A copy of a part, to hold the moving average of its weights and of its batch norms' statistics."""
     average = AveragedModel(part, multi_avg_fn=get_ema_multi_avg_fn(share), use_buffers=True)
     return average.requires_grad_(False)
+
+
+def rate_factor(training: TrainingConfig, epoch: int) -> float:
+    """What the learning rate is multiplied by in an epoch, counted from 0."""
+    if training.decay == "constant":
+        return 1.0
+    return (1 + math.cos(math.pi * epoch / training.epochs)) / 2

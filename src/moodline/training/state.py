@@ -1,0 +1,41 @@
+"""What a stage goes on from when it was killed: one file, written whole after every epoch, removed with the last."""
+
+import pickle
+from pathlib import Path
+
+import lightning
+import torch
+
+from moodline.errors import MoodlineError
+from moodline.files import atomic_file
+from moodline.training.stage_module import StageModule
+
+
+class StateKeeper(lightning.Callback):
+    """Writes Lightning's checkpoint of a stage at the end of each epoch."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            trainer.save_checkpoint(self.path)  # takes part in what processes gather; only the main one writes
+            return
+        with atomic_file(self.path) as temporary:
+            trainer.save_checkpoint(temporary)
+
+
+def restore(module: StageModule, path: Path) -> None:
+    """Tell a stage how far it came, and give it the weights of its best epoch.
+
+    Raises:
+        MoodlineError: the file is none of ours
+    """
+    try:
+        module.on_load_checkpoint(torch.load(path, map_location="cpu", weights_only=True))
+    except (OSError, EOFError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise MoodlineError(
+            f"a stage goes on from the state it kept, and {path} cannot be read: {reason}; "
+            "remove that file to train the stage from its start"
+        ) from error

@@ -1,0 +1,92 @@
+"""The command line in processes that can be killed, interrupted or starved of disk space.
+
+They are forked from a server that has everything imported, so that each starts in no time.
+"""
+
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+CONTEXT = multiprocessing.get_context("forkserver")
+PRELOADED = [
+    "moodline.cli.main",
+    "moodline.training.run",
+    "moodline.evaluation.evaluate",
+    "transformers",
+    "jsonargparse",
+]
+
+
+def start(arguments: list[str], errors: Path, prepare: Callable[[], None] | None = None) -> ForkServerProcess:
+    """Start the command line; what it says of errors goes to a file. Returns when the command begins.
+
+    Args:
+        prepare: called in the process before the command; picklable
+    """
+    os.environ["OMP_NUM_THREADS"] = "1"
+    CONTEXT.set_forkserver_preload(PRELOADED)
+    ready = CONTEXT.Event()
+    process = CONTEXT.Process(target=command, args=(arguments, errors, prepare, ready))
+    process.start()
+    ready.wait()
+    return process
+
+
+def run(arguments: list[str], errors: Path, prepare: Callable[[], None] | None = None) -> int | None:
+    """The exit status of a command that runs to its end."""
+    process = start(arguments, errors, prepare)
+    process.join()
+    return process.exitcode
+
+
+def command(
+    arguments: list[str], errors: Path, prepare: Callable[[], None] | None, ready: "multiprocessing.synchronize.Event"
+) -> None:
+    from moodline.cli.main import main
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = errors.open("w")
+    if prepare is not None:
+        prepare()
+    ready.set()
+    main(arguments)
+
+
+class DieAtWrite:
+    """Kills its process, as ``kill -9`` does, when it puts its n-th file into place: before, after, or half written."""
+
+    def __init__(self, number: int, moment: str) -> None:
+        self.number, self.moment = number, moment
+
+    def __call__(self) -> None:
+        replace = os.replace
+
+        def deadly(source: str | Path, target: str | Path) -> None:
+            self.number -= 1
+            if self.number > 0:
+                replace(source, target)
+                return
+            if self.moment == "half":
+                os.truncate(source, os.path.getsize(source) // 2)
+            elif self.moment == "after":
+                replace(source, target)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        os.replace = deadly  # type: ignore[assignment]
+
+
+class FileSizeLimit:
+    """No file may grow beyond so many bytes: writing fails as on a full disk, though with another reason."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __call__(self) -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (self.size, self.size))

@@ -1,0 +1,198 @@
+"""Nothing is lost: a run that was killed, interrupted or out of disk space goes on to what an unbroken one gives."""
+
+import json
+import os
+import random
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from safetensors.numpy import load_file
+
+from moodline.config import STAGES
+from tests.processes import DieAtWrite, FileSizeLimit, run, start
+from tests.system import moodline, write_recipe
+from tests.tiny import tiny_bert
+from tests.trees import write_tree
+
+EPOCHS = [f"--{stage}.training.epochs=3" for stage in STAGES]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus and an unbroken, scored run: corpus/, tiny.yaml, run/."""
+    place = tmp_path_factory.mktemp("going_on")
+    write_tree(place / "tree")
+    write_recipe(place / "tiny.yaml", tiny_bert(place / "bert"))
+    moodline("prepare", "iemocap", place / "tree", "-o", place / "corpus")
+    assert run(training(place, place / "run"), place / "errors") == 0
+    moodline("evaluate", place / "run")
+    return place
+
+
+def training(place: Path, out: Path, *options: str) -> list[str]:
+    command = ["train", str(place / "corpus"), "--recipe", str(place / "tiny.yaml"), "--protocol", "session5"]
+    return [*command, "-o", str(out), *EPOCHS, *options]
+
+
+def assert_like_unbroken(place: Path, out: Path) -> None:
+    """The same weights, epochs, predictions and scores, and nothing left over."""
+    expected, found = place / "run/fold-5", out / "fold-5"
+    for stage in STAGES:
+        before, after = (load_file(fold / f"model/{stage}.safetensors") for fold in (expected, found))
+        assert before.keys() == after.keys()
+        assert all(np.array_equal(before[name], after[name]) for name in before), stage
+        assert record(found, stage)["epochs"] == record(expected, stage)["epochs"]
+    moodline("evaluate", out)
+    assert pq.read_table(out / "predictions.parquet").equals(pq.read_table(place / "run/predictions.parquet"))
+    results = [json.loads((folder / "results.json").read_text())["scores"] for folder in (place / "run", out)]
+    assert results[0] == results[1]
+    assert files(found) == files(expected)
+
+
+def record(fold: Path, stage: str) -> dict[str, Any]:
+    return json.loads((fold / f"stages/{stage}.json").read_text())
+
+
+def files(fold: Path) -> set[str]:
+    """What a finished fold holds; every start of TensorBoard's log has a file of its own."""
+    return {str(path.relative_to(fold)) for path in fold.rglob("*") if "tensorboard" not in path.parts}
+
+
+def test_a_run_killed_at_twenty_moments_ends_like_an_unbroken_one(place: Path, tmp_path: Path) -> None:
+    draw, killed = random.Random(0), 0
+    command, out = training(place, tmp_path / "run"), tmp_path / "run"
+    for attempt in range(20):
+        if attempt % 2:
+            prepare = DieAtWrite(draw.randint(1, 6), draw.choice(["before", "half", "after"]))
+            status = run(command, tmp_path / "errors", prepare)
+        else:
+            process = start(command, tmp_path / "errors")
+            process.join(draw.uniform(0.1, 1.5))
+            process.kill()
+            process.join()
+            status = process.exitcode
+        assert status in (0, -signal.SIGKILL), (tmp_path / "errors").read_text()
+        killed += status == -signal.SIGKILL
+        assert not (out / "fold-5/model/config.json").exists() or killed >= 15
+    assert run(command, tmp_path / "errors") == 0, (tmp_path / "errors").read_text()
+    assert killed >= 15
+    assert_like_unbroken(place, out)
+
+
+def test_a_stage_goes_on_from_its_last_epoch(place: Path, tmp_path: Path) -> None:
+    """Killed when the second epoch's state is in place: files before it are run.json, the origin and the first's."""
+    command = training(place, tmp_path / "run")
+    assert run(command, tmp_path / "errors", DieAtWrite(4, "after")) == -signal.SIGKILL
+    state = tmp_path / "run/fold-5/stages/audio_utterance.pt"
+    written = state.stat().st_mtime_ns
+    assert run(command, tmp_path / "errors", DieAtWrite(3, "before")) == -signal.SIGKILL
+    assert state.stat().st_mtime_ns == written  # the third epoch's state would be its next write
+    assert run(command, tmp_path / "errors", DieAtWrite(3, "after")) == -signal.SIGKILL
+    assert state.stat().st_mtime_ns != written
+    assert run(command, tmp_path / "errors") == 0
+    rows = (tmp_path / "run/fold-5/logs/csv/audio_utterance/metrics.csv").read_text().splitlines()[1:]
+    assert len(rows) == 3  # one an epoch, though the stage was begun three times
+    assert_like_unbroken(place, tmp_path / "run")
+
+
+def test_ctrl_c_ends_with_a_sentence_and_the_same_command_goes_on(place: Path, tmp_path: Path) -> None:
+    command = training(place, tmp_path / "run")
+    process = start(command, tmp_path / "errors")
+    while not (tmp_path / "run/fold-5/stages/audio_utterance.pt").exists():
+        assert process.is_alive()
+        process.join(0.02)
+    os.kill(process.pid or 0, signal.SIGINT)
+    process.join()
+    assert process.exitcode == 130
+    assert (tmp_path / "errors").read_text() == (
+        "moodline: interrupted; what was finished is kept, and the same command goes on from there\n"
+    )
+    assert run(command, tmp_path / "errors") == 0
+    assert_like_unbroken(place, tmp_path / "run")
+
+
+@pytest.mark.parametrize("size", [300, 6_000, 60_000])
+def test_out_of_space_a_run_stops_with_a_sentence_and_goes_on_later(place: Path, tmp_path: Path, size: int) -> None:
+    """The run's own description fails, a record or a small file, a stage's weights or state."""
+    command = training(place, tmp_path / "run")
+    assert run(command, tmp_path / "errors", FileSizeLimit(size)) == 2
+    (line,) = (tmp_path / "errors").read_text().splitlines()
+    assert line.startswith("moodline: ")
+    assert "File too large" in line
+    assert not list((tmp_path / "run").rglob("*.part"))
+    assert run(command, tmp_path / "errors") == 0
+    assert_like_unbroken(place, tmp_path / "run")
+
+
+def test_a_second_run_in_one_folder_is_refused_while_the_first_lives(place: Path, tmp_path: Path) -> None:
+    command = training(place, tmp_path / "run")
+    first = start(command, tmp_path / "errors")
+    while not (tmp_path / "run/run.json").exists():
+        assert first.is_alive()
+        first.join(0.02)
+    description = (tmp_path / "run/run.json").read_text()
+    assert run([*command, "--fusion.layers=2"], tmp_path / "second") == 2
+    assert "is being trained by another process" in (tmp_path / "second").read_text()
+    assert (tmp_path / "run/run.json").read_text() == description
+    first.join()
+    assert first.exitcode == 0
+    assert_like_unbroken(place, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("option", "again"),
+    [
+        ("--fusion.layers=2", {"fusion"}),
+        ("--text_context.dropout=0.1", {"text_context", "fusion"}),
+        ("--audio_utterance.training.epochs=2", {"audio_utterance", "audio_context", "fusion"}),
+    ],
+)
+def test_a_changed_recipe_trains_again_what_depends_on_it(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, again: set[str]
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(place / "run", out)
+    before = {stage: (out / f"fold-5/model/{stage}.safetensors").stat().st_mtime_ns for stage in STAGES}
+    moodline(*training(place, out, option))
+    said = capsys.readouterr().out
+    changed = {
+        stage for stage in STAGES if (out / f"fold-5/model/{stage}.safetensors").stat().st_mtime_ns != before[stage]
+    }
+    assert changed == again
+    key, value = option.removeprefix("--").split("=")
+    assert f"to be trained again, {key} was" in said
+    assert f"and is {value}" in said
+    assert said.count("to be trained again") == len(again)
+    moodline(*training(place, tmp_path / "fresh", option))
+    for stage in STAGES:
+        kept, fresh = (load_file(folder / f"fold-5/model/{stage}.safetensors") for folder in (out, tmp_path / "fresh"))
+        assert all(np.array_equal(kept[name], fresh[name]) for name in fresh), stage
+
+
+def test_a_recipe_changed_back_and_killed_between_is_not_taken_for_whole(place: Path, tmp_path: Path) -> None:
+    """A half-retrained model has no description, and stages begun with another recipe are not gone on with."""
+    out = tmp_path / "run"
+    shutil.copytree(place / "run", out)
+    other = training(place, out, "--fusion.layers=2")
+    assert run(other, tmp_path / "errors", DieAtWrite(3, "after")) == -signal.SIGKILL
+    assert (out / "fold-5/stages/fusion.pt").is_file()
+    assert not (out / "fold-5/model/config.json").exists()
+    assert run(training(place, out), tmp_path / "errors") == 0
+    assert_like_unbroken(place, out)
+
+
+@pytest.mark.parametrize("option", ["--seed=1", "--context=all", "--class_weights=none", "--label_set=iemocap6"])
+def test_a_recipe_of_which_nothing_would_be_kept_is_another_run(
+    place: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    before = (place / "run/run.json").read_text()
+    with pytest.raises(SystemExit, match="2"):
+        moodline(*training(place, place / "run", option))
+    key = option.removeprefix("--").split("=")[0]
+    assert f"holds another run: its recipe.{key} is" in capsys.readouterr().err
+    assert (place / "run/run.json").read_text() == before
