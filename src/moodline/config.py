@@ -98,6 +98,7 @@ class AudioUtteranceConfig:
         channel_normalisation: standardise each filter's output over the utterance
         mask_channels: widest of the two bands of filters masked in training (SpecAugment); 0 masks none
         mask_frames: longest of the two stretches of frames masked in training; 0 masks none
+        shift_channels: filters that the features are moved up or down by in training, at most; 0 leaves them
         speed_change: speed in training is drawn from 1 - this to 1 + this, an utterance and epoch at a time
         front_end_rate: learning rate of the front-end's own parameters, as a multiple of the stage's
         batch_seconds: padded audio in a batch, at most
@@ -116,6 +117,7 @@ class AudioUtteranceConfig:
     channel_normalisation: bool = False
     mask_channels: int = 0
     mask_frames: int = 0
+    shift_channels: int = 0
     speed_change: float = 0.0
     front_end_rate: float = 1.0
     batch_seconds: float = 544.0
@@ -126,7 +128,7 @@ class AudioUtteranceConfig:
     def __post_init__(self) -> None:
         _require_positive(self, "sample_rate", "filters", "window_ms", "stride_ms", "embedding", "batch_seconds")
         _require_share(self, "dropout", "speed_change")
-        _require_at_least_0(self, "mask_channels", "mask_frames", "front_end_rate")
+        _require_at_least_0(self, "mask_channels", "mask_frames", "shift_channels", "front_end_rate")
         _require(
             self,
             "minimum_frequency, maximum_frequency",

@@ -49,6 +49,7 @@ def build_audio_utterance(config: AudioUtteranceConfig, classes: int) -> LeafCnn
             channel_normalisation=config.channel_normalisation,
             mask_channels=config.mask_channels,
             mask_frames=config.mask_frames,
+            shift_channels=config.shift_channels,
         )
     except ValueError as error:
         raise MoodlineError(f"audio_utterance.filters and audio_utterance.channels do not fit: {error}") from error

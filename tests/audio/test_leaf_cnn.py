@@ -12,6 +12,7 @@ from moodline.audio.leaf_cnn import (
     mask_stripes,
     random_stripe,
     scale_to_unit_rms,
+    shift_rows,
     standardise,
 )
 from moodline.encoding import Encoding
@@ -276,3 +277,23 @@ class TestMasking:
         assert not torch.equal(model(waveforms).logits, model(waveforms).logits)
         model.eval()
         assert torch.equal(encode(model, waveforms).logits, encode(model, waveforms).logits)
+
+    def test_rows_move_together_and_the_outermost_fills_up(self) -> None:
+        torch.manual_seed(0)
+        features = torch.rand(400, 6, 5)
+        found = set()
+        for before, after in zip(features, shift_rows(features, 2), strict=True):
+            expected = {
+                shift: torch.stack([before[min(max(row - shift, 0), 5)] for row in range(6)]) for shift in range(-2, 3)
+            }
+            (shift,) = [shift for shift, rows in expected.items() if torch.equal(rows, after)]
+            found.add(shift)
+        assert found == {-2, -1, 0, 1, 2}
+
+    def test_only_training_shifts(self) -> None:
+        torch.manual_seed(0)
+        model = LeafCnn(front_end=Leaf(), classes=4, shift_channels=5)
+        waveforms = torch.stack([speech_like(20000)] * 8)
+        assert not torch.allclose(*model(waveforms).logits.split(4), atol=1e-3)
+        model.eval()
+        assert torch.allclose(*encode(model, waveforms).logits.split(4), atol=1e-6)

@@ -38,6 +38,8 @@ class LeafCnn(nn.Module):
         channel_normalisation: standardise each row of features over the utterance's frames.
         mask_channels, mask_frames: the most that each of two masks over the features covers in either direction, in
             training (SpecAugment, Park et al., Interspeech 2019, without warping); none at 0.
+        shift_channels: the most that the features move up or down by in training, as they would with a shorter or a
+            longer vocal tract (after Jaitly and Hinton, "Vocal tract length perturbation", ICML workshop 2013).
 
     Raises:
         ValueError: where the convolutions do not shrink the front-end's filters to one row.
@@ -55,6 +57,7 @@ class LeafCnn(nn.Module):
         channel_normalisation: bool = False,
         mask_channels: int = 0,
         mask_frames: int = 0,
+        shift_channels: int = 0,
     ) -> None:
         super().__init__()
         if len(channels) % 2 or not channels:
@@ -75,6 +78,7 @@ class LeafCnn(nn.Module):
         self.channel_normalisation = channel_normalisation
         self.mask_channels = mask_channels
         self.mask_frames = mask_frames
+        self.shift_channels = shift_channels
 
     def project(self) -> None:
         """Bring the front-end's parameters back into their ranges; to be called after each optimiser step."""
@@ -92,6 +96,8 @@ class LeafCnn(nn.Module):
         features, steps = self.front_end(waveforms, lengths.clamp(min=shortest))
         if self.channel_normalisation:
             features = standardise(features, steps)
+        if self.training and self.shift_channels:
+            features = shift_rows(features, self.shift_channels)
         if self.training and (self.mask_channels or self.mask_frames):
             features = mask_stripes(features, steps, self.mask_channels, self.mask_frames)
         values = features[:, None]  # (B, filters, F) -> (B, 1, filters, F)
@@ -190,6 +196,14 @@ def standardise(features: Tensor, lengths: Tensor) -> Tensor:
     deviations = (features - mean).masked_fill(~mask, 0.0)
     variance = deviations.square().sum(dim=-1, keepdim=True) / counts
     return deviations * torch.rsqrt(variance + LEAST_VARIANCE)
+
+
+def shift_rows(features: Tensor, most: int) -> Tensor:
+    """The rows of each utterance (B, C, F) moved by -most to most places; the outermost row fills what is left free."""
+    count, channels, frames = features.shape
+    shifts = torch.randint(-most, most + 1, (count, 1), device=features.device)
+    rows = (torch.arange(channels, device=features.device) - shifts).clamp(0, channels - 1)  # (B, C)
+    return features.gather(1, rows[:, :, None].expand(-1, -1, frames))
 
 
 def mask_stripes(features: Tensor, lengths: Tensor, most_channels: int, most_frames: int) -> Tensor:
