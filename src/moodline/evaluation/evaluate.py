@@ -18,7 +18,8 @@ from moodline.corpora.protocol import Fold, folds_of
 from moodline.errors import MoodlineError
 from moodline.evaluation.predictions import predict_for_scores
 from moodline.evaluation.report import write_report
-from moodline.evaluation.scores import Evaluation, score
+from moodline.evaluation.results import Evaluation
+from moodline.evaluation.scores import score
 from moodline.files import atomic_file, write_json
 from moodline.inference.predictor import Predictor, load
 from moodline.training.run import Run, read_run

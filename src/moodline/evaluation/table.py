@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from moodline.evaluation.scores import STAGES, Spread, StageScores
+from moodline.evaluation.results import Spread, StageScores
+from moodline.evaluation.scores import STAGES
 
 
 def print_table(scores: Sequence[StageScores], *, protocol: str, console: Console | None = None) -> None:
