@@ -71,13 +71,15 @@ class Utterance:
 class Conversation:
     """Utterances in the order in which they were spoken.
 
-    ``part`` tells kinds of conversation within a corpus apart, in IEMOCAP ``improvised`` and ``scripted``.
+    ``part`` tells kinds of conversation within a corpus apart, in IEMOCAP ``improvised`` and ``scripted``. ``split``
+    is the set that the corpus's publishers put it in: ``train``, ``validation`` or ``test``.
     """
 
     id: str
     utterances: tuple[Utterance, ...]
     session: str | None = None
     part: str | None = None
+    split: str | None = None
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
