@@ -101,6 +101,10 @@ class Conversation:
         kept = tuple(utterance for utterance in self.utterances if labels.index(utterance.label) is not None)
         return replace(self, utterances=kept)
 
+    def turns_of(self, speaker: str) -> "Conversation":
+        """One speaker's turns alone."""
+        return replace(self, utterances=tuple(turn for turn in self.utterances if turn.speaker == speaker))
+
     @property
     def fingerprint(self) -> str:
         """A hash of what was said and when: the same for a copy under other names, or with other labels."""

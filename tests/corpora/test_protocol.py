@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from moodline.conversation import Conversation, Utterance
+from moodline.conversation import IEMOCAP4, Conversation, Utterance
 from moodline.corpora.corpus import Corpus
-from moodline.corpora.protocol import Fold, TrainingSets, choose_fold, folds_of
+from moodline.corpora.fold import Fold, TrainingSets
+from moodline.corpora.protocol import choose_fold, folds_of
 from moodline.errors import MoodlineError
 
 # Fold (its test session): test, validation, training.
@@ -88,8 +89,9 @@ def test_six_sessions_are_refused_by_a_protocol_of_five(corpus: Corpus) -> None:
 
 
 def test_a_protocol_that_does_not_exist_is_refused(corpus: Corpus) -> None:
-    with pytest.raises(MoodlineError, match="the protocols are session5, cv5, all: 'cv7' is none"):
-        folds_of(corpus, "cv7")
+    for stranger in ("cv7", "kfold", "all-script-disjoint", "kfold5-script-disjoint", "cv5-script-disjoint-again"):
+        with pytest.raises(MoodlineError, match=f"the protocols are session5, cv5, cv10, .*: '{stranger}' is none"):
+            folds_of(corpus, stranger)
 
 
 def test_a_conversation_without_a_session_is_refused(corpus: Corpus) -> None:
@@ -132,9 +134,11 @@ def test_a_set_that_training_needs_is_not_empty(empty: str) -> None:
 def test_training_sees_no_test_set(corpus: Corpus) -> None:
     assert [field.name for field in dataclasses.fields(TrainingSets)] == ["train", "validation"]
     (one,) = folds_of(corpus, "session5")
-    seen = one.training_sets
+    seen = one.training_sets(IEMOCAP4, "all")
     assert (seen.train, seen.validation) == (one.train, one.validation)
     assert not {c.id for c in one.test} & {c.id for c in (*seen.train, *seen.validation)}
+    labelled = one.training_sets(IEMOCAP4, "labelled")
+    assert labelled.train == tuple(conversation.in_context(IEMOCAP4, "labelled") for conversation in one.train)
 
 
 def test_the_hash_does_not_go_by_order(corpus: Corpus) -> None:
