@@ -29,7 +29,14 @@ TOKENIZER_FILE = "bert/tokenizer.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """What a model was made from. Fingerprints are those of whole conversations, see ``Conversation.fingerprint``."""
+    """What a model was made from.
+
+    Attributes:
+        trained_on, selected_on: fingerprints of whole conversations, see ``Conversation.fingerprint``
+        selected_on_turns: fingerprints of one speaker's turns in each of ``selected_on``, where these turns alone were
+            scored there (cv10); the other turns had no label
+        notes: what stands beside every score of the model, a sentence each
+    """
 
     protocol: str
     fold: str
@@ -41,6 +48,8 @@ class Provenance:
     class_counts: Mapping[str, int]
     moodline_version: str
     torch_version: str
+    selected_on_turns: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def majority_class(self) -> str:
@@ -119,6 +128,8 @@ def save_description(folder: Path, recipe: Recipe, label_set: LabelSet, provenan
 def model_card(recipe: Recipe, label_set: LabelSet, provenance: Provenance) -> str:
     counts = "\n".join(f"| {name} | {count} |" for name, count in provenance.class_counts.items())
     mapping = ", ".join(f"{found} -> {emotion}" for found, emotion in label_set.mapping.items())
+    turns = ", one speaker's turns of each" if provenance.selected_on_turns else ""
+    notes = "".join(f"- {note.capitalize()}\n" for note in provenance.notes)
     return f"""# A moodline model
 
 Recognises emotion in conversations ({recipe.modalities if recipe.modalities != "both" else "speech and words"}),
@@ -128,8 +139,8 @@ ICASSP 2022.
 - Labels: {label_set.name}, version {label_set.version} ({mapping}); context: {recipe.context}
 - Corpus: {provenance.corpus_reader}, table {provenance.corpus_hash}
 - Protocol: {provenance.protocol}, fold {provenance.fold} ({provenance.fold_hash})
-- Trained on {len(provenance.trained_on)} conversations, selected on {len(provenance.selected_on)} others
-- Seed: {recipe.seed}
+- Trained on {len(provenance.trained_on)} conversations, selected on {len(provenance.selected_on)} others{turns}
+{notes}- Seed: {recipe.seed}
 - Made with moodline {provenance.moodline_version}, torch {provenance.torch_version}
 
 | class | training utterances |

@@ -71,13 +71,15 @@ class Utterance:
 class Conversation:
     """Utterances in the order in which they were spoken.
 
-    ``part`` tells kinds of conversation within a corpus apart, in IEMOCAP ``improvised`` and ``scripted``.
+    ``part`` tells kinds of conversation within a corpus apart, in IEMOCAP ``improvised`` and ``scripted``. ``split``
+    is the set that the corpus's publishers put it in: ``train``, ``validation`` or ``test``.
     """
 
     id: str
     utterances: tuple[Utterance, ...]
     session: str | None = None
     part: str | None = None
+    split: str | None = None
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
@@ -98,6 +100,10 @@ class Conversation:
             return self
         kept = tuple(utterance for utterance in self.utterances if labels.index(utterance.label) is not None)
         return replace(self, utterances=kept)
+
+    def turns_of(self, speaker: str) -> "Conversation":
+        """One speaker's turns alone."""
+        return replace(self, utterances=tuple(turn for turn in self.utterances if turn.speaker == speaker))
 
     @property
     def fingerprint(self) -> str:

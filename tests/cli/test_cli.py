@@ -89,7 +89,7 @@ def test_mistakes_get_a_sentence(
         (["--fusion.layers", "0"], ["fusion.layers", "greater than 0", "0"]),
         (["--fusion.layers", "two"], ["fusion.layers", "two"]),
         (["--fusion.heads", "5"], ["fusion.heads", "divisor of hidden", "5"]),
-        (["--protocol", "cv7"], ["session5, cv5, all", "cv7"]),
+        (["--protocol", "cv7"], ["session5, cv5, cv10", "cv7"]),
         (["--fold", "7"], ["'7' is none of them"]),
         (["--recipe", "smal"], ["smal", "demo, iemocap, small"]),
         (["--label_set", "iemocap5"], ["label_set", "iemocap4, iemocap6", "iemocap5"]),

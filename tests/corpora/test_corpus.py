@@ -1,5 +1,6 @@
 """A corpus on disk: what others read of it, and what it refuses."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ COLUMNS = [
     "speaker",
     "session",
     "part",
+    "split",
     "start",
     "end",
     "words",
@@ -48,6 +50,26 @@ def content_of(folder: Path) -> dict[str, tuple[int, bytes]]:
 def test_what_is_written_comes_back(corpus: Corpus, folder: Path) -> None:
     assert read_corpus(folder) == corpus
     assert read_corpus(folder).table_hash == corpus.table_hash
+
+
+def test_a_split_comes_back_and_counts(corpus: Corpus, tmp_path: Path) -> None:
+    first, *others = corpus.conversations
+    split = replace(corpus, conversations=(replace(first, split="test"), *others))
+    write_corpus(split, tmp_path / "out")
+    assert read_corpus(tmp_path / "out") == split
+    assert split.table_hash != corpus.table_hash
+
+
+def test_a_table_of_before_there_were_splits_is_read(corpus: Corpus, folder: Path) -> None:
+    """Its hash is the one that its corpus.json has, and what a run remembers of it."""
+    rows = [{name: value for name, value in row.items() if name != "split"} for row in corpus_module.rows_of(corpus)]
+    old = [field for field in corpus_module.COLUMNS if field.name != "split"]
+    pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(old)), folder / TABLE_FILE)
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps(list(row.values())).encode())
+    assert json.loads((folder / DESCRIPTION_FILE).read_text())["table_hash"] == digest.hexdigest()[:16]
+    assert read_corpus(folder) == corpus
 
 
 def test_turns_without_sound_times_or_label_come_back(tmp_path: Path) -> None:

@@ -346,3 +346,18 @@ def test_conversations_come_in_order_of_session_and_name(corpus: Corpus) -> None
     names = [one.id for one in corpus.conversations]
     assert names == sorted(names)
     assert all(isinstance(one, Conversation) for one in corpus.conversations)
+
+
+@pytest.mark.parametrize(
+    ("name", "script"),
+    [
+        ("Ses01F_script01_1", "script01_1"),
+        ("Ses05M_script01_1b", "script01_1"),  # recorded a second time
+        ("Ses03M_script02_2", "script02_2"),
+        ("Ses01F_impro01", None),
+        ("Ses02F_impro07b", None),
+        ("dia0", None),
+    ],
+)
+def test_the_script_is_in_the_name(name: str, script: str | None) -> None:
+    assert iemocap.script_of(Conversation(id=name, utterances=())) == script

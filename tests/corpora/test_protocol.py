@@ -1,15 +1,19 @@
-"""Protocols: which sessions are in which set, and what no fold may have."""
+"""Protocols: who is in which set, whatever the corpus."""
 
 import dataclasses
 import random
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from moodline.conversation import Conversation, Utterance
+from moodline.conversation import IEMOCAP4, Conversation, Utterance
 from moodline.corpora.corpus import Corpus
-from moodline.corpora.protocol import Fold, TrainingSets, choose_fold, folds_of
+from moodline.corpora.fold import Fold, TrainingSets
+from moodline.corpora.protocol import choose_fold, folds_of, speaker_groups
 from moodline.errors import MoodlineError
 
 # Fold (its test session): test, validation, training.
@@ -29,11 +33,6 @@ def sessions(conversations: Iterable[Conversation]) -> set[str | None]:
 def talk(name: str, *speakers: str) -> Conversation:
     turns = tuple(Utterance(id=f"{name}_{speaker}", speaker=speaker, words=f"I am {speaker}.") for speaker in speakers)
     return Conversation(id=name, utterances=turns)
-
-
-def fold(**sets: tuple[Conversation, ...]) -> Fold:
-    default = {"train": (talk("a", "F1", "M1"),), "validation": (talk("b", "F2", "M2"),), "test": (talk("c", "F3"),)}
-    return Fold(protocol="hand", name="one", **{**default, **sets})
 
 
 def with_sessions(corpus: Corpus, count: int) -> Corpus:
@@ -88,27 +87,15 @@ def test_six_sessions_are_refused_by_a_protocol_of_five(corpus: Corpus) -> None:
 
 
 def test_a_protocol_that_does_not_exist_is_refused(corpus: Corpus) -> None:
-    with pytest.raises(MoodlineError, match="the protocols are session5, cv5, all: 'cv7' is none"):
-        folds_of(corpus, "cv7")
+    for stranger in ("cv7", "kfold", "all-script-disjoint", "kfold5-script-disjoint", "cv5-script-disjoint-again"):
+        with pytest.raises(MoodlineError, match=f"the protocols are session5, cv5, cv10, .*: '{stranger}' is none"):
+            folds_of(corpus, stranger)
 
 
 def test_a_conversation_without_a_session_is_refused(corpus: Corpus) -> None:
     stray = talk("stray", "me")
     with pytest.raises(MoodlineError, match="conversation stray has none"):
         folds_of(replace(corpus, conversations=(*corpus.conversations, stray)), "cv5")
-
-
-@pytest.mark.parametrize(("one", "other"), [("train", "validation"), ("train", "test"), ("validation", "test")])
-def test_a_conversation_in_two_sets_is_refused(one: str, other: str) -> None:
-    shared = talk("shared")
-    with pytest.raises(MoodlineError, match=f"conversation shared is in {one} and in {other} of hand, fold one"):
-        fold(**{one: (shared,), other: (shared,)})
-
-
-@pytest.mark.parametrize(("one", "other"), [("train", "validation"), ("train", "test"), ("validation", "test")])
-def test_a_speaker_in_two_sets_is_refused(one: str, other: str) -> None:
-    with pytest.raises(MoodlineError, match=f"speaker S is in {one} and in {other} of hand, fold one"):
-        fold(**{one: (talk("x", "S", "T"),), other: (talk("y", "S", "U"),)})
 
 
 def test_a_speaker_in_two_sessions_is_refused_by_the_protocol(corpus: Corpus) -> None:
@@ -119,22 +106,14 @@ def test_a_speaker_in_two_sessions_is_refused_by_the_protocol(corpus: Corpus) ->
         folds_of(replace(corpus, conversations=(strayed, *corpus.conversations[1:])), "cv5")
 
 
-def test_one_set_may_hold_a_speaker_twice() -> None:
-    assert len(fold(train=(talk("x", "S"), talk("y", "S"))).train) == 2
-
-
-@pytest.mark.parametrize("empty", ["train", "validation"])
-def test_a_set_that_training_needs_is_not_empty(empty: str) -> None:
-    with pytest.raises(MoodlineError, match=f"leaves the {empty} set empty"):
-        fold(**{empty: ()})
-
-
 def test_training_sees_no_test_set(corpus: Corpus) -> None:
     assert [field.name for field in dataclasses.fields(TrainingSets)] == ["train", "validation"]
     (one,) = folds_of(corpus, "session5")
-    seen = one.training_sets
+    seen = one.training_sets(IEMOCAP4, "all")
     assert (seen.train, seen.validation) == (one.train, one.validation)
     assert not {c.id for c in one.test} & {c.id for c in (*seen.train, *seen.validation)}
+    labelled = one.training_sets(IEMOCAP4, "labelled")
+    assert labelled.train == tuple(conversation.in_context(IEMOCAP4, "labelled") for conversation in one.train)
 
 
 def test_the_hash_does_not_go_by_order(corpus: Corpus) -> None:
@@ -151,24 +130,224 @@ def test_folds_and_protocols_have_hashes_of_their_own(corpus: Corpus) -> None:
     assert len(set(hashes)) == 7
 
 
-def test_the_hash_goes_by_membership_and_by_what_was_said() -> None:
-    a, b, c, d = talk("a", "A"), talk("b", "B"), talk("c", "C"), talk("d", "D")
-    other_words = replace(a, utterances=(replace(a.utterances[0], words="Other words."),))
-    folds = [
-        fold(train=(a, d), validation=(b,), test=(c,)),
-        fold(train=(a,), validation=(b, d), test=(c,)),
-        fold(train=(a,), validation=(b,), test=(c, d)),
-        fold(train=(a,), validation=(b,), test=(c,)),
-        fold(train=(b,), validation=(a,), test=(c,)),
-        fold(train=(replace(a, id="e"),), validation=(b,), test=(c,)),
-        fold(train=(other_words,), validation=(b,), test=(c,)),
-    ]
-    assert len({one.hash for one in folds}) == len(folds)
-
-
 def test_a_fold_is_chosen_by_its_name(corpus: Corpus) -> None:
     folds = folds_of(corpus, "cv5")
     assert choose_fold(folds, None) == folds
     assert choose_fold(folds, "2") == (folds[1],)
     with pytest.raises(MoodlineError, match="cv5 has the folds 1, 2, 3, 4, 5: '6' is none of them"):
         choose_fold(folds, "6")
+
+
+def test_cv10_tests_each_speaker_and_validates_on_the_other(corpus: Corpus) -> None:
+    folds = folds_of(corpus, "cv10")
+    assert [one.name for one in folds] == [f"Ses0{session}{gender}" for session in range(1, 6) for gender in "FM"]
+    for one in folds:
+        other = one.name[:5] + {"F": "M", "M": "F"}[one.name[5]]
+        assert (one.test_speaker, one.validation_speaker) == (one.name, other)
+        assert one.test == one.validation
+        assert sessions(one.test) == {one.name[4]}
+        assert sessions(one.train) == {"1", "2", "3", "4", "5"} - {one.name[4]}
+
+
+def test_cv10_takes_sessions_of_two_speakers(corpus: Corpus) -> None:
+    first = corpus.conversations[0]
+    guest = replace(first, utterances=(*first.utterances, Utterance(id="guest", speaker="Guest", words="Hello.")))
+    with pytest.raises(MoodlineError, match=r"session 1 of .* has 3 \(Guest, Ses01F, Ses01M\)"):
+        folds_of(replace(corpus, conversations=(guest, *corpus.conversations[1:])), "cv10")
+    with pytest.raises(MoodlineError, match=r"cv10 takes 5 sessions: .* has 4 \(1, 2, 3, 4\)"):
+        folds_of(with_sessions(corpus, 4), "cv10")
+
+
+def published(*splits: str | None) -> Corpus:
+    talks = tuple(replace(spoken(f"talk{at}", [(f"S{at % 3}", None)]), split=split) for at, split in enumerate(splits))
+    return Corpus(reader="play", source=Path("play"), conversations=talks, left_out={})
+
+
+def test_official_is_the_published_split() -> None:
+    corpus = published("test", "train", "validation", "train", "test")
+    (one,) = folds_of(corpus, "official")
+    assert {name: [each.split for each in conversations] for name, conversations in one.sets.items()} == {
+        "train": ["train"] * 2,
+        "validation": ["validation"],
+        "test": ["test"] * 2,
+    }
+    assert one.shared_speakers == {"S0", "S1"}
+    assert one.notes == ("not speaker-disjoint: 2 speakers are in two sets",)
+
+
+def test_official_takes_a_corpus_that_is_split(corpus: Corpus) -> None:
+    with pytest.raises(MoodlineError, match=r"conversation Ses01F_impro01 of .* is in none of them"):
+        folds_of(corpus, "official")
+    with pytest.raises(MoodlineError, match="conversation talk1 of play is in dev"):
+        folds_of(published("train", "dev", "test"), "official")
+    with pytest.raises(MoodlineError, match="play has no conversation in it"):
+        folds_of(published("train", "validation"), "official")
+    with pytest.raises(MoodlineError, match="leaves the validation set empty"):
+        folds_of(published("train", "test"), "official")
+
+
+@pytest.mark.parametrize("base", ["session5", "cv5", "cv10"])
+def test_script_disjoint_leaves_out_of_training_what_the_other_sets_perform(corpus: Corpus, base: str) -> None:
+    renamed = {"Ses02M_script01_1": "Ses02M_script02_1", "Ses05M_script01_1": "Ses05M_script01_1b"}
+    played = tuple(replace(one, id=renamed.get(one.id, one.id)) for one in corpus.conversations)
+    mixed = replace(corpus, conversations=played)
+    folds, plain = (folds_of(mixed, name) for name in (f"{base}-script-disjoint", base))
+    for one, before in zip(folds, plain, strict=True):
+        assert (one.name, one.validation, one.test) == (before.name, before.validation, before.test)
+        elsewhere = {each.id[7:17] for each in (*one.validation, *one.test) if each.part == "scripted"}
+        assert {each.id for each in one.train} == {each.id for each in before.train if each.id[7:17] not in elsewhere}
+        assert {each.id for each in (*one.train, *(one.left_out or ()))} == {each.id for each in before.train}
+        assert one.protocol == f"{base}-script-disjoint"
+        assert one.hash != before.hash
+    kept = {one.name: {each.id for each in one.train if each.part == "scripted"} for one in folds}
+    if base == "cv5":
+        assert kept == {
+            "1": set(),  # the second session, which validates, plays the other script
+            "2": set(),
+            "3": {"Ses02M_script02_1"},
+            "4": {"Ses02M_script02_1"},
+            "5": {"Ses02M_script02_1"},
+        }
+
+
+def test_script_disjoint_takes_names_of_scripts(corpus: Corpus) -> None:
+    first, second, *others = corpus.conversations
+    odd = replace(corpus, conversations=(first, replace(second, id="Ses01M_scene"), *others))
+    with pytest.raises(MoodlineError, match=r"the scripted conversation Ses01M_scene of .* names none"):
+        folds_of(odd, "cv5-script-disjoint")
+    improvised = tuple(one for one in corpus.conversations if one.part == "improvised")
+    with pytest.raises(MoodlineError, match=r"has no conversation that names one; take cv5$"):
+        folds_of(replace(corpus, conversations=improvised), "cv5-script-disjoint")
+
+
+def test_kfold_counts_the_groups_that_there_are() -> None:
+    corpus = published(*[None] * 12)
+    with pytest.raises(MoodlineError, match=r"kfold5 takes 5 groups of conversations, .*: the corpus play has 3"):
+        folds_of(corpus, "kfold5")
+    assert [one.name for one in folds_of(corpus, "kfold3")] == ["1", "2", "3"]
+    with pytest.raises(MoodlineError, match="kfold2 has 2; take kfold3 or more"):
+        folds_of(corpus, "kfold2")
+
+
+def test_kfold_keeps_copies_of_a_conversation_together() -> None:
+    corpus = published(*[None] * 4)
+    first = corpus.conversations[0]
+    turns = tuple(replace(turn, speaker="Another") for turn in first.utterances)
+    copy = replace(first, id="copy", utterances=turns)
+    groups = speaker_groups((*corpus.conversations, copy))
+    assert {frozenset(one.id for one in group) for group in groups} == {
+        frozenset({"talk0", "talk3", "copy"}),
+        frozenset({"talk1"}),
+        frozenset({"talk2"}),
+    }
+
+
+LABELS = st.sampled_from(["ang", "hap", "exc", "sad", "neu", "fru", "xxx", None])
+
+
+def spoken(name: str, turns: list[tuple[str, str | None]], **facts: str) -> Conversation:
+    utterances = tuple(
+        Utterance(id=f"{name}_{number}", speaker=speaker, words=f"Turn {number} of {name}.", label=label)
+        for number, (speaker, label) in enumerate(turns)
+    )
+    return Conversation(id=name, utterances=utterances, **facts)
+
+
+@st.composite
+def dyads(draw: st.DrawFn) -> Corpus:
+    """Five sessions of a woman and a man, improvised and scripted, in which both say something labelled."""
+    conversations = []
+    for session in "12345":
+        more = draw(st.lists(st.sampled_from(["impro", "script01_"]), max_size=2))
+        for number, script in enumerate(["impro", "script01_", *more]):
+            part = {"impro": "improvised", "script01_": "scripted"}[script]
+            turns = [(f"Ses0{session}{gender}", draw(LABELS)) for gender in draw(st.text("FM", max_size=4))]
+            turns += [(f"Ses0{session}F", "ang"), (f"Ses0{session}M", "sad")]
+            name = f"Ses0{session}F_{script}{number}"
+            conversations.append(spoken(name, turns, session=session, part=part))
+    return Corpus(reader="play", source=Path("play"), conversations=tuple(conversations), left_out={})
+
+
+@st.composite
+def crowds(draw: st.DrawFn) -> Corpus:
+    """Conversations of some out of many speakers, in which the first words are labelled."""
+    speakers = st.integers(1, 40).map(str)
+    talks = draw(st.lists(st.tuples(speakers, st.lists(st.tuples(speakers, LABELS), max_size=2)), min_size=6))
+    conversations = tuple(
+        spoken(f"talk{number}", [(first, "ang"), *others]) for number, (first, others) in enumerate(talks)
+    )
+    return Corpus(reader="play", source=Path("play"), conversations=conversations, left_out={})
+
+
+def turns_in(conversations: Iterable[Conversation]) -> list[str]:
+    return [turn.id for conversation in conversations for turn in conversation.utterances]
+
+
+def check(folds: tuple[Fold, ...]) -> None:
+    """No speaker is scored in two sets, and training sees no label of a turn that is tested."""
+    for one in folds:
+        speakers = [{turn.speaker for each in scored for turn in each.utterances} for scored in one.scored.values()]
+        assert not speakers[0] & speakers[1]
+        assert not speakers[0] & speakers[2]
+        assert not speakers[1] & speakers[2]
+        tested = set(turns_in(one.scored["test"]))
+        for context in ("labelled", "all"):
+            seen = one.training_sets(IEMOCAP4, context)
+            for conversation in (*seen.train, *seen.validation):
+                assert all(turn.label is None for turn in conversation.utterances if turn.id in tested)
+
+
+def reordered(corpus: Corpus, order: random.Random) -> Corpus:
+    shuffled = list(corpus.conversations)
+    order.shuffle(shuffled)
+    return replace(corpus, conversations=tuple(shuffled))
+
+
+@settings(max_examples=40, deadline=None)
+@given(dyads(), st.randoms(use_true_random=False))
+@pytest.mark.parametrize("protocol", ["session5", "cv5", "cv10"])
+def test_any_corpus_of_dyads_is_tested_once_by_speakers_that_were_not_heard(
+    protocol: str, corpus: Corpus, order: random.Random
+) -> None:
+    folds = folds_of(corpus, protocol)
+    check(folds)
+    tested = [turn for one in folds for turn in turns_in(one.scored["test"])]
+    last = [each for each in corpus.conversations if each.session == "5"]
+    assert sorted(tested) == sorted(turns_in(last if protocol == "session5" else corpus.conversations))
+    assert [one.hash for one in folds] == [one.hash for one in folds_of(reordered(corpus, order), protocol)]
+    disjoint = folds_of(corpus, f"{protocol}-script-disjoint")
+    check(disjoint)
+    assert [one.scored["test"] for one in disjoint] == [one.scored["test"] for one in folds]
+
+
+@settings(max_examples=100, deadline=None)
+@given(crowds(), st.integers(3, 6), st.randoms(use_true_random=False))
+def test_any_corpus_is_tested_once_in_parts_that_share_no_speaker(
+    corpus: Corpus, parts: int, order: random.Random
+) -> None:
+    groups = reached(corpus.conversations)
+    if len(groups) < parts:
+        with pytest.raises(MoodlineError, match=f"has {len(groups)}$"):
+            folds_of(corpus, f"kfold{parts}")
+        return
+    folds = folds_of(corpus, f"kfold{parts}")
+    check(folds)
+    tested = [turn for one in folds for turn in turns_in(one.scored["test"])]
+    assert sorted(tested) == sorted(turns_in(corpus.conversations))
+    assert all(one.validation == following.test for one, following in zip(folds, (*folds[1:], folds[0]), strict=True))
+    assert all(len(one.train) + len(one.validation) + len(one.test) == len(corpus.conversations) for one in folds)
+    sizes = [len(turns_in(one.test)) for one in folds]
+    assert max(sizes) - min(sizes) <= max(len(turns_in(group)) for group in groups)
+    assert [one.hash for one in folds] == [one.hash for one in folds_of(reordered(corpus, order), f"kfold{parts}")]
+
+
+def reached(conversations: tuple[Conversation, ...]) -> list[list[Conversation]]:
+    """Groups by walking from speaker to speaker until nobody new is met."""
+    left, groups = list(conversations), []
+    while left:
+        group, known = [left.pop()], set[str]()
+        while known != (known := {speaker for one in group for speaker in one.speakers}):
+            group += [one for one in left if one.speakers & known]
+            left = [one for one in left if not one.speakers & known]
+        groups.append(group)
+    return groups

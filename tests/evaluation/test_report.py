@@ -188,6 +188,13 @@ def test_says_under_what_the_scores_hold(page):
         assert fact in page.text
 
 
+def test_notes_stand_beside_the_scores(tmp_path):
+    results, curves = made_up()
+    write_report(results | {"notes": ["not speaker-disjoint: 7 speakers are in two sets"]}, curves, tmp_path / "r.html")
+    text = Page((tmp_path / "r.html").read_text(encoding="utf-8")).text
+    assert "Not speaker-disjoint: 7 speakers are in two sets." in text[: text.index("Scores by stage")]
+
+
 def test_summary_names_the_last_stage_and_the_baseline(page):
     results, _ = made_up()
     pooled = {stage["stage"]: stage["pooled"] for stage in results["scores"]}

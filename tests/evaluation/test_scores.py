@@ -238,15 +238,28 @@ def test_says_what_is_wrong_with_predictions(change, sentence):
 def test_table_shows_every_number_within_80_columns(folds):
     evaluation = score(predictions(folds=folds), CLASSES)
     written = StringIO()
-    print_table(evaluation.scores, protocol="cv5", console=Console(file=written, width=80))
+    notes = ["not speaker-disjoint: 7 speakers are in two sets"]
+    print_table(evaluation.scores, protocol="cv5", notes=notes, console=Console(file=written, width=80))
     lines = written.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
     assert "cv5" in lines[0]
     assert f"{evaluation.scores[0].pooled.utterances:,} utterances" in lines[0]
+    assert "Note: not speaker-disjoint: 7 speakers are in two sets." in lines
     for stage in evaluation.scores:
-        [line] = [line for line in lines if line.startswith(STAGES[stage.stage])]
-        for estimate in (stage.pooled.wa, stage.pooled.ua, stage.pooled.weighted_f1):
-            low, high = estimate.interval or (math.nan, math.nan)
-            assert f"{estimate.value:.3f} [{low:.3f}, {high:.3f}]" in line
+        pooled, *parts = [line for line in lines if line.startswith(STAGES[stage.stage])]
+        for scores, line in zip((stage.pooled, *stage.parts.values()), (pooled, *parts), strict=True):
+            for estimate in (scores.wa, scores.ua, scores.weighted_f1):
+                low, high = estimate.interval or (math.nan, math.nan)
+                assert f"{estimate.value:.3f} [{low:.3f}, {high:.3f}]" in line
+    for part, scores in evaluation.scores[0].parts.items():
+        size = f"{scores.utterances:,} utterances, {scores.conversations:,} conversations"
+        assert lines.count(f"{part}: n = {size}") == 1
     over_folds = [line for line in lines if "±" in line]
     assert len(over_folds) == (len(evaluation.scores) if folds > 1 else 0)
+
+
+def test_one_part_is_not_told_apart():
+    written = StringIO()
+    print_table(score(predictions(parts=(None,)), CLASSES).scores, protocol="cv5", console=Console(file=written))
+    assert "improvised" not in written.getvalue()
+    assert len([line for line in written.getvalue().splitlines() if line.startswith("words, context")]) == 1

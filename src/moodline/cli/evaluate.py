@@ -35,7 +35,7 @@ def run(options: Any, given: Any) -> None:
     if options.format == "json":
         print(json.dumps(outcome.results, indent=2))
         return
-    print_table(outcome.evaluation.scores, protocol=outcome.results["protocol"])
+    print_table(outcome.evaluation.scores, protocol=outcome.results["protocol"], notes=outcome.results["notes"])
     print(f"report: {outcome.report}")
 
 

@@ -32,6 +32,7 @@ COLUMNS = pa.schema(
         pa.field("speaker", pa.string(), nullable=False),
         pa.field("session", pa.string()),
         pa.field("part", pa.string()),
+        pa.field("split", pa.string()),
         pa.field("start", pa.float64()),
         pa.field("end", pa.float64()),
         pa.field("words", pa.string(), nullable=False),
@@ -86,6 +87,7 @@ def row_of(source: Path, conversation: Conversation, order: int, utterance: Utte
         "speaker": utterance.speaker,
         "session": conversation.session,
         "part": conversation.part,
+        "split": conversation.split,
         "start": utterance.start,
         "end": utterance.end,
         "words": utterance.words,
@@ -98,10 +100,14 @@ def row_of(source: Path, conversation: Conversation, order: int, utterance: Utte
 
 
 def hash_rows(rows: list[dict[str, Any]]) -> str:
-    """A hash of the table's content, whatever version of Parquet's writer wrote it."""
+    """A hash of the table's content, whatever version of Parquet's writer wrote it.
+
+    A corpus without a split of its own hashes as it did before the table had that column.
+    """
     digest = hashlib.sha256()
     for row in rows:
-        digest.update(json.dumps([row[name] for name in COLUMNS.names]).encode())
+        names = [name for name in COLUMNS.names if name != "split" or row.get("split") is not None]
+        digest.update(json.dumps([row[name] for name in names]).encode())
     return digest.hexdigest()[:16]
 
 
@@ -175,6 +181,7 @@ def conversations_of(rows: list[dict[str, Any]], source: Path) -> tuple[Conversa
             id=conversation_id,
             session=turns[0]["session"],
             part=turns[0]["part"],
+            split=turns[0].get("split"),  # tables of before had no such column
             utterances=tuple(utterance_of(row, source) for row in sorted(turns, key=lambda row: row["order"])),
         )
         for conversation_id, turns in (

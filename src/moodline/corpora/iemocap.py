@@ -30,6 +30,7 @@ EXPECTED_BY_SESSION = {"1": 1085, "2": 1023, "3": 1151, "4": 1031, "5": 1241}
 
 CONVERSATION_NAME = re.compile(r"Ses0(?P<session>\d)[FM]_(?P<part>impro|script)\w*")
 TURN_NAME = re.compile(r"(?P<conversation>Ses\d\d[FM]_(?:impro|script)\w*)_(?P<gender>[FM])\w+")
+SCRIPT_NAME = re.compile(r"Ses\d\d[FM]_(?P<script>script\d\d_\d+)[a-z]?")
 EVALUATION = re.compile(r"\[(?P<start>[\d.]+) - (?P<end>[\d.]+)\]\t(?P<turn>\S+)\t(?P<label>\S+)\t\[.*\]")
 TRANSCRIPTION = re.compile(r"(?P<turn>Ses\S+) \[[\d.]+-[\d.]+\]: ?(?P<words>.*)")
 
@@ -63,6 +64,16 @@ def read(source: Path) -> Corpus:
         conversations=tuple(conversations),
         left_out={reason: tuple(ids) for reason, ids in faults.left_out.items()},
     )
+
+
+def script_of(conversation: Conversation) -> str | None:
+    """The script that a conversation performs, by its name; None for an improvised one.
+
+    ``script01_2`` is the second excerpt of the first play, the same in every session, whoever of the two wears the
+    markers. A letter after it tells a further recording of the same excerpt (``Ses05M_script01_1b``).
+    """
+    match = SCRIPT_NAME.fullmatch(conversation.id)
+    return match["script"] if match else None
 
 
 def release_root(source: Path) -> Path:

@@ -1,121 +1,215 @@
-"""Named folds of a corpus by session: what trains, what selects, what tests (paper, section 3).
+"""Named folds of a corpus: what trains, what selects, what tests (paper, section 3; docs/protocols.md).
 
     session5   test Session 5, validation Session 1 (released code), training the rest; cv5's fifth fold
     cv5        each session tests in turn; the next one, cyclically, is the validation set
+    cv10       each speaker tests in turn; the other one of the session validates, the other sessions train
+    kfoldK     kfold5, kfold10, ...: groups of conversations that share no speaker, in K parts, each tested in turn
+    official   the split that the corpus was published with
     all        no test set: the first session validates and all others train, for a model to use
 
-A fold holds for all five parts. It is refused when a conversation or a speaker is in two of its sets.
+session5, cv5 and cv10 have a variant that ends in -script-disjoint: nothing trains that performs a script of the
+validation or test set. A name says all: the same corpus and name give the same folds. A fold holds for all five parts.
 """
 
-import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
+from dataclasses import replace
 
 from moodline.conversation import Conversation
 from moodline.corpora.corpus import Corpus
+from moodline.corpora.fold import Fold, speakers_of
+from moodline.corpora.iemocap import script_of
 from moodline.errors import MoodlineError
 
-PROTOCOLS = ("session5", "cv5", "all")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingSets:
-    """What training may see of a fold; it has no test set to look at."""
-
-    train: tuple[Conversation, ...]
-    validation: tuple[Conversation, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fold:
-    """Conversations in three sets without a conversation or a speaker in common."""
-
-    protocol: str
-    name: str
-    train: tuple[Conversation, ...]
-    validation: tuple[Conversation, ...]
-    test: tuple[Conversation, ...]
-
-    def __post_init__(self) -> None:
-        for what, members in (("conversation", lambda one: {one.id}), ("speaker", lambda one: one.speakers)):
-            home: dict[str, str] = {}
-            for set_name, conversations in self.sets.items():
-                for member in {member for one in conversations for member in members(one)}:
-                    if home.setdefault(member, set_name) != set_name:
-                        raise MoodlineError(
-                            f"a fold's sets share no {what}: {what} {member} is in {home[member]} and in {set_name} "
-                            f"of {self.protocol}, fold {self.name}"
-                        )
-        for set_name in ("train", "validation"):
-            if not self.sets[set_name]:
-                raise MoodlineError(f"{self.protocol}, fold {self.name} leaves the {set_name} set empty")
-
-    @property
-    def sets(self) -> Mapping[str, tuple[Conversation, ...]]:
-        return {"train": self.train, "validation": self.validation, "test": self.test}
-
-    @property
-    def hash(self) -> str:
-        """Of the sets' conversations, what was said in them included; not of the order that they come in."""
-        content = {
-            name: sorted((one.id, one.fingerprint) for one in conversations)
-            for name, conversations in self.sets.items()
-        }
-        return hashlib.sha256(json.dumps([self.protocol, self.name, content]).encode()).hexdigest()[:16]
-
-    @property
-    def training_sets(self) -> TrainingSets:
-        return TrainingSets(train=self.train, validation=self.validation)
+SCRIPT_DISJOINT = "-script-disjoint"
+BY_SESSION = ("session5", "cv5", "cv10")
+PROTOCOLS = (*BY_SESSION, *(f"{name}{SCRIPT_DISJOINT}" for name in BY_SESSION), "kfold5 (or 3, ...)", "official", "all")
+SPLITS = ("train", "validation", "test")
 
 
 def folds_of(corpus: Corpus, protocol: str) -> tuple[Fold, ...]:
     """All folds of a protocol.
 
     Raises:
-        MoodlineError: no such protocol, or the corpus's sessions do not serve it
+        MoodlineError: no such protocol, or the corpus does not serve it
     """
-    sessions = sessions_of(corpus)
-    names = list(sessions)
+    base = protocol.removesuffix(SCRIPT_DISJOINT)
+    if base != protocol and base in BY_SESSION:
+        refuse_without_scripts(corpus, protocol)
+        return tuple(without_scripts(one, protocol) for one in folds_of(corpus, base))
+    if protocol == "cv5":
+        return rotated(protocol, sessions_of(corpus, protocol, exactly=5))
+    if protocol == "session5":
+        return rotated(protocol, sessions_of(corpus, protocol, exactly=5))[-1:]
+    if protocol == "cv10":
+        return speaker_folds(corpus)
+    if parts := re.fullmatch(r"kfold(\d+)", protocol):
+        return group_folds(corpus, protocol, int(parts[1]))
+    if protocol == "official":
+        return (official_fold(corpus),)
     if protocol == "all":
-        needed = 2
-    elif protocol in ("session5", "cv5"):
-        needed = 5
-    else:
-        raise MoodlineError(f"the protocols are {', '.join(PROTOCOLS)}: {protocol!r} is none of them")
-    if len(names) < needed or (needed == 5 and len(names) != 5):
-        raise MoodlineError(
-            f"{protocol} takes {needed} sessions{'' if needed == 5 else ' or more'}: "
-            f"the corpus {corpus.source} has {len(names)} ({', '.join(names)})"
+        return (fold_for_use(corpus),)
+    raise MoodlineError(f"the protocols are {', '.join(PROTOCOLS)}: {protocol!r} is none of them")
+
+
+def rotated(protocol: str, parts: dict[str, list[Conversation]]) -> tuple[Fold, ...]:
+    """Each part tests in turn, the next one validates, the others train."""
+    names = list(parts)
+    return tuple(
+        Fold(
+            protocol=protocol,
+            name=test,
+            train=joined(parts, without=(test, validation)),
+            validation=tuple(parts[validation]),
+            test=tuple(parts[test]),
         )
-    if protocol == "all":
-        return (fold(protocol, "all", sessions, test=None, validation=names[0]),)
-    folds = [
-        fold(protocol, test, sessions, test=test, validation=names[(position + 1) % len(names)])
-        for position, test in enumerate(names)
-    ]
-    return tuple(folds if protocol == "cv5" else folds[-1:])
+        for test, validation in zip(names, names[1:] + names[:1], strict=True)
+    )
 
 
-def sessions_of(corpus: Corpus) -> dict[str, list[Conversation]]:
+def joined(parts: dict[str, list[Conversation]], without: Sequence[str]) -> tuple[Conversation, ...]:
+    return tuple(one for name, conversations in parts.items() if name not in without for one in conversations)
+
+
+def speaker_folds(corpus: Corpus) -> tuple[Fold, ...]:
+    sessions = sessions_of(corpus, "cv10", exactly=5)
+    folds: list[Fold] = []
+    for session, conversations in sessions.items():
+        speakers = sorted(speakers_of(tuple(conversations)))
+        if len(speakers) != 2:
+            raise MoodlineError(
+                f"cv10 takes sessions of two speakers: session {session} of {corpus.source} has {len(speakers)} "
+                f"({', '.join(speakers)}); choose another protocol"
+            )
+        folds += [
+            Fold(
+                protocol="cv10",
+                name=test,
+                train=joined(sessions, without=(session,)),
+                validation=tuple(conversations),
+                test=tuple(conversations),
+                validation_speaker=validation,
+                test_speaker=test,
+            )
+            for test, validation in (speakers, reversed(speakers))
+        ]
+    return tuple(folds)
+
+
+def fold_for_use(corpus: Corpus) -> Fold:
+    sessions = sessions_of(corpus, "all", at_least=2)
+    first = next(iter(sessions))
+    train = joined(sessions, without=(first,))
+    return Fold(protocol="all", name="all", train=train, validation=tuple(sessions[first]), test=())
+
+
+def sessions_of(
+    corpus: Corpus, protocol: str, *, exactly: int | None = None, at_least: int = 1
+) -> dict[str, list[Conversation]]:
     sessions: dict[str, list[Conversation]] = {}
     for conversation in corpus.conversations:
         if conversation.session is None:
-            raise MoodlineError(f"this protocol goes by sessions, and conversation {conversation.id} has none")
+            raise MoodlineError(f"{protocol} goes by sessions, and conversation {conversation.id} has none")
         sessions.setdefault(conversation.session, []).append(conversation)
+    if len(sessions) < at_least or exactly not in (None, len(sessions)):
+        raise MoodlineError(
+            f"{protocol} takes {f'{at_least} sessions or more' if exactly is None else f'{exactly} sessions'}: "
+            f"the corpus {corpus.source} has {len(sessions)} ({', '.join(sorted(sessions))})"
+        )
     return dict(sorted(sessions.items()))
 
 
-def fold(
-    protocol: str, name: str, sessions: Mapping[str, list[Conversation]], *, test: str | None, validation: str
-) -> Fold:
-    train = [one for session, ones in sessions.items() if session not in (test, validation) for one in ones]
+def group_folds(corpus: Corpus, protocol: str, parts: int) -> tuple[Fold, ...]:
+    if parts < 3:
+        raise MoodlineError(
+            f"one part tests, one validates and the others train: {protocol} has {parts}; take kfold3 or more"
+        )
+    groups = speaker_groups(corpus.conversations)
+    if len(groups) < parts:
+        raise MoodlineError(
+            f"{protocol} takes {parts} groups of conversations, none of which shares a speaker or a text with another: "
+            f"the corpus {corpus.source} has {len(groups)}"
+        )
+    return rotated(protocol, {str(number): part for number, part in enumerate(balanced(groups, parts), start=1)})
+
+
+def speaker_groups(conversations: Sequence[Conversation]) -> list[list[Conversation]]:
+    """The smallest groups that keep all of a speaker's conversations, and all copies of one, together."""
+    import numpy as np
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    # A graph of conversations and of what they may share; what hangs together is a group.
+    shared: dict[tuple[str, str], int] = {}
+    edges = [
+        (position, len(conversations) + shared.setdefault(key, len(shared)))
+        for position, one in enumerate(conversations)
+        for key in (("text", one.fingerprint), *(("speaker", speaker) for speaker in one.speakers))
+    ]
+    size = len(conversations) + len(shared)
+    graph = coo_array((np.ones(len(edges)), tuple(zip(*edges, strict=True))), shape=(size, size))
+    _, group_of = connected_components(graph, directed=False)
+    groups: dict[int, list[Conversation]] = {}
+    for conversation, group in zip(conversations, group_of.tolist(), strict=False):
+        groups.setdefault(group, []).append(conversation)
+    return list(groups.values())
+
+
+def balanced(groups: Sequence[Sequence[Conversation]], parts: int) -> list[list[Conversation]]:
+    """Groups in parts of about as many utterances: the largest group first, each to the smallest part so far."""
+    filled: list[list[Conversation]] = [[] for _ in range(parts)]
+    for group in sorted(groups, key=lambda group: (-utterances_in(group), min(one.id for one in group))):
+        min(filled, key=lambda part: (utterances_in(part), len(part))).extend(group)
+    return filled
+
+
+def utterances_in(conversations: Sequence[Conversation]) -> int:
+    return sum(len(conversation.utterances) for conversation in conversations)
+
+
+def official_fold(corpus: Corpus) -> Fold:
+    sets: dict[str, list[Conversation]] = {name: [] for name in SPLITS}
+    for conversation in corpus.conversations:
+        if conversation.split not in SPLITS:
+            raise MoodlineError(
+                f"official takes a corpus that was published in {', '.join(SPLITS)}: conversation {conversation.id} of "
+                f"{corpus.source} is in {conversation.split or 'none of them'}; choose another protocol"
+            )
+        sets[conversation.split].append(conversation)
+    if not sets["test"]:
+        raise MoodlineError(f"official tests on the published test set: {corpus.source} has no conversation in it")
     return Fold(
+        protocol="official",
+        name="official",
+        train=tuple(sets["train"]),
+        validation=tuple(sets["validation"]),
+        test=tuple(sets["test"]),
+        speaker_disjoint=False,
+    )
+
+
+def refuse_without_scripts(corpus: Corpus, protocol: str) -> None:
+    for conversation in corpus.conversations:
+        if conversation.part == "scripted" and script_of(conversation) is None:
+            raise MoodlineError(
+                f"{protocol} reads the script from the conversation's name, as in Ses01F_script01_1: the scripted "
+                f"conversation {conversation.id} of {corpus.source} names none"
+            )
+    if not any(map(script_of, corpus.conversations)):
+        raise MoodlineError(
+            f"{protocol} is for IEMOCAP, whose scripts are played in several sessions: {corpus.source} has no "
+            f"conversation that names one; take {protocol.removesuffix(SCRIPT_DISJOINT)}"
+        )
+
+
+def without_scripts(fold: Fold, protocol: str) -> Fold:
+    """The fold without the training conversations that perform a script of its validation or test set."""
+    played = {script_of(one) for one in (*fold.validation, *fold.test)} - {None}
+    return replace(
+        fold,
         protocol=protocol,
-        name=name,
-        train=tuple(train),
-        validation=tuple(sessions[validation]),
-        test=tuple(sessions[test]) if test is not None else (),
+        train=tuple(one for one in fold.train if script_of(one) not in played),
+        left_out=tuple(one for one in fold.train if script_of(one) in played),
     )
 
 

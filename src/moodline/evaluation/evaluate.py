@@ -14,11 +14,13 @@ import pyarrow.parquet as pq
 
 from moodline.conversation import Conversation, LabelSet
 from moodline.corpora.corpus import Corpus, read_corpus
-from moodline.corpora.protocol import Fold, folds_of
+from moodline.corpora.fold import Fold
+from moodline.corpora.protocol import folds_of
 from moodline.errors import MoodlineError
 from moodline.evaluation.predictions import predict_for_scores
 from moodline.evaluation.report import write_report
-from moodline.evaluation.scores import Evaluation, score
+from moodline.evaluation.results import Evaluation
+from moodline.evaluation.scores import score
 from moodline.files import atomic_file, write_json
 from moodline.inference.predictor import Predictor, load
 from moodline.training.run import Run, read_run
@@ -50,7 +52,8 @@ def evaluate_run(folder: Path, progress: Progress) -> Outcome:
     """
     run = read_run(folder)
     corpus = corpus_of(run)
-    folds = [fold for fold in folds_of(corpus, run.protocol) if run.is_complete(fold.name)]
+    all_folds = folds_of(corpus, run.protocol)
+    folds = [fold for fold in all_folds if run.is_complete(fold.name)]
     if not folds:
         raise MoodlineError(f"{folder} has no trained fold yet: finish moodline train first")
     if not all(fold.test for fold in folds):
@@ -64,6 +67,7 @@ def evaluate_run(folder: Path, progress: Progress) -> Outcome:
         "protocol": run.protocol,
         "recipe": run.recipe_name,
         "seed": run.recipe.seed,
+        "notes": notes_of(folds, len(all_folds)),
         "folds": [fold_counts(fold, run.label_set) for fold in folds],
     }
     curves = {fold.name: run.histories(fold.name) for fold in folds}
@@ -88,6 +92,7 @@ def evaluate_model(model: Path, corpus_folder: Path, out: Path, progress: Progre
         "protocol": f"elsewhere (model of {provenance.protocol}, fold {provenance.fold}, {provenance.corpus_reader})",
         "recipe": str(model),
         "seed": predictor.model.recipe.seed,
+        "notes": [f"in training: {note}" for note in provenance.notes],
         "folds": [
             {
                 "name": "elsewhere",
@@ -119,7 +124,11 @@ def fold_predictions(run: Run, fold: Fold, progress: Progress) -> pa.Table:
     predictor = load(run.model_folder(fold.name))
     refuse_other_fold(predictor, fold)
     return predict_for_scores(
-        predictor, fold.test, fold.name, lambda done: progress(f"fold {fold.name}", done, len(fold.test))
+        predictor,
+        fold.test,
+        fold.name,
+        lambda done: progress(f"fold {fold.name}", done, len(fold.test)),
+        fold.test_speaker,
     )
 
 
@@ -151,8 +160,22 @@ def description(labels: LabelSet, context: str, corpus: Corpus) -> dict[str, Any
 
 
 def fold_counts(fold: Fold, labels: LabelSet) -> dict[str, Any]:
-    sets = {name: counts(conversations, labels) for name, conversations in fold.sets.items()}
-    return {"name": fold.name, "hash": fold.hash, **sets}
+    sets = {name: counts(conversations, labels) for name, conversations in fold.scored.items()}
+    left_out = None if fold.left_out is None else counts(fold.left_out, labels)
+    shared = len(fold.shared_speakers)
+    return {"name": fold.name, "hash": fold.hash, **sets, "left_out": left_out, "shared_speakers": shared}
+
+
+def notes_of(folds: Sequence[Fold], of: int) -> list[str]:
+    """What a reader of the scores must know of the folds, of so many in the protocol; what holds for all, once."""
+    names: dict[str, list[str]] = {}
+    for fold in folds:
+        for note in fold.notes:
+            names.setdefault(note, []).append(fold.name)
+    notes = [note if len(those) == len(folds) else f"fold {', '.join(those)}: {note}" for note, those in names.items()]
+    if len(folds) < of:
+        notes += [f"{len(folds)} of the protocol's {of} folds: the others are not trained yet"]
+    return notes
 
 
 def counts(conversations: Sequence[Conversation], labels: LabelSet) -> dict[str, Any]:

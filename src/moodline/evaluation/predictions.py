@@ -9,51 +9,73 @@ from typing import Any
 
 import pyarrow as pa
 
+from moodline.checkpoint import Provenance
 from moodline.conversation import Conversation, Utterance
 from moodline.errors import MoodlineError
 from moodline.evaluation.scores import MAJORITY
 from moodline.inference.predictor import ConversationPrediction, Predictor, UtterancePrediction
 
 
-def refuse_seen(predictor: Predictor, conversations: Sequence[Conversation]) -> None:
+def refuse_seen(provenance: Provenance, conversations: Sequence[Conversation], speaker: str | None = None) -> None:
     """Refuse to score a model on what it was trained or selected on.
+
+    Args:
+        speaker: whose turns alone are scored; None where everyone's are
 
     Raises:
         MoodlineError: names the first conversation that the model has seen
     """
-    provenance = predictor.model.provenance
-    seen = dict.fromkeys(provenance.selected_on, "selected on") | dict.fromkeys(provenance.trained_on, "trained on")
     for conversation in conversations:
-        if conversation.fingerprint in seen:
+        if use := use_made_of(provenance, conversation, speaker):
             raise MoodlineError(
-                f"a model is scored on what it has not seen, and this one was {seen[conversation.fingerprint]} "
-                f"{conversation.id} ({provenance.protocol}, fold {provenance.fold}): "
-                "score its test set, or another corpus"
+                f"a model is scored on what it has not seen, and this one was {use} {conversation.id} "
+                f"({provenance.protocol}, fold {provenance.fold}): score its test set, or another corpus"
             )
 
 
+def use_made_of(provenance: Provenance, conversation: Conversation, speaker: str | None) -> str | None:
+    """What a model took from the turns to be scored; None where it saw no label of them.
+
+    A conversation that trained it is refused whoever is scored in it. One that selected it by one speaker's turns
+    leaves those of the other speaker to be scored, and these alone.
+    """
+    if conversation.fingerprint in provenance.trained_on:
+        return "trained on"
+    speakers = conversation.speakers if speaker is None else {speaker}
+    turns = {conversation.fingerprint, *(conversation.turns_of(one).fingerprint for one in speakers)}
+    if not turns.isdisjoint(provenance.selected_on_turns):
+        return "selected on turns of"
+    by_turns = provenance.selected_on_turns and speaker is not None
+    return "selected on" if conversation.fingerprint in provenance.selected_on and not by_turns else None
+
+
 def predict_for_scores(
-    predictor: Predictor, conversations: Sequence[Conversation], fold: str, progress: Callable[[int], None]
+    predictor: Predictor,
+    conversations: Sequence[Conversation],
+    fold: str,
+    progress: Callable[[int], None],
+    speaker: str | None = None,
 ) -> pa.Table:
     """Predictions of the utterances that have a class, by every stage and by the majority baseline.
 
     Args:
         fold: the name that the rows carry
         progress: told how many conversations are done
+        speaker: whose turns alone are scored, the others being context; None for everyone's
 
     Raises:
         MoodlineError: a conversation was in the model's training or validation set, or none has a scored utterance
     """
-    refuse_seen(predictor, conversations)
+    refuse_seen(predictor.model.provenance, conversations, speaker)
     rows: list[dict[str, Any]] = []
     for done, conversation in enumerate(conversations, start=1):
-        rows += rows_of(predictor, conversation, fold)
+        rows += rows_of(predictor, conversation, fold, speaker)
         progress(done)
     if not rows:
         labels = predictor.model.label_set
         raise MoodlineError(
-            f"nothing can be scored: no utterance of {len(conversations)} conversations has a label of "
-            f"{labels.name} ({', '.join(labels.mapping)})"
+            f"nothing can be scored: no utterance {f'of {speaker} ' if speaker else ''}in {len(conversations)} "
+            f"conversations has a label of {labels.name} ({', '.join(labels.mapping)})"
         )
     return pa.Table.from_pylist(rows, schema=columns(predictor.classes))
 
@@ -63,14 +85,16 @@ def columns(classes: Sequence[str]) -> pa.Schema:
     return pa.schema([(name, pa.string()) for name in texts] + [(f"p_{name}", pa.float32()) for name in classes])
 
 
-def rows_of(predictor: Predictor, conversation: Conversation, fold: str) -> Iterator[dict[str, Any]]:
+def rows_of(
+    predictor: Predictor, conversation: Conversation, fold: str, speaker: str | None
+) -> Iterator[dict[str, Any]]:
     labels = predictor.model.label_set
     seen = conversation.in_context(labels, predictor.model.recipe.context)
     prediction: ConversationPrediction = predictor.predict(seen)
     majority = predictor.model.provenance.majority_class
     for utterance, predicted in zip(seen.utterances, prediction.utterances, strict=True):
         index = labels.index(utterance.label)
-        if index is None:
+        if index is None or speaker not in (None, utterance.speaker):
             continue
         facts = facts_of(conversation, utterance) | {"fold": fold, "label": labels.classes[index]}
         yield from (facts | one for one in opinions(predicted, majority))

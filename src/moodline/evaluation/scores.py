@@ -7,7 +7,6 @@ interval of a difference between two stages is that of one system measured twice
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +16,16 @@ from numpy.typing import NDArray
 
 from moodline.config import STAGE_NAMES
 from moodline.errors import MoodlineError
+from moodline.evaluation.results import (
+    Difference,
+    Estimate,
+    Evaluation,
+    OneClass,
+    OverFolds,
+    Scores,
+    Spread,
+    StageScores,
+)
 from moodline.metrics import class_scores, confusion, unweighted_accuracy, weighted_accuracy, weighted_f1
 
 MAJORITY = "majority"
@@ -31,88 +40,6 @@ _GAINS = (
 _KEYS = ("conversation_id", "utterance_id")
 # What must not differ between the rows of one utterance in several stages.
 _FACTS = (*_KEYS, "fold", "part", "label")
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A score, or a difference of scores, and its 95 % interval; None where one conversation is all there is."""
-
-    value: float
-    interval: tuple[float, float] | None
-
-    def __str__(self) -> str:
-        if self.interval is None:
-            return f"{self.value:.3f}"
-        return f"{self.value:.3f} [{self.interval[0]:.3f}, {self.interval[1]:.3f}]"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Scores:
-    """The three measures over a set of utterances."""
-
-    utterances: int
-    conversations: int
-    wa: Estimate
-    ua: Estimate
-    weighted_f1: Estimate
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Spread:
-    """Mean and standard deviation (n - 1 in the denominator) over folds; one fold has no deviation."""
-
-    mean: float
-    deviation: float | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OverFolds:
-    wa: Spread
-    ua: Spread
-    weighted_f1: Spread
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OneClass:
-    """A class's scores; None where undefined (see moodline.metrics.ClassScores)."""
-
-    precision: float | None
-    recall: float | None
-    f1: float | None
-    support: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StageScores:
-    """All that is said of one stage.
-
-    ``confusion`` has a row per reference class and a column per predicted one, in the order of ``classes``.
-    ``parts`` is empty unless the predictions hold more than one part of a corpus.
-    """
-
-    stage: str
-    pooled: Scores
-    over_folds: OverFolds
-    folds: Mapping[str, Scores]
-    parts: Mapping[str, Scores]
-    classes: Mapping[str, OneClass]
-    confusion: tuple[tuple[int, ...], ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Difference:
-    """``stage`` minus ``minus``, paired over conversations."""
-
-    stage: str
-    minus: str
-    wa: Estimate
-    ua: Estimate
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Evaluation:
-    scores: tuple[StageScores, ...]
-    differences: tuple[Difference, ...]
 
 
 def score(predictions: pa.Table, classes: Sequence[str], *, resamples: int = 1000, seed: int = 0) -> Evaluation:

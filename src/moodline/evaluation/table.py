@@ -1,44 +1,70 @@
 """Scores as a table on the terminal, in 80 columns, on a screen or in a file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
 
-from moodline.evaluation.scores import STAGES, Spread, StageScores
+from moodline.evaluation.results import Scores, Spread, StageScores
+from moodline.evaluation.scores import STAGES
+
+MEASURES = ("WA", "UA", "weighted F1")
 
 
-def print_table(scores: Sequence[StageScores], *, protocol: str, console: Console | None = None) -> None:
-    """Print every stage's pooled scores, and below each its mean ± standard deviation where there are several folds."""
+def print_table(
+    scores: Sequence[StageScores], *, protocol: str, notes: Sequence[str] = (), console: Console | None = None
+) -> None:
+    """Print every stage's scores: pooled, their mean ± standard deviation over several folds, and each part's alone."""
     console = console or Console()
-    console.print(_heading(scores, protocol), markup=False, highlight=False)
+    for line in (*_heading(scores, protocol), *(f"Note: {note}." for note in notes)):
+        console.print(line, markup=False, highlight=False)
     console.print(_table(scores))
+    for part, first in scores[0].parts.items():
+        console.print(f"\n{part}: {_size(first)}", markup=False, highlight=False)
+        console.print(_part_table({stage.stage: stage.parts[part] for stage in scores}))
 
 
-def _heading(scores: Sequence[StageScores], protocol: str) -> str:
+def _heading(scores: Sequence[StageScores], protocol: str) -> tuple[str, ...]:
     first = scores[0]
     folds = len(first.folds)
     pooled = f"pooled over {folds} folds" if folds > 1 else "1 fold"
+    bracket = "In brackets: 95 % over conversations." if first.pooled.ua.interval else "One conversation: no interval."
     return (
-        f"Protocol {protocol}, {pooled}: n = {first.pooled.utterances:,} utterances, "
-        f"{first.pooled.conversations:,} conversations\n"
-        f"Classes: {', '.join(first.classes)}. "
-        + ("In brackets: 95 % over conversations." if first.pooled.ua.interval else "One conversation: no interval.")
+        f"Protocol {protocol}, {pooled}: {_size(first.pooled)}",
+        f"Classes: {', '.join(first.classes)}. {bracket}",
     )
 
 
+def _size(scores: Scores) -> str:
+    return f"n = {scores.utterances:,} utterances, {scores.conversations:,} conversations"
+
+
 def _table(scores: Sequence[StageScores]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), highlight=False)
-    table.add_column("stage", no_wrap=True)
-    for measure in ("WA", "UA", "weighted F1"):
-        table.add_column(measure, no_wrap=True)
+    table = _new_table()
     for stage in scores:
-        pooled, spread = stage.pooled, stage.over_folds
-        name = STAGES[stage.stage]
-        table.add_row(name, *map(str, (pooled.wa, pooled.ua, pooled.weighted_f1)))
+        spread = stage.over_folds
+        table.add_row(STAGES[stage.stage], *_cells(stage.pooled))
         if len(stage.folds) > 1:
             table.add_row("  over folds", *map(_mean, (spread.wa, spread.ua, spread.weighted_f1)), style="dim")
     return table
+
+
+def _part_table(scores: Mapping[str, Scores]) -> Table:
+    table = _new_table()
+    for stage, of_stage in scores.items():
+        table.add_row(STAGES[stage], *_cells(of_stage))
+    return table
+
+
+def _new_table() -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), highlight=False)
+    for column in ("stage", *MEASURES):
+        table.add_column(column, no_wrap=True)
+    return table
+
+
+def _cells(scores: Scores) -> tuple[str, ...]:
+    return str(scores.wa), str(scores.ua), str(scores.weighted_f1)
 
 
 def _mean(spread: Spread) -> str:

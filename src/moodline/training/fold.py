@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from moodline.checkpoint import CONFIG_FILE, Provenance, save_description, save_stage, save_text_assets
 from moodline.config import AUDIO_CONTEXT, AUDIO_UTTERANCE, FUSION, STAGE_NAMES, TEXT_CONTEXT, TEXT_UTTERANCE, Recipe
 from moodline.conversation import Conversation, LabelSet
-from moodline.corpora.protocol import TrainingSets
+from moodline.corpora.fold import TrainingSets
 from moodline.files import read_json, remove_leftovers, write_json
 from moodline.inference.encode import by_conversation, encode_conversations, encode_utterances
 from moodline.model import ENCODER_OF, build_stage
@@ -49,8 +49,7 @@ class FoldTraining:
         hardware: Hardware,
         console: Console,
     ) -> None:
-        self.train = [conversation.in_context(label_set, recipe.context) for conversation in sets.train]
-        self.validation = [conversation.in_context(label_set, recipe.context) for conversation in sets.validation]
+        self.train, self.validation = sets.train, sets.validation
         self.recipe, self.label_set, self.folder = recipe, label_set, folder
         self.title, self.hardware, self.console = title, hardware, console
         self.origins = origins(recipe, label_set, fold_hash)

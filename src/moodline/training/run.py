@@ -20,7 +20,7 @@ from moodline.checkpoint import CONFIG_FILE, Provenance
 from moodline.config import Recipe
 from moodline.conversation import LABEL_SETS, LabelSet
 from moodline.corpora.corpus import Corpus
-from moodline.corpora.protocol import Fold
+from moodline.corpora.fold import Fold
 from moodline.errors import MoodlineError
 from moodline.files import flatten, read_json, write_json
 from moodline.recipe import recipe_from
@@ -142,8 +142,11 @@ def train(run: Run, corpus: Corpus, folds: Sequence[Fold], hardware: Hardware, c
             if run.is_complete(fold.name):
                 console.print(f"{title}model {run.model_folder(fold.name)}: finished before", highlight=False)
                 continue
+            for note in fold.notes:
+                console.print(f"{title}{note}", highlight=False, soft_wrap=True)
+            sets = fold.training_sets(run.label_set, run.recipe.context)
             training = FoldTraining(
-                fold.training_sets,
+                sets,
                 run.recipe,
                 run.label_set,
                 run.fold_folder(fold.name),
@@ -188,6 +191,7 @@ def provenance_of(run: Run, corpus: Corpus, fold: Fold) -> Provenance:
             f"every class needs training utterances: {run.protocol}, fold {fold.name} has none of "
             f"{', '.join(missing)}; choose another label set or protocol"
         )
+    validation_turns = fold.scored["validation"] if fold.validation_speaker is not None else ()
     return Provenance(
         protocol=fold.protocol,
         fold=fold.name,
@@ -199,4 +203,6 @@ def provenance_of(run: Run, corpus: Corpus, fold: Fold) -> Provenance:
         class_counts={name: counts[name] for name in run.label_set.classes},
         moodline_version=metadata.version("moodline"),
         torch_version=metadata.version("torch"),
+        selected_on_turns=tuple(one.fingerprint for one in validation_turns),
+        notes=fold.notes,
     )
