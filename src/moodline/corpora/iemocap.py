@@ -15,6 +15,7 @@ import codecs
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from moodline.audio import waveform
 from moodline.conversation import Conversation, Utterance
@@ -37,6 +38,13 @@ TRANSCRIPTION = re.compile(r"\w+ \[[^\]]*\]: ?(?P<words>.*)")
 NO_EVALUATION = "transcribed, but without an evaluation"
 NO_WORDS = "evaluated, but without words"
 NO_TURN = "a line of a transcription that names no turn"
+
+
+class Transcribed(NamedTuple):
+    """A turn's words, and what is wrong with its line."""
+
+    words: str
+    broken: tuple[str, ...] = ()
 
 
 def read(source: Path) -> Corpus:
@@ -94,8 +102,9 @@ def read_conversation(session: Path, evaluation: Path, faults: Faults) -> Conver
     except MoodlineError as error:
         faults.add(name, str(error))
         return None
-    words = read_transcription(transcription, transcribed, faults)
-    turns = read_evaluation(evaluation, evaluated, words, audio_folder, faults)
+    turns = read_evaluation(
+        evaluation, evaluated, read_transcription(transcription, transcribed, faults), audio_folder, faults
+    )
     return conversation_of(turns, faults, id=name, session=match["session"], part=PARTS[match["part"]])
 
 
@@ -120,68 +129,68 @@ def decoded(line: bytes) -> str:
         return line.decode("cp1252", errors="replace")
 
 
-def read_transcription(path: Path, lines: Sequence[str], faults: Faults) -> dict[str, str | None]:
-    """Words by turn; None where they cannot be read."""
-    words: dict[str, str | None] = {}
+def read_transcription(path: Path, lines: Sequence[str], faults: Faults) -> dict[str, Transcribed]:
+    """What was said, by turn."""
+    transcribed: dict[str, Transcribed] = {}
     for number, line in enumerate(lines, start=1):
         where = f"{path}:{number}"
         turn = TURN_NAME.match(line.strip())
-        match = TRANSCRIPTION.fullmatch(line.strip())
         if turn is None or turn["conversation"] != path.stem:
             if line.strip():
                 faults.leave_out(NO_TURN, f"{path.name}:{number}")
-        elif turn[0] in words:
+        elif turn[0] in transcribed:
             faults.add(where, f"a turn is transcribed once: {turn[0]} stands again at {where}; remove one")
-        elif match is None:
-            words[turn[0]] = None
-            faults.add(turn[0], f"a transcribed turn reads TURN [start-end]: WORDS, not {line!r} at {where}")
-        elif "\ufffd" in line:
-            words[turn[0]] = None
-            faults.add(turn[0], f"text is UTF-8 or Windows-1252: {line!r} at {where} is not; save it as UTF-8")
         else:
-            words[turn[0]] = match["words"]
-    return words
+            transcribed[turn[0]] = words_of(line, where)
+    return transcribed
+
+
+def words_of(line: str, where: str) -> Transcribed:
+    match = TRANSCRIPTION.fullmatch(line.strip())
+    if match is None:
+        return Transcribed("", (f"a transcribed turn reads TURN [start-end]: WORDS, not {line!r} at {where}",))
+    if "\ufffd" in line:
+        return Transcribed("", (f"text is UTF-8 or Windows-1252: {line!r} at {where} is not; save it as UTF-8",))
+    return Transcribed(match["words"])
 
 
 def read_evaluation(
-    path: Path, lines: Sequence[str], words: Mapping[str, str | None], audio_folder: Path, faults: Faults
+    path: Path, lines: Sequence[str], transcribed: Mapping[str, Transcribed], audio_folder: Path, faults: Faults
 ) -> Iterator[Turn]:
-    """The turns that have words; annotators' lines between them are passed over."""
+    """The turns that were transcribed; annotators' lines between them are passed over."""
     named: set[str] = set()
     for number, line in enumerate(lines, start=1):
         where = f"{path}:{number}"
         turn = TURN_NAME.search(line)
         match = EVALUATION.fullmatch(line.rstrip())
-        if turn is None or turn["conversation"] != path.stem or match is None:
-            if turn or line.startswith("["):
-                identity = turn[0] if turn and turn[0] in words.keys() - named else where
-                named.add(identity)
-                faults.add(
-                    identity,
-                    f"an evaluated turn reads [start - end] TURN LABEL [V, A, D], tabs between: {line!r} at {where}",
-                )
-        elif turn[0] in words:
+        if match and turn and turn["conversation"] == path.stem:
             named.add(turn[0])
-            text = words[turn[0]]
-            if text is not None:
-                yield turn_of(match, turn["gender"], text, audio_folder, where)
-        else:
-            faults.leave_out(NO_WORDS, turn[0])
-    for turn in sorted(words.keys() - named):
+            if turn[0] in transcribed:
+                yield turn_of(match, turn["gender"], transcribed[turn[0]], audio_folder, where)
+            else:
+                faults.leave_out(NO_WORDS, turn[0])
+        elif turn or line.startswith("["):
+            identity = turn[0] if turn and turn[0] in transcribed.keys() - named else where
+            named.add(identity)
+            faults.add(
+                identity,
+                f"an evaluated turn reads [start - end] TURN LABEL [V, A, D], tabs between: {line!r} at {where}",
+            )
+    for turn in sorted(transcribed.keys() - named):
         faults.leave_out(NO_EVALUATION, turn)
 
 
-def turn_of(match: re.Match[str], gender: str, words: str, audio_folder: Path, where: str) -> Turn:
+def turn_of(match: re.Match[str], gender: str, transcribed: Transcribed, audio_folder: Path, where: str) -> Turn:
     turn = match["turn"]
-    clip, broken = None, ()
+    clip, broken = None, transcribed.broken
     try:
         clip = waveform.inspect(audio_folder / f"{turn}.wav")
     except MoodlineError as error:
-        broken = (str(error),)
+        broken = (*broken, str(error))
     utterance = Utterance(
         id=turn,
         speaker=turn[:5] + gender,  # Ses01 and F: the letter after Ses01 tells who wore the markers
-        words=words,
+        words=transcribed.words,
         audio=clip,
         start=float(match["start"]),
         end=float(match["end"]),

@@ -9,7 +9,7 @@ No faults, but defined:
     overlapping turns           kept, as people do talk at once; they come in order of start, then end, then id
     turns without a start       their whole conversation is in the order of the file
     no words                    kept: a model of words reads the two marks alone
-    control characters in words become spaces
+    control characters in words become spaces: they mean nothing, and could write over a terminal
     any length of words         kept: the tokenizer cuts at the recipe's ``maximum_tokens``
     one turn, or thousands      a conversation like any other
 """
@@ -27,7 +27,7 @@ from moodline.errors import MoodlineError
 
 SHOWN_FAULTS = 3
 NO_TURN_LEFT = "a conversation without a usable turn"
-CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029][\s\x00-\x1f\x7f-\x9f]*")
 
 
 @dataclass(frozen=True)
