@@ -12,11 +12,11 @@ from tests.tiny import tiny_bert
 from tests.trees import write_tree
 
 
-def trained(place: Path, *options: object) -> Predictor:
-    """A tiny model, trained in a few seconds."""
-    write_tree(place / "tree", conversations=1)
+def trained(place: Path, *, tree: Path | None = None, options: tuple[object, ...] = ()) -> Predictor:
+    """A tiny model, trained in a few seconds, on a tree of its own where none is given."""
+    tree = tree or write_tree(place / "tree", conversations=1)
     recipe = write_recipe(place / "tiny.yaml", tiny_bert(place / "bert"))
-    moodline("prepare", "iemocap", place / "tree", "-o", place / "corpus")
+    moodline("prepare", "iemocap", tree, "-o", place / "corpus")
     command = ("train", place / "corpus", "--recipe", recipe, "--protocol", "session5", "-o", place / "run")
     moodline(*command, *options)
     return package.load(place / "run/fold-5/model")
