@@ -1,4 +1,5 @@
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -124,12 +125,17 @@ def test_a_file_without_samples_is_refused(tmp_path: Path) -> None:
     assert str(path) in refusal(waveform.read, clip_of(path), 16000)
 
 
-@pytest.mark.parametrize("kind", ["wav", "aiff"])
+@pytest.mark.parametrize("kind", ["WAV", "WAVEX", "AIFF", "AU", "RF64", "W64"])
 def test_a_truncated_file_is_refused_by_its_header(tmp_path: Path, kind: str) -> None:
-    path = cut(written(tmp_path / f"a.{kind}", tone(1.0, 16000)), 20000)
-    message = refusal(waveform.inspect, path)
+    path = tmp_path / "a.wav"  # libsndfile goes by the content, as files are often misnamed
+    soundfile.write(path, tone(1.0, 16000), 16000, format=kind)
+    assert waveform.inspect(path).duration == 1.0
+    message = refusal(waveform.inspect, cut(path, 20000))
     assert str(path) in message
     assert "complete" in message
+    announced, held = (int(number) for number in re.findall(r"\d+", message.split(str(path))[1]))
+    assert announced in (16000, 32000) or 32000 < announced < 32200  # frames, or bytes with or without the header's
+    assert 19800 <= held * (32000 / announced) <= 20000
 
 
 def test_a_clip_that_outlasts_its_file_is_refused(tmp_path: Path) -> None:
@@ -171,8 +177,41 @@ def test_samples_that_are_no_numbers_are_refused_with_their_time(tmp_path: Path,
     message = refusal(waveform.read, clip_of(path), 16000)
     assert str(value) in message
     assert "0.250 s" in message
+    assert refusal(waveform.check, clip_of(path)) == message
     clip = AudioClip(path=path, offset=0.3, duration=0.7, sample_rate=16000)
     assert np.isfinite(waveform.read(clip, 16000)).all()
+
+
+def test_floating_point_samples_beyond_all_bounds_are_refused(tmp_path: Path) -> None:
+    """Their squares would be infinite, and what follows no number; those of 32-bit integers are taken."""
+    samples = tone(0.5, 16000)
+    for level, is_taken in ((2.0**31, True), (1e30, False)):
+        path = written(tmp_path / f"{level}.wav", level * samples, subtype="FLOAT")
+        if is_taken:
+            np.testing.assert_allclose(waveform.read(waveform.inspect(path), 16000) / level, samples, rtol=1e-5)
+        else:
+            assert "must be finite numbers" in refusal(waveform.check, clip_of(path, 0.5))
+
+
+def test_blocks_are_one_waveform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = np.stack([tone(1.0, 16000), tone(1.0, 16000, 700.0)], axis=1)
+    path = written(tmp_path / "a.wav", samples, subtype="FLOAT")
+    clips = [waveform.inspect(path), AudioClip(path=path, offset=0.25, duration=0.5, sample_rate=16000)]
+    at_once = [waveform.read(clip, 24000) for clip in clips]
+    monkeypatch.setattr(waveform, "BLOCK", 999)
+    for clip, whole in zip(clips, at_once, strict=True):
+        np.testing.assert_array_equal(waveform.read(clip, 24000), whole)
+    path = written(tmp_path / "late.wav", np.append(samples[:, 0], np.nan), subtype="FLOAT")
+    assert "at 1.000 s" in refusal(waveform.check, waveform.inspect(path))
+
+
+@pytest.mark.parametrize("kind", ["wav", "flac"])
+def test_checking_reads_to_the_end(tmp_path: Path, kind: str) -> None:
+    path = written(tmp_path / f"a.{kind}", tone(1.0, 16000))
+    clip = waveform.inspect(path)
+    waveform.check(clip)
+    cut(path, path.stat().st_size - 1000)
+    assert str(path) in refusal(waveform.check, clip)
 
 
 def test_reading_audio_needs_no_torch() -> None:

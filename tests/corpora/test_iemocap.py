@@ -1,6 +1,5 @@
-"""The reader of IEMOCAP: what it takes of a tree as the full release is, and what it refuses."""
+"""The reader of IEMOCAP: what it takes of a tree as the full release is; see test_iemocap_faults for broken ones."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +14,8 @@ from moodline.errors import MoodlineError
 from tests.trees import (
     append,
     audio_of,
-    change,
     clutter,
-    evaluated,
     evaluation_of,
-    line_of,
-    shorten,
     transcription_of,
     write_tree,
 )
@@ -201,140 +196,7 @@ def test_a_path_that_is_no_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_release_without_conversations_is_refused(tmp_path: Path) -> None:
     (tmp_path / "Session1/dialog/EmoEvaluation").mkdir(parents=True)
-    assert "no evaluated conversation" in refusal(tmp_path)
-
-
-def without_audio(root: Path) -> None:
-    audio_of(root, TURN).unlink()
-
-
-def with_empty_audio(root: Path) -> None:
-    audio_of(root, TURN).write_bytes(b"")
-
-
-def with_no_samples(root: Path) -> None:
-    soundfile.write(audio_of(root, TURN), np.zeros(0), 16_000)
-
-
-def with_truncated_audio(root: Path) -> None:
-    shorten(audio_of(root, TURN), 4_000)
-
-
-def with_unreadable_audio(root: Path) -> None:
-    audio_of(root, TURN).write_text("this is no sound " * 100)
-
-
-@pytest.mark.parametrize(
-    ("spoil", "rule"),
-    [
-        (without_audio, "must exist"),
-        (with_empty_audio, "empty (0 bytes)"),
-        (with_no_samples, "must hold samples"),
-        (with_truncated_audio, "must be complete"),
-        (with_unreadable_audio, "must be readable"),
-    ],
-)
-def test_bad_audio_is_refused_by_its_file(root: Path, spoil: Callable[[Path], None], rule: str) -> None:
-    spoil(root)
-    sentence = refusal(root)
-    assert rule in sentence
-    assert str(audio_of(root, TURN)) in sentence
-
-
-def test_a_transcription_without_audio_is_refused(root: Path) -> None:
-    folder = audio_of(root, TURN).parent
-    folder.rename(folder.with_name("elsewhere"))
-    sentence = refusal(root)
-    assert str(transcription_of(root, IMPROVISED)) in sentence
-    assert f"{folder} is missing" in sentence
-
-
-def test_an_evaluation_without_a_transcription_is_refused(root: Path) -> None:
-    transcription_of(root, IMPROVISED).unlink()
-    sentence = refusal(root)
-    assert str(evaluation_of(root, IMPROVISED)) in sentence
-    assert f"{transcription_of(root, IMPROVISED)} is missing" in sentence
-
-
-def first_turn(root: Path) -> tuple[Path, int, list[str]]:
-    """The evaluation file, the line of its second woman's turn and that line's fields."""
-    path = evaluation_of(root, IMPROVISED)
-    number = line_of(path, TURN)
-    return path, number, path.read_text().splitlines()[number - 1].split("\t")
-
-
-def test_an_unknown_label_is_refused(root: Path) -> None:
-    path, number, (_, _, label, _) = first_turn(root)
-    change(path, number, f"\t{label}\t", "\tjoy\t")
-    sentence = refusal(root)
-    assert "'joy'" in sentence
-    assert TURN in sentence
-    assert f"{path}:{number}" in sentence
-    assert all(known in sentence for known in ("ang", "hap", "xxx"))
-
-
-@pytest.mark.parametrize(("start", "end"), [("9.5000", "4.2500"), ("4.2500", "4.2500")])
-def test_times_that_do_not_ascend_are_refused(root: Path, start: str, end: str) -> None:
-    path, number, (times, *_) = first_turn(root)
-    change(path, number, times, f"[{start} - {end}]")
-    sentence = refusal(root)
-    assert f"{TURN} has {float(start)} to {float(end)} s" in sentence
-    assert f"{path}:{number}" in sentence
-
-
-def test_times_that_are_no_numbers_are_refused(root: Path) -> None:
-    path, number, (times, *_) = first_turn(root)
-    change(path, number, times, "[1.2.3 - 4.5000]")
-    sentence = refusal(root)
-    assert "1.2.3" in sentence
-    assert f"{path}:{number}" in sentence
-
-
-def test_a_line_in_another_format_is_refused(root: Path) -> None:
-    path, number, (*_, dimensions) = first_turn(root)
-    change(path, number, f"\t{dimensions}", "")
-    sentence = refusal(root)
-    assert "[start - end] TURN LABEL [V, A, D]" in sentence
-    assert f"{path}:{number}" in sentence
-
-
-def test_a_turn_of_another_conversation_is_refused(root: Path) -> None:
-    path, number, _ = first_turn(root)
-    change(path, number, IMPROVISED, SCRIPTED)
-    assert f"{path}:{number}" in refusal(root)
-
-
-def test_an_id_that_is_evaluated_twice_is_refused(root: Path) -> None:
-    path = evaluation_of(root, IMPROVISED)
-    append(path, "\n" + evaluated(TURN, "neu", 20.0, 21.0))
-    number = len(path.read_text().splitlines()) - 3  # the block's three annotators follow the turn
-    assert f"{TURN} stands again at {path}:{number}" in refusal(root)
-
-
-def test_an_id_that_is_transcribed_twice_is_refused(root: Path) -> None:
-    path = transcription_of(root, IMPROVISED)
-    append(path, f"{TURN} [020.0000-021.0000]: Once more.\n")
-    assert f"{TURN} stands again at {path}:5" in refusal(root)
-
-
-def test_a_conversation_in_another_session_is_refused(root: Path) -> None:
-    """A session copied under another's name would put its conversations in the corpus twice."""
-    (root / "Session2/dialog/EmoEvaluation").mkdir(parents=True)
-    stray = root / "Session2/dialog/EmoEvaluation" / evaluation_of(root, IMPROVISED).name
-    stray.write_bytes(evaluation_of(root, IMPROVISED).read_bytes())
-    sentence = refusal(root)
-    assert IMPROVISED in sentence
-    assert str(stray) in sentence
-
-
-def test_several_faults_are_one_sentence_that_counts_them(root: Path) -> None:
-    for turn in ("F000", "F001", "M000"):
-        audio_of(root, f"{IMPROVISED}_{turn}").unlink()
-    assert refusal(root).endswith(f"(and 2 more faults in {root.resolve()})")
-    soundfile.write(audio_of(root, TURN), np.full(16_000, 0.1), 16_000)
-    assert refusal(root).endswith(f"(and 1 more fault in {root.resolve()})")
-    soundfile.write(audio_of(root, f"{IMPROVISED}_F000"), np.full(16_000, 0.1), 16_000)
-    assert "more fault" not in refusal(root)
+    assert f"no conversation of {tmp_path} can be used" in refusal(tmp_path)
 
 
 def test_what_the_literature_expects_adds_up() -> None:

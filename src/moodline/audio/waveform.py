@@ -14,37 +14,67 @@ from moodline.errors import MoodlineError
 
 # Tools that write WAV to a pipe announce this many bytes of samples (SoX) or more, not knowing how many there will be.
 LEAST_UNKNOWN_SIZE = 0x7FFFF000
+# What libsndfile notes of a header that promises more than there is: WAV, AIFF, AU and W64 in bytes, RF64 in frames.
+PROMISES = {
+    "bytes": re.compile(r"^ *(?:data|SSND|Data Size|riff) *: (?P<announced>\d+) \(should be (?P<held>\d+)\)", re.M),
+    "frames": re.compile(r"frame count (?P<held>\d+) does not match value from 'ds64' chunk of (?P<announced>\d+)"),
+}
+# Floating-point files may hold 32-bit integers' numbers; beyond these a filter's energies overflow to infinity.
+LOUDEST = 2.0**31
+BLOCK = 2**20  # frames
 
 
 def read(clip: AudioClip, sample_rate: int) -> np.ndarray:
-    """The waveform of a stretch of an audio file: its channels' mean at the sample rate, float32 (T,) in [-1, 1].
+    """The waveform of a stretch of an audio file: its channels' mean at the sample rate, float32 (T,).
+
+    Within [-1, 1], but for files of floating-point samples that are louder.
 
     Raises:
         MoodlineError: where the file is missing, empty, unreadable or shorter than the clip, or holds NaN or infinity.
     """
+    blocks = list(_blocks(clip))
+    waveform = np.concatenate([samples for samples, _ in blocks])
+    rate = blocks[0][1]
+    return waveform if rate == sample_rate else soxr.resample(waveform, rate, sample_rate)
+
+
+def check(clip: AudioClip) -> None:
+    """Read a clip to its end and keep nothing of it.
+
+    Raises:
+        MoodlineError: as ``read`` does.
+    """
+    for _ in _blocks(clip):
+        pass
+
+
+def _blocks(clip: AudioClip) -> Iterator[tuple[np.ndarray, int]]:
+    """A clip's samples, checked: the channels' mean, float32 (frames,), and the file's sample rate, block by block."""
     with _opened(clip.path) as file:
         rate = file.samplerate
         start = round(clip.offset * rate)
-        count = max(1, round((clip.offset + clip.duration) * rate) - start)
+        end = start + max(1, round((clip.offset + clip.duration) * rate) - start)
         file.seek(min(start, file.frames))
-        samples = file.read(count, dtype="float32", always_2d=True)  # (frames, channels)
-        end = file.tell() / rate
+        while file.tell() < end:
+            at = file.tell()
+            samples = file.read(min(BLOCK, end - at), dtype="float32", always_2d=True)  # (frames, channels)
+            if len(samples) == 0:
+                break
+            waveform = samples.mean(axis=1)
+            faults = np.flatnonzero(~(np.abs(waveform) <= LOUDEST))  # NaN is not <= anything
+            if len(faults):
+                raise MoodlineError(
+                    f"audio samples must be finite numbers, of sound within [-1, 1]: {clip.path} has "
+                    f"{waveform[faults[0]]:g} at {(at + faults[0]) / rate:.3f} s; write the file anew from its source"
+                )
+            yield waveform, rate
+        found = file.tell()
     # Rounding the clip's times may take one frame.
-    if len(samples) < max(1, count - 1):
+    if found <= start or found < end - 1:
         raise MoodlineError(
-            f"an audio file must hold the whole clip: {clip.path} ends at {end:.3f} s, before the clip's end at "
-            f"{clip.offset + clip.duration:.3f} s; restore the file, or correct the clip's offset and duration"
+            f"an audio file must hold the whole clip: {clip.path} ends at {found / rate:.3f} s, before the clip's end "
+            f"at {clip.offset + clip.duration:.3f} s; restore the file, or correct the clip's offset and duration"
         )
-    waveform = samples.mean(axis=1)
-    faults = np.flatnonzero(~np.isfinite(waveform))
-    if len(faults):
-        raise MoodlineError(
-            f"audio samples must be finite numbers: {clip.path} has {waveform[faults[0]]} at "
-            f"{(start + faults[0]) / rate:.3f} s; write the file anew from its source"
-        )
-    if rate != sample_rate:
-        waveform = soxr.resample(waveform, rate, sample_rate)
-    return waveform
 
 
 def inspect(path: Path) -> AudioClip:
@@ -55,14 +85,15 @@ def inspect(path: Path) -> AudioClip:
     """
     with _opened(path) as file:
         frames, rate, notes = file.frames, file.samplerate, file.extra_info
-    truncated = re.search(r"^ *(?:data|SSND) : (\d+) \(should be (\d+)\)", notes, re.MULTILINE)
     if frames == 0:
         raise MoodlineError(f"an audio file must hold samples: {path} has none; restore it, or leave its utterance out")
-    if truncated and int(truncated[1]) < LEAST_UNKNOWN_SIZE:
-        raise MoodlineError(
-            f"an audio file must be complete: {path} announces {truncated[1]} bytes of samples and holds "
-            f"{truncated[2]}; restore it from its source"
-        )
+    for unit, promise in PROMISES.items():
+        found = promise.search(notes)
+        if found and int(found["held"]) < int(found["announced"]) < LEAST_UNKNOWN_SIZE:
+            raise MoodlineError(
+                f"an audio file must be complete: {path} announces {found['announced']} {unit} of samples and holds "
+                f"{found['held']}; restore it from its source"
+            )
     return AudioClip(path=path, duration=frames / rate, sample_rate=rate)
 
 

@@ -2,10 +2,12 @@
 
     utterances.parquet   read as it is by pandas, polars, DuckDB and datasets.load_dataset("parquet")
     corpus.json          reader, source, counts, hash of the table, what was left out and why
+    faults.csv           where the source has faults: id, sentence; a line for each that was left out for one
 
 ``audio_file`` is relative to the source folder, so that the table, and its hash, are the same on every machine.
 """
 
+import csv
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -18,12 +20,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from moodline.conversation import AudioClip, Conversation, Utterance
+from moodline.corpora.validation import Fault, Faults, summary
 from moodline.errors import MoodlineError
 from moodline.files import atomic_folder, read_json, write_json
 
 SCHEMA = 1
 TABLE_FILE = "utterances.parquet"
 DESCRIPTION_FILE = "corpus.json"
+FAULTS_FILE = "faults.csv"
+FAULT_COLUMNS = ("id", "sentence")
 COLUMNS = pa.schema(
     [
         pa.field("utterance_id", pa.string(), nullable=False),
@@ -47,12 +52,18 @@ COLUMNS = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """Conversations, where they come from, and what of the source was left out: reason -> ids."""
+    """Conversations, where they come from, and what of the source was left out.
+
+    Attributes:
+        left_out: what a sound corpus of its kind has and a model does not read: reason -> ids
+        faults: what is broken; no part of the table's hash
+    """
 
     reader: str
     source: Path
     conversations: tuple[Conversation, ...]
     left_out: Mapping[str, tuple[str, ...]]
+    faults: tuple[Fault, ...] = ()
 
     @property
     def utterances(self) -> Iterable[Utterance]:
@@ -68,6 +79,35 @@ class Corpus:
                 return conversation
         first = ", ".join(conversation.id for conversation in self.conversations[:3])
         raise MoodlineError(f"the corpus has no conversation {conversation_id!r}; it has {first}, ...")
+
+
+def corpus_of(reader: str, conversations: Iterable[Conversation | None], faults: Faults) -> Corpus:
+    """What a reader returns; a conversation that could not be read is None.
+
+    Raises:
+        MoodlineError: no conversation is left
+    """
+    kept = tuple(conversation for conversation in conversations if conversation is not None)
+    if not kept:
+        why = summary(faults.found, faults.source) if faults.found else "check that it is the whole corpus"
+        raise MoodlineError(f"no conversation of {faults.source} can be used: {why}")
+    return Corpus(
+        reader=reader,
+        source=faults.source,
+        conversations=kept,
+        left_out={reason: tuple(ids) for reason, ids in faults.left_out.items()},
+        faults=tuple(faults.found),
+    )
+
+
+def refuse_faults(corpus: Corpus) -> None:
+    """For who wants a corpus whole or not at all.
+
+    Raises:
+        MoodlineError: the source has a fault: the first is told whole, the others are counted
+    """
+    if corpus.faults:
+        raise MoodlineError(summary(corpus.faults, corpus.source))
 
 
 def rows_of(corpus: Corpus) -> list[dict[str, Any]]:
@@ -139,8 +179,36 @@ def write_corpus(corpus: Corpus, out: Path) -> None:
                 "utterances": len(rows),
                 "table_hash": hash_rows(rows),
                 "left_out": {reason: list(ids) for reason, ids in corpus.left_out.items()},
+                "faults": len(corpus.faults),
             },
         )
+        if corpus.faults:
+            write_faults(folder / FAULTS_FILE, corpus.faults)
+
+
+def write_faults(path: Path, faults: Iterable[Fault]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(FAULT_COLUMNS)
+        writer.writerows((fault.identity, fault.sentence) for fault in faults)
+
+
+def read_faults(path: Path, count: int) -> tuple[Fault, ...]:
+    """The faults that corpus.json counts.
+
+    Raises:
+        MoodlineError: the file lists another number of them
+    """
+    if not count:
+        return ()
+    with path.open(encoding="utf-8", newline="") as file:
+        _, *rows = csv.reader(file)
+    if len(rows) != count or not all(len(row) == len(FAULT_COLUMNS) for row in rows):
+        raise MoodlineError(
+            f"{path} lists {len(rows)} faults and corpus.json counts {count}: "
+            "the list was changed after it was written; remove the folder and prepare it again"
+        )
+    return tuple(Fault(*row) for row in rows)
 
 
 def read_corpus(folder: Path) -> Corpus:
@@ -161,9 +229,10 @@ def read_corpus(folder: Path) -> Corpus:
             source=source,
             conversations=conversations_of(rows, source),
             left_out={reason: tuple(ids) for reason, ids in description["left_out"].items()},
+            faults=read_faults(folder / FAULTS_FILE, description.get("faults", 0)),
         )
         expected, found = description["table_hash"], hash_rows(rows)
-    except (OSError, pa.ArrowException, KeyError, TypeError) as error:
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, csv.Error) as error:
         raise MoodlineError(
             f"corpus {folder} cannot be read: {table.name}: {error}; remove the folder and prepare it again"
         ) from error

@@ -11,14 +11,16 @@ Everything else in it (the annotators' own files in Categorical, Attribute and S
 files from macOS archives) is passed over.
 """
 
+import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from moodline.audio import waveform
 from moodline.conversation import Conversation, Utterance
-from moodline.corpora.corpus import Corpus
-from moodline.corpora.validation import Faults
+from moodline.corpora.corpus import Corpus, corpus_of
+from moodline.corpora.validation import Faults, Turn, conversation_of
 from moodline.errors import MoodlineError
 
 # Anger, happiness, excitement, sadness, neutral, frustration, fear, surprise, disgust, other, no majority.
@@ -31,39 +33,35 @@ EXPECTED_BY_SESSION = {"1": 1085, "2": 1023, "3": 1151, "4": 1031, "5": 1241}
 CONVERSATION_NAME = re.compile(r"Ses0(?P<session>\d)[FM]_(?P<part>impro|script)\w*")
 TURN_NAME = re.compile(r"(?P<conversation>Ses\d\d[FM]_(?:impro|script)\w*)_(?P<gender>[FM])\w+")
 SCRIPT_NAME = re.compile(r"Ses\d\d[FM]_(?P<script>script\d\d_\d+)[a-z]?")
-EVALUATION = re.compile(r"\[(?P<start>[\d.]+) - (?P<end>[\d.]+)\]\t(?P<turn>\S+)\t(?P<label>\S+)\t\[.*\]")
-TRANSCRIPTION = re.compile(r"(?P<turn>Ses\S+) \[[\d.]+-[\d.]+\]: ?(?P<words>.*)")
+EVALUATION = re.compile(r"\[(?P<start>-?\d+\.?\d*) - (?P<end>-?\d+\.?\d*)\]\t(?P<turn>Ses\w+)\t(?P<label>\S+)\t\[.*\]")
+TRANSCRIPTION = re.compile(r"\w+ \[[^\]]*\]: ?(?P<words>.*)")
 
 NO_EVALUATION = "transcribed, but without an evaluation"
 NO_WORDS = "evaluated, but without words"
 NO_TURN = "a line of a transcription that names no turn"
 
 
+class Transcribed(NamedTuple):
+    """A turn's words, and what is wrong with its line."""
+
+    words: str
+    broken: tuple[str, ...] = ()
+
+
 def read(source: Path) -> Corpus:
     """Read the full release, or a tree in its format.
 
     Raises:
-        MoodlineError: ``source`` is no such tree, or has faults: the first is named, with file and line
+        MoodlineError: ``source`` is no such tree, or nothing of it can be used
     """
     root = release_root(source)
-    faults = Faults(root)
+    faults = Faults(root, LABELS)
     conversations = [
-        conversation
+        read_conversation(session, evaluation, faults)
         for session in sorted(root.glob("Session[0-9]"))
         for evaluation in visible(session / "dialog" / "EmoEvaluation", "*.txt")
-        if (conversation := read_conversation(session, evaluation, faults)) is not None
     ]
-    faults.raise_if_any()
-    if not conversations:
-        raise MoodlineError(
-            f"{root} has the folders of IEMOCAP, but no evaluated conversation in them: check the release"
-        )
-    return Corpus(
-        reader="iemocap",
-        source=root,
-        conversations=tuple(conversations),
-        left_out={reason: tuple(ids) for reason, ids in faults.left_out.items()},
-    )
+    return corpus_of("iemocap", conversations, faults)
 
 
 def script_of(conversation: Conversation) -> str | None:
@@ -94,16 +92,6 @@ def visible(folder: Path, pattern: str) -> list[Path]:
     return sorted(path for path in folder.glob(pattern) if path.is_file() and not path.name.startswith("."))
 
 
-def lines_of(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines, whatever ends them; the release is ASCII but for a few Windows characters."""
-    data = path.read_bytes()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode("cp1252", errors="replace")
-    yield from enumerate(re.split(r"\r\n|\r|\n", text), start=1)
-
-
 def read_conversation(session: Path, evaluation: Path, faults: Faults) -> Conversation | None:
     name = evaluation.stem
     match = CONVERSATION_NAME.fullmatch(name)
@@ -111,91 +99,112 @@ def read_conversation(session: Path, evaluation: Path, faults: Faults) -> Conver
         faults.leave_out("an evaluation whose file name is no conversation's", evaluation.name)
         return None
     if session.name != f"Session{match['session']}":
-        faults.add(f"a conversation lies in the session of its name: {name} is at {evaluation}; move or remove it")
+        fault = f"a conversation lies in the session of its name: {name} is at {evaluation}; move or remove it"
+        faults.add(str(evaluation), fault)
         return None
     transcription = session / "dialog" / "transcriptions" / evaluation.name
     audio_folder = session / "sentences" / "wav" / name
-    if not transcription.is_file():
-        faults.add(f"{evaluation} has no transcription: {transcription} is missing; complete the release")
+    try:
+        if not transcription.is_file():
+            raise MoodlineError(f"{evaluation} has no transcription: {transcription} is missing; complete the release")
+        if not audio_folder.is_dir():
+            raise MoodlineError(f"{transcription} has no audio: the folder {audio_folder} is missing; complete it")
+        transcribed, evaluated = lines_of(transcription), lines_of(evaluation)
+    except MoodlineError as error:
+        faults.add(name, str(error))
         return None
-    if not audio_folder.is_dir():
-        faults.add(f"{transcription} has no audio: the folder {audio_folder} is missing; complete the release")
-        return None
-    words = read_transcription(transcription, faults)
-    utterances = read_evaluation(evaluation, words, audio_folder, faults)
-    for turn in sorted(words.keys() - {utterance.id for utterance in utterances}):
-        faults.leave_out(NO_EVALUATION, turn)
-    if not utterances:
-        faults.leave_out("a conversation without a usable turn", name)
-        return None
-    return Conversation(
-        id=name,
-        session=match["session"],
-        part=PARTS[match["part"]],
-        utterances=tuple(sorted(utterances, key=lambda turn: (turn.start, turn.end, turn.id))),
+    turns = read_evaluation(
+        evaluation, evaluated, read_transcription(transcription, transcribed, faults), audio_folder, faults
     )
+    return conversation_of(turns, faults, id=name, session=match["session"], part=PARTS[match["part"]])
 
 
-def read_transcription(path: Path, faults: Faults) -> dict[str, str]:
-    """Words by turn."""
-    words: dict[str, str] = {}
-    for number, line in lines_of(path):
-        match = TRANSCRIPTION.fullmatch(line.strip())
-        if match is None:
+def lines_of(path: Path) -> list[str]:
+    """Lines, whatever ends them; the release is ASCII but for a few Windows characters.
+
+    A byte that is no character becomes U+FFFD.
+
+    Raises:
+        MoodlineError: the file is no text in an encoding that has ASCII's bytes
+    """
+    data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    if b"\0" in data:
+        raise MoodlineError(f"text is UTF-8 or Windows-1252, without bytes 0: {path} holds one; save it as UTF-8")
+    return [decoded(line) for line in re.split(rb"\r\n|\r|\n", data)]
+
+
+def decoded(line: bytes) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError:
+        return line.decode("cp1252", errors="replace")
+
+
+def read_transcription(path: Path, lines: Sequence[str], faults: Faults) -> dict[str, Transcribed]:
+    """What was said, by turn."""
+    transcribed: dict[str, Transcribed] = {}
+    for number, line in enumerate(lines, start=1):
+        where = f"{path}:{number}"
+        turn = TURN_NAME.match(line.strip())
+        if turn is None or turn["conversation"] != path.stem:
             if line.strip():
                 faults.leave_out(NO_TURN, f"{path.name}:{number}")
-        elif match["turn"] in words:
-            faults.add(f"a turn is transcribed once: {match['turn']} stands again at {path}:{number}; remove one")
+        elif turn[0] in transcribed:
+            faults.add(where, f"a turn is transcribed once: {turn[0]} stands again at {where}; remove one")
         else:
-            words[match["turn"]] = match["words"].strip()
-    return words
+            transcribed[turn[0]] = words_of(line, where)
+    return transcribed
 
 
-def read_evaluation(path: Path, words: dict[str, str], audio_folder: Path, faults: Faults) -> list[Utterance]:
-    """The turns that have a label, words and audio; annotators' lines between them are passed over."""
-    utterances: list[Utterance] = []
-    seen: set[str] = set()
-    for number, line in lines_of(path):
-        if not line.startswith("["):
-            continue
-        match = EVALUATION.fullmatch(line.rstrip())
-        turn = TURN_NAME.fullmatch(match["turn"]) if match else None
+def words_of(line: str, where: str) -> Transcribed:
+    match = TRANSCRIPTION.fullmatch(line.strip())
+    if match is None:
+        return Transcribed("", (f"a transcribed turn reads TURN [start-end]: WORDS, not {line!r} at {where}",))
+    if "\ufffd" in line:
+        return Transcribed("", (f"text is UTF-8 or Windows-1252: {line!r} at {where} is not; save it as UTF-8",))
+    return Transcribed(match["words"])
+
+
+def read_evaluation(
+    path: Path, lines: Sequence[str], transcribed: Mapping[str, Transcribed], audio_folder: Path, faults: Faults
+) -> Iterator[Turn]:
+    """The turns that were transcribed; annotators' lines between them are passed over."""
+    named: set[str] = set()
+    for number, line in enumerate(lines, start=1):
         where = f"{path}:{number}"
-        if match is None or turn is None or turn["conversation"] != path.stem:
-            faults.add(f"an evaluated turn reads [start - end] TURN LABEL [V, A, D], tabs between: {line!r} at {where}")
-        elif match["label"] not in LABELS:
+        turn = TURN_NAME.search(line)
+        match = EVALUATION.fullmatch(line.rstrip())
+        if match and turn and turn["conversation"] == path.stem:
+            named.add(turn[0])
+            if turn[0] in transcribed:
+                yield turn_of(match, turn["gender"], transcribed[turn[0]], audio_folder, where)
+            else:
+                faults.leave_out(NO_WORDS, turn[0])
+        elif turn or line.startswith("["):
+            identity = turn[0] if turn and turn[0] in transcribed.keys() - named else where
+            named.add(identity)
             faults.add(
-                f"IEMOCAP's labels are {', '.join(sorted(LABELS))}: "
-                f"{match['label']!r} of {match['turn']} at {where} is none"
+                identity,
+                f"an evaluated turn reads [start - end] TURN LABEL [V, A, D], tabs between: {line!r} at {where}",
             )
-        elif match["turn"] in seen:
-            faults.add(f"a turn is evaluated once: {match['turn']} stands again at {where}; remove one")
-        elif match["turn"] not in words:
-            faults.leave_out(NO_WORDS, match["turn"])
-        else:
-            seen.add(match["turn"])
-            utterance = utterance_of(match, turn["gender"], words[match["turn"]], audio_folder, where, faults)
-            utterances += [utterance] if utterance else []
-    return utterances
+    for turn in sorted(transcribed.keys() - named):
+        faults.leave_out(NO_EVALUATION, turn)
 
 
-def utterance_of(
-    match: re.Match[str], gender: str, words: str, audio_folder: Path, where: str, faults: Faults
-) -> Utterance | None:
+def turn_of(match: re.Match[str], gender: str, transcribed: Transcribed, audio_folder: Path, where: str) -> Turn:
+    turn = match["turn"]
+    clip, broken = None, transcribed.broken
     try:
-        start, end = float(match["start"]), float(match["end"])
-        if not 0 <= start < end:
-            raise MoodlineError(f"a turn ends after it starts: {match['turn']} has {start} to {end} s at {where}")
-        clip = waveform.inspect(audio_folder / f"{match['turn']}.wav")
-    except (MoodlineError, ValueError) as error:
-        faults.add(str(error) if isinstance(error, MoodlineError) else f"times are numbers: {match[0]!r} at {where}")
-        return None
-    return Utterance(
-        id=match["turn"],
-        speaker=match["turn"][:5] + gender,  # Ses01 and F: the letter after Ses01 tells who wore the markers
-        words=words,
+        clip = waveform.inspect(audio_folder / f"{turn}.wav")
+    except MoodlineError as error:
+        broken = (*broken, str(error))
+    utterance = Utterance(
+        id=turn,
+        speaker=turn[:5] + gender,  # Ses01 and F: the letter after Ses01 tells who wore the markers
+        words=transcribed.words,
         audio=clip,
-        start=start,
-        end=end,
+        start=float(match["start"]),
+        end=float(match["end"]),
         label=match["label"],
     )
+    return Turn(utterance, where, broken)

@@ -8,14 +8,15 @@ from rich.console import Console
 from rich.table import Table
 
 from moodline.conversation import IEMOCAP4, Conversation
-from moodline.corpora.corpus import Corpus
+from moodline.corpora.corpus import FAULTS_FILE, Corpus
 from moodline.corpora.iemocap import EXPECTED_BY_SESSION
+from moodline.corpora.validation import told_faults
 
 SHOWN_IDS = 3
 
 
 def print_inspection(corpus: Corpus, console: Console | None = None) -> None:
-    """Print conversations, speakers, hours, labels by session, lengths, and what was left out and why."""
+    """Print conversations, speakers, hours, labels by session, lengths, what was left out and why, and faults."""
     console = console or Console()
     utterances = list(corpus.utterances)
     speakers = {utterance.speaker for utterance in utterances}
@@ -73,11 +74,14 @@ def length_table(corpus: Corpus) -> Table:
 
 
 def print_left_out(corpus: Corpus, console: Console) -> None:
-    if not corpus.left_out:
+    if not corpus.left_out and not corpus.faults:
         console.print("left out: nothing")
     for reason, ids in corpus.left_out.items():
         more = ", ..." if len(ids) > SHOWN_IDS else ""
-        console.print(f"left out, {reason}: {len(ids)} ({', '.join(ids[:SHOWN_IDS])}{more})", highlight=False)
+        told = f"left out, {reason}: {len(ids)} ({', '.join(ids[:SHOWN_IDS])}{more})"
+        console.print(told, highlight=False, markup=False, soft_wrap=True)
+    for line in told_faults(corpus.faults, FAULTS_FILE):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def expectation_table(corpus: Corpus) -> Table:
