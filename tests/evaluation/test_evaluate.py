@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 import moodline as package
-from moodline.conversation import IEMOCAP4, Conversation
+from moodline.conversation import IEMOCAP4, Conversation, Utterance
 from moodline.corpora.corpus import Corpus, read_corpus, write_corpus
 from moodline.errors import MoodlineError
 from moodline.evaluation.evaluate import evaluate_model, evaluate_run
@@ -189,6 +189,26 @@ def test_no_label_of_the_test_speaker_reaches_a_weight(place: Path, tmp_path: Pa
             for each in (place / "cv10", run)
         ]
         assert (histories[0] == histories[1]) == is_same
+
+
+def test_a_later_fold_that_cannot_train_is_told_before_the_first_one_does(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Session 3 alone has sad turns; in the second fold it validates."""
+    corpus = read_corpus(place / "corpus")
+    conversations = tuple(
+        one if one.session == "3" else replace(one, utterances=tuple(map(not_sad, one.utterances)))
+        for one in corpus.conversations
+    )
+    write_corpus(replace(corpus, conversations=conversations), tmp_path / "corpus")
+    with pytest.raises(SystemExit):
+        train(place, tmp_path / "corpus", "cv5", tmp_path / "run")
+    assert "cv5, fold 2 has none of sad" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def not_sad(turn: Utterance) -> Utterance:
+    return replace(turn, label="neu") if turn.label == "sad" else turn
 
 
 def test_a_run_that_is_not_finished_says_so(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -131,13 +131,18 @@ def train(run: Run, corpus: Corpus, folds: Sequence[Fold], hardware: Any, consol
     """Train the folds that are not trained yet; what is finished is kept.
 
     Raises:
-        MoodlineError: the folder is another run's, or another process trains in it
+        MoodlineError: a fold cannot train, the folder is another run's, or another process trains in it
     """
     from moodline.training.fold import FoldTraining
 
+    # Of all folds before the first one trains: a fold that cannot train is told at once.
+    prepared = [
+        (fold, fold.training_sets(run.label_set, run.recipe.context), provenance_of(run, corpus, fold))
+        for fold in folds
+    ]
     begin(run)
     with locked(run.folder):
-        for position, fold in enumerate(folds, start=1):
+        for position, (fold, sets, provenance) in enumerate(prepared, start=1):
             folder = run.fold_folder(fold.name)
             title = f"fold {fold.name} ({position} of {len(folds)}), " if len(folds) > 1 else ""
             if run.is_complete(fold.name):
@@ -145,11 +150,10 @@ def train(run: Run, corpus: Corpus, folds: Sequence[Fold], hardware: Any, consol
                 continue
             for note in fold.notes:
                 console.print(f"{title}{note}", highlight=False, soft_wrap=True)
-            sets = fold.training_sets(run.label_set, run.recipe.context)
             training = FoldTraining(
                 sets, run.recipe, run.label_set, folder, title=title, hardware=hardware, console=console
             )
-            training.run(provenance_of(run, corpus, fold))
+            training.run(provenance)
 
 
 @contextmanager
