@@ -26,7 +26,7 @@ def add_to(commands: Any) -> None:
     train = TrainParser(prog="moodline train", description=HELP)
     train.add_argument("corpus", type=Path, help="a corpus folder")
     train.add_argument("--recipe", required=True, help="a YAML file, or the name of one that comes with moodline")
-    train.add_argument("--protocol", required=True, help="session5, cv5, cv10, kfold5, official or all")
+    train.add_argument("--protocol", required=True, help="session5, cv5, cv10, kfold5, official, all, ...")
     train.add_argument("--fold", type=str, default=None, help="train this fold alone")
     train.add_argument("-o", "--out", type=Path, required=True, help="the run's folder")
     train.add_argument("--accelerator", default="auto", help="cpu, gpu, ... (Lightning's)")

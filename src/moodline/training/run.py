@@ -131,20 +131,23 @@ def train(run: Run, corpus: Corpus, folds: Sequence[Fold], hardware: Hardware, c
     """Train the folds that are not trained yet; what is finished is kept.
 
     Raises:
-        MoodlineError: the folder is another run's, or another process trains in it
+        MoodlineError: a fold cannot train, the folder is another run's, or another process trains in it
     """
-    provenances = [provenance_of(run, corpus, fold) for fold in folds]
+    # Of all folds before the first one trains: a fold that cannot train is told at once.
+    prepared = [
+        (fold, fold.training_sets(run.label_set, run.recipe.context), provenance_of(run, corpus, fold))
+        for fold in folds
+    ]
     refuse_foreign(run.folder)
     with locked(run.folder):
         begin(run)
-        for position, (fold, provenance) in enumerate(zip(folds, provenances, strict=True), start=1):
+        for position, (fold, sets, provenance) in enumerate(prepared, start=1):
             title = f"fold {fold.name} ({position} of {len(folds)}), " if len(folds) > 1 else ""
             if run.is_complete(fold.name):
                 console.print(f"{title}model {run.model_folder(fold.name)}: finished before", highlight=False)
                 continue
             for note in fold.notes:
                 console.print(f"{title}{note}", highlight=False, soft_wrap=True)
-            sets = fold.training_sets(run.label_set, run.recipe.context)
             training = FoldTraining(
                 sets,
                 run.recipe,
