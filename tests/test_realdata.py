@@ -43,6 +43,7 @@ def test_every_turn_of_the_tree_is_in_the_corpus(place: Path) -> None:
     assert found == expected
     assert len(corpus.conversations) == len(texts) == DIALOGUES
     assert not corpus.left_out
+    assert not corpus.faults
     for utterance in corpus.utterances:
         assert utterance.audio is not None
         assert utterance.audio.duration == pytest.approx((utterance.end or 0) - (utterance.start or 0), abs=1e-3)

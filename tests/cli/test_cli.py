@@ -9,7 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from moodline.corpora.corpus import read_corpus
 from tests.system import moodline, write_recipe
@@ -152,6 +154,24 @@ def test_audio_that_went_missing_is_named(place: Path, tmp_path: Path, capsys: p
     shutil.rmtree(tmp_path / "tree" / "Session3")
     options = ("--recipe", place / "tiny.yaml", "--protocol", "session5", "-o", tmp_path / "run")
     assert "Session3" in mistake(capsys, "train", tmp_path / "corpus", *options)
+
+
+def test_sound_that_is_no_number_stops_training_and_is_named(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What prepare leaves out, where it came after prepare."""
+    write_tree(tmp_path / "tree", seed=4)
+    moodline("prepare", "iemocap", tmp_path / "tree", "-o", tmp_path / "corpus")
+    turns = [turn for turn in read_corpus(tmp_path / "corpus").utterances if turn.id.startswith("Ses03")]
+    turn = next(turn for turn in turns if turn.label == "sad")
+    assert turn.audio is not None
+    samples, rate = soundfile.read(turn.audio.path)
+    samples[len(samples) // 2] = np.nan
+    soundfile.write(turn.audio.path, samples, rate, subtype="FLOAT")
+    options = ("--recipe", place / "tiny.yaml", "--protocol", "session5", "-o", tmp_path / "run")
+    sentence = mistake(capsys, "train", tmp_path / "corpus", *options)
+    assert f"the speech of {turn.id} cannot be read: audio samples must be finite numbers" in sentence
+    assert not list((tmp_path / "run").rglob("*.safetensors"))
 
 
 def test_predictions_in_three_formats_agree(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

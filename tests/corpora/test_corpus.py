@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,14 @@ def test_a_folder_of_other_files_is_not_written_to(corpus: Corpus, tmp_path: Pat
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
 
 
+def test_a_source_whose_name_is_no_text_is_refused(corpus: Corpus, tmp_path: Path) -> None:
+    """Such as a folder's from an old archive, in another encoding than the system's."""
+    with pytest.raises(MoodlineError, match=r"/old\\udcff' is not; rename the folder") as refused:
+        write_corpus(replace(corpus, source=Path(os.fsdecode(b"/old\xff"))), tmp_path / "out")
+    assert str(refused.value).isprintable()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_empty_folder_is_filled(corpus: Corpus, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     write_corpus(corpus, tmp_path / "out")
@@ -234,7 +243,7 @@ def test_faults_are_a_line_each(broken: Corpus, tmp_path: Path) -> None:
     faults.add("a\nb", "one\nsentence\u2028with \x1b[31mlines\r\nand \udcff")
     write_corpus(replace(broken, faults=tuple(faults.found)), tmp_path / "out")
     line = (tmp_path / "out" / FAULTS_FILE).read_text(encoding="utf-8").splitlines()[1]
-    assert line == "a b,one sentence with \\x1b[31mlines and \\udcff"
+    assert line == "a b,one sentence with \\x1b[31mlines  and \\udcff"
 
 
 def test_faults_do_not_change_the_tables_hash(broken: Corpus, corpus: Corpus) -> None:

@@ -147,6 +147,13 @@ def test_a_line_in_another_format_is_a_fault(root: Path) -> None:
     assert f"{path}:{number}" in sentence
 
 
+def test_a_turns_line_that_does_not_begin_as_one_is_a_fault(root: Path) -> None:
+    """Not one of the annotators' lines, which are passed over: it names a turn."""
+    path, number, (times, *_) = first_turn(root)
+    change(path, number, times, times.replace("[", "("))
+    assert f"at {path}:{number}" in fault(root)
+
+
 def test_a_turn_of_another_conversation_is_a_fault(root: Path) -> None:
     path, number, _ = first_turn(root)
     change(path, number, IMPROVISED, SCRIPTED)

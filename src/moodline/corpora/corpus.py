@@ -155,8 +155,11 @@ def write_corpus(corpus: Corpus, out: Path) -> None:
     """Write a corpus folder, whole or not at all.
 
     Raises:
-        MoodlineError: ``out`` holds something else; the same corpus again is left as it is
+        MoodlineError: ``out`` holds something else, or a name is no text; the same corpus again is left as it is
     """
+    source = str(corpus.source)
+    if source.encode("utf-8", "replace").decode("utf-8") != source:
+        raise MoodlineError(f"the name of a corpus's source is text in UTF-8: {source!r} is not; rename the folder")
     if (out / DESCRIPTION_FILE).is_file():
         found = read_corpus(out)
         if found == corpus:

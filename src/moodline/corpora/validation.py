@@ -74,8 +74,8 @@ class Faults:
 def in_one_line(text: str) -> str:
     """Line ends become spaces, and what cannot be shown is written out, as in a file's name that is no text."""
     return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in " ".join(text.split())
+        letter if letter.isprintable() else " " if letter.isspace() else letter.encode("unicode_escape").decode()
+        for letter in text
     )
 
 

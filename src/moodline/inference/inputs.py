@@ -13,13 +13,20 @@ from moodline.text.pretrained import Tokenizer
 
 
 def waveform_of(utterance: Utterance, sample_rate: int) -> Tensor:
-    """The utterance's speech, mono, (T,) samples."""
+    """The utterance's speech, mono, (T,) samples: finite numbers, or an error.
+
+    Raises:
+        MoodlineError: the utterance has no audio, or it cannot be read, as where it changed since it was prepared
+    """
     if utterance.audio is None:
         raise MoodlineError(
             f"a model of speech needs each utterance's audio, and {utterance.id} has none: "
             "prepare the corpus with its audio, or take a model of words alone"
         )
-    return torch.from_numpy(waveform.read(utterance.audio, sample_rate))
+    try:
+        return torch.from_numpy(waveform.read(utterance.audio, sample_rate))
+    except MoodlineError as error:
+        raise MoodlineError(f"the speech of {utterance.id} cannot be read: {error}") from error
 
 
 def tokens_of(utterances: Sequence[Utterance], tokenizer: Tokenizer) -> list[Tensor]:

@@ -1,0 +1,99 @@
+"""A disk that is full: prepare and evaluate stop with one sentence, and what was finished stays as it is.
+
+A limit on the size of files stands in for the disk: a write beyond it fails in the same place, with another number.
+"""
+
+import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from moodline.corpora.corpus import FAULTS_FILE, TABLE_FILE, read_corpus
+from moodline.evaluation.evaluate import PREDICTIONS_FILE, REPORT_FILE, RESULTS_FILE
+from tests.broken.cases import WHOLE
+from tests.broken.model import trained
+from tests.broken.talk import IemocapTree, conversation_turns
+from tests.system import moodline
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """No file grows beyond so many bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def stopped(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """The one sentence that the command ends with."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as end:
+        moodline(*arguments)
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "cannot be written: " in line
+    assert "File too large; free space or choose another folder" in line
+    return line
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", [TABLE_FILE, FAULTS_FILE])
+def test_prepare_writes_a_corpus_whole_or_not_at_all(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The disk has no room for the first file, or for the last, a list longer than the others."""
+    mute = tuple(replace(turn, sound=None) for turn in conversation_turns("Ses01F_impro09", "1", 200))
+    IemocapTree().write((*WHOLE, *mute), tmp_path / "tree")
+    command = ("prepare", "iemocap", tmp_path / "tree", "-o")
+    moodline(*command, tmp_path / "first")
+    sizes = {path.name: path.stat().st_size for path in (tmp_path / "first").iterdir()}
+    assert max(sizes, key=lambda one: sizes[one]) == FAULTS_FILE
+    with room_for(sizes[name] - 1):
+        assert str(tmp_path / "second") in stopped(capsys, *command, tmp_path / "second")
+    assert {path.name for path in tmp_path.iterdir()} == {"tree", "first"}
+    moodline(*command, tmp_path / "second")
+    assert read_corpus(tmp_path / "second") == read_corpus(tmp_path / "first")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained run that is not evaluated."""
+    place = tmp_path_factory.mktemp("full")
+    trained(place, options=("--modalities", "text"))
+    return place / "run"
+
+
+def test_evaluate_loses_nothing_that_is_finished(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Scores are written whole or not at all, first and again; the run, and the scores of before, stay."""
+    finished = contents(run)
+    with room_for(100):
+        assert PREDICTIONS_FILE in stopped(capsys, "evaluate", run)
+    assert contents(run) == finished
+    moodline("evaluate", run)
+    scored = contents(run)
+    assert scored.keys() - finished.keys() == {PREDICTIONS_FILE, RESULTS_FILE, REPORT_FILE}
+    sizes = sorted(len(scored[name]) for name in (PREDICTIONS_FILE, RESULTS_FILE, REPORT_FILE))
+    for size in sizes:
+        with room_for(size - 1):
+            stopped(capsys, "evaluate", run)
+        after = contents(run)
+        assert after.keys() == scored.keys()
+        assert all(after[name] == scored[name] for name in finished)
+        assert after[PREDICTIONS_FILE] == scored[PREDICTIONS_FILE]
+        assert same_scores(after[RESULTS_FILE], scored[RESULTS_FILE])
+        assert after[REPORT_FILE].rstrip().endswith(b"</html>")
+
+
+def same_scores(one: bytes, other: bytes) -> bool:
+    """Results are whole and equal, but for when they were made."""
+    return json.loads(one) | {"created": None} == json.loads(other) | {"created": None}
