@@ -126,3 +126,24 @@ def test_the_labelled_context_holds_the_scored_turns(labels: list[str]) -> None:
     for label_set in (IEMOCAP4, IEMOCAP6):
         kept = conversation(*labels).in_context(label_set, "labelled").utterances
         assert [u.label for u in kept] == [label for label in labels if label in label_set.mapping]
+
+
+def test_a_split_is_one_of_three() -> None:
+    assert Conversation(id="talk", utterances=(), split="validation").split == "validation"
+    with pytest.raises(MoodlineError, match=r"one of train, validation, test: 'talk' has 'dev'"):
+        Conversation(id="talk", utterances=(), split="dev")
+
+
+def recorded(path: str, *, id: str = "a", duration: float = 1.0, start: float | None = None) -> str:
+    clip = AudioClip(path=Path(path), duration=duration, sample_rate=16_000)
+    turn = Utterance(id=id, speaker=id, words="The same words.", audio=clip, start=start, end=None)
+    return Conversation(id=id, utterances=(turn,)).fingerprint
+
+
+def test_a_recording_without_times_is_known_by_its_file_and_length() -> None:
+    assert recorded("here/01-02.wav") == recorded("there/01-02.flac", id="b")
+    assert len({recorded("01-02.wav"), recorded("01-03.wav"), recorded("01-02.wav", duration=1.5)}) == 3
+
+
+def test_a_turn_with_times_is_known_by_them_whatever_its_file() -> None:
+    assert recorded("01-02.wav", start=1.0) == recorded("01-03.wav", start=1.0, duration=1.5)

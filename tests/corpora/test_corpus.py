@@ -1,5 +1,6 @@
 """A corpus on disk: what others read of it, and what it refuses."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,7 @@ COLUMNS = [
     "audio_offset",
     "audio_duration",
     "sample_rate",
+    "split",
 ]
 
 
@@ -133,6 +135,30 @@ def test_the_hash_goes_by_every_word_and_label(corpus: Corpus) -> None:
         conversation = replace(first, utterances=(changed, *rest))
         hashes.add(replace(corpus, conversations=(conversation, *others)).table_hash)
     assert len(hashes) == 4
+
+
+def test_a_split_comes_back_and_counts(corpus: Corpus, tmp_path: Path) -> None:
+    splits = ("train", "train", "validation", "test")
+    conversations = tuple(
+        replace(one, split=split) for one, split in zip(corpus.conversations[:4], splits, strict=True)
+    )
+    published = replace(corpus, conversations=conversations)
+    write_corpus(published, tmp_path / "out")
+    assert tuple(one.split for one in read_corpus(tmp_path / "out").conversations) == splits
+    assert published.table_hash != replace(corpus, conversations=corpus.conversations[:4]).table_hash
+
+
+def test_a_corpus_of_schema_1_is_read(corpus: Corpus, folder: Path) -> None:
+    """Its table has no column for splits, and the hash of one was made without it."""
+    table = pq.read_table(folder / TABLE_FILE).drop_columns(["split"])
+    pq.write_table(table, folder / TABLE_FILE)
+    values = [list(row.values()) for row in table.to_pylist()]
+    described = json.loads((folder / DESCRIPTION_FILE).read_text()) | {
+        "schema": 1,
+        "table_hash": hashlib.sha256("".join(map(json.dumps, values)).encode()).hexdigest()[:16],
+    }
+    (folder / DESCRIPTION_FILE).write_text(json.dumps(described))
+    assert read_corpus(folder) == corpus
 
 
 def test_the_same_corpus_again_is_left_alone(corpus: Corpus, folder: Path) -> None:

@@ -3,7 +3,8 @@
     utterances.parquet   read as it is by pandas, polars, DuckDB and datasets.load_dataset("parquet")
     corpus.json          reader, source, counts, hash of the table, what was left out and why
 
-``audio_file`` is relative to the source folder, so that the table, and its hash, are the same on every machine.
+``audio_file`` is relative to the source folder, so that the table, and its hash, are the same on every machine; only
+a file outside that folder keeps its whole path.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ from moodline.conversation import AudioClip, Conversation, Utterance
 from moodline.errors import MoodlineError
 from moodline.files import atomic_folder, read_json, write_json
 
-SCHEMA = 1
+SCHEMA = 2
 TABLE_FILE = "utterances.parquet"
 DESCRIPTION_FILE = "corpus.json"
 COLUMNS = pa.schema(
@@ -40,6 +41,7 @@ COLUMNS = pa.schema(
         pa.field("audio_offset", pa.float64()),
         pa.field("audio_duration", pa.float64()),
         pa.field("sample_rate", pa.int32()),
+        pa.field("split", pa.string()),
     ]
 )
 
@@ -90,18 +92,27 @@ def row_of(source: Path, conversation: Conversation, order: int, utterance: Utte
         "end": utterance.end,
         "words": utterance.words,
         "label": utterance.label,
-        "audio_file": clip.path.relative_to(source).as_posix() if clip else None,
+        "audio_file": relative(clip.path, source).as_posix() if clip else None,
         "audio_offset": clip.offset if clip else None,
         "audio_duration": clip.duration if clip else None,
         "sample_rate": clip.sample_rate if clip else None,
+        "split": conversation.split,
     }
+
+
+def relative(path: Path, source: Path) -> Path:
+    """The path within the source folder; a file that lies elsewhere keeps its own."""
+    return path.relative_to(source) if path.is_relative_to(source) else path
 
 
 def hash_rows(rows: list[dict[str, Any]]) -> str:
     """A hash of the table's content, whatever version of Parquet's writer wrote it."""
     digest = hashlib.sha256()
     for row in rows:
-        digest.update(json.dumps([row[name] for name in COLUMNS.names]).encode())
+        values = [row[name] for name in COLUMNS.names if name != "split"]
+        # Tables of schema 1 have no split: one without keeps the hash that runs on it remember.
+        split = row.get("split")
+        digest.update(json.dumps([*values, split] if split else values).encode())
     return digest.hexdigest()[:16]
 
 
@@ -175,6 +186,7 @@ def conversations_of(rows: list[dict[str, Any]], source: Path) -> tuple[Conversa
             id=conversation_id,
             session=turns[0]["session"],
             part=turns[0]["part"],
+            split=turns[0].get("split"),
             utterances=tuple(utterance_of(row, source) for row in sorted(turns, key=lambda row: row["order"])),
         )
         for conversation_id, turns in (
