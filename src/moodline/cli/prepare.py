@@ -14,6 +14,7 @@ READERS = {
     "iemocap": ("IEMOCAP's full release, or a tree in its format", "the folder that holds Session1 to Session5"),
     "meld": ("MELD's tables, with its clips where they are", "the folder that holds train_sent_emo.csv"),
     "ravdess": ("RAVDESS's speech recordings", "the folder that holds Actor_01 to Actor_24"),
+    "table": ("anyone's table of utterances, with words, audio files or both", "a CSV, JSON lines or Parquet file"),
 }
 
 
