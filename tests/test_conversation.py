@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moodline.conversation import IEMOCAP4, IEMOCAP6, LABEL_SETS, AudioClip, Conversation, LabelSet, Utterance
+from moodline.conversation import AudioClip, Conversation, LabelSet, Utterance
 from moodline.errors import MoodlineError
+from moodline.labels import IEMOCAP4, IEMOCAP6
 
 
 def conversation(*labels: str | None) -> Conversation:
@@ -30,35 +31,15 @@ def conversation(*labels: str | None) -> Conversation:
     )
 
 
-@pytest.mark.parametrize(
-    ("found", "four", "six"),
-    [
-        ("ang", "angry", "angry"),
-        ("hap", "happy", "happy"),
-        ("exc", "happy", "excited"),
-        ("sad", "sad", "sad"),
-        ("neu", "neutral", "neutral"),
-        ("fru", None, "frustrated"),
-        ("fea", None, None),
-        ("xxx", None, None),
-        (None, None, None),
-    ],
-)
-def test_what_iemocaps_labels_become(found: str | None, four: str | None, six: str | None) -> None:
-    for labels, emotion in ((IEMOCAP4, four), (IEMOCAP6, six)):
-        index = labels.index(found)
-        assert (None if index is None else labels.classes[index]) == emotion
-
-
-def test_label_sets_are_found_by_their_names() -> None:
-    assert set(LABEL_SETS) == {"iemocap4", "iemocap6"}
-    assert all(LABEL_SETS[name].name == name for name in LABEL_SETS)
-    assert [len(labels.classes) for labels in (IEMOCAP4, IEMOCAP6)] == [4, 6]
-
-
 def test_a_label_set_maps_to_its_own_classes_alone() -> None:
     with pytest.raises(MoodlineError, match=r"'two' maps to bored, not among its classes glad, sad"):
         LabelSet(name="two", version=1, classes=("glad", "sad"), mapping={"a": "glad", "b": "bored"})
+
+
+@pytest.mark.parametrize("classes", [(), ("glad",), ("glad", "sad", "glad")])
+def test_a_label_set_has_several_classes_each_once(classes: tuple[str, ...]) -> None:
+    with pytest.raises(MoodlineError, match=r"'odd' needs two classes or more, each named once"):
+        LabelSet(name="odd", version=1, classes=classes, mapping={})
 
 
 def test_an_utterance_id_stands_once() -> None:

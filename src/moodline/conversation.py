@@ -26,6 +26,10 @@ class LabelSet:
     mapping: Mapping[str, str] = field(hash=False)
 
     def __post_init__(self) -> None:
+        if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes):
+            raise MoodlineError(
+                f"label set {self.name!r} needs two classes or more, each named once, not {', '.join(self.classes)}"
+            )
         strangers = sorted(set(self.mapping.values()) - set(self.classes))
         if strangers:
             raise MoodlineError(
@@ -127,26 +131,3 @@ def recording_of(utterance: Utterance) -> tuple[str | float, ...]:
     if clip is None or utterance.start is not None:
         return ()
     return clip.path.stem, round(clip.offset, 2), round(clip.duration, 2)
-
-
-# IEMOCAP's codes (Busso et al. 2008); four classes as in the paper: happy takes in excited.
-IEMOCAP4 = LabelSet(
-    name="iemocap4",
-    version=1,
-    classes=("angry", "happy", "sad", "neutral"),
-    mapping={"ang": "angry", "hap": "happy", "exc": "happy", "sad": "sad", "neu": "neutral"},
-)
-IEMOCAP6 = LabelSet(
-    name="iemocap6",
-    version=1,
-    classes=("angry", "happy", "excited", "sad", "frustrated", "neutral"),
-    mapping={
-        "ang": "angry",
-        "hap": "happy",
-        "exc": "excited",
-        "sad": "sad",
-        "fru": "frustrated",
-        "neu": "neutral",
-    },
-)
-LABEL_SETS: Mapping[str, LabelSet] = {labels.name: labels for labels in (IEMOCAP4, IEMOCAP6)}

@@ -168,7 +168,7 @@ def test_a_recordings_end_may_be_rounded(tmp_path: Path) -> None:
         ("dialogue,text,session\na,x,1\na,y,2\n", ["whole conversation's", "'a'", "talks.csv:3"]),
         ("dialogue,text,split\na,x,learn\n", ["train, validation and test", "'learn'", "talks.csv:2"]),
         (f"wav\n{'a' * 5000}\n", ["no file", "talks.csv:2"]),
-        ("wav\na\0b\n", ["no file", "talks.csv:2"]),
+        ("wav\na\0b\n", ["printable", "talks.csv:2"]),
     ],
 )
 def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, text: str, words: list[str]) -> None:

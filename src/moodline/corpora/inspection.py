@@ -7,9 +7,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from moodline.conversation import IEMOCAP4, Conversation
+from moodline.conversation import Conversation
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.iemocap import EXPECTED_BY_SESSION
+from moodline.labels import IEMOCAP4
 
 SHOWN_IDS = 3
 SHOWN_LABELS = 12  # more do not fit a line

@@ -290,9 +290,11 @@ class Recordings:
 
     def whole(self, name: str) -> AudioClip:
         if name not in self.found:
+            if not name.isprintable():
+                raise MoodlineError(f"an audio file's name is printable, and {name!a} is not")
             path = self.folder / name.replace("\\", "/")
             try:
                 self.found[name] = waveform.inspect(path)
-            except (OSError, ValueError) as error:  # a name that no file can have
-                raise MoodlineError(f"an audio file must exist: there is no file {str(path)!r} ({error})") from error
+            except OSError as error:  # a name that is too long
+                raise MoodlineError(f"an audio file must exist: there is no file {path} ({error.strerror})") from error
         return self.found[name]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from moodline.conversation import Conversation, Utterance
+from moodline.conversation import Conversation, LabelSet, Utterance
 from moodline.errors import MoodlineError
 from moodline.evaluation.scores import MAJORITY
 from moodline.inference.predictor import ConversationPrediction, Predictor, UtterancePrediction
@@ -33,11 +33,16 @@ def refuse_seen(predictor: Predictor, conversations: Sequence[Conversation]) -> 
 
 
 def predict_for_scores(
-    predictor: Predictor, conversations: Sequence[Conversation], fold: str, progress: Callable[[int], None]
+    predictor: Predictor,
+    conversations: Sequence[Conversation],
+    labels: LabelSet,
+    fold: str,
+    progress: Callable[[int], None],
 ) -> pa.Table:
     """Predictions of the utterances that have a class, by every stage and by the majority baseline.
 
     Args:
+        labels: the model's classes, and the labels as found that each takes in
         fold: the name that the rows carry
         progress: told how many conversations are done
 
@@ -47,10 +52,9 @@ def predict_for_scores(
     refuse_seen(predictor, conversations)
     rows: list[dict[str, Any]] = []
     for done, conversation in enumerate(conversations, start=1):
-        rows += rows_of(predictor, conversation, fold)
+        rows += rows_of(predictor, conversation, labels, fold)
         progress(done)
     if not rows:
-        labels = predictor.model.label_set
         raise MoodlineError(
             f"nothing can be scored: no utterance of {len(conversations)} conversations has a label of "
             f"{labels.name} ({', '.join(labels.mapping)})"
@@ -63,8 +67,7 @@ def columns(classes: Sequence[str]) -> pa.Schema:
     return pa.schema([(name, pa.string()) for name in texts] + [(f"p_{name}", pa.float32()) for name in classes])
 
 
-def rows_of(predictor: Predictor, conversation: Conversation, fold: str) -> Iterator[dict[str, Any]]:
-    labels = predictor.model.label_set
+def rows_of(predictor: Predictor, conversation: Conversation, labels: LabelSet, fold: str) -> Iterator[dict[str, Any]]:
     seen = conversation.in_context(labels, predictor.model.recipe.context)
     prediction: ConversationPrediction = predictor.predict(seen)
     majority = predictor.model.provenance.majority_class

@@ -1,6 +1,6 @@
 """A run: one recipe, one protocol, one corpus, all or some of its folds, in one folder.
 
-run.json             what is run: corpus, recipe, protocol, versions
+run.json             what is run: corpus, recipe, protocol, and the whole label set
 fold-<name>/         one fold, see FoldTraining
 """
 
@@ -18,15 +18,18 @@ from rich.console import Console
 
 from moodline.checkpoint import Provenance
 from moodline.config import Recipe
-from moodline.conversation import LABEL_SETS, LabelSet
+from moodline.conversation import LabelSet
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.protocol import Fold
 from moodline.errors import MoodlineError
 from moodline.files import read_json, write_json
+from moodline.labels import content_of, label_set_from, label_set_of
 from moodline.recipe import recipe_from
 
 SCHEMA = 1
 RUN_FILE = "run.json"
+# Where parts of a run were found, which may change; what was found there may not.
+PLACES = ("corpus_folder", "recipe_name", "recipe.label_set")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +42,7 @@ class Run:
     protocol: str
     corpus_folder: Path
     corpus_hash: str
-
-    @property
-    def label_set(self) -> LabelSet:
-        return LABEL_SETS[self.recipe.label_set]
+    label_set: LabelSet
 
     def fold_folder(self, name: str) -> Path:
         return self.folder / f"fold-{name}"
@@ -67,6 +67,7 @@ class Run:
             "protocol": self.protocol,
             "corpus_folder": str(self.corpus_folder),
             "corpus_hash": self.corpus_hash,
+            "label_set": content_of(self.label_set),
         }
 
 
@@ -81,16 +82,30 @@ def read_run(folder: Path) -> Run:
     try:
         if content["schema"] > SCHEMA:
             raise MoodlineError(f"run {folder} has schema {content['schema']}: install a newer moodline to read it")
+        recipe = recipe_from(content["recipe"], str(path))
+        # Runs of moodline's first days name one of its own sets and do not hold it.
+        known = "label_set" in content
         return Run(
             folder=folder,
             recipe_name=content["recipe_name"],
-            recipe=recipe_from(content["recipe"], str(path)),
+            recipe=recipe,
             protocol=content["protocol"],
             corpus_folder=Path(content["corpus_folder"]),
             corpus_hash=content["corpus_hash"],
+            label_set=label_set_from(content["label_set"], str(path)) if known else label_set_of(recipe.label_set),
         )
     except (KeyError, TypeError) as error:
         raise MoodlineError(f"{path} is no run's description: it lacks {error}; train into a new folder") from error
+
+
+def label_set_for(recipe: Recipe, folder: Path) -> LabelSet:
+    """The recipe's label set; that of the run in the folder where the recipe's file of it is there no more."""
+    own_file = Path(recipe.label_set)
+    if own_file.suffix and not own_file.exists() and (folder / RUN_FILE).is_file():
+        begun = read_run(folder)
+        if begun.recipe.label_set == recipe.label_set:
+            return begun.label_set
+    return label_set_of(recipe.label_set)
 
 
 def begin(run: Run) -> None:
@@ -104,11 +119,11 @@ def begin(run: Run) -> None:
         raise MoodlineError(f"a run is a folder, and {folder} is a file: choose another -o")
     if (folder / RUN_FILE).is_file():
         found, wanted = flatten(read_run(folder).description()), flatten(run.description())
-        other = [key for key in wanted if found.get(key) != wanted[key] and key not in ("corpus_folder", "recipe_name")]
+        other = [key for key in wanted | found if found.get(key) != wanted.get(key) and key not in PLACES]
         if other:
             raise MoodlineError(
                 f"{folder} holds another run: its {other[0]} is {found.get(other[0])!r}, here it is "
-                f"{wanted[other[0]]!r}; choose another -o"
+                f"{wanted.get(other[0])!r}; choose another -o"
             )
     elif folder.exists() and any(folder.iterdir()):
         raise MoodlineError(f"{folder} is neither empty nor a run: choose another -o")
