@@ -237,12 +237,12 @@ def test_a_run_that_only_names_its_label_set_is_read(place: Path, tmp_path: Path
 
 def test_another_corpus_is_scored_by_a_map_of_its_labels(place: Path, tmp_path: Path) -> None:
     """Words in a table, with labels of its own."""
-    found = ("joy", "anger", "neutral", "fear")
+    found = ("joy", "anger", "neutral", "fear", "sadness")
     rows = [f"a,{number},Take the form {number}.,{label}" for number, label in enumerate(found)]
     (tmp_path / "talk.csv").write_text("\n".join(["dialogue,id,text,emotion", *rows]))
     moodline("prepare", "table", tmp_path / "talk.csv", "-o", tmp_path / "corpus")
     model = train(place, tmp_path / "run", "--modalities", "text")
-    with pytest.raises(MoodlineError, match=r"0 of 4 labelled .* joy, anger, neutral, fear.* --labels meld4"):
+    with pytest.raises(MoodlineError, match=r"0 of 5 labelled .* joy, anger, neutral, fear.* --labels meld4"):
         evaluate_model(model, tmp_path / "corpus", tmp_path / "out", nothing)
     assert not (tmp_path / "out").exists()
     options = ("--model", model, "--corpus", tmp_path / "corpus", "-o", tmp_path / "out")
@@ -253,7 +253,7 @@ def test_another_corpus_is_scored_by_a_map_of_its_labels(place: Path, tmp_path: 
     assert results["label_set"]["classes"] == list(package.load(model).classes)
     table = pq.read_table(tmp_path / "out/predictions.parquet")
     truth = dict(zip(table["utterance_id"].to_pylist(), table["label"].to_pylist(), strict=True))
-    assert truth == {"0": "happy", "1": "angry", "2": "neutral"}
+    assert truth == {"0": "happy", "1": "angry", "2": "neutral", "4": "sad"}
 
 
 def test_all_has_no_test_set_to_score(place: Path, tmp_path: Path) -> None:

@@ -34,11 +34,16 @@ def test_labels_that_the_model_knows_need_no_map(counts: dict[str | None, int]) 
 @pytest.mark.parametrize(
     ("model", "counts", "words"),
     [
-        (IEMOCAP4, {"anger": 3, "joy": 2}, ["0 of 5", "anger, joy", "--labels meld4"]),
-        (IEMOCAP4, {"calm": 3, "happy": 2}, ["0 of 5", "--labels ravdess4"]),
+        (
+            IEMOCAP4,
+            dict.fromkeys(("anger", "joy", "sadness", "neutral"), 2),
+            ["0 of 8", "anger, joy", "--labels meld4"],
+        ),
+        (IEMOCAP4, dict.fromkeys(RAVDESS8.classes, 3), ["3 of 24", "--labels ravdess4"]),
+        (IEMOCAP4, {"anger": 1, "happiness": 1, "sadness": 1, "neutral": 1}, ["0 of 4", "--labels FILE"]),
         (IEMOCAP4, {"ang": 2, "fru": 3}, ["2 of 5", "fru, ang", "--labels iemocap4 to score those alone"]),
         (IEMOCAP4, {"wrath": 2}, ["wrath", "--labels FILE", "name, version, classes and mapping"]),
-        (MELD4, {"ang": 2}, ["--labels iemocap4"]),
+        (MELD4, dict.fromkeys(IEMOCAP4.mapping, 2), ["--labels iemocap4"]),
         (RAVDESS8, {"anger": 2, "neutral": 1}, ["1 of 3", "--labels FILE", "--labels ravdess8 to score those alone"]),
         (OWN, {"joy": 2}, ["own", "calm, tense", "--labels FILE"]),
         (IEMOCAP4, {None: 3}, ["no utterance of /talks has a label"]),

@@ -51,11 +51,11 @@ def refuse_other_labels(model: LabelSet, corpus: Corpus) -> None:
 
 
 def remedy(model: LabelSet, found: Counter[str]) -> str:
-    """The built-in set of the model's classes that knows most of the labels, or how to write one."""
+    """The built-in set of the model's classes that finds all of them in the corpus, or how to write one."""
     same = [
         one
         for one in LABEL_SETS.values()
-        if set(one.classes) == set(model.classes) and scored(one, found) > scored(model, found)
+        if one.name != model.name and {one.mapping.get(label) for label in found} - {None} == set(model.classes)
     ]
     if same:
         return f"--labels {max(same, key=lambda one: scored(one, found)).name}"
