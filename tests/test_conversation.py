@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moodline.conversation import IEMOCAP4, IEMOCAP6, LABEL_SETS, AudioClip, Conversation, LabelSet, Utterance
+from moodline.conversation import AudioClip, Conversation, LabelSet, Utterance
 from moodline.errors import MoodlineError
+from moodline.labels import IEMOCAP4, IEMOCAP6
 
 
 def conversation(*labels: str | None) -> Conversation:
@@ -30,35 +31,15 @@ def conversation(*labels: str | None) -> Conversation:
     )
 
 
-@pytest.mark.parametrize(
-    ("found", "four", "six"),
-    [
-        ("ang", "angry", "angry"),
-        ("hap", "happy", "happy"),
-        ("exc", "happy", "excited"),
-        ("sad", "sad", "sad"),
-        ("neu", "neutral", "neutral"),
-        ("fru", None, "frustrated"),
-        ("fea", None, None),
-        ("xxx", None, None),
-        (None, None, None),
-    ],
-)
-def test_what_iemocaps_labels_become(found: str | None, four: str | None, six: str | None) -> None:
-    for labels, emotion in ((IEMOCAP4, four), (IEMOCAP6, six)):
-        index = labels.index(found)
-        assert (None if index is None else labels.classes[index]) == emotion
-
-
-def test_label_sets_are_found_by_their_names() -> None:
-    assert set(LABEL_SETS) == {"iemocap4", "iemocap6"}
-    assert all(LABEL_SETS[name].name == name for name in LABEL_SETS)
-    assert [len(labels.classes) for labels in (IEMOCAP4, IEMOCAP6)] == [4, 6]
-
-
 def test_a_label_set_maps_to_its_own_classes_alone() -> None:
     with pytest.raises(MoodlineError, match=r"'two' maps to bored, not among its classes glad, sad"):
         LabelSet(name="two", version=1, classes=("glad", "sad"), mapping={"a": "glad", "b": "bored"})
+
+
+@pytest.mark.parametrize("classes", [(), ("glad",), ("glad", "sad", "glad")])
+def test_a_label_set_has_several_classes_each_once(classes: tuple[str, ...]) -> None:
+    with pytest.raises(MoodlineError, match=r"'odd' needs two classes or more, each named once"):
+        LabelSet(name="odd", version=1, classes=classes, mapping={})
 
 
 def test_an_utterance_id_stands_once() -> None:
@@ -126,3 +107,24 @@ def test_the_labelled_context_holds_the_scored_turns(labels: list[str]) -> None:
     for label_set in (IEMOCAP4, IEMOCAP6):
         kept = conversation(*labels).in_context(label_set, "labelled").utterances
         assert [u.label for u in kept] == [label for label in labels if label in label_set.mapping]
+
+
+def test_a_split_is_one_of_three() -> None:
+    assert Conversation(id="talk", utterances=(), split="validation").split == "validation"
+    with pytest.raises(MoodlineError, match=r"one of train, validation, test: 'talk' has 'dev'"):
+        Conversation(id="talk", utterances=(), split="dev")
+
+
+def recorded(path: str, *, id: str = "a", duration: float = 1.0, start: float | None = None) -> str:
+    clip = AudioClip(path=Path(path), duration=duration, sample_rate=16_000)
+    turn = Utterance(id=id, speaker=id, words="The same words.", audio=clip, start=start, end=None)
+    return Conversation(id=id, utterances=(turn,)).fingerprint
+
+
+def test_a_recording_without_times_is_known_by_its_file_and_length() -> None:
+    assert recorded("here/01-02.wav") == recorded("there/01-02.flac", id="b")
+    assert len({recorded("01-02.wav"), recorded("01-03.wav"), recorded("01-02.wav", duration=1.5)}) == 3
+
+
+def test_a_turn_with_times_is_known_by_them_whatever_its_file() -> None:
+    assert recorded("01-02.wav", start=1.0) == recorded("01-03.wav", start=1.0, duration=1.5)

@@ -11,6 +11,7 @@ from moodline.cli.main import build_parser
 from moodline.cli.train import chosen_recipe, merged
 from moodline.config import STAGES, Recipe
 from moodline.errors import MoodlineError
+from moodline.labels import LABEL_SETS
 from moodline.recipe import find_recipe, known_keys, read_recipe, recipe_from
 
 # Dutta & Ganapathy, ICASSP 2022, sections 2 and 3; those marked * are the authors' released code's.
@@ -157,7 +158,11 @@ def test_an_unknown_key_like_no_other_names_the_list() -> None:
     ("key", "value", "rule"),
     [
         ("seed", -1, "seed must be 0 or greater, not -1"),
-        ("label_set", "iemocap5", "label_set must be one of iemocap4, iemocap6, not 'iemocap5'"),
+        (
+            "label_set",
+            "iemocap5",
+            f"label_set must be one of {', '.join(LABEL_SETS)}, or a YAML file (.yaml), not 'iemocap5'",
+        ),
         ("audio_utterance.stride_ms", 0, "audio_utterance.stride_ms must be greater than 0"),
         ("audio_utterance.maximum_frequency", 9_000, "half the sample rate (8000 Hz), not 60.0, 9000.0"),
         ("audio_utterance.minimum_frequency", 7_900, "audio_utterance.minimum_frequency, maximum_frequency must be"),

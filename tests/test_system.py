@@ -164,6 +164,98 @@ def test_a_model_is_scored_elsewhere(place: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "report.html").is_file()
 
 
+OWN_LABELS = """
+name: loudness
+version: 2
+classes: [quiet, loud]
+mapping: {sad: quiet, neu: quiet, ang: loud, exc: loud, hap: loud}
+"""
+
+
+@pytest.fixture(scope="module")
+def own(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of words alone by a label set of its own, and the set's file: run/, own.yaml."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "own.yaml").write_text(OWN_LABELS)
+    train(place, folder / "run", "--label_set", folder / "own.yaml", "--modalities", "text")
+    return folder
+
+
+def test_a_label_set_of_ones_own_is_kept_whole(own: Path, place: Path, tmp_path: Path) -> None:
+    """With the model and with the run, which need its file no more."""
+    shutil.copytree(own / "run", tmp_path / "run")
+    path = own / "own.yaml"
+    path.unlink()
+    assert package.load(tmp_path / "run/fold-5/model").classes == ("quiet", "loud")
+    results = evaluate_run(tmp_path / "run", nothing).results
+    path.write_text(OWN_LABELS)
+    loudness = {"sad": "quiet", "neu": "quiet", "ang": "loud", "exc": "loud", "hap": "loud"}
+    assert results["label_set"]["mapping"] == loudness
+    test = [one for one in read_corpus(place / "corpus").conversations if one.session == "5"]
+    expected = sum(u.label in loudness for one in test for u in one.utterances)
+    assert results["scores"][0]["pooled"]["utterances"] == expected
+
+
+def test_a_run_goes_on_by_the_label_set_it_began_with(own: Path, place: Path, tmp_path: Path) -> None:
+    """A file that is gone is not missed; one that has changed makes another run."""
+    options = ("--label_set", own / "own.yaml", "--modalities", "text")
+    before = weights(own / "run/fold-5/model")
+    (own / "own.yaml").unlink()
+    train(place, own / "run", *options)
+    (own / "own.yaml").write_text(OWN_LABELS.replace("neu: quiet, ", ""))
+    with pytest.raises(SystemExit):
+        train(place, own / "run", *options)
+    (own / "own.yaml").write_text(OWN_LABELS)
+    moved = shutil.copy(own / "own.yaml", tmp_path / "moved.yaml")
+    train(place, own / "run", "--label_set", moved, "--modalities", "text")
+    after = weights(own / "run/fold-5/model")
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_a_changed_label_set_is_named(own: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for old, new, key in (
+        ("ang: loud", "ang: quiet", "ang"),
+        ("ang: loud, ", "", "ang"),
+        ("hap:", "fru: loud, hap:", "fru"),
+    ):
+        (own / "own.yaml").write_text(OWN_LABELS.replace(old, new))
+        with pytest.raises(SystemExit):
+            train(place, own / "run", "--label_set", own / "own.yaml", "--modalities", "text")
+        assert f"holds another run: its label_set.mapping.{key} is " in capsys.readouterr().err
+    (own / "own.yaml").write_text(OWN_LABELS)
+
+
+def test_a_run_that_only_names_its_label_set_is_read(place: Path, tmp_path: Path) -> None:
+    """As runs did before they held it."""
+    shutil.copytree(place / "run", tmp_path / "run")
+    described = json.loads((tmp_path / "run/run.json").read_text())
+    assert described.pop("label_set")["name"] == "iemocap4"
+    (tmp_path / "run/run.json").write_text(json.dumps(described))
+    train(place, tmp_path / "run")
+    assert evaluate_run(tmp_path / "run", nothing).results["label_set"]["name"] == "iemocap4"
+
+
+def test_another_corpus_is_scored_by_a_map_of_its_labels(place: Path, tmp_path: Path) -> None:
+    """Words in a table, with labels of its own."""
+    found = ("joy", "anger", "neutral", "fear", "sadness")
+    rows = [f"a,{number},Take the form {number}.,{label}" for number, label in enumerate(found)]
+    (tmp_path / "talk.csv").write_text("\n".join(["dialogue,id,text,emotion", *rows]))
+    moodline("prepare", "table", tmp_path / "talk.csv", "-o", tmp_path / "corpus")
+    model = train(place, tmp_path / "run", "--modalities", "text")
+    with pytest.raises(MoodlineError, match=r"0 of 5 labelled .* joy, anger, neutral, fear.* --labels meld4"):
+        evaluate_model(model, tmp_path / "corpus", tmp_path / "out", nothing)
+    assert not (tmp_path / "out").exists()
+    options = ("--model", model, "--corpus", tmp_path / "corpus", "-o", tmp_path / "out")
+    moodline("evaluate", *options, "--labels", "meld4")
+    results = json.loads((tmp_path / "out/results.json").read_text())
+    assert results["label_set"]["name"] == "meld4"
+    assert results["label_set"]["mapping"]["joy"] == "happy"
+    assert results["label_set"]["classes"] == list(package.load(model).classes)
+    table = pq.read_table(tmp_path / "out/predictions.parquet")
+    truth = dict(zip(table["utterance_id"].to_pylist(), table["label"].to_pylist(), strict=True))
+    assert truth == {"0": "happy", "1": "angry", "2": "neutral", "4": "sad"}
+
+
 def test_all_has_no_test_set_to_score(place: Path, tmp_path: Path) -> None:
     options = ("--recipe", place / "tiny.yaml", "--protocol", "all", "--modalities", "text")
     moodline("train", place / "corpus", *options, "-o", tmp_path / "run")

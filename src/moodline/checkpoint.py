@@ -18,6 +18,7 @@ from moodline.config import TEXT_UTTERANCE, Recipe
 from moodline.conversation import LabelSet
 from moodline.errors import MoodlineError
 from moodline.files import atomic_file, read_json, write_json, write_text
+from moodline.labels import content_of, label_set_from
 from moodline.model import ConversationModel, build_stage
 from moodline.text.pretrained import Tokenizer, empty_bert
 
@@ -119,7 +120,7 @@ def save_description(folder: Path, recipe: Recipe, label_set: LabelSet, provenan
         {
             "schema": SCHEMA,
             "recipe": dataclasses.asdict(recipe),
-            "label_set": {**dataclasses.asdict(label_set), "mapping": dict(label_set.mapping)},
+            "label_set": content_of(label_set),
             "provenance": dataclasses.asdict(provenance),
         },
     )
@@ -172,7 +173,7 @@ def load_model(folder: Path) -> TrainedModel:
         )
     try:
         recipe = recipe_from(content["recipe"], str(folder / CONFIG_FILE))
-        label_set = LabelSet(**{**content["label_set"], "classes": tuple(content["label_set"]["classes"])})
+        label_set = label_set_from(content["label_set"], str(folder / CONFIG_FILE))
         provenance = Provenance(**content["provenance"])
     except (KeyError, TypeError) as error:
         raise MoodlineError(

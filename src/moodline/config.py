@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from moodline.conversation import LABEL_SETS
 from moodline.errors import MoodlineError
+from moodline.labels import LABEL_SETS, is_label_set
 
 AUDIO_UTTERANCE = "audio_utterance"
 TEXT_UTTERANCE = "text_utterance"
@@ -232,7 +232,7 @@ class Recipe:
     """One experiment: the five parts, their training, the labels and the context.
 
     Args:
-        label_set: which classes, and which corpus labels each takes in
+        label_set: which classes, and which corpus labels each takes in: a set's name, or a YAML file of one's own
         context: labelled drops turns of other labels (the paper's code); all keeps them as unscored context
         modalities: both, or one of them alone
         class_weights: balanced weighs the loss by a class's rarity in the training set
@@ -251,7 +251,8 @@ class Recipe:
     fusion: FusionConfig = field(default_factory=FusionConfig)
 
     def __post_init__(self) -> None:
-        _require(self, "label_set", self.label_set in LABEL_SETS, f"one of {', '.join(LABEL_SETS)}")
+        known = ", ".join(LABEL_SETS)
+        _require(self, "label_set", is_label_set(self.label_set), f"one of {known}, or a YAML file (.yaml)")
         _require_at_least_0(self, "seed")
         if self.modalities == "both" and self.audio_context.hidden != self.text_context.hidden:
             raise MoodlineError(

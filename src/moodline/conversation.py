@@ -9,6 +9,8 @@ from typing import Literal
 
 from moodline.errors import MoodlineError
 
+SPLITS = ("train", "validation", "test")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelSet:
@@ -24,6 +26,10 @@ class LabelSet:
     mapping: Mapping[str, str] = field(hash=False)
 
     def __post_init__(self) -> None:
+        if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes):
+            raise MoodlineError(
+                f"label set {self.name!r} needs two classes or more, each named once, not {', '.join(self.classes)}"
+            )
         strangers = sorted(set(self.mapping.values()) - set(self.classes))
         if strangers:
             raise MoodlineError(
@@ -71,8 +77,8 @@ class Utterance:
 class Conversation:
     """Utterances in the order in which they were spoken.
 
-    ``part`` tells kinds of conversation within a corpus apart, in IEMOCAP ``improvised`` and ``scripted``. ``split``
-    is the set that the corpus's publishers put it in: ``train``, ``validation`` or ``test``.
+    ``part`` tells kinds of conversation within a corpus apart, in IEMOCAP ``improvised`` and ``scripted``;
+    ``split`` is the set that the corpus's publisher put it in, one of ``SPLITS``.
     """
 
     id: str
@@ -82,6 +88,10 @@ class Conversation:
     split: str | None = None
 
     def __post_init__(self) -> None:
+        if self.split is not None and self.split not in SPLITS:
+            raise MoodlineError(
+                f"a conversation's split is one of {', '.join(SPLITS)}: {self.id!r} has {self.split!r}; correct it"
+            )
         seen: set[str] = set()
         for utterance in self.utterances:
             if utterance.id in seen:
@@ -107,32 +117,21 @@ class Conversation:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of what was said and when: the same for a copy under other names, or with other labels."""
+        """A hash of what was said and when: the same for a copy under other names, or with other labels.
+
+        Where no time is known, a recording's file name without its ending, and its length, tell its utterance from
+        another of the same words: RAVDESS's actors all speak the same two sentences.
+        """
         said = [
-            (" ".join(u.words.lower().split()), round(u.start or 0.0, 2), round(u.end or 0.0, 2))
+            (" ".join(u.words.lower().split()), round(u.start or 0.0, 2), round(u.end or 0.0, 2), *recording_of(u))
             for u in self.utterances
         ]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
 
 
-# IEMOCAP's codes (Busso et al. 2008); four classes as in the paper: happy takes in excited.
-IEMOCAP4 = LabelSet(
-    name="iemocap4",
-    version=1,
-    classes=("angry", "happy", "sad", "neutral"),
-    mapping={"ang": "angry", "hap": "happy", "exc": "happy", "sad": "sad", "neu": "neutral"},
-)
-IEMOCAP6 = LabelSet(
-    name="iemocap6",
-    version=1,
-    classes=("angry", "happy", "excited", "sad", "frustrated", "neutral"),
-    mapping={
-        "ang": "angry",
-        "hap": "happy",
-        "exc": "excited",
-        "sad": "sad",
-        "fru": "frustrated",
-        "neu": "neutral",
-    },
-)
-LABEL_SETS: Mapping[str, LabelSet] = {labels.name: labels for labels in (IEMOCAP4, IEMOCAP6)}
+def recording_of(utterance: Utterance) -> tuple[str | float, ...]:
+    """What tells an utterance without times from others of the same words; nothing where it has times."""
+    clip = utterance.audio
+    if clip is None or utterance.start is not None:
+        return ()
+    return clip.path.stem, round(clip.offset, 2), round(clip.duration, 2)

@@ -184,7 +184,11 @@ def test_inspect_tells_the_faults(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_conversations_of_one_turn_are_read_trained_on_and_predicted(tmp_path: Path) -> None:
     talk = tuple(
-        replace(next(iter(conversation_turns(f"Ses0{session}F_impro{index:02d}", str(session), 1))), label=label)
+        replace(
+            next(iter(conversation_turns(f"Ses0{session}F_impro{index:02d}", str(session), 1))),
+            label=label,
+            words=f"Word {index} of {session}.".encode(),  # the same words at the same time would be one conversation
+        )
         for session in range(1, 6)
         for index, label in enumerate(("ang", "hap", "sad", "neu"))
     )

@@ -68,6 +68,10 @@ def test_help_answers_without_torch() -> None:
         (["inspect", "{place}/tree"], ["is no corpus folder", "corpus.json"]),
         (["evaluate", "{place}/corpus"], ["is no run folder", "run.json"]),
         (["evaluate"], ["--model FOLDER --corpus OTHER"]),
+        (["evaluate", "{place}/run", "--labels", "meld4"], ["--labels goes with --model"]),
+        (["prepare", "meld", "{place}/tree", "-o", "{place}/x"], ["is not MELD", "train_sent_emo.csv"]),
+        (["prepare", "ravdess", "{place}/tree", "-o", "{place}/x"], ["is not RAVDESS", "Actor_01"]),
+        (["prepare", "table", "{place}/tree", "-o", "{place}/x"], ["ends with .csv", "check the path"]),
         (["evaluate", "--model", "{place}/run/fold-5/model"], ["--model FOLDER --corpus OTHER"]),
         (["predict", "{place}/corpus", "--model", "{place}/corpus"], ["is no model folder", "config.json"]),
         (
@@ -95,6 +99,7 @@ def test_mistakes_get_a_sentence(
         (["--fold", "7"], ["'7' is none of them"]),
         (["--recipe", "smal"], ["smal", "demo, iemocap, small"]),
         (["--label_set", "iemocap5"], ["label_set", "iemocap4, iemocap6", "iemocap5"]),
+        (["--label_set", "none.yaml"], ["none.yaml is no file", "iemocap4, iemocap6"]),
         (["--text_utterance.bert", "wheel:none"], ["wheel:all-minilm-l6-v2", "wheel:none"]),
         (["--devises", "2"], ["--devises", "--devices"]),
     ],

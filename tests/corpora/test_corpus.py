@@ -63,14 +63,6 @@ def test_what_is_written_comes_back(corpus: Corpus, folder: Path) -> None:
     assert read_corpus(folder).table_hash == corpus.table_hash
 
 
-def test_a_split_comes_back_and_counts(corpus: Corpus, tmp_path: Path) -> None:
-    first, *others = corpus.conversations
-    split = replace(corpus, conversations=(replace(first, split="test"), *others))
-    write_corpus(split, tmp_path / "out")
-    assert read_corpus(tmp_path / "out") == split
-    assert split.table_hash != corpus.table_hash
-
-
 def test_a_table_of_before_there_were_splits_is_read(corpus: Corpus, folder: Path) -> None:
     """Its hash is the one that its corpus.json has, and what a run remembers of it."""
     rows = [{name: value for name, value in row.items() if name != "split"} for row in corpus_module.rows_of(corpus)]
@@ -166,6 +158,17 @@ def test_the_hash_goes_by_every_word_and_label(corpus: Corpus) -> None:
         conversation = replace(first, utterances=(changed, *rest))
         hashes.add(replace(corpus, conversations=(conversation, *others)).table_hash)
     assert len(hashes) == 4
+
+
+def test_a_split_comes_back_and_counts(corpus: Corpus, tmp_path: Path) -> None:
+    splits = ("train", "train", "validation", "test")
+    conversations = tuple(
+        replace(one, split=split) for one, split in zip(corpus.conversations[:4], splits, strict=True)
+    )
+    published = replace(corpus, conversations=conversations)
+    write_corpus(published, tmp_path / "out")
+    assert tuple(one.split for one in read_corpus(tmp_path / "out").conversations) == splits
+    assert published.table_hash != replace(corpus, conversations=corpus.conversations[:4]).table_hash
 
 
 def test_the_same_corpus_again_is_left_alone(corpus: Corpus, folder: Path) -> None:

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from moodline.conversation import IEMOCAP4, Conversation, LabelSet, Utterance
+from moodline.conversation import Conversation, LabelSet, Utterance
 from moodline.corpora.fold import Fold
 from moodline.errors import MoodlineError
+from moodline.labels import IEMOCAP4
 
 
 def talk(name: str, *speakers: str) -> Conversation:
@@ -142,7 +143,7 @@ def test_without_a_label_to_select_by_nothing_trains() -> None:
     silent = replace(by_speaker("V", "T"), validation=SHARED[:1], validation_speaker="nobody")
     with pytest.raises(MoodlineError, match="hand, fold one has none of iemocap4"):
         silent.training_sets(IEMOCAP4, "all")
-    other = LabelSet(name="other", version=1, classes=("bored",), mapping={"bor": "bored"})
+    other = LabelSet(name="other", version=1, classes=("bored", "calm"), mapping={"bor": "bored"})
     with pytest.raises(MoodlineError, match=r"hand, fold one has none of other \(bor\)"):
         fold().training_sets(other, "labelled")
 

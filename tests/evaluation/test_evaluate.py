@@ -15,10 +15,11 @@ from safetensors.numpy import load_file
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 import moodline as package
-from moodline.conversation import IEMOCAP4, Conversation, Utterance
+from moodline.conversation import Conversation, Utterance
 from moodline.corpora.corpus import Corpus, read_corpus, write_corpus
 from moodline.errors import MoodlineError
 from moodline.evaluation.evaluate import evaluate_model, evaluate_run
+from moodline.labels import IEMOCAP4
 from tests.system import moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree

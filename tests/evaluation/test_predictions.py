@@ -7,12 +7,13 @@ import pytest
 
 from moodline.checkpoint import Provenance
 from moodline.config import Recipe
-from moodline.conversation import IEMOCAP4, Conversation
+from moodline.conversation import Conversation
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.fold import Fold
 from moodline.corpora.protocol import folds_of
 from moodline.errors import MoodlineError
 from moodline.evaluation.predictions import refuse_seen
+from moodline.labels import IEMOCAP4
 from moodline.training.run import Run, provenance_of
 
 BY_SESSION = ("session5", "cv5", "cv10", "cv5-script-disjoint", "cv10-script-disjoint", "kfold4", "all")
@@ -26,6 +27,7 @@ def made_from(fold: Fold, corpus: Corpus) -> Provenance:
         protocol=fold.protocol,
         corpus_folder=Path("corpus"),
         corpus_hash=corpus.table_hash,
+        label_set=IEMOCAP4,
     )
     return provenance_of(run, corpus, fold)
 

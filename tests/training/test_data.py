@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from moodline.config import Recipe
-from moodline.conversation import IEMOCAP4, AudioClip, Conversation, Utterance
+from moodline.conversation import AudioClip, Conversation, Utterance
+from moodline.labels import IEMOCAP4
 from moodline.text.pretrained import load_bert
 from moodline.training.data import (
     Item,

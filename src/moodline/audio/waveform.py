@@ -1,4 +1,8 @@
-"""Audio files to waveforms: reading a stretch of one, mixing to mono, resampling, and saying what is wrong with it."""
+"""Audio files to waveforms: reading a stretch of one, mixing to mono, resampling, and saying what is wrong with it.
+
+A video is decoded whole each time that a stretch of it is read, which suits clips of an utterance each; long films
+are better converted once.
+"""
 
 import re
 from collections.abc import Iterator
@@ -9,6 +13,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from moodline.audio import container
 from moodline.conversation import AudioClip
 from moodline.errors import MoodlineError
 
@@ -104,7 +109,7 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
     if path.stat().st_size == 0:
         raise MoodlineError(f"an audio file must hold samples: {path} is empty (0 bytes); restore it from its source")
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(container.as_wav(path) if container.is_container(path) else path) as file:
             yield file
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: headerless samples, from the name's ending
         raise MoodlineError(

@@ -16,6 +16,9 @@ def add_to(commands: Any) -> None:
     evaluate.add_argument("run", nargs="?", type=Path, default=None, help="a run's folder")
     evaluate.add_argument("--model", type=Path, default=None, help="a model folder, to be scored on --corpus")
     evaluate.add_argument("--corpus", type=Path, default=None, help="a corpus folder that the model has not seen")
+    evaluate.add_argument(
+        "--labels", default=None, help="what the corpus's labels are to --model: a label set's name or YAML file"
+    )
     evaluate.add_argument("-o", "--out", type=Path, default=None, help="where the scores of --model go")
     evaluate.add_argument("--format", choices=["table", "json"], default="table", help="what is printed")
     commands.add_subcommand("evaluate", evaluate, help=HELP)
@@ -25,13 +28,15 @@ def run(options: Any, given: Any) -> None:
     elsewhere = (options.model, options.corpus, options.out)
     if (options.run is None) == (options.model is None) or (options.model and None in elsewhere):
         raise MoodlineError("moodline evaluate takes a run's folder, or --model FOLDER --corpus OTHER -o OUT")
+    if options.run is not None and options.labels is not None:
+        raise MoodlineError("--labels goes with --model: a run is scored by the labels that it was trained with")
     from moodline.evaluation.evaluate import evaluate_model, evaluate_run
     from moodline.evaluation.table import print_table
 
     if options.run is not None:
         outcome = evaluate_run(options.run, show)
     else:
-        outcome = evaluate_model(options.model, options.corpus, options.out, show)
+        outcome = evaluate_model(options.model, options.corpus, options.out, show, options.labels)
     if options.format == "json":
         print(json.dumps(outcome.results, indent=2))
         return

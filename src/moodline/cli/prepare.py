@@ -1,5 +1,7 @@
 """moodline prepare: raw files of a corpus to a corpus folder."""
 
+import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,19 +10,26 @@ from moodline.cli.parser import Parser
 if TYPE_CHECKING:
     from moodline.corpora.corpus import Corpus
 
+SHOWN_IDS = 12
 HELP = "Read a corpus into one table."
+# Reader, in moodline.corpora -> what it reads, and what its source is.
+READERS = {
+    "iemocap": ("IEMOCAP's full release, or a tree in its format", "the folder that holds Session1 to Session5"),
+    "meld": ("MELD's tables, with its clips where they are", "the folder that holds train_sent_emo.csv"),
+    "ravdess": ("RAVDESS's speech recordings", "the folder that holds Actor_01 to Actor_24"),
+    "table": ("anyone's table of utterances, with words, audio files or both", "a CSV, JSON lines or Parquet file"),
+}
 
 
 def add_to(commands: Any) -> None:
     prepare = Parser(prog="moodline prepare", description=HELP)
     commands.add_subcommand("prepare", prepare, help=HELP)
     readers = prepare.add_subcommands(dest="reader")
-    iemocap = Parser(
-        prog="moodline prepare iemocap", description="Read IEMOCAP's full release, or a tree in its format."
-    )
-    iemocap.add_argument("source", type=Path, help="the folder that holds Session1 to Session5")
-    add_out(iemocap)
-    readers.add_subcommand("iemocap", iemocap, help="IEMOCAP's full release")
+    for name, (what, source) in READERS.items():
+        reader = Parser(prog=f"moodline prepare {name}", description=f"Read {what}.")
+        reader.add_argument("source", type=Path, help=source)
+        add_out(reader)
+        readers.add_subcommand(name, reader, help=what)
     demo = Parser(prog="moodline prepare demo", description="Make a demo corpus of synthetic voices, and read it.")
     add_out(demo)
     demo.add_argument("--conversations", type=int, default=8, help="in each of the five sessions")
@@ -40,13 +49,11 @@ def run(options: Any, given: Any) -> None:
     if options.reader == "demo":
         prepare_demo(chosen)
     else:
-        prepare_iemocap(chosen.source, chosen.out, chosen.strict)
+        prepare(options.reader, chosen.source, chosen.out, chosen.strict)
 
 
-def prepare_iemocap(source: Path, out: Path, strict: bool) -> None:
-    from moodline.corpora import iemocap
-
-    finish(iemocap.read(source), out, strict)
+def prepare(reader: str, source: Path, out: Path, strict: bool) -> None:
+    finish(importlib.import_module(f"moodline.corpora.{reader}").read(source), out, strict)
 
 
 def finish(corpus: "Corpus", out: Path, strict: bool) -> None:
@@ -57,11 +64,17 @@ def finish(corpus: "Corpus", out: Path, strict: bool) -> None:
     if strict:
         refuse_faults(corpus)
     write_corpus(corpus, out)
-    left_out = sum(len(ids) for ids in corpus.left_out.values())
     count = sum(1 for _ in corpus.utterances)
+    left_out = sum(len(ids) for ids in corpus.left_out.values())
     print(f"{out}: {len(corpus.conversations)} conversations, {count} utterances; left out: {left_out}")
+    for reason, ids in corpus.left_out.items():
+        print(f"  {reason}: {len(ids)} ({listed(ids)})")
     for line in told_faults(corpus.faults, out / FAULTS_FILE):
         print(line)
+
+
+def listed(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:SHOWN_IDS]) + (", ..." if len(ids) > SHOWN_IDS else "")
 
 
 def prepare_demo(options: Any) -> None:
@@ -70,4 +83,4 @@ def prepare_demo(options: Any) -> None:
     tree = options.out.with_name(options.out.name + "-tree")
     if not tree.exists():
         generate(tree, conversations_per_session=options.conversations, seed=options.seed)
-    prepare_iemocap(tree, options.out, options.strict)
+    prepare("iemocap", tree, options.out, options.strict)

@@ -44,9 +44,10 @@ def run(options: Any, given: Any) -> None:
 
     from moodline.corpora.corpus import read_corpus
     from moodline.corpora.protocol import choose_fold, folds_of
-    from moodline.training.run import Run, train
+    from moodline.training.run import Run, label_set_for, train
     from moodline.training.stage import Hardware, is_main_process
 
+    label_set = label_set_for(recipe, options.out)
     corpus = read_corpus(options.corpus)
     folds = choose_fold(folds_of(corpus, options.protocol), options.fold)
     experiment = Run(
@@ -56,6 +57,7 @@ def run(options: Any, given: Any) -> None:
         protocol=options.protocol,
         corpus_folder=options.corpus.resolve(),
         corpus_hash=corpus.table_hash,
+        label_set=label_set,
     )
     hardware = Hardware(**{field.name: options[field.name] for field in dataclasses.fields(Hardware)})
     console = Console(quiet=not is_main_process())

@@ -4,7 +4,8 @@
     corpus.json          reader, source, counts, hash of the table, what was left out and why
     faults.csv           where the source has faults: id, sentence; a line for each that was left out for one
 
-``audio_file`` is relative to the source folder, so that the table, and its hash, are the same on every machine.
+``audio_file`` is relative to the source folder, so that the table, and its hash, are the same on every machine; only
+a file outside that folder keeps its whole path.
 """
 
 import csv
@@ -24,7 +25,7 @@ from moodline.corpora.validation import Fault, Faults, summary
 from moodline.errors import MoodlineError
 from moodline.files import atomic_folder, read_json, write_json
 
-SCHEMA = 1
+SCHEMA = 2
 TABLE_FILE = "utterances.parquet"
 DESCRIPTION_FILE = "corpus.json"
 FAULTS_FILE = "faults.csv"
@@ -132,11 +133,16 @@ def row_of(source: Path, conversation: Conversation, order: int, utterance: Utte
         "end": utterance.end,
         "words": utterance.words,
         "label": utterance.label,
-        "audio_file": clip.path.relative_to(source).as_posix() if clip else None,
+        "audio_file": relative(clip.path, source).as_posix() if clip else None,
         "audio_offset": clip.offset if clip else None,
         "audio_duration": clip.duration if clip else None,
         "sample_rate": clip.sample_rate if clip else None,
     }
+
+
+def relative(path: Path, source: Path) -> Path:
+    """The path within the source folder; a file that lies elsewhere keeps its own."""
+    return path.relative_to(source) if path.is_relative_to(source) else path
 
 
 def hash_rows(rows: list[dict[str, Any]]) -> str:
@@ -253,7 +259,7 @@ def conversations_of(rows: list[dict[str, Any]], source: Path) -> tuple[Conversa
             id=conversation_id,
             session=turns[0]["session"],
             part=turns[0]["part"],
-            split=turns[0].get("split"),  # tables of before had no such column
+            split=turns[0].get("split"),
             utterances=tuple(utterance_of(row, source) for row in sorted(turns, key=lambda row: row["order"])),
         )
         for conversation_id, turns in (

@@ -1,22 +1,24 @@
 """What is in a corpus, for a person to read."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from moodline.conversation import IEMOCAP4, Conversation
+from moodline.conversation import Conversation
 from moodline.corpora.corpus import FAULTS_FILE, Corpus
 from moodline.corpora.iemocap import EXPECTED_BY_SESSION
 from moodline.corpora.validation import told_faults
+from moodline.labels import IEMOCAP4
 
 SHOWN_IDS = 3
+SHOWN_LABELS = 12  # more do not fit a line
 
 
 def print_inspection(corpus: Corpus, console: Console | None = None) -> None:
-    """Print conversations, speakers, hours, labels by session, lengths, what was left out and why, and faults."""
+    """Print conversations, speakers, hours, labels by session or split, lengths, what was left out, and faults."""
     console = console or Console()
     utterances = list(corpus.utterances)
     speakers = {utterance.speaker for utterance in utterances}
@@ -38,10 +40,23 @@ def print_inspection(corpus: Corpus, console: Console | None = None) -> None:
 
 
 def by_session(corpus: Corpus) -> dict[str, list[Conversation]]:
-    sessions: dict[str, list[Conversation]] = {}
+    return grouped(corpus, lambda one: one.session)
+
+
+def grouped(corpus: Corpus, name_of: Callable[[Conversation], str | None]) -> dict[str, list[Conversation]]:
+    groups: dict[str, list[Conversation]] = {}
     for conversation in corpus.conversations:
-        sessions.setdefault(conversation.session or "-", []).append(conversation)
-    return dict(sorted(sessions.items()))
+        groups.setdefault(name_of(conversation) or "-", []).append(conversation)
+    return dict(sorted(groups.items()))
+
+
+def in_groups(corpus: Corpus) -> tuple[str, dict[str, list[Conversation]]]:
+    """Sessions, or published sets where there are no sessions, or else nothing but the whole."""
+    if any(one.session for one in corpus.conversations):
+        return "session", by_session(corpus)
+    if any(one.split for one in corpus.conversations):
+        return "split", grouped(corpus, lambda one: one.split)
+    return "", {}
 
 
 def label_counts(conversations: Sequence[Conversation]) -> Counter[str]:
@@ -50,12 +65,15 @@ def label_counts(conversations: Sequence[Conversation]) -> Counter[str]:
 
 def label_table(corpus: Corpus) -> Table:
     total = label_counts(corpus.conversations)
-    labels = [label for label, _ in total.most_common()]
-    table = new_table("labels as found", "session", *labels, "all")
-    for session, conversations in by_session(corpus).items():
+    labels = [label for label, _ in total.most_common(SHOWN_LABELS)]
+    others = ["others"] if len(total) > len(labels) else []
+    heading, groups = in_groups(corpus)
+    table = new_table("labels as found", heading, *labels, *others, "all")
+    for name, conversations in [*groups.items(), ("all", corpus.conversations)]:
         counts = label_counts(conversations)
-        table.add_row(session, *(str(counts[label]) for label in labels), str(counts.total()))
-    table.add_row("all", *(str(total[label]) for label in labels), str(total.total()))
+        shown = [counts[label] for label in labels]
+        rest = [counts.total() - sum(shown)] if others else []
+        table.add_row(name, *map(str, (*shown, *rest, counts.total())))
     return table
 
 

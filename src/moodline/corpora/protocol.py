@@ -15,7 +15,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from moodline.conversation import Conversation
+from moodline.conversation import SPLITS, Conversation
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.fold import Fold, speakers_of
 from moodline.corpora.iemocap import script_of
@@ -24,7 +24,6 @@ from moodline.errors import MoodlineError
 SCRIPT_DISJOINT = "-script-disjoint"
 BY_SESSION = ("session5", "cv5", "cv10")
 PROTOCOLS = (*BY_SESSION, *(f"{name}{SCRIPT_DISJOINT}" for name in BY_SESSION), "kfold5 (or 3, ...)", "official", "all")
-SPLITS = ("train", "validation", "test")
 
 
 def folds_of(corpus: Corpus, protocol: str) -> tuple[Fold, ...]:
@@ -170,10 +169,10 @@ def utterances_in(conversations: Sequence[Conversation]) -> int:
 def official_fold(corpus: Corpus) -> Fold:
     sets: dict[str, list[Conversation]] = {name: [] for name in SPLITS}
     for conversation in corpus.conversations:
-        if conversation.split not in SPLITS:
+        if conversation.split is None:
             raise MoodlineError(
                 f"official takes a corpus that was published in {', '.join(SPLITS)}: conversation {conversation.id} of "
-                f"{corpus.source} is in {conversation.split or 'none of them'}; choose another protocol"
+                f"{corpus.source} is in none of them; choose another protocol"
             )
         sets[conversation.split].append(conversation)
     if not sets["test"]:

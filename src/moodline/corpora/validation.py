@@ -121,7 +121,11 @@ def sound(turn: Turn, faults: Faults) -> Utterance | None:
     sentences = [*broken, *faults_of(utterance, where, faults.labels)]
     for sentence in sentences:
         faults.add(utterance.id.strip() or where, sentence)
-    return None if sentences else replace(utterance, words=CONTROL_CHARACTERS.sub(" ", utterance.words).strip())
+    return None if sentences else replace(utterance, words=cleaned(utterance.words))
+
+
+def cleaned(words: str) -> str:
+    return CONTROL_CHARACTERS.sub(" ", words).strip()
 
 
 def faults_of(utterance: Utterance, where: str, labels: frozenset[str] | None) -> Iterator[str]:

@@ -17,12 +17,14 @@ from moodline.corpora.corpus import Corpus, read_corpus
 from moodline.corpora.fold import Fold
 from moodline.corpora.protocol import folds_of
 from moodline.errors import MoodlineError
+from moodline.evaluation.elsewhere import labels_for
 from moodline.evaluation.predictions import predict_for_scores
 from moodline.evaluation.report import write_report
 from moodline.evaluation.results import Evaluation
 from moodline.evaluation.scores import score
 from moodline.files import atomic_file, write_json
 from moodline.inference.predictor import Predictor, load
+from moodline.labels import content_of
 from moodline.training.run import Run, read_run
 
 SCHEMA = 1
@@ -74,17 +76,26 @@ def evaluate_run(folder: Path, progress: Progress) -> Outcome:
     return write_outcome(pa.concat_tables(tables), results, curves, run.label_set.classes, folder)
 
 
-def evaluate_model(model: Path, corpus_folder: Path, out: Path, progress: Progress) -> Outcome:
+def evaluate_model(
+    model: Path, corpus_folder: Path, out: Path, progress: Progress, label_map: str | None = None
+) -> Outcome:
     """Score one model on all conversations of a corpus that it has not seen.
 
+    Args:
+        label_map: names the label set that tells which of the model's classes the corpus's labels are
+
     Raises:
-        MoodlineError: the model was trained or selected on one of them
+        MoodlineError: the model was trained or selected on one of them, or the corpus's labels are not the model's
     """
     predictor = load(model)
     corpus = read_corpus(corpus_folder)
-    labels = predictor.model.label_set
+    labels = labels_for(predictor.model.label_set, corpus, label_map)
     table = predict_for_scores(
-        predictor, corpus.conversations, "elsewhere", lambda done: progress(str(model), done, len(corpus.conversations))
+        predictor,
+        corpus.conversations,
+        labels,
+        "elsewhere",
+        lambda done: progress(str(model), done, len(corpus.conversations)),
     )
     provenance = predictor.model.provenance
     results = {
@@ -126,6 +137,7 @@ def fold_predictions(run: Run, fold: Fold, progress: Progress) -> pa.Table:
     return predict_for_scores(
         predictor,
         fold.test,
+        run.label_set,
         fold.name,
         lambda done: progress(f"fold {fold.name}", done, len(fold.test)),
         fold.test_speaker,
@@ -145,7 +157,7 @@ def description(labels: LabelSet, context: str, corpus: Corpus) -> dict[str, Any
     """What of results.json does not depend on what is scored."""
     return {
         "schema": SCHEMA,
-        "label_set": {"name": labels.name, "version": labels.version, "classes": list(labels.classes)},
+        "label_set": content_of(labels),
         "context": context,
         "corpus": {
             "reader": corpus.reader,

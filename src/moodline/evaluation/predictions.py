@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from moodline.checkpoint import Provenance
-from moodline.conversation import Conversation, Utterance
+from moodline.conversation import Conversation, LabelSet, Utterance
 from moodline.errors import MoodlineError
 from moodline.evaluation.scores import MAJORITY
 from moodline.inference.predictor import ConversationPrediction, Predictor, UtterancePrediction
@@ -52,6 +52,7 @@ def use_made_of(provenance: Provenance, conversation: Conversation, speaker: str
 def predict_for_scores(
     predictor: Predictor,
     conversations: Sequence[Conversation],
+    labels: LabelSet,
     fold: str,
     progress: Callable[[int], None],
     speaker: str | None = None,
@@ -59,6 +60,7 @@ def predict_for_scores(
     """Predictions of the utterances that have a class, by every stage and by the majority baseline.
 
     Args:
+        labels: the model's classes, and the labels as found that each takes in
         fold: the name that the rows carry
         progress: told how many conversations are done
         speaker: whose turns alone are scored, the others being context; None for everyone's
@@ -69,10 +71,9 @@ def predict_for_scores(
     refuse_seen(predictor.model.provenance, conversations, speaker)
     rows: list[dict[str, Any]] = []
     for done, conversation in enumerate(conversations, start=1):
-        rows += rows_of(predictor, conversation, fold, speaker)
+        rows += rows_of(predictor, conversation, labels, fold, speaker)
         progress(done)
     if not rows:
-        labels = predictor.model.label_set
         raise MoodlineError(
             f"nothing can be scored: no utterance {f'of {speaker} ' if speaker else ''}in {len(conversations)} "
             f"conversations has a label of {labels.name} ({', '.join(labels.mapping)})"
@@ -86,9 +87,8 @@ def columns(classes: Sequence[str]) -> pa.Schema:
 
 
 def rows_of(
-    predictor: Predictor, conversation: Conversation, fold: str, speaker: str | None
+    predictor: Predictor, conversation: Conversation, labels: LabelSet, fold: str, speaker: str | None
 ) -> Iterator[dict[str, Any]]:
-    labels = predictor.model.label_set
     seen = conversation.in_context(labels, predictor.model.recipe.context)
     prediction: ConversationPrediction = predictor.predict(seen)
     majority = predictor.model.provenance.majority_class

@@ -1,6 +1,6 @@
 """A run: one recipe, one protocol, one corpus, all or some of its folds, in one folder.
 
-run.json             what is run: corpus, recipe, protocol, versions
+run.json             what is run: corpus, recipe, protocol, and the whole label set
 fold-<name>/         one fold, see FoldTraining
 """
 
@@ -18,11 +18,12 @@ from rich.console import Console
 
 from moodline.checkpoint import CONFIG_FILE, Provenance
 from moodline.config import Recipe
-from moodline.conversation import LABEL_SETS, LabelSet
+from moodline.conversation import LabelSet
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.fold import Fold
 from moodline.errors import MoodlineError
 from moodline.files import flatten, read_json, write_json
+from moodline.labels import content_of, label_set_from, label_set_of
 from moodline.recipe import recipe_from
 from moodline.training.fold import FoldTraining
 from moodline.training.origin import COMMON
@@ -31,6 +32,8 @@ from moodline.training.stage import Hardware, is_main_process
 SCHEMA = 1
 RUN_FILE = "run.json"
 LOCK_FILE = ".lock"
+# Where parts of a run were found, which may change; what was found there may not.
+PLACES = ("corpus_folder", "recipe_name")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +46,7 @@ class Run:
     protocol: str
     corpus_folder: Path
     corpus_hash: str
-
-    @property
-    def label_set(self) -> LabelSet:
-        return LABEL_SETS[self.recipe.label_set]
+    label_set: LabelSet
 
     def fold_folder(self, name: str) -> Path:
         return self.folder / f"fold-{name}"
@@ -72,6 +72,7 @@ class Run:
             "protocol": self.protocol,
             "corpus_folder": str(self.corpus_folder),
             "corpus_hash": self.corpus_hash,
+            "label_set": content_of(self.label_set),
         }
 
 
@@ -86,16 +87,30 @@ def read_run(folder: Path) -> Run:
     try:
         if content["schema"] > SCHEMA:
             raise MoodlineError(f"run {folder} has schema {content['schema']}: install a newer moodline to read it")
+        recipe = recipe_from(content["recipe"], str(path))
+        # Runs of moodline's first days name one of its own sets and do not hold it.
+        known = "label_set" in content
         return Run(
             folder=folder,
             recipe_name=content["recipe_name"],
-            recipe=recipe_from(content["recipe"], str(path)),
+            recipe=recipe,
             protocol=content["protocol"],
             corpus_folder=Path(content["corpus_folder"]),
             corpus_hash=content["corpus_hash"],
+            label_set=label_set_from(content["label_set"], str(path)) if known else label_set_of(recipe.label_set),
         )
     except (KeyError, TypeError) as error:
         raise MoodlineError(f"{path} is no run's description: it lacks {error}; train into a new folder") from error
+
+
+def label_set_for(recipe: Recipe, folder: Path) -> LabelSet:
+    """The recipe's label set; that of the run in the folder where the recipe's file of it is there no more."""
+    own_file = Path(recipe.label_set)
+    if own_file.suffix and not own_file.exists() and (folder / RUN_FILE).is_file():
+        begun = read_run(folder)
+        if begun.recipe.label_set == recipe.label_set:
+            return begun.label_set
+    return label_set_of(recipe.label_set)
 
 
 def begin(run: Run) -> None:
@@ -107,13 +122,13 @@ def begin(run: Run) -> None:
     if (run.folder / RUN_FILE).is_file():
         found, wanted = read_run(run.folder).description(), run.description()
         for content in (found, wanted):
-            content["recipe"] = {key: content["recipe"][key] for key in (*COMMON, "label_set")}
+            content["recipe"] = {key: content["recipe"][key] for key in COMMON}
         found, wanted = flatten(found), flatten(wanted)
-        other = [key for key in wanted if found.get(key) != wanted[key] and key not in ("corpus_folder", "recipe_name")]
+        other = [key for key in wanted | found if found.get(key) != wanted.get(key) and key not in PLACES]
         if other:
             raise MoodlineError(
                 f"{run.folder} holds another run: its {other[0]} is {found.get(other[0])!r}, here it is "
-                f"{wanted[other[0]]!r}; choose another -o"
+                f"{wanted.get(other[0])!r}; choose another -o"
             )
     if is_main_process():
         write_json(run.folder / RUN_FILE, run.description())

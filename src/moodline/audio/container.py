@@ -1,0 +1,59 @@
+"""The sound of a video, or of another container that libsndfile does not read, through PyAV (FFmpeg)."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from moodline.errors import MoodlineError
+
+ENDINGS = frozenset({".mp4", ".m4a", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".aac", ".wma", ".3gp"})
+
+
+def is_container(path: Path) -> bool:
+    """Whether a file is one that PyAV reads, by its name's ending."""
+    return path.suffix.lower() in ENDINGS
+
+
+def as_wav(path: Path) -> io.BytesIO:
+    """The first sound of a container as a WAV file in memory: all of it, its channels and rate as they are.
+
+    Raises:
+        MoodlineError: PyAV is not installed, or the file is none of its formats, is broken or is silent film
+    """
+    try:
+        import av
+        from av.error import FFmpegError
+    except ModuleNotFoundError as error:
+        raise MoodlineError(
+            f"the sound of a video is read with PyAV, which is not installed: {path} needs it; "
+            "pip install 'moodline[video]', or convert the file to WAV or FLAC"
+        ) from error
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.audio:
+                raise MoodlineError(f"a video must have sound: {path} has none; restore it, or leave its utterance out")
+            samples, rate = decoded(container)
+    except (FFmpegError, ValueError, OverflowError) as error:
+        raise MoodlineError(
+            f"a video must be readable by FFmpeg: {path} is not ({' '.join(str(error).split())}); restore or convert it"
+        ) from error
+    wav = io.BytesIO()
+    soundfile.write(wav, samples, rate, format="WAV", subtype="FLOAT")
+    wav.seek(0)
+    return wav
+
+
+def decoded(container: Any) -> tuple[np.ndarray, int]:
+    """The first audio stream's samples (frames, channels) and their rate."""
+    import av
+
+    rate = container.streams.audio[0].rate
+    resampler = av.AudioResampler(format="fltp", rate=rate)  # planar floats, whatever the codec gives
+    frames = [one for frame in container.decode(audio=0) for one in resampler.resample(frame)]
+    blocks = [frame.to_ndarray() for frame in (*frames, *resampler.resample(None))]  # each (channels, frames)
+    if not blocks:
+        return np.zeros((0, 1), dtype=np.float32), rate
+    return np.concatenate(blocks, axis=1).T, rate

@@ -1,0 +1,101 @@
+"""RAVDESS: Livingstone & Russo, "The Ryerson audio-visual database of emotional speech and song", PLoS ONE 13(5), 2018.
+
+Twenty-four actors speak two sentences in eight emotions, all but neutral in two intensities, twice each. The archive
+is at zenodo.org, DOI 10.5281/zenodo.1188976. Read of it are the speech recordings, audio only, in Actor_01 and so on
+or in whatever folders they lie; a file's name says what it holds:
+
+    03-01-06-01-02-01-12.wav    modality 03 (audio only), channel 01 (speech), emotion, intensity, statement,
+                                repetition, actor
+
+A recording is a conversation of one turn: nobody answers, and there is no context. The actor is the speaker and the
+session, the intensity the part. Song and video are passed over.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from moodline.audio import waveform
+from moodline.conversation import Conversation, Utterance
+from moodline.corpora.corpus import Corpus, corpus_of
+from moodline.corpora.validation import Faults, Turn, conversation_of
+from moodline.errors import MoodlineError
+
+EMOTIONS = {
+    "01": "neutral",
+    "02": "calm",
+    "03": "happy",
+    "04": "sad",
+    "05": "angry",
+    "06": "fearful",
+    "07": "disgust",
+    "08": "surprised",
+}
+INTENSITIES = {"01": "normal", "02": "strong"}
+STATEMENTS = {"01": "Kids are talking by the door.", "02": "Dogs are sitting by the door."}
+
+NAME = re.compile(
+    r"(?P<modality>0[123])-(?P<channel>0[12])-(?P<emotion>0[1-8])-(?P<intensity>0[12])-(?P<statement>0[12])-"
+    r"(?P<repetition>0[12])-(?P<actor>[0-9]{2})"
+)
+AUDIO_ENDINGS = frozenset({".wav", ".flac"})
+ENDINGS = AUDIO_ENDINGS | {".mp4"}
+
+NO_NAME = "a recording whose file name is none of RAVDESS's"
+OTHER = "song or video"
+AGAIN = "a recording that lies in another folder too"
+
+
+def read(source: Path) -> Corpus:
+    """Read the recordings in a folder and in the folders within it.
+
+    Raises:
+        MoodlineError: ``source`` is no folder, has no such recording, or has one that cannot be read
+    """
+    if not source.is_dir():
+        raise MoodlineError(f"RAVDESS is read from a folder, and {source} is none: check the path")
+    root = source.resolve()
+    faults = Faults(root)
+    conversations: dict[str, Conversation] = {}
+    for path, name in recordings(root, faults):
+        if path.stem in conversations:
+            faults.leave_out(AGAIN, path.relative_to(root).as_posix())
+        elif (conversation := read_recording(path, name, faults)) is not None:
+            conversations[conversation.id] = conversation
+    if not conversations and not faults.found:
+        raise MoodlineError(
+            f"{root} is not RAVDESS: no recording of speech named as 03-01-06-01-02-01-12.wav is in it; "
+            "give the folder that holds Actor_01 to Actor_24"
+        )
+    return corpus_of("ravdess", (conversation for _, conversation in sorted(conversations.items())), faults)
+
+
+def recordings(root: Path, faults: Faults) -> Iterator[tuple[Path, re.Match[str]]]:
+    """Recordings of speech, and what their names tell."""
+    for path in sorted(root.rglob("*")):
+        if path.suffix.lower() not in ENDINGS or path.name.startswith(".") or not path.is_file():
+            continue
+        name = NAME.fullmatch(path.stem)
+        if name is None:
+            faults.leave_out(NO_NAME, path.relative_to(root).as_posix())
+        elif name["modality"] != "03" or name["channel"] != "01" or path.suffix.lower() not in AUDIO_ENDINGS:
+            faults.leave_out(OTHER, path.stem)
+        else:
+            yield path, name
+
+
+def read_recording(path: Path, name: re.Match[str], faults: Faults) -> Conversation | None:
+    try:
+        clip = waveform.inspect(path)
+    except MoodlineError as error:
+        faults.add(path.stem, str(error))
+        return None
+    utterance = Utterance(
+        id=path.stem,
+        speaker=f"Actor_{name['actor']}",
+        words=STATEMENTS[name["statement"]],
+        audio=clip,
+        label=EMOTIONS[name["emotion"]],
+    )
+    part = INTENSITIES[name["intensity"]]
+    return conversation_of([Turn(utterance, str(path))], faults, id=path.stem, session=name["actor"], part=part)

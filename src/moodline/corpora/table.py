@@ -1,0 +1,285 @@
+"""Anyone's data in a table: CSV, JSON lines or Parquet, a row an utterance, with words, audio files or both.
+
+Columns, of which words or audio are needed; ``columns.NAMES`` lists the other names that each may have, in capitals or
+not. Columns that are none of these are passed over.
+
+    words           what was said
+    audio           a recording, by its path from the table's folder
+    offset          where in the recording the utterance begins, in seconds; without it, see ``stretch_of``
+    duration        how long it is, in seconds
+    label           the emotion, as you call it
+    conversation    rows of one name are one conversation; without the column each row is one of its own
+    utterance       its id; without it the conversation's name and a number
+    speaker         who speaks; without it the conversation has one speaker of its own
+    start, end      when, in seconds from the conversation's beginning or as HH:MM:SS.mmm
+    session, part   groups of conversations, for protocols and scores; one for a whole conversation
+    split           train, validation or test, as published; one for a whole conversation
+
+Turns are in the order of their starts where all of a conversation have one, and in that of the table otherwise.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from moodline.audio import waveform
+from moodline.conversation import AudioClip, Conversation, Utterance
+from moodline.corpora.columns import NAMES, recognised, split_of, text_of_cell, time_of
+from moodline.corpora.corpus import Corpus, corpus_of
+from moodline.corpora.delimited import cells_of, text_of
+from moodline.corpora.validation import Faults, Turn, cleaned, in_order, sound
+from moodline.errors import MoodlineError
+
+DELIMITERS = (",", ";", "\t")
+ROUNDED = 0.05  # seconds that a recording's end, as a table tells it, may lie after the true one
+
+PASSED_OVER = "a column that is not read"
+EMPTY = "a row without words and audio"
+ONE_TURN = "no such column: each row is taken as a conversation of its own"
+ONE_SPEAKER = "no such column: each conversation is taken as a speaker's own"
+
+Record = tuple[str, Mapping[str, Any]]  # file and line, and the cells by their columns' names in the table
+
+
+class Row(NamedTuple):
+    """One utterance's cells by column, and where it stands."""
+
+    where: str
+    number: int
+    cells: Mapping[str, str]
+
+    @property
+    def conversation(self) -> str:
+        return self.cells["conversation"]
+
+
+def read(source: Path) -> Corpus:
+    """Read a table and the recordings that it names.
+
+    Raises:
+        MoodlineError: ``source`` is no table, has neither words nor audio, or has faults
+    """
+    read_records = FORMATS.get(source.suffix.lower())
+    if read_records is None or not source.is_file():
+        raise MoodlineError(f"a table is a file that ends with {', '.join(FORMATS)}: {source} is none; check the path")
+    faults = Faults(source.parent.resolve())
+    names, records = read_records(source, faults)
+    columns = recognised(names)
+    if not columns.keys() & {"words", "audio"}:
+        raise MoodlineError(
+            f"a table has a column of words ({', '.join(NAMES['words'])}) or of audio ({', '.join(NAMES['audio'])}): "
+            f"{source} has {' '.join(', '.join(names).split()) or 'none'}; rename one"
+        )
+    for name in names:
+        if name not in columns.values():
+            faults.leave_out(PASSED_OVER, name)
+    for column, assumed in (("conversation", ONE_TURN), ("speaker", ONE_SPEAKER)):
+        if column not in columns:
+            faults.leave_out(assumed, column)
+    conversations = list(conversations_of(rows_of(source, columns, records, faults), faults))
+    if not conversations and not faults.found:
+        raise MoodlineError(f"{source} has no row with words or audio: fill it in")
+    return corpus_of("table", conversations, faults)
+
+
+def read_delimited(path: Path, faults: Faults) -> tuple[list[str], list[Record]]:
+    """CSV: the delimiter is the comma, semicolon or tab by which most columns of the first row are known."""
+    text = text_of(path)
+    delimiter = max(DELIMITERS, key=lambda one: known_columns(text, one))
+    lines = cells_of(text, delimiter, str(path))
+    _, header = next(lines, (0, []))
+    records: list[Record] = []
+    for number, cells in lines:
+        where = f"{path}:{number}"
+        if any(cell.strip() for cell in cells[len(header) :]):
+            faults.add(
+                where,
+                f"a row has no more cells than there are columns: {where} has {len(cells)} for {len(header)}; "
+                "put words with a delimiter in them into quotes",
+            )
+        else:
+            pairs = list(zip(header, cells, strict=False))
+            records.append((where, dict(reversed(pairs))))  # of two columns of one name the first
+    return list(dict.fromkeys(header)), records
+
+
+def known_columns(text: str, delimiter: str) -> tuple[int, int]:
+    """How many columns there are by a delimiter: known ones, and all."""
+    try:
+        _, header = next(cells_of(text, delimiter, ""), (0, []))
+    except MoodlineError:
+        return 0, 0
+    return len(recognised(header)), len(header)
+
+
+def read_json_lines(path: Path, faults: Faults) -> tuple[list[str], list[Record]]:
+    records: list[Record] = []
+    for number, line in enumerate(text_of(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            content = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            faults.add(where, f"each line is one JSON object: {where} is none ({error}); correct that line")
+            continue
+        if isinstance(content, dict):
+            records.append((where, content))
+        else:
+            faults.add(
+                where, f"each line is one JSON object: {where} is a {type(content).__name__}; write an object a line"
+            )
+    return list(dict.fromkeys(name for _, content in records for name in content)), records
+
+
+def read_parquet(path: Path, faults: Faults) -> tuple[list[str], list[Record]]:
+    try:
+        table = pq.read_table(path)
+        columns = {name: table[name].to_pylist() for name in table.column_names}
+    except (OSError, ValueError, KeyError, OverflowError, pa.ArrowException) as error:
+        raise MoodlineError(
+            f"{path} cannot be read as Parquet: {' '.join(str(error).split())}; write it again"
+        ) from error
+    rows = zip(*columns.values(), strict=True)
+    return list(columns), [
+        (f"{path}, row {number}", dict(zip(columns, values, strict=True)))
+        for number, values in enumerate(rows, start=1)
+    ]
+
+
+FORMATS: Mapping[str, Callable[[Path, Faults], tuple[list[str], list[Record]]]] = {
+    **dict.fromkeys((".csv", ".tsv", ".txt"), read_delimited),
+    **dict.fromkeys((".jsonl", ".ndjson", ".json"), read_json_lines),
+    ".parquet": read_parquet,
+}
+
+
+def rows_of(source: Path, columns: Mapping[str, str], records: Sequence[Record], faults: Faults) -> list[Row]:
+    """The rows that can be read, each with the name of its conversation."""
+    rows: list[Row] = []
+    for number, (where, record) in enumerate(records, start=1):
+        try:
+            cells = {column: text_of_cell(record.get(name)) for column, name in columns.items()}
+        except MoodlineError as error:
+            faults.add(where, f"{error} ({where}); correct that row")
+            continue
+        if "conversation" not in columns:
+            cells["conversation"] = f"{source.stem}_{number}"
+        if not cleaned(cells.get("words", "")) and not cells.get("audio"):
+            faults.leave_out(EMPTY, where)
+        elif not cells["conversation"]:
+            faults.add(where, f"each row names its conversation: {where} does not; fill it in, or remove the column")
+        else:
+            rows.append(Row(where, number, cells))
+    return rows
+
+
+def conversations_of(rows: Sequence[Row], faults: Faults) -> Iterator[Conversation]:
+    """Conversations in the order in which the table first names them."""
+    by_name: dict[str, list[Row]] = {}
+    for row in rows:
+        by_name.setdefault(row.conversation, []).append(row)
+    ids = ids_of(rows)
+    recordings = Recordings(faults.source, Counter(row.cells.get("audio", "") for row in rows))
+    for name, members in by_name.items():
+        whole = facts_of(members[0])
+        utterances: list[Utterance] = []
+        for position, row in enumerate(members):
+            identity = ids.get(row.number, name if len(members) == 1 else f"{name}_{position}")
+            try:
+                if facts_of(row) != whole:
+                    raise MoodlineError(
+                        f"session, part and split are a whole conversation's: {name!r} has {facts_of(row)}, and before "
+                        f"that {whole}"
+                    )
+                split_of(row.cells)
+                utterance = utterance_of(identity, row, recordings)
+            except MoodlineError as error:
+                faults.add(identity, f"{error} ({row.where}); correct that row")
+            else:
+                utterances += filter(None, [sound(Turn(utterance, row.where), faults)])
+        if utterances:
+            yield Conversation(
+                id=name,
+                utterances=tuple(in_order(utterances)),
+                session=members[0].cells.get("session") or None,
+                part=members[0].cells.get("part") or None,
+                split=split_of(members[0].cells),
+            )
+
+
+def ids_of(rows: Sequence[Row]) -> dict[int, str]:
+    """Row -> id, of the rows that have one; with the conversation's name before it if two conversations share one."""
+    given = {row.number: row.cells["utterance"] for row in rows if row.cells.get("utterance")}
+    homes: dict[str, set[str]] = {}
+    for row in rows:
+        if row.number in given:
+            homes.setdefault(given[row.number], set()).add(row.conversation)
+    if all(len(names) == 1 for names in homes.values()):
+        return given
+    return {row.number: f"{row.conversation}_{given[row.number]}" for row in rows if row.number in given}
+
+
+def facts_of(row: Row) -> tuple[str, str, str]:
+    return row.cells.get("session", ""), row.cells.get("part", ""), row.cells.get("split", "")
+
+
+def utterance_of(identity: str, row: Row, recordings: "Recordings") -> Utterance:
+    start, end = time_of(row.cells, "start"), time_of(row.cells, "end")
+    return Utterance(
+        id=identity,
+        speaker=row.cells.get("speaker") or row.conversation,
+        words=row.cells.get("words", ""),
+        audio=recordings.stretch_of(row, start, end) if row.cells.get("audio") else None,
+        start=start,
+        end=end,
+        label=row.cells.get("label") or None,
+    )
+
+
+@dataclass
+class Recordings:
+    """The files that a table names, from its folder: each is looked into once."""
+
+    folder: Path
+    rows: Mapping[str, int]  # file as the table names it -> how many rows do
+    found: dict[str, AudioClip] = field(default_factory=dict)
+
+    def stretch_of(self, row: Row, start: float | None, end: float | None) -> AudioClip:
+        """An utterance's part of its file.
+
+        By ``offset`` and ``duration``. Without an offset it is the whole file; but where several rows share a file,
+        a conversation's recording, it is from ``start`` to ``end``.
+        """
+        name = row.cells["audio"]
+        whole = self.whole(name)
+        offset, duration = time_of(row.cells, "offset"), time_of(row.cells, "duration")
+        if offset is None and self.rows[name] > 1 and start is not None and end is not None:
+            offset, duration = start, end - start
+        offset = offset or 0.0
+        if duration is None:
+            duration = end - start if offset and start is not None and end is not None else whole.duration - offset
+        if duration <= 0 or offset + duration > whole.duration + ROUNDED:
+            raise MoodlineError(
+                f"an utterance lies within its recording: {whole.path} lasts {whole.duration:.3f} s, and the utterance "
+                f"is from {offset:.3f} to {offset + duration:.3f} s"
+            )
+        duration = min(duration, whole.duration - offset)
+        return AudioClip(path=whole.path, offset=offset, duration=duration, sample_rate=whole.sample_rate)
+
+    def whole(self, name: str) -> AudioClip:
+        if name not in self.found:
+            if not name.isprintable():
+                raise MoodlineError(f"an audio file's name is printable, and {name!a} is not")
+            path = self.folder / name.replace("\\", "/")
+            try:
+                self.found[name] = waveform.inspect(path)
+            except OSError as error:  # a name that is too long
+                raise MoodlineError(f"an audio file must exist: there is no file {path} ({error.strerror})") from error
+        return self.found[name]

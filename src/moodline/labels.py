@@ -1,0 +1,133 @@
+"""Label sets: those of the corpora that moodline reads, and anyone's own from a YAML file.
+
+    name: calm_or_not
+    version: 1
+    classes: [calm, tense]
+    mapping: {neutral: calm, sadness: calm, anger: tense, fear: tense}
+
+A label as found that the mapping lacks belongs to no class. What is trained keeps the whole set, never its file's name.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from moodline.conversation import LabelSet
+from moodline.errors import MoodlineError
+
+KEYS = ("name", "version", "classes", "mapping")
+ENDINGS = (".yaml", ".yml")
+
+
+def same_names(name: str, *labels: str) -> LabelSet:
+    """Each label as found is a class of its own."""
+    return LabelSet(name=name, version=1, classes=labels, mapping={label: label for label in labels})
+
+
+# IEMOCAP's codes (Busso et al. 2008); four classes as in the paper: happy takes in excited.
+IEMOCAP4 = LabelSet(
+    name="iemocap4",
+    version=1,
+    classes=("angry", "happy", "sad", "neutral"),
+    mapping={"ang": "angry", "hap": "happy", "exc": "happy", "sad": "sad", "neu": "neutral"},
+)
+IEMOCAP6 = LabelSet(
+    name="iemocap6",
+    version=1,
+    classes=("angry", "happy", "excited", "sad", "frustrated", "neutral"),
+    mapping={
+        "ang": "angry",
+        "hap": "happy",
+        "exc": "excited",
+        "sad": "sad",
+        "fru": "frustrated",
+        "neu": "neutral",
+    },
+)
+# The seven of Poria et al. 2019, and those that IEMOCAP's four classes are.
+MELD7 = same_names("meld7", "anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
+MELD4 = LabelSet(
+    name="meld4",
+    version=1,
+    classes=IEMOCAP4.classes,
+    mapping={"anger": "angry", "joy": "happy", "sadness": "sad", "neutral": "neutral"},
+)
+# The eight of Livingstone & Russo 2018, and those that IEMOCAP's four classes are: calm is not neutral there.
+RAVDESS8 = same_names("ravdess8", "neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
+RAVDESS4 = same_names("ravdess4", *IEMOCAP4.classes)
+
+LABEL_SETS: Mapping[str, LabelSet] = {
+    labels.name: labels for labels in (IEMOCAP4, IEMOCAP6, MELD4, MELD7, RAVDESS4, RAVDESS8)
+}
+
+
+def is_label_set(name: str) -> bool:
+    """Whether this is the name of a set that comes with moodline, or can be a YAML file's."""
+    return name in LABEL_SETS or name.endswith(ENDINGS)
+
+
+def label_set_of(name: str) -> LabelSet:
+    """The set of a name, or the one in a YAML file.
+
+    Raises:
+        MoodlineError: there is no such set or file, or the file holds no label set
+    """
+    if name in LABEL_SETS:
+        return LABEL_SETS[name]
+    if not is_label_set(name):
+        raise MoodlineError(
+            f"a label set is one of {', '.join(LABEL_SETS)}, or a YAML file ({ENDINGS[0]}), not {name!r}"
+        )
+    return label_set_from(read_yaml(Path(name)), name)
+
+
+def read_yaml(path: Path) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise MoodlineError(f"label set {path} is no file, nor is it one of {', '.join(LABEL_SETS)}") from None
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise MoodlineError(f"label set {path} cannot be read: {' '.join(str(error).split())}") from error
+
+
+def label_set_from(content: Any, origin: str) -> LabelSet:
+    """A label set from its keys and values; ``origin`` names their file in errors.
+
+    Raises:
+        MoodlineError: a key lacks or is unknown, a value is of another kind, or the set contradicts itself
+    """
+    keys = list(content) if isinstance(content, Mapping) else []
+    missing, strangers = [key for key in KEYS if key not in keys], [key for key in keys if key not in KEYS]
+    if missing or strangers:
+        wrong = f"lacks {missing[0]}" if missing else f"has {strangers[0]!r}"
+        raise MoodlineError(f"a label set has the keys {', '.join(KEYS)}, and this one {wrong} ({origin})")
+    name, version, classes, mapping = (content[key] for key in KEYS)
+    require_text("a label set's name", name, origin)
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise MoodlineError(f"a label set's version is a whole number, not {version!r} ({origin})")
+    if not isinstance(classes, list | tuple) or not isinstance(mapping, Mapping):
+        raise MoodlineError(
+            f"a label set has a list of classes and a mapping from labels to them, not {classes!r} and {mapping!r} "
+            f"({origin})"
+        )
+    for one in (*classes, *mapping, *mapping.values()):
+        require_text("a class, or a label,", one, origin)
+    try:
+        return LabelSet(name=name, version=version, classes=tuple(classes), mapping=dict(mapping))
+    except MoodlineError as error:
+        raise MoodlineError(f"{error} ({origin})") from error
+
+
+def require_text(what: str, value: Any, origin: str) -> None:
+    if not isinstance(value, str) or not value.strip():
+        raise MoodlineError(
+            f"{what} is a text, not {value!r}: put it into quotes, as YAML has its own idea of it ({origin})"
+        )
+
+
+def content_of(label_set: LabelSet) -> dict[str, Any]:
+    """The whole set, as files hold it."""
+    return {**asdict(label_set), "mapping": dict(label_set.mapping)}

@@ -1,0 +1,373 @@
+"""Anyone's tables: what a person may reasonably hand over is read as it is meant, and anything else refused."""
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moodline.corpora import table
+from moodline.corpora.columns import NAMES, recognised
+from moodline.corpora.corpus import Corpus, read_corpus, write_corpus
+from moodline.corpora.delimited import seconds_of
+from moodline.errors import MoodlineError
+from tests.corpora.outcome import outcome
+from tests.system import moodline
+
+RATE = 16_000
+
+
+def written(folder: Path, text: str, name: str = "talks.csv", encoding: str = "utf-8") -> Path:
+    path = folder / name
+    path.write_text(text, encoding=encoding, newline="")
+    return path
+
+
+def read(folder: Path, text: str, **options: str) -> Corpus:
+    return table.read(written(folder, text, **options))
+
+
+def record(path: Path, seconds: float = 2.0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.linspace(-0.5, 0.5, round(RATE * seconds)), RATE)
+    return path
+
+
+def refusal(folder: Path, text: str, **options: str) -> str:
+    with pytest.raises(MoodlineError) as error:
+        read(folder, text, **options)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def fault(folder: Path, text: str, **options: str) -> str:
+    """The sentence of the one fault of a table, of which the rest is read."""
+    corpus = read(folder, text, **options)
+    (found,) = corpus.faults
+    assert len(list(corpus.utterances)) == 1
+    return found.sentence
+
+
+def test_all_columns_are_read(tmp_path: Path) -> None:
+    record(tmp_path / "audio" / "a.wav")
+    corpus = read(
+        tmp_path,
+        "conversation,utterance,speaker,words,audio,offset,duration,start,end,label,session,part,split\n"
+        'c1,u1,Ann,"Hello, you.",audio/a.wav,0.5,0.75,10,10.75,joy,s1,scripted,dev\n',
+    )
+    (conversation,) = corpus.conversations
+    (turn,) = conversation.utterances
+    assert (conversation.id, conversation.session, conversation.part, conversation.split) == (
+        "c1",
+        "s1",
+        "scripted",
+        "validation",
+    )
+    assert (turn.id, turn.speaker, turn.words, turn.label) == ("u1", "Ann", "Hello, you.", "joy")
+    assert (turn.start, turn.end) == (10.0, 10.75)
+    assert turn.audio is not None
+    assert (turn.audio.path, turn.audio.offset, turn.audio.duration) == (tmp_path / "audio/a.wav", 0.5, 0.75)
+    assert corpus.left_out == {}
+
+
+def test_words_and_labels_are_enough(tmp_path: Path) -> None:
+    corpus = read(tmp_path, "text,emotion\nHi.,joy\nNo.,\n")
+    assert [(u.words, u.label) for u in corpus.utterances] == [("Hi.", "joy"), ("No.", None)]
+    assert len(corpus.conversations) == len({u.speaker for u in corpus.utterances}) == 2
+    assert corpus.left_out == {table.ONE_TURN: ("conversation",), table.ONE_SPEAKER: ("speaker",)}
+
+
+def test_recordings_are_enough(tmp_path: Path) -> None:
+    record(tmp_path / "a.wav", 1.5)
+    (turn,) = read(tmp_path, "File\na.wav\n").utterances
+    assert turn.words == ""
+    assert turn.audio is not None
+    assert (turn.audio.offset, turn.audio.duration) == (0.0, 1.5)
+
+
+@pytest.mark.parametrize(("column", "name"), [(column, name) for column, names in NAMES.items() for name in names])
+def test_every_documented_name_is_that_column(column: str, name: str) -> None:
+    for spelling in (name, name.upper(), f" {name.title()} ", "_".join(name)):
+        assert recognised([spelling, "words", "audio"])[column] in (spelling, column)
+        assert recognised(["season", spelling, "sentence", "wav"])[column] in (spelling, "sentence", "wav")
+
+
+def test_utterance_is_the_words_where_nothing_else_is(tmp_path: Path) -> None:
+    (turn,) = read(tmp_path, "Utterance,Utterance_ID\nHi.,7\n").utterances
+    assert (turn.words, turn.id) == ("Hi.", "7")
+    (turn,) = read(tmp_path, "Utterance,Text\n7,Hi.\n").utterances
+    assert (turn.words, turn.id) == ("Hi.", "7")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_delimiters_encodings_and_line_ends(tmp_path: Path, delimiter: str, encoding: str, end: str) -> None:
+    words = 'Caf\xe9, "no"; \u201cyes\u201d'
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter, lineterminator=end)
+    writer.writerows([["Speaker", "Transcript", "Note"], ["Ann", words, "x"]])
+    corpus = read(tmp_path, text.getvalue(), encoding=encoding)
+    assert [(u.speaker, u.words) for u in corpus.utterances] == [("Ann", words)]
+    assert corpus.left_out[table.PASSED_OVER] == ("Note",)
+
+
+def test_turns_come_by_their_start_and_else_as_they_stand(tmp_path: Path) -> None:
+    text = 'dialogue,text,start\na,third,00:01:02.5\nb,one,\na,first,1\na,second,"2,5"\nb,two,1\n'
+    corpus = read(tmp_path, text)
+    assert {one.id: [u.words for u in one.utterances] for one in corpus.conversations} == {
+        "a": ["first", "second", "third"],
+        "b": ["one", "two"],
+    }
+    assert [u.start for u in corpus.conversations[0].utterances] == [1.0, 2.5, 62.5]
+
+
+def test_ids_that_two_conversations_share_get_the_conversations_name(tmp_path: Path) -> None:
+    corpus = read(tmp_path, "dialogue,id,text\na,0,x\na,1,y\nb,0,z\n")
+    assert [u.id for u in corpus.utterances] == ["a_0", "a_1", "b_0"]
+    corpus = read(tmp_path, "dialogue,id,text\na,0,x\na,1,y\nb,2,z\n")
+    assert [u.id for u in corpus.utterances] == ["0", "1", "2"]
+    corpus = read(tmp_path, "dialogue,text\na,x\na,y\nb,z\n")
+    assert [u.id for u in corpus.utterances] == ["a_0", "a_1", "b"]
+
+
+def test_a_recording_of_a_conversation_is_cut_by_the_turns_times(tmp_path: Path) -> None:
+    record(tmp_path / "talk.wav", 3.0)
+    record(tmp_path / "alone.wav", 2.0)
+    text = "dialogue,wav,start,end,text\na,talk.wav,0,1,x\na,talk.wav,1,2.5,y\nb,alone.wav,60,62,z\n"
+    clips = [u.audio for u in read(tmp_path, text).utterances if u.audio]
+    assert [(clip.offset, clip.duration) for clip in clips] == [(0, 1), (1, 1.5), (0, 2)]
+
+
+def test_a_recordings_end_may_be_rounded(tmp_path: Path) -> None:
+    record(tmp_path / "a.wav", 1.234)
+    (turn,) = read(tmp_path, "wav,offset,duration\na.wav,0.2,1.04\n").utterances
+    assert turn.audio is not None
+    assert turn.audio.offset + turn.audio.duration == pytest.approx(1.234)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("season,episode\n1,2\n", ["words", "audio", "season, episode"]),
+        ("", ["words", "none"]),
+        ("text\n", ["no row"]),
+        ("text,label\nHi, you,joy\n", ["talks.csv:2", "3 for 2", "quotes"]),
+        ('text,label\n"Hi,joy\nNo,joy\n', ["talks.csv:3", "quote"]),
+        ("text,start\nHi,soon\n", ["start is a time", "'soon'", "talks.csv:2"]),
+        ("text,start\nHi,-1\n", ["not negative", "'-1'", "talks.csv:2"]),
+        ("text,start\nHi,1e999\n", ["start is a time", "talks.csv:2"]),
+        ("text,start,end\nHi,2,1\n", ["ends after it starts", "2.0 to 1.0 s", "talks.csv:2"]),
+        ("text,wav\nHi,none.wav\n", ["no file", "none.wav", "talks.csv:2"]),
+        ("text,wav\nHi,letter.wav\n", ["libsndfile", "letter.wav"]),
+        ("wav,offset,duration\na.wav,1.5,1\n", ["lies within its recording", "2.000 s", "1.500 to 2.500"]),
+        ("wav,offset\na.wav,2\n", ["lies within its recording"]),
+        ("dialogue,text\n,x\n", ["names its conversation", "talks.csv:2"]),
+        ("dialogue,text,split\na,x,learn\n", ["train, validation and test", "'learn'", "talks.csv:2"]),
+        (f"wav\n{'a' * 5000}\n", ["no file", "talks.csv:2"]),
+        ("wav\na\0b\n", ["printable", "talks.csv:2"]),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, text: str, words: list[str]) -> None:
+    record(tmp_path / "a.wav", 2.0)
+    (tmp_path / "letter.wav").write_text("Dear Sir")
+    sentence = refusal(tmp_path, text)
+    assert all(word in sentence for word in words), sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("dialogue,id,text\na,1,x\na,1,y\n", ["stands once", "1 stands again", "talks.csv:3"]),
+        ("dialogue,text,session\na,x,1\na,y,2\n", ["whole conversation's", "'a'", "talks.csv:3"]),
+    ],
+)
+def test_what_contradicts_the_rows_before_is_left_out(tmp_path: Path, text: str, words: list[str]) -> None:
+    sentence = fault(tmp_path, text)
+    assert all(word in sentence for word in words), sentence
+
+
+def test_empty_rows_are_left_out(tmp_path: Path) -> None:
+    corpus = read(tmp_path, "text,label\nHi,joy\n,,\n,joy\n")
+    assert [u.words for u in corpus.utterances] == ["Hi"]
+    assert corpus.left_out[table.EMPTY] == (f"{tmp_path / 'talks.csv'}:4",)
+
+
+@pytest.mark.parametrize("name", ["talks.xlsx", "talks", "none.csv"])
+def test_what_is_no_table_is_refused(tmp_path: Path, name: str) -> None:
+    if name != "none.csv":
+        written(tmp_path, "text\nHi\n", name)
+    with pytest.raises(MoodlineError, match=r"ends with \.csv.*none; check the path"):
+        table.read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("text", ["one JSON object", "talks.jsonl:2"]),
+        ("[1]", ["one JSON object", "list"]),
+        ('{"text": ["Hi"]}', ["a text or a number, not list", "talks.jsonl:2"]),
+        ('{"text": "\\ud800"}', ["whole Unicode characters", "talks.jsonl:2"]),
+        ("[" * 100_000, ["one JSON object", "talks.jsonl:2"]),
+    ],
+)
+def test_what_is_wrong_in_json_lines_is_told(tmp_path: Path, line: str, words: list[str]) -> None:
+    sentence = fault(tmp_path, f'{{"text": "Hi", "start": 1}}\n{line}\n', name="talks.jsonl")
+    assert all(word in sentence for word in words), sentence
+
+
+TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=12).filter(
+    lambda text: bool(text.strip()) and text[0] != "\ufeff"
+)
+ROWS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "dialogue": st.sampled_from(["a", "b", "7"]),
+            "text": TEXTS,
+            "speaker": TEXTS,
+            "emotion": st.none() | TEXTS,
+            "start": st.integers(0, 9000).map(lambda tenths: tenths / 10),
+        }
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(rows=ROWS)
+@settings(deadline=None)
+def test_three_formats_of_the_same_rows_are_the_same_corpus(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]
+) -> None:
+    folder = tmp_path_factory.mktemp("formats")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), delimiter=";")
+    writer.writeheader()
+    writer.writerows(rows)
+    written(folder, text.getvalue())
+    written(folder, "\n".join(map(json.dumps, rows)), "talks.jsonl")
+    pq.write_table(pa.Table.from_pylist(rows), folder / "talks.parquet")
+    first, *others = (table.read(folder / f"talks.{ending}") for ending in ("csv", "jsonl", "parquet"))
+    assert all(other == first for other in others)
+    expected = sorted((row["dialogue"], row["start"], row["text"].strip()) for row in rows)
+    found = [(one.id, u.start, u.words) for one in first.conversations for u in one.utterances]
+    assert sorted(found) == expected
+
+
+CELLS = st.sampled_from(
+    ["", "a", "1", "-1", "nan", "1:2", "a.wav", ".", "..", "test", '"', "\0", "\x85", "Hi\nyou"]
+) | st.text(max_size=5)
+HEADERS = st.lists(
+    st.sampled_from(["text", "wav", "id", "dialogue", "start", "end", "offset", "duration", "split", "x", ""]),
+    max_size=7,
+)
+
+
+@given(header=HEADERS, rows=st.lists(st.lists(CELLS, max_size=7), max_size=5), delimiter=st.sampled_from(",;\t"))
+@settings(deadline=None)
+def test_whatever_the_cells_hold_is_read_or_refused_in_a_sentence(
+    tmp_path_factory: pytest.TempPathFactory, header: list[str], rows: list[list[str]], delimiter: str
+) -> None:
+    folder = tmp_path_factory.mktemp("cells")
+    record(folder / "a.wav", 0.1)
+    text = io.StringIO()
+    csv.writer(text, delimiter=delimiter).writerows([header, *rows])
+    (folder / "talks.csv").write_bytes(text.getvalue().encode(errors="replace"))
+    check(folder / "talks.csv")
+
+
+@given(
+    content=st.binary() | st.text().map(lambda text: text.encode(errors="replace")),
+    ending=st.sampled_from(["csv", "jsonl", "parquet"]),
+)
+@settings(deadline=None)
+def test_whatever_a_file_holds_is_read_or_refused_in_a_sentence(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, ending: str
+) -> None:
+    path = tmp_path_factory.mktemp("bytes") / f"talks.{ending}"
+    path.write_bytes(content)
+    check(path)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=2),
+)
+
+
+@given(rows=st.lists(st.dictionaries(st.sampled_from(["text", "id", "start", "wav", "dialogue"]), JSON), max_size=4))
+@settings(deadline=None)
+def test_whatever_json_holds_is_read_or_refused_in_a_sentence(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]
+) -> None:
+    check(written(tmp_path_factory.mktemp("json"), "\n".join(map(json.dumps, rows)), "talks.jsonl"))
+
+
+def check(path: Path) -> None:
+    """What is read can be kept and read again, and its ids are its own."""
+    corpus = outcome(table.read, path)
+    if corpus is None:
+        return
+    ids = [utterance.id for utterance in corpus.utterances]
+    assert ids
+    assert len(ids) == len(set(ids))
+    assert all(utterance.words or utterance.audio for utterance in corpus.utterances)
+    write_corpus(corpus, path.with_name("out"))
+    assert read_corpus(path.with_name("out")) == corpus
+
+
+@given(seconds=st.integers(0, 10**7).map(lambda ms: ms / 1000), mark=st.sampled_from(",."))
+def test_times_are_read_as_they_are_written(seconds: float, mark: str) -> None:
+    hours, rest = divmod(seconds, 3600)
+    minutes, rest = divmod(rest, 60)
+    clock = f"{int(hours):02d}:{int(minutes):02d}:{rest:06.3f}".replace(".", mark)
+    for text in (f"{seconds}".replace(".", mark), clock):
+        found = seconds_of(text)
+        assert found is not None
+        assert math.isclose(found, seconds, abs_tol=2e-3 if text == clock else 0)
+    assert seconds_of(f"{clock}x") is None
+
+
+def test_a_corpus_own_table_is_a_table(corpus: Corpus, tmp_path: Path) -> None:
+    """Exported and read again, but for the folder that its files are told from."""
+    write_corpus(corpus, tmp_path / "out")
+    rows = pq.read_table(tmp_path / "out" / "utterances.parquet").to_pylist()
+    for row in rows:
+        row["audio_file"] = str(corpus.source / row["audio_file"])
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "mine.parquet")
+    again = table.read(tmp_path / "mine.parquet")
+    assert again.conversations == corpus.conversations
+    write_corpus(again, tmp_path / "again")
+    assert read_corpus(tmp_path / "again") == again
+
+
+def test_prepare_names_what_it_passes_over_and_assumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = written(tmp_path, "Text,Emotion,Season\nHi,joy,1\nNo,anger,2\n")
+    moodline("prepare", "table", path, "-o", tmp_path / "out")
+    told = capsys.readouterr().out
+    assert "2 conversations, 2 utterances" in told
+    assert f"{table.PASSED_OVER}: 1 (Season)" in told
+    assert f"{table.ONE_TURN}: 1 (conversation)" in told
+    moodline("inspect", tmp_path / "out")
+    assert "joy" in capsys.readouterr().out
+
+
+@pytest.mark.realdata
+def test_a_published_table_is_read_as_it_is(shared: Path) -> None:
+    """nEMO's, with its columns file, emotion, text, speaker, gender, age."""
+    corpus = table.read(shared / "corpora" / "nemo" / "data.tsv")
+    turns = list(corpus.utterances)
+    assert len(turns) == 2425
+    assert len({turn.speaker for turn in turns}) == 9
+    assert len({turn.label for turn in turns}) == 6
+    assert sum(turn.audio.duration for turn in turns if turn.audio) / 60 == pytest.approx(100, abs=5)
+    assert corpus.left_out[table.PASSED_OVER] == ("gender", "age")

@@ -1,0 +1,131 @@
+"""The label sets that come with moodline, and those that people write."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moodline.corpora import iemocap, meld, ravdess
+from moodline.errors import MoodlineError
+from moodline.labels import LABEL_SETS, content_of, label_set_from, label_set_of
+
+OWN = """
+name: calm_or_not
+version: 3
+classes: [calm, tense]
+mapping: {neutral: calm, sadness: calm, anger: tense}
+"""
+IEMOCAP_CLASSES = {
+    "ang": ("angry", "angry"),
+    "hap": ("happy", "happy"),
+    "exc": ("happy", "excited"),
+    "sad": ("sad", "sad"),
+    "neu": ("neutral", "neutral"),
+    "fru": (None, "frustrated"),
+    "fea": (None, None),
+    "xxx": (None, None),
+    None: (None, None),
+}
+MELD_CLASSES = {"anger": "angry", "joy": "happy", "sadness": "sad", "neutral": "neutral", "fear": None, "ang": None}
+RAVDESS_CLASSES = {"angry": "angry", "happy": "happy", "sad": "sad", "neutral": "neutral", "calm": None}
+
+
+def emotion(name: str, found: str | None) -> str | None:
+    labels = LABEL_SETS[name]
+    index = labels.index(found)
+    return None if index is None else labels.classes[index]
+
+
+@pytest.mark.parametrize(("found", "expected"), IEMOCAP_CLASSES.items())
+def test_what_iemocaps_labels_become(found: str | None, expected: tuple[str | None, str | None]) -> None:
+    assert (emotion("iemocap4", found), emotion("iemocap6", found)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "expected"),
+    [("meld4", *pair) for pair in MELD_CLASSES.items()] + [("ravdess4", *pair) for pair in RAVDESS_CLASSES.items()],
+)
+def test_what_other_corpora_are_to_iemocaps_four_classes(name: str, found: str, expected: str | None) -> None:
+    assert emotion(name, found) == expected
+    assert LABEL_SETS[name].classes == LABEL_SETS["iemocap4"].classes
+
+
+def test_every_label_of_meld_and_ravdess_is_a_class_of_its_full_set() -> None:
+    assert set(LABEL_SETS["meld7"].classes) == set(LABEL_SETS["meld7"].mapping) == meld.LABELS
+    assert set(LABEL_SETS["ravdess8"].classes) == set(LABEL_SETS["ravdess8"].mapping) == set(ravdess.EMOTIONS.values())
+
+
+@pytest.mark.parametrize(
+    ("prefix", "known"),
+    [("iemocap", iemocap.LABELS), ("meld", meld.LABELS), ("ravdess", set(ravdess.EMOTIONS.values()))],
+)
+def test_a_set_maps_from_labels_that_its_corpus_has(prefix: str, known: set[str]) -> None:
+    for name, labels in LABEL_SETS.items():
+        assert labels.name == name
+        if name.startswith(prefix):
+            assert set(labels.mapping) <= known
+            assert set(labels.mapping.values()) == set(labels.classes)
+
+
+def test_ones_own_set_is_read(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(OWN)
+    labels = label_set_of(str(tmp_path / "own.yaml"))
+    assert (labels.name, labels.version, labels.classes) == ("calm_or_not", 3, ("calm", "tense"))
+    assert [labels.index(found) for found in ("neutral", "sadness", "anger", "joy")] == [0, 0, 1, None]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("anger: tense", "anger: cross", ["maps to cross", "calm, tense"]),
+        ("version: 3\n", "", ["lacks version"]),
+        ("version: 3", "vershun: 3", ["lacks version"]),
+        ("version: 3", "version: 3\nseed: 1", ["has 'seed'"]),
+        ("version: 3", "version: three", ["whole number", "'three'"]),
+        ("[calm, tense]", "calm", ["list of classes", "'calm'"]),
+        ("[calm, tense]", "[calm]", ["two classes"]),
+        ("[calm, tense]", "[calm, tense, calm]", ["each named once"]),
+        ("neutral: calm", "1: calm", ["a text", "not 1", "quotes"]),
+        ("neutral: calm", "no: calm", ["a text", "not False", "quotes"]),
+        ("calm_or_not", "[a, b]", ["name", "a text"]),
+        (OWN, "", ["lacks name"]),
+        (OWN, "- calm", ["lacks name"]),
+        (OWN, "classes: [calm", ["cannot be read"]),
+        (OWN, "\0", ["cannot be read"]),
+    ],
+)
+def test_what_is_wrong_with_ones_own_set_is_told(tmp_path: Path, old: str, new: str, words: list[str]) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(OWN.replace(old, new))
+    with pytest.raises(MoodlineError) as error:
+        label_set_of(str(path))
+    sentence = str(error.value)
+    assert str(path) in sentence
+    assert "\n" not in sentence
+    assert (
+        any(word in sentence for word in words) if "two classes" in words else all(word in sentence for word in words)
+    )
+
+
+def test_a_set_that_is_nowhere_is_told(tmp_path: Path) -> None:
+    with pytest.raises(MoodlineError, match=r"none\.yaml is no file, nor is it one of iemocap4, "):
+        label_set_of(str(tmp_path / "none.yaml"))
+    with pytest.raises(MoodlineError, match=r"one of iemocap4, .*, or a YAML file \(\.yaml\), not 'iemocap5'"):
+        label_set_of("iemocap5")
+
+
+@pytest.mark.parametrize("name", LABEL_SETS)
+def test_a_set_survives_being_kept(name: str) -> None:
+    assert label_set_from(content_of(LABEL_SETS[name]), "run.json") == LABEL_SETS[name]
+
+
+@given(content=st.binary())
+def test_whatever_a_file_holds_is_a_label_set_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    path = tmp_path_factory.mktemp("labels") / "own.yaml"
+    path.write_bytes(content)
+    with pytest.raises(MoodlineError) as error:
+        label_set_of(str(path))
+    assert "\n" not in str(error.value)
