@@ -16,6 +16,7 @@ from moodline.conversation import Conversation, LabelSet
 from moodline.corpora.corpus import Corpus, read_corpus
 from moodline.corpora.protocol import Fold, folds_of
 from moodline.errors import MoodlineError
+from moodline.evaluation.calibration import with_calibration
 from moodline.evaluation.predictions import predict_for_scores
 from moodline.evaluation.report import write_report
 from moodline.evaluation.scores import Evaluation, score
@@ -174,7 +175,7 @@ def write_outcome(
     predictions: pa.Table, results: dict[str, Any], curves: Curves, classes: Sequence[str], out: Path
 ) -> Outcome:
     evaluation = score(predictions, classes)
-    results = {**results, **dataclasses.asdict(evaluation)}
+    results = with_calibration({**results, **dataclasses.asdict(evaluation)}, predictions)
     with atomic_file(out / PREDICTIONS_FILE) as temporary:
         pq.write_table(predictions, temporary)
     write_json(out / RESULTS_FILE, results)
