@@ -43,8 +43,8 @@ class Outcome:
     report: Path
 
 
-def evaluate_run(folder: Path, progress: Progress) -> Outcome:
-    """Score every trained fold of a run on its test set.
+def evaluate_run(folder: Path, progress: Progress, *, with_audio: bool = False) -> Outcome:
+    """Score every trained fold of a run on its test set; ``with_audio`` puts speech into the report.
 
     Raises:
         MoodlineError: no fold is trained, the protocol has no test set, or the corpus is not the run's any more
@@ -68,11 +68,13 @@ def evaluate_run(folder: Path, progress: Progress) -> Outcome:
         "folds": [fold_counts(fold, run.label_set) for fold in folds],
     }
     curves = {fold.name: run.histories(fold.name) for fold in folds}
-    return write_outcome(pa.concat_tables(tables), results, curves, run.label_set.classes, folder)
+    return write_outcome(pa.concat_tables(tables), results, curves, corpus, folder, with_audio)
 
 
-def evaluate_model(model: Path, corpus_folder: Path, out: Path, progress: Progress) -> Outcome:
-    """Score one model on all conversations of a corpus that it has not seen.
+def evaluate_model(
+    model: Path, corpus_folder: Path, out: Path, progress: Progress, *, with_audio: bool = False
+) -> Outcome:
+    """Score one model on all conversations of a corpus that it has not seen; ``with_audio`` as in ``evaluate_run``.
 
     Raises:
         MoodlineError: the model was trained or selected on one of them
@@ -102,7 +104,7 @@ def evaluate_model(model: Path, corpus_folder: Path, out: Path, progress: Progre
             }
         ],
     }
-    return write_outcome(table, results, {}, labels.classes, out)
+    return write_outcome(table, results, {}, corpus, out, with_audio)
 
 
 def corpus_of(run: Run) -> Corpus:
@@ -172,12 +174,12 @@ def counts(conversations: Sequence[Conversation], labels: LabelSet) -> dict[str,
 
 
 def write_outcome(
-    predictions: pa.Table, results: dict[str, Any], curves: Curves, classes: Sequence[str], out: Path
+    predictions: pa.Table, results: dict[str, Any], curves: Curves, corpus: Corpus, out: Path, with_audio: bool
 ) -> Outcome:
-    evaluation = score(predictions, classes)
+    evaluation = score(predictions, results["label_set"]["classes"])
     results = with_calibration({**results, **dataclasses.asdict(evaluation)}, predictions)
     with atomic_file(out / PREDICTIONS_FILE) as temporary:
         pq.write_table(predictions, temporary)
     write_json(out / RESULTS_FILE, results)
-    write_report(results, curves, out / REPORT_FILE)
+    write_report(results, curves, predictions, corpus.conversations, out / REPORT_FILE, with_audio=with_audio)
     return Outcome(results=results, evaluation=evaluation, report=out / REPORT_FILE)
