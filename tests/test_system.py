@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, brier_score_loss, f1_score
 
 import moodline as package
 from moodline.config import STAGES
@@ -114,6 +114,12 @@ def test_every_score_follows_from_the_predictions(place: Path) -> None:
         assert pooled["weighted_f1"]["value"] == pytest.approx(f1_score(labels, predicted, average="weighted"))
         probabilities = np.stack([rows[name].to_numpy() for name in table.column_names if name.startswith("p_")])
         assert np.allclose(probabilities.sum(axis=0), 1, atol=1e-5)
+        exact = probabilities.T.astype(float)  # (N, C)
+        exact /= exact.sum(axis=1, keepdims=True)
+        names = results["label_set"]["classes"]
+        brier = brier_score_loss([names.index(one) for one in labels], exact, labels=range(4), scale_by_half=False)
+        assert entry["calibration"]["brier_score"] == pytest.approx(brier, abs=1e-5)
+        assert sum(one["utterances"] for one in entry["calibration"]["bins"]) == len(labels)
     assert set(table["session"].to_pylist()) == {"5"}
 
 

@@ -1,17 +1,22 @@
-"""How good predictions are, computed from confusion matrices.
+"""How good predictions are: scores of confusion matrices, and how far probabilities can be believed.
 
 A confusion matrix is (C, C): rows are the reference, columns the prediction, cells count utterances. Every
 score takes matrices of shape (..., C, C) and gives (...), so that thousands of resamples cost one call. Where a
 quotient has nothing to divide by (no utterance, a class without support) the result is NaN, never a silent 0.
+
+Calibration is measured on probabilities (N, C), whose rows sum to 1, and the reference classes' positions (N,). With
+no utterance it is NaN too.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from moodline.errors import MoodlineError
+
+CALIBRATION_BINS = 15  # Guo et al. 2017
 
 
 def confusion(labels: Sequence[str], predicted: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64]:
@@ -78,9 +83,59 @@ def class_scores(confusions: NDArray) -> ClassScores:
     )
 
 
+class Reliability(NamedTuple):
+    """Utterances in bins of equal width of their top probability, the first from 0, the last to 1: all (bins,)."""
+
+    utterances: NDArray[np.int64]
+    confidence: NDArray[np.float64]  # their mean top probability; NaN in an empty bin
+    accuracy: NDArray[np.float64]  # the share of them that is right; NaN in an empty bin
+
+
+def reliability(probabilities: NDArray, labels: NDArray[np.integer], bins: int = CALIBRATION_BINS) -> Reliability:
+    """What a reliability diagram shows: (N, C), (N,) -> bins. Bin m of M holds top probabilities in ((m - 1)/M, m/M].
+
+    Guo et al., "On calibration of modern neural networks", ICML 2017, section 2.
+    """
+    top = probabilities.max(axis=-1).astype(float)  # (N,)
+    right = probabilities.argmax(axis=-1) == labels  # (N,)
+    # In single precision a probability may exceed 1 by a rounding error.
+    bin_of = np.clip(np.ceil(top * bins).astype(int) - 1, 0, bins - 1)  # (N,)
+    utterances = np.bincount(bin_of, minlength=bins)
+    return Reliability(
+        utterances=utterances,
+        confidence=_quotient(np.bincount(bin_of, weights=top, minlength=bins), utterances),
+        accuracy=_quotient(np.bincount(bin_of, weights=right, minlength=bins), utterances),
+    )
+
+
+def expected_calibration_error(
+    probabilities: NDArray, labels: NDArray[np.integer], bins: int = CALIBRATION_BINS
+) -> float:
+    """ECE, how far top probabilities are from the share that is right: (N, C), (N,) -> [0, 1], 0 the best.
+
+    ECE = sum over bins of n_m / N * |accuracy_m - confidence_m|, with the bins of ``reliability`` (Guo et al. 2017,
+    equation 3; after Naeini et al., AAAI 2015).
+    """
+    filled = reliability(probabilities, labels, bins)
+    gaps = np.nan_to_num(np.abs(filled.accuracy - filled.confidence))  # an empty bin weighs nothing
+    return float(_quotient(np.sum(filled.utterances * gaps), np.sum(filled.utterances)))
+
+
+def brier_score(probabilities: NDArray, labels: NDArray[np.integer]) -> float:
+    """The mean squared distance of probabilities from the truth: (N, C), (N,) -> [0, 2], 0 the best.
+
+    BS = 1/N sum over n and classes c of (p_nc - [label_n = c])^2, in the form for several classes of Brier,
+    "Verification of forecasts expressed in terms of probability", Monthly Weather Review 78, 1950. With two classes it
+    is twice the form that many libraries give for them.
+    """
+    truth = np.eye(probabilities.shape[-1])[labels]  # (N, C)
+    return float(_quotient(np.sum((probabilities - truth) ** 2), len(labels)))
+
+
 def _hits(confusions: NDArray) -> NDArray:
     return np.diagonal(confusions, axis1=-2, axis2=-1)  # (..., C)
 
 
-def _quotient(above: NDArray, below: NDArray) -> NDArray[np.float64]:
+def _quotient(above: ArrayLike, below: ArrayLike) -> NDArray[np.float64]:
+    below = np.asarray(below)
     return np.divide(above, below, out=np.full(np.shape(below), np.nan), where=below > 0)

@@ -199,6 +199,13 @@ def test_predictions_in_three_formats_agree(place: Path, tmp_path: Path, capsys:
             assert float(row[f"p_{name}"]) == pytest.approx(value, abs=1e-6)
 
 
+def test_speech_goes_into_the_report_where_it_is_asked_for(place: Path) -> None:
+    moodline("evaluate", place / "run", "--with-audio")
+    assert 'src="data:audio/flac;base64,' in (place / "run/report.html").read_text()
+    moodline("evaluate", place / "run")
+    assert "data:audio" not in (place / "run/report.html").read_text()
+
+
 def test_a_reader_that_closes_early_is_no_error(place: Path) -> None:
     """As in moodline predict ... | head -1."""
     command = f"{sys.executable} -m moodline.cli.main predict corpus --model run/fold-5/model | head -1"

@@ -21,6 +21,9 @@ def add_to(commands: Any) -> None:
     )
     evaluate.add_argument("-o", "--out", type=Path, default=None, help="where the scores of --model go")
     evaluate.add_argument("--format", choices=["table", "json"], default="table", help="what is printed")
+    evaluate.add_argument(
+        "--with-audio", action="store_true", help="put the speech of the errors that the report shows into it"
+    )
     commands.add_subcommand("evaluate", evaluate, help=HELP)
 
 
@@ -34,9 +37,11 @@ def run(options: Any, given: Any) -> None:
     from moodline.evaluation.table import print_table
 
     if options.run is not None:
-        outcome = evaluate_run(options.run, show)
+        outcome = evaluate_run(options.run, show, with_audio=options.with_audio)
     else:
-        outcome = evaluate_model(options.model, options.corpus, options.out, show, options.labels)
+        outcome = evaluate_model(
+            options.model, options.corpus, options.out, show, options.labels, with_audio=options.with_audio
+        )
     if options.format == "json":
         print(json.dumps(outcome.results, indent=2))
         return

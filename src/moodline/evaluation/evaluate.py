@@ -17,6 +17,7 @@ from moodline.corpora.corpus import Corpus, read_corpus
 from moodline.corpora.fold import Fold
 from moodline.corpora.protocol import folds_of
 from moodline.errors import MoodlineError
+from moodline.evaluation.calibration import with_calibration
 from moodline.evaluation.elsewhere import labels_for
 from moodline.evaluation.predictions import predict_for_scores
 from moodline.evaluation.report import write_report
@@ -46,8 +47,8 @@ class Outcome:
     report: Path
 
 
-def evaluate_run(folder: Path, progress: Progress) -> Outcome:
-    """Score every trained fold of a run on its test set.
+def evaluate_run(folder: Path, progress: Progress, *, with_audio: bool = False) -> Outcome:
+    """Score every trained fold of a run on its test set; ``with_audio`` puts speech into the report.
 
     Raises:
         MoodlineError: no fold is trained, the protocol has no test set, or the corpus is not the run's any more
@@ -73,13 +74,19 @@ def evaluate_run(folder: Path, progress: Progress) -> Outcome:
         "folds": [fold_counts(fold, run.label_set) for fold in folds],
     }
     curves = {fold.name: run.histories(fold.name) for fold in folds}
-    return write_outcome(pa.concat_tables(tables), results, curves, run.label_set.classes, folder)
+    return write_outcome(pa.concat_tables(tables), results, curves, corpus, folder, with_audio)
 
 
 def evaluate_model(
-    model: Path, corpus_folder: Path, out: Path, progress: Progress, label_map: str | None = None
+    model: Path,
+    corpus_folder: Path,
+    out: Path,
+    progress: Progress,
+    label_map: str | None = None,
+    *,
+    with_audio: bool = False,
 ) -> Outcome:
-    """Score one model on all conversations of a corpus that it has not seen.
+    """Score one model on all conversations of a corpus that it has not seen; ``with_audio`` as in ``evaluate_run``.
 
     Args:
         label_map: names the label set that tells which of the model's classes the corpus's labels are
@@ -117,7 +124,7 @@ def evaluate_model(
             }
         ],
     }
-    return write_outcome(table, results, {}, labels.classes, out)
+    return write_outcome(table, results, {}, corpus, out, with_audio)
 
 
 def corpus_of(run: Run) -> Corpus:
@@ -206,12 +213,12 @@ def counts(conversations: Sequence[Conversation], labels: LabelSet) -> dict[str,
 
 
 def write_outcome(
-    predictions: pa.Table, results: dict[str, Any], curves: Curves, classes: Sequence[str], out: Path
+    predictions: pa.Table, results: dict[str, Any], curves: Curves, corpus: Corpus, out: Path, with_audio: bool
 ) -> Outcome:
-    evaluation = score(predictions, classes)
-    results = {**results, **dataclasses.asdict(evaluation)}
+    evaluation = score(predictions, results["label_set"]["classes"])
+    results = with_calibration({**results, **dataclasses.asdict(evaluation)}, predictions)
     with atomic_file(out / PREDICTIONS_FILE) as temporary:
         pq.write_table(predictions, temporary)
     write_json(out / RESULTS_FILE, results)
-    write_report(results, curves, out / REPORT_FILE)
+    write_report(results, curves, predictions, corpus.conversations, out / REPORT_FILE, with_audio=with_audio)
     return Outcome(results=results, evaluation=evaluation, report=out / REPORT_FILE)

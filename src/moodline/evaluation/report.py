@@ -1,39 +1,133 @@
-"""results.json and the learning curves -> one HTML page that needs nothing beside it."""
+"""An evaluation -> one HTML page that needs nothing beside it, for a screen of any width and for paper."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from moodline.evaluation.figures import best_epoch, gain_figure, learning_figure, stage_figure
+from moodline.conversation import AudioClip, Conversation
+from moodline.evaluation.clips import LONGEST, data_uri
+from moodline.evaluation.confident_errors import confident_errors
+from moodline.evaluation.figures.estimates import fold_figure, gain_figure, group_figure, part_figure, stage_figure
+from moodline.evaluation.figures.learning import best_epoch, learning_figure
+from moodline.evaluation.figures.reliability import reliability_figure
+from moodline.evaluation.figures.timeline import timeline_figure
 from moodline.evaluation.scores import STAGES, Estimate, final_stage
+from moodline.evaluation.spread import groups_by, largest
+from moodline.evaluation.timelines import timelines
 from moodline.files import write_text
 
 Curves = Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]]
 """By fold and stage, an entry for each epoch: epoch, train_loss, validation_loss, validation_ua."""
 
+# However large the corpus, the page shows no more than this of it, and says so.
+MOST_GROUPS = 24
+MOST_ERRORS = 10
+MOST_TURNS = 40
 
-def write_report(results: Mapping[str, Any], curves: Curves, out: Path) -> None:
-    """Write the page to ``out``; ``results`` is the content of results.json."""
+
+def write_report(
+    results: Mapping[str, Any],
+    curves: Curves,
+    predictions: pa.Table,
+    conversations: Sequence[Conversation],
+    out: Path,
+    *,
+    with_audio: bool = False,
+) -> None:
+    """Write the page to ``out``.
+
+    Args:
+        results: the content of results.json, with ``calibration``
+        predictions: the table that it was computed from
+        conversations: those of the corpus; all that are in ``predictions`` are among them
+        with_audio: put the speech of the errors that are shown into the page
+
+    Raises:
+        MoodlineError: audio is asked for and cannot be read
+    """
     stages = {stage["stage"]: stage for stage in results["scores"]}
-    # The distance to the baseline is so much larger that it would flatten the others; it stands in the table.
-    gains = [gain for gain in results["differences"] if gain["minus"] != "majority"]
+    final = stages[final_stage(list(stages))]
+    classes = results["label_set"]["classes"]
+    of_system = predictions.filter(pc.field("stage") == final["stage"])
     page = (
         _environment()
         .get_template("report.html.jinja")
         .render(
             results=results,
             names=STAGES,
-            final=stages[final_stage(list(stages))],
+            final=final,
             majority=stages.get("majority"),
-            stage_figure=Markup(stage_figure(results["scores"], STAGES)),
-            gain_figure=Markup(gain_figure(gains, STAGES)) if gains else None,
+            **_figures(results, final),
+            spread=_spread(of_system, classes),
+            errors=_errors(of_system, conversations, with_audio),
+            timelines=_timelines(of_system, conversations, classes),
+            most_turns=MOST_TURNS,
+            longest_clip=LONGEST,
             learning=_learning(curves),
         )
     )
     write_text(out, page)
+
+
+def _figures(results: Mapping[str, Any], final: Mapping[str, Any]) -> dict[str, Markup | None]:
+    # The distance to the baseline is so much larger that it would flatten the others; it stands in the table.
+    gains = [gain for gain in results["differences"] if gain["minus"] != "majority"]
+    return {
+        "stage_figure": Markup(stage_figure(results["scores"], STAGES)),
+        "gain_figure": Markup(gain_figure(gains, STAGES)) if gains else None,
+        "part_figure": Markup(part_figure(final["parts"])) if final["parts"] else None,
+        "fold_figure": Markup(fold_figure(results["scores"], STAGES)) if len(final["folds"]) > 1 else None,
+        "reliability_figure": Markup(reliability_figure(final["calibration"])),
+    }
+
+
+def _spread(predictions: pa.Table, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Speakers and sessions, each where there are several to compare."""
+    kinds = {kind: groups_by(kind, predictions, classes) for kind in ("session", "speaker")}
+    return [
+        {
+            "kind": kind,
+            "all": groups,
+            "shown": (shown := largest(groups, MOST_GROUPS)),
+            "figure": Markup(group_figure(kind, shown)),
+            "over_all": {
+                measure: (np.mean(values), np.std(values, ddof=1), min(values), max(values))
+                for measure in ("wa", "ua")
+                if (values := [getattr(group, measure) for group in groups])
+            },
+        }
+        for kind, groups in kinds.items()
+        if len(groups) > 1
+    ]
+
+
+def _errors(predictions: pa.Table, conversations: Sequence[Conversation], with_audio: bool) -> dict[str, Any]:
+    def sound(clip: AudioClip | None) -> Markup | None:
+        return Markup(data_uri(clip)) if with_audio and clip is not None else None
+
+    shown = confident_errors(predictions, conversations, MOST_ERRORS)
+    return {
+        "total": len(predictions.filter(pc.field("label") != pc.field("predicted"))),
+        "shown": [(error, sound(error.utterance.audio)) for error in shown],
+        "with_audio": with_audio,
+    }
+
+
+def _timelines(
+    predictions: pa.Table, conversations: Sequence[Conversation], classes: Sequence[str]
+) -> list[dict[str, Any]]:
+    found = timelines(predictions, conversations, MOST_TURNS)
+    titles = ("Where the system does well", "Where it does badly") if len(found) > 1 else ("The only conversation",)
+    return [
+        {"title": title, "of": one, "figure": Markup(timeline_figure(str(number), one, classes))}
+        for number, (title, one) in enumerate(zip(titles, found, strict=True), start=1)
+    ]
 
 
 def _learning(curves: Curves) -> list[dict[str, Any]]:
@@ -44,7 +138,7 @@ def _learning(curves: Curves) -> list[dict[str, Any]]:
     return [
         {
             "stage": stage,
-            "figure": Markup(learning_figure(stage, list(folds.values()))),
+            "figure": Markup(learning_figure(stage, STAGES[stage], list(folds.values()))),
             "best": {fold: (best_epoch(epochs), len(epochs)) for fold, epochs in folds.items()},
         }
         for stage, folds in by_stage.items()
@@ -54,7 +148,7 @@ def _learning(curves: Curves) -> list[dict[str, Any]]:
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("moodline.evaluation", "."),
+        loader=PackageLoader("moodline.evaluation", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -65,7 +159,9 @@ def _environment() -> Environment:
         "difference": _difference,
         "percent": lambda share: f"{100 * share:.1f}\N{NO-BREAK SPACE}%",
         "score": lambda value: "\N{EN DASH}" if value is None else f"{value:.3f}",
+        "signed": lambda value: f"{value:+.3f}".replace("-", "\N{MINUS SIGN}"),
         "count": lambda number: f"{number:,}",
+        "clock": lambda seconds: f"{int(seconds // 60)}:{int(seconds % 60):02d}",
     }
     return environment
 
