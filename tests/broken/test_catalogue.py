@@ -111,7 +111,9 @@ def told(corpus: Corpus, outcomes: list[tuple[Outcome, int]], folder: Path, prin
     assert not unexpected
     count = len({fault.identity for fault in corpus.faults})
     assert json.loads((folder / "corpus.json").read_text())["faults"] == len(corpus.faults)
-    assert (f"left out for faults: {count}, listed in {folder / FAULTS_FILE}" in printed) == bool(count)
+    assert (
+        f"left out for faults (utterances, whole conversations): {count}, listed in {folder / FAULTS_FILE}" in printed
+    ) == bool(count)
     assert (folder / FAULTS_FILE).exists() == bool(count)
     for fault in corpus.faults[:3]:
         assert f"  {fault.identity}: {fault.sentence}\n" in printed

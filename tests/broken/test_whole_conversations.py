@@ -177,7 +177,10 @@ def test_inspect_tells_the_faults(tmp_path: Path, capsys: pytest.CaptureFixture[
     capsys.readouterr()
     moodline("inspect", tmp_path / "corpus")
     printed = capsys.readouterr().out
-    assert f"left out for faults: {len(corpus.faults)}, listed in faults.csv\n" in printed
+    assert (
+        f"left out for faults (utterances, whole conversations): {len(corpus.faults)}, listed in faults.csv\n"
+        in printed
+    )
     shown = [f"  {fault.identity}: {fault.sentence}\n" in printed for fault in corpus.faults]
     assert shown == [True] * 3 + [False] * (len(corpus.faults) - 3)
 

@@ -104,6 +104,20 @@ def test_an_evaluation_without_a_transcription_is_a_fault(root: Path) -> None:
     assert f"{transcription_of(root, IMPROVISED)} is missing" in sentence
 
 
+def test_a_file_that_the_system_does_not_give_leaves_out_its_conversation(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forbidden, read_bytes = transcription_of(root, IMPROVISED), Path.read_bytes
+
+    def guarded(path: Path) -> bytes:
+        if path == forbidden:
+            raise PermissionError(13, "Permission denied", str(path))
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", guarded)
+    assert f"{forbidden} cannot be (Permission denied)" in fault(root, IMPROVISED)
+
+
 def first_turn(root: Path) -> tuple[Path, int, list[str]]:
     """The evaluation file, the line of its second woman's turn and that line's fields."""
     path = evaluation_of(root, IMPROVISED)

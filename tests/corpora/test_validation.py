@@ -133,7 +133,7 @@ def test_all_faults_of_an_utterance_are_told(tmp_path: Path) -> None:
     assert all(rule in one.sentence for rule, one in zip(rules, faults.found, strict=True))
     assert {one.identity for one in faults.found} == {"a"}
     assert list(told_faults(faults.found, "list.csv")) == [
-        "left out for faults: 1, listed in list.csv",
+        "left out for faults (utterances, whole conversations): 1, listed in list.csv",
         *(f"  a: {one.sentence}" for one in faults.found[:3]),
     ]
 

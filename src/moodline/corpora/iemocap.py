@@ -125,9 +125,12 @@ def lines_of(path: Path) -> list[str]:
     A byte that is no character becomes U+FFFD.
 
     Raises:
-        MoodlineError: the file is no text in an encoding that has ASCII's bytes
+        MoodlineError: the file cannot be read, or is no text in an encoding that has ASCII's bytes
     """
-    data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    try:
+        data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    except OSError as error:
+        raise MoodlineError(f"text is read from files: {path} cannot be ({error.strerror}); mend that") from error
     if b"\0" in data:
         raise MoodlineError(f"text is UTF-8 or Windows-1252, without bytes 0: {path} holds one; save it as UTF-8")
     return [decoded(line) for line in re.split(rb"\r\n|\r|\n", data)]

@@ -89,7 +89,8 @@ def summary(faults: Sequence[Fault], source: Path) -> str:
 def told_faults(faults: Sequence[Fault], listed_in: object) -> Iterator[str]:
     """Lines for a person: how much was left out for faults, where the list is, and the first of them."""
     if faults:
-        yield f"left out for faults: {len({fault.identity for fault in faults})}, listed in {listed_in}"
+        count = len({fault.identity for fault in faults})
+        yield f"left out for faults (utterances, whole conversations): {count}, listed in {listed_in}"
     for fault in faults[:SHOWN_FAULTS]:
         yield f"  {fault.identity}: {fault.sentence}"
 
