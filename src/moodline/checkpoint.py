@@ -8,7 +8,7 @@ bert/config.json, tokenizer.json
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,10 @@ TOKENIZER_FILE = "bert/tokenizer.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """What a model was made from. Fingerprints are those of whole conversations, see ``Conversation.fingerprint``."""
+    """What a model was made from. Fingerprints are those of whole conversations, see ``Conversation.fingerprint``.
+
+    ``embeddings`` tells the files that were given in the place of utterance encoders: encoder -> name and hash.
+    """
 
     protocol: str
     fold: str
@@ -41,6 +44,7 @@ class Provenance:
     class_counts: Mapping[str, int]
     moodline_version: str
     torch_version: str
+    embeddings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def majority_class(self) -> str:
@@ -119,6 +123,12 @@ def save_description(folder: Path, recipe: Recipe, label_set: LabelSet, provenan
 def model_card(recipe: Recipe, label_set: LabelSet, provenance: Provenance) -> str:
     counts = "\n".join(f"| {name} | {count} |" for name, count in provenance.class_counts.items())
     mapping = ", ".join(f"{found} -> {emotion}" for found, emotion in label_set.mapping.items())
+    given = "".join(
+        f"- Reads embeddings of length {size} in the place of {encoder}; trained on {provenance.embeddings[encoder]}\n"
+        for encoder, size in recipe.given.items()
+    )
+    read = ", ".join(f'"{encoder}": moodline.read_embeddings("its file").vectors' for encoder in recipe.given)
+    arguments = f"conversation, {{{read}}}" if read else "conversation"
     return f"""# A moodline model
 
 Recognises emotion in conversations ({recipe.modalities if recipe.modalities != "both" else "speech and words"}),
@@ -129,7 +139,7 @@ ICASSP 2022.
 - Corpus: {provenance.corpus_reader}, table {provenance.corpus_hash}
 - Protocol: {provenance.protocol}, fold {provenance.fold} ({provenance.fold_hash})
 - Trained on {len(provenance.trained_on)} conversations, selected on {len(provenance.selected_on)} others
-- Seed: {recipe.seed}
+{given}- Seed: {recipe.seed}
 - Made with moodline {provenance.moodline_version}, torch {provenance.torch_version}
 
 | class | training utterances |
@@ -138,7 +148,7 @@ ICASSP 2022.
 
     import moodline
     model = moodline.load("this folder")
-    predictions = model.predict(conversation)
+    predictions = model.predict({arguments})
 
 It is as good as the corpus that trained it. Score it on recordings like yours before you rely on it, and do not use it
 to decide about people.

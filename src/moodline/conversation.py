@@ -101,9 +101,14 @@ class Conversation:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of what was said and when: the same for a copy under other names, or with other labels."""
+        """A hash of what was said and when: the same for a copy under other names, or with other labels.
+
+        A turn of which neither is known goes by its id.
+        """
         said = [
             (" ".join(u.words.lower().split()), round(u.start or 0.0, 2), round(u.end or 0.0, 2))
+            if u.words or u.start is not None or u.end is not None
+            else u.id
             for u in self.utterances
         ]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]

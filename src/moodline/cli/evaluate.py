@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from moodline.cli import embeddings
 from moodline.cli.parser import Parser
 from moodline.errors import MoodlineError
 
@@ -17,6 +18,7 @@ def add_to(commands: Any) -> None:
     evaluate.add_argument("--model", type=Path, default=None, help="a model folder, to be scored on --corpus")
     evaluate.add_argument("--corpus", type=Path, default=None, help="a corpus folder that the model has not seen")
     evaluate.add_argument("-o", "--out", type=Path, default=None, help="where the scores of --model go")
+    embeddings.add_to(evaluate)
     evaluate.add_argument("--format", choices=["table", "json"], default="table", help="what is printed")
     commands.add_subcommand("evaluate", evaluate, help=HELP)
 
@@ -28,10 +30,11 @@ def run(options: Any, given: Any) -> None:
     from moodline.evaluation.evaluate import evaluate_model, evaluate_run
     from moodline.evaluation.table import print_table
 
+    files = embeddings.chosen(options)
     if options.run is not None:
-        outcome = evaluate_run(options.run, show)
+        outcome = evaluate_run(options.run, show, files)
     else:
-        outcome = evaluate_model(options.model, options.corpus, options.out, show)
+        outcome = evaluate_model(options.model, options.corpus, options.out, show, files)
     if options.format == "json":
         print(json.dumps(outcome.results, indent=2))
         return

@@ -12,15 +12,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from moodline.config import EMBEDDINGS_OPTIONS
 from moodline.conversation import Conversation, LabelSet
 from moodline.corpora.corpus import Corpus, read_corpus
 from moodline.corpora.protocol import Fold, folds_of
+from moodline.embeddings import Embeddings, read_embeddings
 from moodline.errors import MoodlineError
 from moodline.evaluation.predictions import predict_for_scores
 from moodline.evaluation.report import write_report
 from moodline.evaluation.scores import Evaluation, score
 from moodline.files import atomic_file, write_json
-from moodline.inference.predictor import Predictor, load
+from moodline.inference.given import read_given, refuse_other_encoders
+from moodline.inference.predictor import GivenEmbeddings, Predictor, load
 from moodline.training.run import Run, read_run
 
 SCHEMA = 1
@@ -42,11 +45,15 @@ class Outcome:
     report: Path
 
 
-def evaluate_run(folder: Path, progress: Progress) -> Outcome:
+def evaluate_run(folder: Path, progress: Progress, files: Mapping[str, Path] | None = None) -> Outcome:
     """Score every trained fold of a run on its test set.
 
+    Args:
+        files: where the run's files of embeddings are now, by encoder, if not where they were
+
     Raises:
-        MoodlineError: no fold is trained, the protocol has no test set, or the corpus is not the run's any more
+        MoodlineError: no fold is trained, the protocol has no test set, or the corpus or the embeddings are not the
+            run's any more
     """
     run = read_run(folder)
     corpus = corpus_of(run)
@@ -58,7 +65,8 @@ def evaluate_run(folder: Path, progress: Progress) -> Outcome:
             f"protocol {run.protocol} has no test set, its model is for use: "
             "score it elsewhere with moodline evaluate --model FOLDER --corpus OTHER"
         )
-    tables = [fold_predictions(run, fold, progress) for fold in folds]
+    embeddings = embeddings_of(run, files or {})
+    tables = [fold_predictions(run, fold, embeddings, progress) for fold in folds]
     results = {
         **description(run.label_set, run.recipe.context, corpus),
         "protocol": run.protocol,
@@ -70,21 +78,33 @@ def evaluate_run(folder: Path, progress: Progress) -> Outcome:
     return write_outcome(pa.concat_tables(tables), results, curves, run.label_set.classes, folder)
 
 
-def evaluate_model(model: Path, corpus_folder: Path, out: Path, progress: Progress) -> Outcome:
+def evaluate_model(
+    model: Path, corpus_folder: Path, out: Path, progress: Progress, files: Mapping[str, Path] | None = None
+) -> Outcome:
     """Score one model on all conversations of a corpus that it has not seen.
 
+    Args:
+        files: of that corpus's embeddings, by encoder, for a model that reads given ones
+
     Raises:
-        MoodlineError: the model was trained or selected on one of them
+        MoodlineError: the model was trained or selected on one of them, or lacks their embeddings
     """
     predictor = load(model)
     corpus = read_corpus(corpus_folder)
     labels = predictor.model.label_set
+    context = predictor.model.recipe.context
+    seen = [conversation.in_context(labels, context) for conversation in corpus.conversations]
+    embeddings = read_given(predictor.model.recipe, files or {}, seen)
     table = predict_for_scores(
-        predictor, corpus.conversations, "elsewhere", lambda done: progress(str(model), done, len(corpus.conversations))
+        predictor,
+        corpus.conversations,
+        "elsewhere",
+        lambda done: progress(str(model), done, len(corpus.conversations)),
+        embeddings,
     )
     provenance = predictor.model.provenance
     results = {
-        **description(labels, predictor.model.recipe.context, corpus),
+        **description(labels, context, corpus),
         "protocol": f"elsewhere (model of {provenance.protocol}, fold {provenance.fold}, {provenance.corpus_reader})",
         "recipe": str(model),
         "seed": predictor.model.recipe.seed,
@@ -115,11 +135,36 @@ def corpus_of(run: Run) -> Corpus:
     return corpus
 
 
-def fold_predictions(run: Run, fold: Fold, progress: Progress) -> pa.Table:
+def embeddings_of(run: Run, files: Mapping[str, Path]) -> dict[str, Embeddings]:
+    """What the run was trained on, by encoder, from where it was or from where ``files`` say that it is now.
+
+    Raises:
+        MoodlineError: a file is gone, or it is another one by its hash
+    """
+    refuse_other_encoders(run.recipe, {*run.embeddings, *files})
+    embeddings: dict[str, Embeddings] = {}
+    for encoder, given in run.embeddings.items():
+        path, option = files.get(encoder, given.file), EMBEDDINGS_OPTIONS[encoder]
+        if encoder not in files and not path.is_file():
+            raise MoodlineError(
+                f"{run.folder} was trained on embeddings {path} (hash {given.hash}), which is gone: "
+                f"say where that file is now with {option} FILE"
+            )
+        found = read_embeddings(path)
+        if found.hash != given.hash:
+            raise MoodlineError(
+                f"{run.folder} was trained on embeddings with hash {given.hash}, and {path} has {found.hash}: "
+                f"give the file that it was trained on with {option} FILE, or train anew"
+            )
+        embeddings[encoder] = found.vectors
+    return embeddings
+
+
+def fold_predictions(run: Run, fold: Fold, embeddings: GivenEmbeddings, progress: Progress) -> pa.Table:
     predictor = load(run.model_folder(fold.name))
     refuse_other_fold(predictor, fold)
     return predict_for_scores(
-        predictor, fold.test, fold.name, lambda done: progress(f"fold {fold.name}", done, len(fold.test))
+        predictor, fold.test, fold.name, lambda done: progress(f"fold {fold.name}", done, len(fold.test)), embeddings
     )
 
 

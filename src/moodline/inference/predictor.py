@@ -8,9 +8,15 @@ import torch
 from torch import Tensor
 
 from moodline.checkpoint import TrainedModel, load_model
-from moodline.config import AUDIO_UTTERANCE, TEXT_UTTERANCE
+from moodline.config import ENCODERS
 from moodline.conversation import Conversation, Utterance
+from moodline.embeddings import Embeddings, require, stack
+from moodline.encoding import Encoding
 from moodline.inference.encode import encode_utterances
+from moodline.inference.given import refuse_other_encoders
+
+GivenEmbeddings = Mapping[str, Embeddings]
+"""By the utterance encoder whose place they take: audio_utterance, text_utterance."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,15 +61,20 @@ class Predictor:
     def classes(self) -> tuple[str, ...]:
         return self.model.label_set.classes
 
-    def predict(self, conversation: Conversation) -> ConversationPrediction:
+    def predict(self, conversation: Conversation, embeddings: GivenEmbeddings | None = None) -> ConversationPrediction:
         """Label every utterance of a conversation, from the whole of it.
 
+        Args:
+            embeddings: for a model that was trained on given embeddings: each utterance's vector
+
         Raises:
-            MoodlineError: an utterance lacks audio that the model needs, or its audio cannot be read
+            MoodlineError: an utterance lacks audio that the model needs, or its audio cannot be read; or the
+                embeddings are not those that the model reads
         """
         if not conversation.utterances:
             return ConversationPrediction(conversation_id=conversation.id, utterances=())
-        probabilities = self._probabilities(conversation.utterances)
+        encodings = self.encode(conversation, embeddings)
+        probabilities = {stage: encoding.logits.softmax(dim=-1) for stage, encoding in encodings.items()}
         rows = zip(*(values.tolist() for values in probabilities.values()), strict=True)
         return ConversationPrediction(
             conversation_id=conversation.id,
@@ -73,24 +84,35 @@ class Predictor:
             ),
         )
 
-    def predict_all(self, conversations: Sequence[Conversation]) -> Iterator[ConversationPrediction]:
+    def predict_all(
+        self, conversations: Sequence[Conversation], embeddings: GivenEmbeddings | None = None
+    ) -> Iterator[ConversationPrediction]:
         """Predictions of many conversations, each as soon as it is ready."""
-        return (self.predict(conversation) for conversation in conversations)
+        return (self.predict(conversation, embeddings) for conversation in conversations)
 
     @torch.inference_mode()
-    def _probabilities(self, utterances: Sequence[Utterance]) -> dict[str, Tensor]:
-        """Each stage's probabilities (S, classes), in the order of the stages."""
-        network, recipe = self.model.network, self.model.recipe
-        encoders = [stage for stage in (AUDIO_UTTERANCE, TEXT_UTTERANCE) if stage in network.parts]
+    def encode(self, conversation: Conversation, embeddings: GivenEmbeddings | None = None) -> dict[str, Encoding]:
+        """Each stage's embeddings (S, D) and logits (S, classes), in the order of the stages; see ``predict``."""
+        network, recipe, utterances = self.model.network, self.model.recipe, conversation.utterances
+        given = self._given([utterance.id for utterance in utterances], embeddings or {})
         encodings = {
             stage: encode_utterances(stage, network.parts[stage], utterances, recipe, self.model.tokenizer)
-            for stage in encoders
+            for stage in ENCODERS
+            if stage in network.parts
         }
-        logits = {stage: encoding.logits for stage, encoding in encodings.items()}
-        embeddings = {stage: encoding.embeddings[None] for stage, encoding in encodings.items()}  # (1, S, E)
-        in_context = network(embeddings, torch.tensor([len(utterances)]))
-        logits |= {stage: encoding.logits[0] for stage, encoding in in_context.items()}
-        return {stage: logits[stage].softmax(dim=-1) for stage in recipe.stages}
+        own = {stage: encoding.embeddings for stage, encoding in encodings.items()}
+        alone = {stage: values[None] for stage, values in (given | own).items()}  # (1, S, E)
+        in_context = network(alone, torch.tensor([len(utterances)]))
+        encodings |= {stage: Encoding(one.embeddings[0], one.logits[0]) for stage, one in in_context.items()}
+        return {stage: encodings[stage] for stage in recipe.stages}
+
+    def _given(self, ids: Sequence[str], embeddings: GivenEmbeddings) -> dict[str, Tensor]:
+        """What of the embeddings given the model reads: (S, E) by encoder."""
+        recipe = self.model.recipe
+        refuse_other_encoders(recipe, embeddings)
+        for encoder, size in recipe.given.items():
+            require(embeddings[encoder], ids, size, f"embeddings[{encoder!r}]")
+        return {encoder: stack(embeddings[encoder], ids) for encoder in recipe.given}
 
     def _prediction(self, utterance: Utterance, by_stage: Mapping[str, Sequence[float]]) -> UtterancePrediction:
         named = {stage: dict(zip(self.classes, row, strict=True)) for stage, row in by_stage.items()}

@@ -6,10 +6,11 @@ fold-<name>/         one fold, see FoldTraining
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from moodline.config import Recipe
 from moodline.conversation import LABEL_SETS, LabelSet
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.protocol import Fold
+from moodline.embeddings import EmbeddingsFile
 from moodline.errors import MoodlineError
 from moodline.files import read_json, write_json
+from moodline.inference.given import refuse_unfit
 from moodline.recipe import recipe_from
 
 SCHEMA = 1
@@ -30,8 +33,16 @@ RUN_FILE = "run.json"
 
 
 @dataclass(frozen=True, kw_only=True)
+class GivenFile:
+    """A file of embeddings that a run reads: where it was, and the hash that decides whether it is still that one."""
+
+    file: Path
+    hash: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run as its folder tells it."""
+    """A run as its folder tells it; ``embeddings`` are those given, by encoder."""
 
     folder: Path
     recipe_name: str
@@ -39,6 +50,7 @@ class Run:
     protocol: str
     corpus_folder: Path
     corpus_hash: str
+    embeddings: Mapping[str, GivenFile] = field(default_factory=dict)
 
     @property
     def label_set(self) -> LabelSet:
@@ -67,6 +79,9 @@ class Run:
             "protocol": self.protocol,
             "corpus_folder": str(self.corpus_folder),
             "corpus_hash": self.corpus_hash,
+            "embeddings": {
+                encoder: {"file": str(given.file), "hash": given.hash} for encoder, given in self.embeddings.items()
+            },
         }
 
 
@@ -88,6 +103,10 @@ def read_run(folder: Path) -> Run:
             protocol=content["protocol"],
             corpus_folder=Path(content["corpus_folder"]),
             corpus_hash=content["corpus_hash"],
+            embeddings={
+                encoder: GivenFile(file=Path(given["file"]), hash=given["hash"])
+                for encoder, given in content.get("embeddings", {}).items()
+            },
         )
     except (KeyError, TypeError) as error:
         raise MoodlineError(f"{path} is no run's description: it lacks {error}; train into a new folder") from error
@@ -104,7 +123,8 @@ def begin(run: Run) -> None:
         raise MoodlineError(f"a run is a folder, and {folder} is a file: choose another -o")
     if (folder / RUN_FILE).is_file():
         found, wanted = flatten(read_run(folder).description()), flatten(run.description())
-        other = [key for key in wanted if found.get(key) != wanted[key] and key not in ("corpus_folder", "recipe_name")]
+        places = {"corpus_folder", "recipe_name", *(f"embeddings.{encoder}.file" for encoder in run.embeddings)}
+        other = [key for key in wanted if found.get(key) != wanted[key] and key not in places]
         if other:
             raise MoodlineError(
                 f"{folder} holds another run: its {other[0]} is {found.get(other[0])!r}, here it is "
@@ -127,14 +147,29 @@ def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def train(run: Run, corpus: Corpus, folds: Sequence[Fold], hardware: Any, console: Console) -> None:
+def train(
+    run: Run,
+    corpus: Corpus,
+    folds: Sequence[Fold],
+    given: Mapping[str, EmbeddingsFile],
+    hardware: Any,
+    console: Console,
+) -> None:
     """Train the folds that are not trained yet; what is finished is kept.
 
+    Args:
+        given: embeddings from files, by the encoder whose place they take
+
     Raises:
-        MoodlineError: the folder is another run's, or another process trains in it
+        MoodlineError: the folder is another run's, or another process trains in it; or the embeddings given are not
+            those of the recipe and the corpus
     """
     from moodline.training.fold import FoldTraining
 
+    refuse_unfit(run.recipe, given, [one.in_context(run.label_set, run.recipe.context) for one in corpus.conversations])
+    for fold in folds:
+        refuse_seen_test(fold, given)
+    vectors = {encoder: file.vectors for encoder, file in given.items()}
     begin(run)
     with locked(run.folder):
         for position, fold in enumerate(folds, start=1):
@@ -144,9 +179,28 @@ def train(run: Run, corpus: Corpus, folds: Sequence[Fold], hardware: Any, consol
                 console.print(f"{title}model {run.model_folder(fold.name)}: finished before", highlight=False)
                 continue
             training = FoldTraining(
-                fold.training_sets, run.recipe, run.label_set, folder, title=title, hardware=hardware, console=console
+                fold.training_sets,
+                run.recipe,
+                run.label_set,
+                folder,
+                given=vectors,
+                title=title,
+                hardware=hardware,
+                console=console,
             )
-            training.run(provenance_of(run, corpus, fold))
+            training.run(provenance_of(run, corpus, fold, given))
+
+
+def refuse_seen_test(fold: Fold, given: Mapping[str, EmbeddingsFile]) -> None:
+    """Refuse embeddings whose own model has seen what the fold tests: scores on it would not be honest."""
+    for file in given.values():
+        seen = {*file.seen.trained_on, *file.seen.selected_on}
+        for conversation in fold.test:
+            if conversation.fingerprint in seen:
+                raise MoodlineError(
+                    f"a test set is unseen, and the model that made {file.path} has seen {conversation.id}, which "
+                    f"{fold.protocol}, fold {fold.name} tests: train that fold alone on embeddings of its own model"
+                )
 
 
 @contextmanager
@@ -170,7 +224,8 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def provenance_of(run: Run, corpus: Corpus, fold: Fold) -> Provenance:
+def provenance_of(run: Run, corpus: Corpus, fold: Fold, given: Mapping[str, EmbeddingsFile]) -> Provenance:
+    """What a fold's model is made from; what the models behind embeddings given have seen, it has seen too."""
     counts = Counter(
         run.label_set.classes[index]
         for conversation in fold.train
@@ -183,14 +238,20 @@ def provenance_of(run: Run, corpus: Corpus, fold: Fold) -> Provenance:
             f"every class needs training utterances: {run.protocol}, fold {fold.name} has none of "
             f"{', '.join(missing)}; choose another label set or protocol"
         )
+    trained_on = [*(one.fingerprint for one in fold.train), *chain(*(file.seen.trained_on for file in given.values()))]
+    selected_on = [
+        *(one.fingerprint for one in fold.validation),
+        *chain(*(file.seen.selected_on for file in given.values())),
+    ]
     return Provenance(
         protocol=fold.protocol,
         fold=fold.name,
         fold_hash=fold.hash,
         corpus_reader=corpus.reader,
         corpus_hash=corpus.table_hash,
-        trained_on=tuple(one.fingerprint for one in fold.train),
-        selected_on=tuple(one.fingerprint for one in fold.validation),
+        trained_on=tuple(dict.fromkeys(trained_on)),
+        selected_on=tuple(dict.fromkeys(selected_on)),
+        embeddings={encoder: f"{file.path.name}, hash {file.hash}" for encoder, file in given.items()},
         class_counts={name: counts[name] for name in run.label_set.classes},
         moodline_version=metadata.version("moodline"),
         torch_version=metadata.version("torch"),
