@@ -127,8 +127,8 @@ def model_card(recipe: Recipe, label_set: LabelSet, provenance: Provenance) -> s
         f"- Reads embeddings of length {size} in the place of {encoder}; trained on {provenance.embeddings[encoder]}\n"
         for encoder, size in recipe.given.items()
     )
-    read = ", ".join(f'"{encoder}": moodline.read_embeddings("its file").vectors' for encoder in recipe.given)
-    arguments = f"conversation, {{{read}}}" if read else "conversation"
+    read = ", ".join(f'"{encoder}": moodline.read_embeddings("FILE").vectors' for encoder in recipe.given)
+    reading = f".with_embeddings({{{read}}})" if read else ""
     return f"""# A moodline model
 
 Recognises emotion in conversations ({recipe.modalities if recipe.modalities != "both" else "speech and words"}),
@@ -147,8 +147,8 @@ ICASSP 2022.
 {counts}
 
     import moodline
-    model = moodline.load("this folder")
-    predictions = model.predict({arguments})
+    model = moodline.load("this folder"){reading}
+    predictions = model.predict(conversation)
 
 It is as good as the corpus that trained it. Score it on recordings like yours before you rely on it, and do not use it
 to decide about people.

@@ -31,7 +31,7 @@ def run(options: Any, given: Any) -> None:
 
     conversations = read_corpus(options.corpus).conversations
     predictor = load(options.model)
-    vectors = read_given(predictor.model.recipe, embeddings.chosen(options), conversations)
+    predictor = predictor.with_embeddings(read_given(predictor.model.recipe, embeddings.chosen(options), conversations))
     progress = partial(show, str(options.model), total=len(conversations))
-    for path in embed(predictor, conversations, options.stage, options.out, vectors, progress):
+    for path in embed(predictor, conversations, options.stage, options.out, progress):
         print(path)

@@ -35,8 +35,8 @@ def run(options: Any, given: Any) -> None:
     corpus = read_corpus(options.corpus)
     chosen = [corpus.conversation(options.conversation)] if options.conversation else list(corpus.conversations)
     predictor = load(options.model)
-    given = read_given(predictor.model.recipe, embeddings.chosen(options), chosen)
-    lines = FORMATS[options.format](predictor.predict_all(chosen, given), predictor.classes)
+    predictor = predictor.with_embeddings(read_given(predictor.model.recipe, embeddings.chosen(options), chosen))
+    lines = FORMATS[options.format](predictor.predict_all(chosen), predictor.classes)
     if options.out is None:
         for line in lines:
             print(line, flush=True)

@@ -94,13 +94,9 @@ def evaluate_model(
     labels = predictor.model.label_set
     context = predictor.model.recipe.context
     seen = [conversation.in_context(labels, context) for conversation in corpus.conversations]
-    embeddings = read_given(predictor.model.recipe, files or {}, seen)
+    predictor = predictor.with_embeddings(read_given(predictor.model.recipe, files or {}, seen))
     table = predict_for_scores(
-        predictor,
-        corpus.conversations,
-        "elsewhere",
-        lambda done: progress(str(model), done, len(corpus.conversations)),
-        embeddings,
+        predictor, corpus.conversations, "elsewhere", lambda done: progress(str(model), done, len(corpus.conversations))
     )
     provenance = predictor.model.provenance
     results = {
@@ -161,10 +157,10 @@ def embeddings_of(run: Run, files: Mapping[str, Path]) -> dict[str, Embeddings]:
 
 
 def fold_predictions(run: Run, fold: Fold, embeddings: GivenEmbeddings, progress: Progress) -> pa.Table:
-    predictor = load(run.model_folder(fold.name))
+    predictor = load(run.model_folder(fold.name)).with_embeddings(embeddings)
     refuse_other_fold(predictor, fold)
     return predict_for_scores(
-        predictor, fold.test, fold.name, lambda done: progress(f"fold {fold.name}", done, len(fold.test)), embeddings
+        predictor, fold.test, fold.name, lambda done: progress(f"fold {fold.name}", done, len(fold.test))
     )
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from moodline.conversation import Conversation, Utterance
 from moodline.errors import MoodlineError
 from moodline.evaluation.scores import MAJORITY
-from moodline.inference.predictor import ConversationPrediction, GivenEmbeddings, Predictor, UtterancePrediction
+from moodline.inference.predictor import ConversationPrediction, Predictor, UtterancePrediction
 
 
 def refuse_seen(predictor: Predictor, conversations: Sequence[Conversation]) -> None:
@@ -33,18 +33,13 @@ def refuse_seen(predictor: Predictor, conversations: Sequence[Conversation]) -> 
 
 
 def predict_for_scores(
-    predictor: Predictor,
-    conversations: Sequence[Conversation],
-    fold: str,
-    progress: Callable[[int], None],
-    embeddings: GivenEmbeddings | None = None,
+    predictor: Predictor, conversations: Sequence[Conversation], fold: str, progress: Callable[[int], None]
 ) -> pa.Table:
     """Predictions of the utterances that have a class, by every stage and by the majority baseline.
 
     Args:
         fold: the name that the rows carry
         progress: told how many conversations are done
-        embeddings: for a model that reads given ones
 
     Raises:
         MoodlineError: a conversation was in the model's training or validation set, or none has a scored utterance
@@ -52,7 +47,7 @@ def predict_for_scores(
     refuse_seen(predictor, conversations)
     rows: list[dict[str, Any]] = []
     for done, conversation in enumerate(conversations, start=1):
-        rows += rows_of(predictor, conversation, fold, embeddings)
+        rows += rows_of(predictor, conversation, fold)
         progress(done)
     if not rows:
         labels = predictor.model.label_set
@@ -68,12 +63,10 @@ def columns(classes: Sequence[str]) -> pa.Schema:
     return pa.schema([(name, pa.string()) for name in texts] + [(f"p_{name}", pa.float32()) for name in classes])
 
 
-def rows_of(
-    predictor: Predictor, conversation: Conversation, fold: str, embeddings: GivenEmbeddings | None
-) -> Iterator[dict[str, Any]]:
+def rows_of(predictor: Predictor, conversation: Conversation, fold: str) -> Iterator[dict[str, Any]]:
     labels = predictor.model.label_set
     seen = conversation.in_context(labels, predictor.model.recipe.context)
-    prediction: ConversationPrediction = predictor.predict(seen, embeddings)
+    prediction: ConversationPrediction = predictor.predict(seen)
     majority = predictor.model.provenance.majority_class
     for utterance, predicted in zip(seen.utterances, prediction.utterances, strict=True):
         index = labels.index(utterance.label)

@@ -9,7 +9,7 @@ from moodline.config import AUDIO_CONTEXT, AUDIO_UTTERANCE, FUSION, TEXT_CONTEXT
 from moodline.conversation import Conversation
 from moodline.embeddings import Seen, unique_ids, write_embeddings
 from moodline.errors import MoodlineError
-from moodline.inference.predictor import GivenEmbeddings, Predictor
+from moodline.inference.predictor import Predictor
 
 # What can be asked for: stages, each with the name of its file.
 CHOICES: Mapping[str, Mapping[str, str]] = {
@@ -24,7 +24,6 @@ def embed(
     conversations: Sequence[Conversation],
     chosen: str,
     out: Path,
-    embeddings: GivenEmbeddings | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[Path]:
     """Write what a model's utterance, context or fusion stages give for every utterance, a file a stage.
@@ -32,7 +31,6 @@ def embed(
     Args:
         chosen: utterance, context or fusion; the last two read each conversation as a whole
         out: the files' folder
-        embeddings: for a model that reads given ones
         progress: told how many conversations are done
 
     Raises:
@@ -49,7 +47,7 @@ def embed(
     found: dict[str, dict[str, Tensor]] = {stage: {} for stage in files}
     for done, conversation in enumerate(conversations, start=1):
         if conversation.utterances:
-            encodings = predictor.encode(conversation, embeddings)
+            encodings = predictor.encode(conversation)
             ids = [utterance.id for utterance in conversation.utterances]
             for stage in files:
                 found[stage].update(zip(ids, encodings[stage].embeddings, strict=True))

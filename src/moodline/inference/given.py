@@ -20,7 +20,7 @@ def refuse_other_encoders(recipe: Recipe, encoders: Iterable[str]) -> None:
         if encoder not in encoders:
             raise MoodlineError(
                 f"in the place of its {encoder} this model reads embeddings of length {size}: "
-                f"give them with {EMBEDDINGS_OPTIONS[encoder]} FILE, or in Python as embeddings[{encoder!r}]"
+                f"give them with {EMBEDDINGS_OPTIONS[encoder]} FILE, or in Python with with_embeddings"
             )
     strangers = sorted(encoders - set(recipe.given))
     if strangers:

@@ -52,28 +52,39 @@ class ConversationPrediction:
 
 
 class Predictor:
-    """Predicts with one trained model; see ``moodline.load``."""
+    """Predicts with one trained model; see ``moodline.load``.
 
-    def __init__(self, model: TrainedModel) -> None:
+    Args:
+        model: a model folder's content
+        embeddings: what a model that was trained on embeddings from files reads in the place of its encoders
+    """
+
+    def __init__(self, model: TrainedModel, embeddings: GivenEmbeddings | None = None) -> None:
         self.model = model
+        self.embeddings = embeddings or {}
 
     @property
     def classes(self) -> tuple[str, ...]:
         return self.model.label_set.classes
 
-    def predict(self, conversation: Conversation, embeddings: GivenEmbeddings | None = None) -> ConversationPrediction:
-        """Label every utterance of a conversation, from the whole of it.
-
-        Args:
-            embeddings: for a model that was trained on given embeddings: each utterance's vector
+    def with_embeddings(self, embeddings: GivenEmbeddings) -> "Predictor":
+        """The same model with these embeddings to read: vectors by utterance id, by encoder.
 
         Raises:
-            MoodlineError: an utterance lacks audio that the model needs, or its audio cannot be read; or the
-                embeddings are not those that the model reads
+            MoodlineError: the model does not read embeddings in the place of these encoders, or of others too
+        """
+        refuse_other_encoders(self.model.recipe, embeddings)
+        return Predictor(self.model, embeddings)
+
+    def predict(self, conversation: Conversation) -> ConversationPrediction:
+        """Label every utterance of a conversation, from the whole of it.
+
+        Raises:
+            MoodlineError: an utterance lacks audio or embeddings that the model needs, or they cannot be read
         """
         if not conversation.utterances:
             return ConversationPrediction(conversation_id=conversation.id, utterances=())
-        encodings = self.encode(conversation, embeddings)
+        encodings = self.encode(conversation)
         probabilities = {stage: encoding.logits.softmax(dim=-1) for stage, encoding in encodings.items()}
         rows = zip(*(values.tolist() for values in probabilities.values()), strict=True)
         return ConversationPrediction(
@@ -84,17 +95,15 @@ class Predictor:
             ),
         )
 
-    def predict_all(
-        self, conversations: Sequence[Conversation], embeddings: GivenEmbeddings | None = None
-    ) -> Iterator[ConversationPrediction]:
+    def predict_all(self, conversations: Sequence[Conversation]) -> Iterator[ConversationPrediction]:
         """Predictions of many conversations, each as soon as it is ready."""
-        return (self.predict(conversation, embeddings) for conversation in conversations)
+        return (self.predict(conversation) for conversation in conversations)
 
     @torch.inference_mode()
-    def encode(self, conversation: Conversation, embeddings: GivenEmbeddings | None = None) -> dict[str, Encoding]:
-        """Each stage's embeddings (S, D) and logits (S, classes), in the order of the stages; see ``predict``."""
+    def encode(self, conversation: Conversation) -> dict[str, Encoding]:
+        """Each stage's embeddings (S, D) and logits (S, classes), in the order of the stages; errors as of predict."""
         network, recipe, utterances = self.model.network, self.model.recipe, conversation.utterances
-        given = self._given([utterance.id for utterance in utterances], embeddings or {})
+        given = self._given([utterance.id for utterance in utterances])
         encodings = {
             stage: encode_utterances(stage, network.parts[stage], utterances, recipe, self.model.tokenizer)
             for stage in ENCODERS
@@ -106,13 +115,13 @@ class Predictor:
         encodings |= {stage: Encoding(one.embeddings[0], one.logits[0]) for stage, one in in_context.items()}
         return {stage: encodings[stage] for stage in recipe.stages}
 
-    def _given(self, ids: Sequence[str], embeddings: GivenEmbeddings) -> dict[str, Tensor]:
-        """What of the embeddings given the model reads: (S, E) by encoder."""
+    def _given(self, ids: Sequence[str]) -> dict[str, Tensor]:
+        """The embeddings from files that the model reads: (S, E) by encoder."""
         recipe = self.model.recipe
-        refuse_other_encoders(recipe, embeddings)
+        refuse_other_encoders(recipe, self.embeddings)
         for encoder, size in recipe.given.items():
-            require(embeddings[encoder], ids, size, f"embeddings[{encoder!r}]")
-        return {encoder: stack(embeddings[encoder], ids) for encoder in recipe.given}
+            require(self.embeddings[encoder], ids, size, f"embeddings[{encoder!r}]")
+        return {encoder: stack(self.embeddings[encoder], ids) for encoder in recipe.given}
 
     def _prediction(self, utterance: Utterance, by_stage: Mapping[str, Sequence[float]]) -> UtterancePrediction:
         named = {stage: dict(zip(self.classes, row, strict=True)) for stage, row in by_stage.items()}
