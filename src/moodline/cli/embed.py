@@ -14,9 +14,8 @@ def add_to(commands: Any) -> None:
     embed = Parser(prog="moodline embed", description=HELP)
     embed.add_argument("corpus", type=Path, help="a corpus folder")
     embed.add_argument("--model", type=Path, required=True, help="a model folder")
-    embed.add_argument(
-        "--level", choices=["utterance", "context", "fusion"], default="utterance", help="of which parts"
-    )
+    stages = ["utterance", "context", "fusion"]
+    embed.add_argument("--stage", choices=stages, default="utterance", help="whose embeddings are written")
     embeddings.add_to(embed)
     embed.add_argument("-o", "--out", type=Path, required=True, help="the files' folder: audio.parquet, text.parquet")
     commands.add_subcommand("embed", embed, help=HELP)
@@ -31,7 +30,7 @@ def run(options: Any, given: Any) -> None:
 
     conversations = read_corpus(options.corpus).conversations
     predictor = load(options.model)
-    predictor = predictor.with_embeddings(read_given(predictor.model.recipe, embeddings.chosen(options), conversations))
+    given = read_given(predictor.model.recipe, embeddings.chosen(options), conversations)
     progress = partial(show, str(options.model), total=len(conversations))
-    for path in embed(predictor, conversations, options.stage, options.out, progress):
+    for path in embed(predictor.with_embeddings(given), conversations, options.stage, options.out, progress):
         print(path)

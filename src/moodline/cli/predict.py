@@ -35,8 +35,9 @@ def run(options: Any, given: Any) -> None:
     corpus = read_corpus(options.corpus)
     chosen = [corpus.conversation(options.conversation)] if options.conversation else list(corpus.conversations)
     predictor = load(options.model)
-    predictor = predictor.with_embeddings(read_given(predictor.model.recipe, embeddings.chosen(options), chosen))
-    lines = FORMATS[options.format](predictor.predict_all(chosen), predictor.classes)
+    vectors = read_given(predictor.model.recipe, embeddings.chosen(options), chosen)
+    predictions = predictor.with_embeddings(vectors).predict_all(chosen)
+    lines = FORMATS[options.format](predictions, predictor.classes)
     if options.out is None:
         for line in lines:
             print(line, flush=True)
