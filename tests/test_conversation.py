@@ -102,6 +102,14 @@ def test_the_fingerprint_goes_by_the_order_and_the_number_of_turns() -> None:
     assert len({one.fingerprint for one in [original, *others]}) == 4
 
 
+def test_turns_of_which_nothing_is_known_go_by_their_ids() -> None:
+    def silent(*ids: str) -> Conversation:
+        return Conversation(id="c", utterances=tuple(Utterance(id=each, speaker="F", words="") for each in ids))
+
+    assert silent("a", "b").fingerprint == replace(silent("a", "b"), id="copy").fingerprint
+    assert len({one.fingerprint for one in (silent("a", "b"), silent("b", "a"), silent("a", "c"), silent("a"))}) == 4
+
+
 @given(st.lists(st.sampled_from([*IEMOCAP6.mapping, "xxx", "fea"]), max_size=12))
 def test_the_labelled_context_holds_the_scored_turns(labels: list[str]) -> None:
     for label_set in (IEMOCAP4, IEMOCAP6):

@@ -20,6 +20,7 @@ PAPER: dict[str, Any] = {
     "context": "labelled",  # *
     "modalities": "both",
     "class_weights": "none",
+    "audio_utterance.given": False,
     "audio_utterance.sample_rate": 16_000,
     "audio_utterance.filters": 40,
     "audio_utterance.window_ms": 25.0,
@@ -38,6 +39,7 @@ PAPER: dict[str, Any] = {
     "audio_utterance.training.batch_size": 16,
     "audio_utterance.training.learning_rate": 1e-5,
     "audio_utterance.training.epochs": 100,  # *
+    "text_utterance.given": False,
     "text_utterance.bert": "bert-base-cased",  # *
     "text_utterance.trained_layers": None,  # all of them
     "text_utterance.hidden": 100,
@@ -206,6 +208,20 @@ def test_contexts_of_one_modality_may_differ_in_size() -> None:
     assert recipe.stages == ("audio_utterance", "audio_context")
     assert recipe_from({"modalities": "text"}, "mine.yaml").stages == ("text_utterance", "text_context")
     assert Recipe().stages == STAGES
+
+
+def test_a_given_encoder_is_no_stage_and_tells_its_size() -> None:
+    recipe = Recipe().with_given({"audio_utterance": 768})
+    assert recipe.stages == ("text_utterance", "audio_context", "text_context", "fusion")
+    assert recipe.given == {"audio_utterance": 768}
+    assert recipe.text_utterance == Recipe().text_utterance
+    both = recipe.with_given({"audio_utterance": 12, "text_utterance": 384})
+    assert both.given == {"audio_utterance": 768, "text_utterance": 384}  # a recipe's own size is not overwritten
+    assert both.stages == ("audio_context", "text_context", "fusion")
+    alone = dataclasses.replace(both, modalities="text")
+    assert (alone.stages, alone.given) == (("text_context",), {"text_utterance": 384})
+    assert Recipe().given == {}
+    assert recipe_from(json.loads(json.dumps(dataclasses.asdict(both))), "config.json") == both
 
 
 def test_a_rate_may_be_written_without_a_point(tmp_path: Path) -> None:

@@ -7,10 +7,20 @@ from moodline.conversation import AudioClip, Conversation, LabelSet, Utterance
 from moodline.errors import MoodlineError
 
 if TYPE_CHECKING:
+    from moodline.embeddings import read_embeddings
     from moodline.inference.predictor import load
 
 __version__ = metadata.version("moodline")
-__all__ = ["AudioClip", "Conversation", "LabelSet", "MoodlineError", "Utterance", "__version__", "load"]
+__all__ = [
+    "AudioClip",
+    "Conversation",
+    "LabelSet",
+    "MoodlineError",
+    "Utterance",
+    "__version__",
+    "load",
+    "read_embeddings",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,4 +29,8 @@ def __getattr__(name: str) -> Any:
         from moodline.inference.predictor import load
 
         return load
+    if name == "read_embeddings":
+        from moodline.embeddings import read_embeddings
+
+        return read_embeddings
     raise AttributeError(f"module 'moodline' has no attribute {name!r}")

@@ -8,7 +8,7 @@ bert/config.json, tokenizer.json
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,9 @@ class Provenance:
     """What a model was made from.
 
     Attributes:
-        trained_on, selected_on: fingerprints of whole conversations, see ``Conversation.fingerprint``
-        selected_on_turns: fingerprints of one speaker's turns in each of ``selected_on``, where these turns alone were
-            scored there (cv10); the other turns had no label
+        trained_on, selected_on, selected_on_turns: see ``moodline.seen.Seen``
         notes: what stands beside every score of the model, a sentence each
+        embeddings: the files that were given in the place of utterance encoders: encoder -> name and hash
     """
 
     protocol: str
@@ -51,6 +50,7 @@ class Provenance:
     torch_version: str
     selected_on_turns: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    embeddings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def majority_class(self) -> str:
@@ -131,6 +131,12 @@ def model_card(recipe: Recipe, label_set: LabelSet, provenance: Provenance) -> s
     mapping = ", ".join(f"{found} -> {emotion}" for found, emotion in label_set.mapping.items())
     turns = ", one speaker's turns of each" if provenance.selected_on_turns else ""
     notes = "".join(f"- {note.capitalize()}\n" for note in provenance.notes)
+    given = "".join(
+        f"- Reads embeddings of length {size} in the place of {encoder}; trained on {provenance.embeddings[encoder]}\n"
+        for encoder, size in recipe.given.items()
+    )
+    read = ", ".join(f'"{encoder}": moodline.read_embeddings("FILE").vectors' for encoder in recipe.given)
+    reading = f".with_embeddings({{{read}}})" if read else ""
     return f"""# A moodline model
 
 Recognises emotion in conversations ({recipe.modalities if recipe.modalities != "both" else "speech and words"}),
@@ -141,7 +147,7 @@ ICASSP 2022.
 - Corpus: {provenance.corpus_reader}, table {provenance.corpus_hash}
 - Protocol: {provenance.protocol}, fold {provenance.fold} ({provenance.fold_hash})
 - Trained on {len(provenance.trained_on)} conversations, selected on {len(provenance.selected_on)} others{turns}
-{notes}- Seed: {recipe.seed}
+{notes}{given}- Seed: {recipe.seed}
 - Made with moodline {provenance.moodline_version}, torch {provenance.torch_version}
 
 | class | training utterances |
@@ -149,7 +155,7 @@ ICASSP 2022.
 {counts}
 
     import moodline
-    model = moodline.load("this folder")
+    model = moodline.load("this folder"){reading}
     predictions = model.predict(conversation)
 
 It is as good as the corpus that trained it. Score it on recordings like yours before you rely on it, and do not use it

@@ -5,7 +5,7 @@ authors' released code fixes.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from moodline.errors import MoodlineError
@@ -25,6 +25,12 @@ STAGE_NAMES: Mapping[str, str] = {
     FUSION: "both, fused",
 }
 STAGES = tuple(STAGE_NAMES)
+# The utterance encoders, and the option that gives embeddings from a file in the place of each.
+EMBEDDINGS_OPTIONS: Mapping[str, str] = {
+    AUDIO_UTTERANCE: "--audio-embeddings",
+    TEXT_UTTERANCE: "--text-embeddings",
+}
+ENCODERS = tuple(EMBEDDINGS_OPTIONS)
 
 
 def _require(config: object, keys: str, rule: bool, meaning: str) -> None:
@@ -85,6 +91,7 @@ class AudioUtteranceConfig:
     """Part 1: LEAF front-end and CNN (paper, section 2.1).
 
     Args:
+        given: the embeddings, of size ``embedding``, come from a file; this part is not there, its other keys are idle
         sample_rate: of the waveform that the front-end reads, in Hz; recordings of other rates are resampled
         filters: of the front-end; the CNN's depth fits 40
         window_ms: length of filters and of pooling windows
@@ -104,6 +111,7 @@ class AudioUtteranceConfig:
         batch_seconds: padded audio in a batch, at most
     """
 
+    given: bool = False
     sample_rate: int = 16_000
     filters: int = 40
     window_ms: float = 25.0
@@ -148,6 +156,7 @@ class TextUtteranceConfig:
     """Part 2: BERT and a GRU (paper, section 2.2).
 
     Args:
+        given: the embeddings, of size ``embedding``, come from a file; this part is not there, its other keys are idle
         bert: a model hub's name, a folder, or wheel:all-minilm-l6-v2 (six layers, inside a wheel: no download)
         trained_layers: how many of BERT's last layers are fine-tuned; null fine-tunes all of it
         hidden: of the GRU, each direction
@@ -158,6 +167,7 @@ class TextUtteranceConfig:
         bert_rate: learning rate of BERT's own parameters, as a multiple of the stage's
     """
 
+    given: bool = False
     bert: str = "bert-base-cased"
     trained_layers: int | None = None
     hidden: int = 100
@@ -261,11 +271,28 @@ class Recipe:
             )
 
     @property
+    def given(self) -> dict[str, int]:
+        """The utterance encoders whose embeddings come from a file, and how long these are."""
+        encoders = [encoder for encoder in ENCODERS if self._has(encoder) and getattr(self, encoder).given]
+        return {encoder: getattr(self, encoder).embedding for encoder in encoders}
+
+    @property
     def stages(self) -> tuple[str, ...]:
         """The stages in the order in which they are trained."""
-        if self.modalities == "both":
-            return STAGES
-        return tuple(stage for stage in STAGES if stage.startswith(self.modalities))
+        return tuple(stage for stage in STAGES if self._has(stage) and stage not in self.given)
+
+    def _has(self, stage: str) -> bool:
+        return self.modalities == "both" or stage.startswith(self.modalities)
+
+    def with_given(self, sizes: Mapping[str, int]) -> "Recipe":
+        """The recipe with these encoders' embeddings, of these sizes, from a file; a size it gives itself holds."""
+        own = {encoder: getattr(self, encoder) for encoder in sizes}
+        changed = {
+            encoder: replace(own[encoder], given=True, embedding=size)
+            for encoder, size in sizes.items()
+            if not own[encoder].given
+        }
+        return replace(self, **changed)
 
     def training_of(self, stage: str) -> TrainingConfig:
         return getattr(self, stage).training

@@ -120,10 +120,13 @@ class Conversation:
         """A hash of what was said and when: the same for a copy under other names, or with other labels.
 
         Where no time is known, a recording's file name without its ending, and its length, tell its utterance from
-        another of the same words: RAVDESS's actors all speak the same two sentences.
+        another of the same words: RAVDESS's actors all speak the same two sentences. A turn of which nothing is known
+        goes by its id.
         """
         said = [
             (" ".join(u.words.lower().split()), round(u.start or 0.0, 2), round(u.end or 0.0, 2), *recording_of(u))
+            if u.words or u.audio or u.start is not None or u.end is not None
+            else u.id
             for u in self.utterances
         ]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]

@@ -55,7 +55,7 @@ def test_help_answers_without_torch() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    assert all(command in result.stdout for command in ("prepare", "inspect", "train", "evaluate", "predict"))
+    assert all(command in result.stdout for command in ("prepare", "inspect", "train", "evaluate", "predict", "embed"))
 
 
 @pytest.mark.parametrize(
@@ -102,6 +102,8 @@ def test_mistakes_get_a_sentence(
         (["--label_set", "none.yaml"], ["none.yaml is no file", "iemocap4, iemocap6"]),
         (["--text_utterance.bert", "wheel:none"], ["wheel:all-minilm-l6-v2", "wheel:none"]),
         (["--devises", "2"], ["--devises", "--devices"]),
+        (["--audio-embedings", "x"], ["--audio-embedings", "--audio-embeddings"]),
+        (["--text-embeddings", "none.parquet"], ["no file of embeddings none.parquet"]),
     ],
 )
 def test_mistakes_in_training_get_a_sentence_before_anything_trains(

@@ -1,12 +1,10 @@
 """What a model may be scored on, for every protocol and every way to score a conversation."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from moodline.checkpoint import Provenance
-from moodline.config import Recipe
 from moodline.conversation import Conversation
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.fold import Fold
@@ -14,22 +12,13 @@ from moodline.corpora.protocol import folds_of
 from moodline.errors import MoodlineError
 from moodline.evaluation.predictions import refuse_seen
 from moodline.labels import IEMOCAP4
-from moodline.training.run import Run, provenance_of
+from moodline.training.provenance import provenance_of
 
 BY_SESSION = ("session5", "cv5", "cv10", "cv5-script-disjoint", "cv10-script-disjoint", "kfold4", "all")
 
 
 def made_from(fold: Fold, corpus: Corpus) -> Provenance:
-    run = Run(
-        folder=Path("run"),
-        recipe_name="default",
-        recipe=Recipe(),
-        protocol=fold.protocol,
-        corpus_folder=Path("corpus"),
-        corpus_hash=corpus.table_hash,
-        label_set=IEMOCAP4,
-    )
-    return provenance_of(run, corpus, fold)
+    return provenance_of(IEMOCAP4, corpus, fold, given={})
 
 
 def is_refused(provenance: Provenance, conversation: Conversation, speaker: str | None) -> bool:

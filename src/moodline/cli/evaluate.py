@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from moodline.cli import embeddings
 from moodline.cli.parser import Parser
 from moodline.errors import MoodlineError
 
@@ -20,6 +21,7 @@ def add_to(commands: Any) -> None:
         "--labels", default=None, help="what the corpus's labels are to --model: a label set's name or YAML file"
     )
     evaluate.add_argument("-o", "--out", type=Path, default=None, help="where the scores of --model go")
+    embeddings.add_to(evaluate)
     evaluate.add_argument("--format", choices=["table", "json"], default="table", help="what is printed")
     evaluate.add_argument(
         "--with-audio", action="store_true", help="put the speech of the errors that the report shows into it"
@@ -36,11 +38,12 @@ def run(options: Any, given: Any) -> None:
     from moodline.evaluation.evaluate import evaluate_model, evaluate_run
     from moodline.evaluation.table import print_table
 
+    files = embeddings.chosen(options)
     if options.run is not None:
-        outcome = evaluate_run(options.run, show, with_audio=options.with_audio)
+        outcome = evaluate_run(options.run, show, files, with_audio=options.with_audio)
     else:
         outcome = evaluate_model(
-            options.model, options.corpus, options.out, show, options.labels, with_audio=options.with_audio
+            options.model, options.corpus, options.out, show, files, options.labels, with_audio=options.with_audio
         )
     if options.format == "json":
         print(json.dumps(outcome.results, indent=2))

@@ -4,11 +4,18 @@ import os
 import sys
 from collections.abc import Sequence
 
-from moodline.cli import evaluate, inspect, predict, prepare, train
+from moodline.cli import embed, evaluate, inspect, predict, prepare, train
 from moodline.cli.parser import Parser
 from moodline.errors import MoodlineError
 
-COMMANDS = {"prepare": prepare, "inspect": inspect, "train": train, "evaluate": evaluate, "predict": predict}
+COMMANDS = {
+    "prepare": prepare,
+    "inspect": inspect,
+    "train": train,
+    "evaluate": evaluate,
+    "predict": predict,
+    "embed": embed,
+}
 USER_ERROR = 2
 INTERRUPTED = 130
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moodline.cli import embeddings
 from moodline.cli.parser import Parser
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ def add_to(commands: Any) -> None:
     predict.add_argument("corpus", type=Path, help="a corpus folder")
     predict.add_argument("--model", type=Path, required=True, help="a model folder")
     predict.add_argument("--conversation", type=str, default=None, help="this conversation alone")
+    embeddings.add_to(predict)
     predict.add_argument("--format", choices=["table", "json", "csv"], default="table", help="what is written")
     predict.add_argument("-o", "--out", type=Path, default=None, help="a file, instead of the terminal")
     commands.add_subcommand("predict", predict, help=HELP)
@@ -27,12 +29,15 @@ def add_to(commands: Any) -> None:
 def run(options: Any, given: Any) -> None:
     from moodline.corpora.corpus import read_corpus
     from moodline.files import write_text
+    from moodline.inference.given import read_given
     from moodline.inference.predictor import load
 
     corpus = read_corpus(options.corpus)
     chosen = [corpus.conversation(options.conversation)] if options.conversation else list(corpus.conversations)
     predictor = load(options.model)
-    lines = FORMATS[options.format](predictor.predict_all(chosen), predictor.classes)
+    vectors = read_given(predictor.model.recipe, embeddings.chosen(options), chosen)
+    predictions = predictor.with_embeddings(vectors).predict_all(chosen)
+    lines = FORMATS[options.format](predictions, predictor.classes)
     if options.out is None:
         for line in lines:
             print(line, flush=True)

@@ -12,10 +12,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from moodline.config import EMBEDDINGS_OPTIONS
 from moodline.conversation import Conversation, LabelSet
 from moodline.corpora.corpus import Corpus, read_corpus
 from moodline.corpora.fold import Fold
 from moodline.corpora.protocol import folds_of
+from moodline.embeddings import Embeddings, read_embeddings
 from moodline.errors import MoodlineError
 from moodline.evaluation.calibration import with_calibration
 from moodline.evaluation.elsewhere import labels_for
@@ -24,7 +26,8 @@ from moodline.evaluation.report import write_report
 from moodline.evaluation.results import Evaluation
 from moodline.evaluation.scores import score
 from moodline.files import atomic_file, write_json
-from moodline.inference.predictor import Predictor, load
+from moodline.inference.given import read_given, refuse_other_encoders
+from moodline.inference.predictor import GivenEmbeddings, Predictor, load
 from moodline.labels import content_of
 from moodline.training.run import Run, read_run
 
@@ -47,11 +50,17 @@ class Outcome:
     report: Path
 
 
-def evaluate_run(folder: Path, progress: Progress, *, with_audio: bool = False) -> Outcome:
+def evaluate_run(
+    folder: Path, progress: Progress, files: Mapping[str, Path] | None = None, *, with_audio: bool = False
+) -> Outcome:
     """Score every trained fold of a run on its test set; ``with_audio`` puts speech into the report.
 
+    Args:
+        files: where the run's files of embeddings are now, by encoder, if not where they were
+
     Raises:
-        MoodlineError: no fold is trained, the protocol has no test set, or the corpus is not the run's any more
+        MoodlineError: no fold is trained, the protocol has no test set, or the corpus or the embeddings are not the
+            run's any more
     """
     run = read_run(folder)
     corpus = corpus_of(run)
@@ -64,7 +73,8 @@ def evaluate_run(folder: Path, progress: Progress, *, with_audio: bool = False) 
             f"protocol {run.protocol} has no test set, its model is for use: "
             "score it elsewhere with moodline evaluate --model FOLDER --corpus OTHER"
         )
-    tables = [fold_predictions(run, fold, progress) for fold in folds]
+    embeddings = embeddings_of(run, files or {})
+    tables = [fold_predictions(run, fold, embeddings, progress) for fold in folds]
     results = {
         **description(run.label_set, run.recipe.context, corpus),
         "protocol": run.protocol,
@@ -82,6 +92,7 @@ def evaluate_model(
     corpus_folder: Path,
     out: Path,
     progress: Progress,
+    files: Mapping[str, Path] | None = None,
     label_map: str | None = None,
     *,
     with_audio: bool = False,
@@ -89,14 +100,19 @@ def evaluate_model(
     """Score one model on all conversations of a corpus that it has not seen; ``with_audio`` as in ``evaluate_run``.
 
     Args:
+        files: of that corpus's embeddings, by encoder, for a model that reads given ones
         label_map: names the label set that tells which of the model's classes the corpus's labels are
 
     Raises:
-        MoodlineError: the model was trained or selected on one of them, or the corpus's labels are not the model's
+        MoodlineError: the model was trained or selected on one of them, or lacks their embeddings, or the corpus's
+            labels are not the model's
     """
     predictor = load(model)
     corpus = read_corpus(corpus_folder)
     labels = labels_for(predictor.model.label_set, corpus, label_map)
+    context = predictor.model.recipe.context
+    seen = [conversation.in_context(labels, context) for conversation in corpus.conversations]
+    predictor = predictor.with_embeddings(read_given(predictor.model.recipe, files or {}, seen))
     table = predict_for_scores(
         predictor,
         corpus.conversations,
@@ -106,7 +122,7 @@ def evaluate_model(
     )
     provenance = predictor.model.provenance
     results = {
-        **description(labels, predictor.model.recipe.context, corpus),
+        **description(labels, context, corpus),
         "protocol": f"elsewhere (model of {provenance.protocol}, fold {provenance.fold}, {provenance.corpus_reader})",
         "recipe": str(model),
         "seed": predictor.model.recipe.seed,
@@ -138,8 +154,33 @@ def corpus_of(run: Run) -> Corpus:
     return corpus
 
 
-def fold_predictions(run: Run, fold: Fold, progress: Progress) -> pa.Table:
-    predictor = load(run.model_folder(fold.name))
+def embeddings_of(run: Run, files: Mapping[str, Path]) -> dict[str, Embeddings]:
+    """What the run was trained on, by encoder, from where it was or from where ``files`` say that it is now.
+
+    Raises:
+        MoodlineError: a file is gone, or it is another one by its hash
+    """
+    refuse_other_encoders(run.recipe, {*run.embeddings, *files})
+    embeddings: dict[str, Embeddings] = {}
+    for encoder, given in run.embeddings.items():
+        path, option = files.get(encoder, given.file), EMBEDDINGS_OPTIONS[encoder]
+        if encoder not in files and not path.is_file():
+            raise MoodlineError(
+                f"{run.folder} was trained on embeddings {path} (hash {given.hash}), which is gone: "
+                f"say where that file is now with {option} FILE"
+            )
+        found = read_embeddings(path)
+        if found.hash != given.hash:
+            raise MoodlineError(
+                f"{run.folder} was trained on embeddings with hash {given.hash}, and {path} has {found.hash}: "
+                f"give the file that it was trained on with {option} FILE, or train anew"
+            )
+        embeddings[encoder] = found.vectors
+    return embeddings
+
+
+def fold_predictions(run: Run, fold: Fold, embeddings: GivenEmbeddings, progress: Progress) -> pa.Table:
+    predictor = load(run.model_folder(fold.name)).with_embeddings(embeddings)
     refuse_other_fold(predictor, fold)
     return predict_for_scores(
         predictor,

@@ -14,6 +14,7 @@ from moodline.conversation import Conversation, LabelSet, Utterance
 from moodline.errors import MoodlineError
 from moodline.evaluation.scores import MAJORITY
 from moodline.inference.predictor import ConversationPrediction, Predictor, UtterancePrediction
+from moodline.seen import use_made_of
 
 
 def refuse_seen(provenance: Provenance, conversations: Sequence[Conversation], speaker: str | None = None) -> None:
@@ -31,22 +32,6 @@ def refuse_seen(provenance: Provenance, conversations: Sequence[Conversation], s
                 f"a model is scored on what it has not seen, and this one was {use} {conversation.id} "
                 f"({provenance.protocol}, fold {provenance.fold}): score its test set, or another corpus"
             )
-
-
-def use_made_of(provenance: Provenance, conversation: Conversation, speaker: str | None) -> str | None:
-    """What a model took from the turns to be scored; None where it saw no label of them.
-
-    A conversation that trained it is refused whoever is scored in it. One that selected it by one speaker's turns
-    leaves those of the other speaker to be scored, and these alone.
-    """
-    if conversation.fingerprint in provenance.trained_on:
-        return "trained on"
-    speakers = conversation.speakers if speaker is None else {speaker}
-    turns = {conversation.fingerprint, *(conversation.turns_of(one).fingerprint for one in speakers)}
-    if not turns.isdisjoint(provenance.selected_on_turns):
-        return "selected on turns of"
-    by_turns = provenance.selected_on_turns and speaker is not None
-    return "selected on" if conversation.fingerprint in provenance.selected_on and not by_turns else None
 
 
 def predict_for_scores(

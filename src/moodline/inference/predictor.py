@@ -8,9 +8,15 @@ import torch
 from torch import Tensor
 
 from moodline.checkpoint import TrainedModel, load_model
-from moodline.config import AUDIO_UTTERANCE, TEXT_UTTERANCE
+from moodline.config import ENCODERS
 from moodline.conversation import Conversation, Utterance
+from moodline.embeddings import Embeddings, require, stack
+from moodline.encoding import Encoding
 from moodline.inference.encode import encode_utterances
+from moodline.inference.given import refuse_other_encoders
+
+GivenEmbeddings = Mapping[str, Embeddings]
+"""By the utterance encoder whose place they take: audio_utterance, text_utterance."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,24 +52,40 @@ class ConversationPrediction:
 
 
 class Predictor:
-    """Predicts with one trained model; see ``moodline.load``."""
+    """Predicts with one trained model; see ``moodline.load``.
 
-    def __init__(self, model: TrainedModel) -> None:
+    Args:
+        model: a model folder's content
+        embeddings: what a model that was trained on embeddings from files reads in the place of its encoders
+    """
+
+    def __init__(self, model: TrainedModel, embeddings: GivenEmbeddings | None = None) -> None:
         self.model = model
+        self.embeddings = embeddings or {}
 
     @property
     def classes(self) -> tuple[str, ...]:
         return self.model.label_set.classes
 
+    def with_embeddings(self, embeddings: GivenEmbeddings) -> "Predictor":
+        """The same model with these embeddings to read: vectors by utterance id, by encoder.
+
+        Raises:
+            MoodlineError: the model does not read embeddings in the place of these encoders, or of others too
+        """
+        refuse_other_encoders(self.model.recipe, embeddings)
+        return Predictor(self.model, embeddings)
+
     def predict(self, conversation: Conversation) -> ConversationPrediction:
         """Label every utterance of a conversation, from the whole of it.
 
         Raises:
-            MoodlineError: an utterance lacks audio that the model needs, or its audio cannot be read
+            MoodlineError: an utterance lacks audio or embeddings that the model needs, or they cannot be read
         """
         if not conversation.utterances:
             return ConversationPrediction(conversation_id=conversation.id, utterances=())
-        probabilities = self._probabilities(conversation.utterances)
+        encodings = self.encode(conversation)
+        probabilities = {stage: encoding.logits.softmax(dim=-1) for stage, encoding in encodings.items()}
         rows = zip(*(values.tolist() for values in probabilities.values()), strict=True)
         return ConversationPrediction(
             conversation_id=conversation.id,
@@ -78,19 +100,28 @@ class Predictor:
         return (self.predict(conversation) for conversation in conversations)
 
     @torch.inference_mode()
-    def _probabilities(self, utterances: Sequence[Utterance]) -> dict[str, Tensor]:
-        """Each stage's probabilities (S, classes), in the order of the stages."""
-        network, recipe = self.model.network, self.model.recipe
-        encoders = [stage for stage in (AUDIO_UTTERANCE, TEXT_UTTERANCE) if stage in network.parts]
+    def encode(self, conversation: Conversation) -> dict[str, Encoding]:
+        """Each stage's embeddings (S, D) and logits (S, classes), in the order of the stages; errors as of predict."""
+        network, recipe, utterances = self.model.network, self.model.recipe, conversation.utterances
+        given = self._given([utterance.id for utterance in utterances])
         encodings = {
             stage: encode_utterances(stage, network.parts[stage], utterances, recipe, self.model.tokenizer)
-            for stage in encoders
+            for stage in ENCODERS
+            if stage in network.parts
         }
-        logits = {stage: encoding.logits for stage, encoding in encodings.items()}
-        embeddings = {stage: encoding.embeddings[None] for stage, encoding in encodings.items()}  # (1, S, E)
-        in_context = network(embeddings, torch.tensor([len(utterances)]))
-        logits |= {stage: encoding.logits[0] for stage, encoding in in_context.items()}
-        return {stage: logits[stage].softmax(dim=-1) for stage in recipe.stages}
+        own = {stage: encoding.embeddings for stage, encoding in encodings.items()}
+        alone = {stage: values[None] for stage, values in (given | own).items()}  # (1, S, E)
+        in_context = network(alone, torch.tensor([len(utterances)]))
+        encodings |= {stage: Encoding(one.embeddings[0], one.logits[0]) for stage, one in in_context.items()}
+        return {stage: encodings[stage] for stage in recipe.stages}
+
+    def _given(self, ids: Sequence[str]) -> dict[str, Tensor]:
+        """The embeddings from files that the model reads: (S, E) by encoder."""
+        recipe = self.model.recipe
+        refuse_other_encoders(recipe, self.embeddings)
+        for encoder, size in recipe.given.items():
+            require(self.embeddings[encoder], ids, size, f"embeddings[{encoder!r}]")
+        return {encoder: stack(self.embeddings[encoder], ids) for encoder in recipe.given}
 
     def _prediction(self, utterance: Utterance, by_stage: Mapping[str, Sequence[float]]) -> UtterancePrediction:
         named = {stage: dict(zip(self.classes, row, strict=True)) for stage, row in by_stage.items()}

@@ -6,18 +6,18 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from torch import Tensor, nn
+from torch import nn
 
 from moodline.checkpoint import CONFIG_FILE, Provenance, save_description, save_stage, save_text_assets
 from moodline.config import AUDIO_CONTEXT, AUDIO_UTTERANCE, FUSION, STAGE_NAMES, TEXT_CONTEXT, TEXT_UTTERANCE, Recipe
 from moodline.conversation import Conversation, LabelSet
 from moodline.corpora.fold import TrainingSets
+from moodline.embeddings import Embeddings, EmbeddingsFile, read_embeddings, stack, unique_ids, write_embeddings
 from moodline.files import read_json, remove_leftovers, write_json
 from moodline.inference.encode import by_conversation, encode_conversations, encode_utterances
 from moodline.model import ENCODER_OF, build_stage
 from moodline.text.pretrained import Tokenizer, load_bert
 from moodline.training.data import StageData, conversation_data, scored_utterances, token_data, waveform_data
-from moodline.training.embeddings import read_embeddings, write_embeddings
 from moodline.training.origin import change, origin_of
 from moodline.training.stage import Hardware, TrainedStage, initialise, is_main_process, train_stage
 
@@ -45,6 +45,7 @@ class FoldTraining:
         folder: Path,
         *,
         fold_hash: str,
+        given: Mapping[str, EmbeddingsFile],
         title: str,
         hardware: Hardware,
         console: Console,
@@ -52,10 +53,12 @@ class FoldTraining:
         self.train, self.validation = sets.train, sets.validation
         self.recipe, self.label_set, self.folder = recipe, label_set, folder
         self.title, self.hardware, self.console = title, hardware, console
-        self.origins = origins(recipe, label_set, fold_hash)
+        self.origins = origins(recipe, label_set, fold_hash, given)
         self.tokenizer: Tokenizer | None = None
-        # Of the stages trained just now: every process has them, whether or not the main one has written them yet.
-        self.embeddings: dict[str, Mapping[str, Tensor]] = {}
+        # Given ones, and those of the stages trained just now: every process has them, whether or not the main one
+        # has written them yet.
+        self.embeddings: dict[str, Embeddings] = {encoder: file.vectors for encoder, file in given.items()}
+        self.ids = unique_ids(self.conversations)
 
     @property
     def conversations(self) -> list[Conversation]:
@@ -165,27 +168,30 @@ class FoldTraining:
             return token_data(self.train, self.validation, self.tokenizer, self.label_set)
         return conversation_data(self.train, self.validation, self.read(stage), self.label_set)
 
-    def read(self, stage: str) -> list[Mapping[str, Tensor]]:
-        return [self.embeddings.get(source) or read_embeddings(self.embeddings_file(source)) for source in READS[stage]]
+    def read(self, stage: str) -> list[Embeddings]:
+        return [
+            self.embeddings.get(source) or read_embeddings(self.embeddings_file(source)).vectors
+            for source in READS[stage]
+        ]
 
-    def encode(self, stage: str, part: nn.Module) -> Mapping[str, Tensor]:
+    def encode(self, stage: str, part: nn.Module) -> Embeddings:
         """The frozen part's embeddings of all that the next stage reads: (D,) by utterance id."""
         self.console.print("  computing embeddings", highlight=False)
-        utterances = [utterance for conversation in self.conversations for utterance in conversation.utterances]
-        ids = [utterance.id for utterance in utterances]
         if stage not in ENCODER_OF:
+            utterances = [utterance for conversation in self.conversations for utterance in conversation.utterances]
             encoding = encode_utterances(stage, part, utterances, self.recipe, self.tokenizer)
-            return dict(zip(ids, encoding.embeddings, strict=True))
+            return dict(zip(self.ids, encoding.embeddings, strict=True))
         (vectors,) = self.read(stage)
-        stacked = torch.stack([vectors[one] for one in ids])
         sizes = [len(conversation.utterances) for conversation in self.conversations]
-        encodings = encode_conversations(part, by_conversation(stacked, sizes))
-        return dict(zip(ids, torch.cat([encoding.embeddings for encoding in encodings]), strict=True))
+        encodings = encode_conversations(part, by_conversation(stack(vectors, self.ids), sizes))
+        return dict(zip(self.ids, torch.cat([encoding.embeddings for encoding in encodings]), strict=True))
 
 
-def origins(recipe: Recipe, label_set: LabelSet, fold_hash: str) -> dict[str, dict[str, Any]]:
+def origins(
+    recipe: Recipe, label_set: LabelSet, fold_hash: str, given: Mapping[str, EmbeddingsFile]
+) -> dict[str, dict[str, Any]]:
     """Each stage's origin, that of what it reads included."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, Any]] = {encoder: {"hash": file.hash} for encoder, file in given.items()}
     for stage in recipe.stages:
         read = {source: found[source] for source in READS.get(stage, ())}
         found[stage] = origin_of(stage, recipe, label_set, fold_hash, read)

@@ -5,28 +5,29 @@ fold-<name>/         one fold, see FoldTraining
 """
 
 import dataclasses
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib import metadata
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import filelock
 from rich.console import Console
 
-from moodline.checkpoint import CONFIG_FILE, Provenance
+from moodline.checkpoint import CONFIG_FILE
 from moodline.config import Recipe
 from moodline.conversation import LabelSet
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.fold import Fold
+from moodline.embeddings import EmbeddingsFile
 from moodline.errors import MoodlineError
 from moodline.files import flatten, read_json, write_json
+from moodline.inference.given import refuse_unfit
 from moodline.labels import content_of, label_set_from, label_set_of
 from moodline.recipe import recipe_from
 from moodline.training.fold import FoldTraining
 from moodline.training.origin import COMMON
+from moodline.training.provenance import provenance_of, refuse_seen_test
 from moodline.training.stage import Hardware, is_main_process
 
 SCHEMA = 1
@@ -37,8 +38,16 @@ PLACES = ("corpus_folder", "recipe_name")
 
 
 @dataclass(frozen=True, kw_only=True)
+class GivenFile:
+    """A file of embeddings that a run reads: where it was, and the hash that decides whether it is still that one."""
+
+    file: Path
+    hash: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run as its folder tells it."""
+    """A run as its folder tells it; ``embeddings`` are those given, by encoder."""
 
     folder: Path
     recipe_name: str
@@ -47,6 +56,7 @@ class Run:
     corpus_folder: Path
     corpus_hash: str
     label_set: LabelSet
+    embeddings: Mapping[str, GivenFile] = field(default_factory=dict)
 
     def fold_folder(self, name: str) -> Path:
         return self.folder / f"fold-{name}"
@@ -73,6 +83,9 @@ class Run:
             "corpus_folder": str(self.corpus_folder),
             "corpus_hash": self.corpus_hash,
             "label_set": content_of(self.label_set),
+            "embeddings": {
+                encoder: {"file": str(given.file), "hash": given.hash} for encoder, given in self.embeddings.items()
+            },
         }
 
 
@@ -98,6 +111,10 @@ def read_run(folder: Path) -> Run:
             corpus_folder=Path(content["corpus_folder"]),
             corpus_hash=content["corpus_hash"],
             label_set=label_set_from(content["label_set"], str(path)) if known else label_set_of(recipe.label_set),
+            embeddings={
+                encoder: GivenFile(file=Path(given["file"]), hash=given["hash"])
+                for encoder, given in content.get("embeddings", {}).items()
+            },
         )
     except (KeyError, TypeError) as error:
         raise MoodlineError(f"{path} is no run's description: it lacks {error}; train into a new folder") from error
@@ -124,7 +141,8 @@ def begin(run: Run) -> None:
         for content in (found, wanted):
             content["recipe"] = {key: content["recipe"][key] for key in COMMON}
         found, wanted = flatten(found), flatten(wanted)
-        other = [key for key in wanted | found if found.get(key) != wanted.get(key) and key not in PLACES]
+        places = {*PLACES, *(f"embeddings.{encoder}.file" for encoder in run.embeddings)}
+        other = [key for key in wanted | found if found.get(key) != wanted.get(key) and key not in places]
         if other:
             raise MoodlineError(
                 f"{run.folder} holds another run: its {other[0]} is {found.get(other[0])!r}, here it is "
@@ -142,15 +160,33 @@ def refuse_foreign(folder: Path) -> None:
         raise MoodlineError(f"{folder} is neither empty nor a run: choose another -o")
 
 
-def train(run: Run, corpus: Corpus, folds: Sequence[Fold], hardware: Hardware, console: Console) -> None:
+def train(
+    run: Run,
+    corpus: Corpus,
+    folds: Sequence[Fold],
+    given: Mapping[str, EmbeddingsFile],
+    hardware: Hardware,
+    console: Console,
+) -> None:
     """Train the folds that are not trained yet; what is finished is kept.
 
+    Args:
+        given: embeddings from files, by the encoder whose place they take
+
     Raises:
-        MoodlineError: a fold cannot train, the folder is another run's, or another process trains in it
+        MoodlineError: a fold cannot train, the folder is another run's, or another process trains in it; or the
+            embeddings given are not those of the recipe and the corpus
     """
+    refuse_unfit(run.recipe, given, [one.in_context(run.label_set, run.recipe.context) for one in corpus.conversations])
     # Of all folds before the first one trains: a fold that cannot train is told at once.
+    for fold in folds:
+        refuse_seen_test(fold, given)
     prepared = [
-        (fold, fold.training_sets(run.label_set, run.recipe.context), provenance_of(run, corpus, fold))
+        (
+            fold,
+            fold.training_sets(run.label_set, run.recipe.context),
+            provenance_of(run.label_set, corpus, fold, given),
+        )
         for fold in folds
     ]
     refuse_foreign(run.folder)
@@ -169,6 +205,7 @@ def train(run: Run, corpus: Corpus, folds: Sequence[Fold], hardware: Hardware, c
                 run.label_set,
                 run.fold_folder(fold.name),
                 fold_hash=fold.hash,
+                given=given,
                 title=title,
                 hardware=hardware,
                 console=console,
@@ -194,33 +231,3 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def provenance_of(run: Run, corpus: Corpus, fold: Fold) -> Provenance:
-    counts = Counter(
-        run.label_set.classes[index]
-        for conversation in fold.train
-        for utterance in conversation.utterances
-        if (index := run.label_set.index(utterance.label)) is not None
-    )
-    missing = [name for name in run.label_set.classes if not counts[name]]
-    if missing:
-        raise MoodlineError(
-            f"every class needs training utterances: {run.protocol}, fold {fold.name} has none of "
-            f"{', '.join(missing)}; choose another label set or protocol"
-        )
-    validation_turns = fold.scored["validation"] if fold.validation_speaker is not None else ()
-    return Provenance(
-        protocol=fold.protocol,
-        fold=fold.name,
-        fold_hash=fold.hash,
-        corpus_reader=corpus.reader,
-        corpus_hash=corpus.table_hash,
-        trained_on=tuple(one.fingerprint for one in fold.train),
-        selected_on=tuple(one.fingerprint for one in fold.validation),
-        class_counts={name: counts[name] for name in run.label_set.classes},
-        moodline_version=metadata.version("moodline"),
-        torch_version=metadata.version("torch"),
-        selected_on_turns=tuple(one.fingerprint for one in validation_turns),
-        notes=fold.notes,
-    )

@@ -1,0 +1,181 @@
+"""Embeddings on disk: a Parquet table with the columns id and vector, a row an utterance.
+
+Any model's embeddings come in this way, and a trained model's go out. ``id`` is the corpus's utterance id;
+``vector`` is a list of numbers, as long in every row. Other columns are left alone. What ``moodline embed`` writes
+also tells, in the table's metadata, which conversations its model has seen.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from moodline.conversation import Conversation
+from moodline.errors import MoodlineError
+from moodline.files import atomic_file
+
+METADATA_KEY = b"moodline"
+SHOWN_IDS = 3
+LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+
+Embeddings = Mapping[str, Tensor]
+"""Vectors (D,), float32, by utterance id."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenByModel:
+    """What the model that gave the embeddings was trained and selected on, if that is known: see ``moodline.seen``."""
+
+    trained_on: tuple[str, ...] = ()
+    selected_on: tuple[str, ...] = ()
+    selected_on_turns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingsFile:
+    """A file's content."""
+
+    path: Path
+    vectors: Embeddings
+    seen: SeenByModel
+
+    @property
+    def size(self) -> int:
+        """D."""
+        return len(next(iter(self.vectors.values())))
+
+    @cached_property
+    def hash(self) -> str:
+        """Of ids and vectors; not of their order, nor of how Parquet's writer stored them."""
+        digest = hashlib.sha256()
+        for name in sorted(self.vectors):
+            digest.update(json.dumps(name).encode())
+            digest.update(self.vectors[name].numpy().astype("<f4").tobytes())
+        return digest.hexdigest()[:16]
+
+
+def write_embeddings(path: Path, embeddings: Embeddings, seen: SeenByModel | None = None) -> None:
+    """Vectors (D,) by utterance id to a table with the columns id and vector."""
+    vectors = torch.stack(list(embeddings.values())).numpy().astype(np.float32)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])  # (N D,) -> N rows of D
+    table = pa.table({"id": list(embeddings), "vector": column})
+    if seen is not None:
+        content = asdict(seen)
+        table = table.replace_schema_metadata({METADATA_KEY: json.dumps(content).encode()})
+    with atomic_file(path) as temporary:
+        pq.write_table(table, temporary)
+
+
+def read_embeddings(path: str | Path) -> EmbeddingsFile:
+    """Read a file of embeddings, of whatever float type, as float32.
+
+    Raises:
+        MoodlineError: it is no such table, an id stands twice, or a vector is not finite or not as long as the others
+    """
+    path = Path(path)
+    try:
+        with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            if not {"id", "vector"} <= set(names):
+                raise refusal(path, f"has the columns {', '.join(names)}", "a table with the columns id and vector")
+            table, seen = file.read(columns=["id", "vector"]), seen_of(file.schema_arrow.metadata)
+        ids = table["id"].cast(pa.string()).to_pylist()
+        vectors = matrix_of(table["vector"].combine_chunks(), ids, path)
+    except FileNotFoundError:
+        raise MoodlineError(f"there is no file of embeddings {path}: check the path") from None
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0].removesuffix(".")
+        raise refusal(path, f"cannot be read ({reason})", "a Parquet table with the columns id and vector") from error
+    twice = [name for name, count in Counter(ids).items() if count > 1]
+    if twice:
+        raise refusal(path, f"has the id {twice[0]} more than once", "a table with each utterance's vector once")
+    return EmbeddingsFile(path=path, vectors=dict(zip(ids, torch.from_numpy(vectors), strict=True)), seen=seen)
+
+
+def refusal(path: Path, found: str, wanted: str) -> MoodlineError:
+    return MoodlineError(f"a file of embeddings is {wanted}, and {path} {found}; write it again")
+
+
+def seen_of(metadata: Mapping[bytes, bytes] | None) -> SeenByModel:
+    content = json.loads((metadata or {}).get(METADATA_KEY, b"{}"))
+    return SeenByModel(**{name: tuple(fingerprints) for name, fingerprints in content.items()})
+
+
+def matrix_of(column: Any, ids: Sequence[str | None], path: Path) -> np.ndarray:
+    """A column of lists as an array (N, D), float32."""
+    if not any(is_kind(column.type) for is_kind in LISTS):
+        raise refusal(path, f"has a column vector of {column.type}", "a table whose column vector holds lists")
+    if len(column) == 0:
+        raise refusal(path, "has no row", "a table with a row for each utterance")
+    if column.null_count or None in ids:
+        raise refusal(path, "has a row without one", "an id and a vector in every row")
+    sizes = pc.call_function("list_value_length", [column]).to_numpy(zero_copy_only=False)
+    other = int(np.argmax(sizes != sizes[0]))
+    if sizes[other] != sizes[0]:
+        found = f"has length {sizes[0]} for {ids[0]} and {sizes[other]} for {ids[other]}"
+        raise refusal(path, found, "a table of vectors of one length")
+    if sizes[0] == 0:
+        raise refusal(path, "has vectors of length 0", "a table of vectors of at least one number")
+    with np.errstate(over="ignore"):  # what float32 cannot hold is refused below
+        flat = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
+    vectors = flat.reshape(len(sizes), sizes[0])  # (N D,) -> (N, D)
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        raise refusal(path, f"has NaN or infinity for {ids[int(np.argmin(finite))]}", "a table of finite numbers")
+    return vectors
+
+
+def require(embeddings: Embeddings, ids: Sequence[str], size: int, origin: str) -> None:
+    """Refuse embeddings that lack an utterance, or that are not as long as a model reads them.
+
+    Args:
+        size: D, which the vectors must have
+        origin: where the vectors come from, for the sentence
+    """
+    missing = [name for name in ids if name not in embeddings]
+    if missing:
+        first = ", ".join(missing[:SHOWN_IDS]) + (", ..." if len(missing) > SHOWN_IDS else "")
+        raise MoodlineError(
+            f"every utterance needs its vector, and {origin} lacks {len(missing)} of {len(ids)} ({first}): "
+            "add them, under the corpus's utterance ids"
+        )
+    other = next((name for name in ids if tuple(embeddings[name].shape) != (size,)), None)
+    if other is not None:
+        raise MoodlineError(
+            f"this model reads vectors of length {size}, and {origin} has length {embeddings[other].shape[-1]} for "
+            f"{other}: give vectors of the kind that it was trained with"
+        )
+
+
+def stack(embeddings: Embeddings, ids: Sequence[str]) -> Tensor:
+    """The vectors of some utterances, in their order: (N, D)."""
+    return torch.stack([torch.as_tensor(embeddings[name], dtype=torch.float32) for name in ids])
+
+
+def unique_ids(conversations: Sequence[Conversation]) -> list[str]:
+    """All utterances' ids, which embeddings go by.
+
+    Raises:
+        MoodlineError: two conversations have an id in common
+    """
+    home: dict[str, str] = {}
+    for conversation in conversations:
+        for utterance in conversation.utterances:
+            if utterance.id in home:
+                raise MoodlineError(
+                    f"embeddings go by utterance ids, each of which stands once in a corpus: {utterance.id!r} is in "
+                    f"{home[utterance.id]} and in {conversation.id}; put the conversation's name before it"
+                )
+            home[utterance.id] = conversation.id
+    return list(home)

@@ -1,0 +1,63 @@
+"""A model's embeddings of whole corpora: the way out of ``moodline.embeddings``."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from moodline.config import AUDIO_CONTEXT, AUDIO_UTTERANCE, FUSION, TEXT_CONTEXT, TEXT_UTTERANCE
+from moodline.conversation import Conversation
+from moodline.embeddings import SeenByModel, unique_ids, write_embeddings
+from moodline.errors import MoodlineError
+from moodline.inference.predictor import Predictor
+
+# What can be asked for: stages, each with the name of its file.
+CHOICES: Mapping[str, Mapping[str, str]] = {
+    "utterance": {AUDIO_UTTERANCE: "audio.parquet", TEXT_UTTERANCE: "text.parquet"},
+    "context": {AUDIO_CONTEXT: "audio.parquet", TEXT_CONTEXT: "text.parquet"},
+    "fusion": {FUSION: "fusion.parquet"},
+}
+
+
+def embed(
+    predictor: Predictor,
+    conversations: Sequence[Conversation],
+    chosen: str,
+    out: Path,
+    progress: Callable[[int], None] = lambda done: None,
+) -> list[Path]:
+    """Write what a model's utterance, context or fusion stages give for every utterance, a file a stage.
+
+    Args:
+        chosen: utterance, context or fusion; the last two read each conversation as a whole
+        out: the files' folder
+        progress: told how many conversations are done
+
+    Raises:
+        MoodlineError: the model has no such stage, there is no utterance, or an utterance id is in two conversations
+    """
+    files = {stage: name for stage, name in CHOICES[chosen].items() if stage in predictor.model.recipe.stages}
+    if not files:
+        raise MoodlineError(
+            f"this model has no stage {chosen}, only {', '.join(predictor.model.recipe.stages)}: "
+            f"choose another of {', '.join(CHOICES)}"
+        )
+    if not unique_ids(conversations):
+        raise MoodlineError("nothing can be embedded: the corpus has no utterance; prepare it again")
+    found: dict[str, dict[str, Tensor]] = {stage: {} for stage in files}
+    for done, conversation in enumerate(conversations, start=1):
+        if conversation.utterances:
+            encodings = predictor.encode(conversation)
+            ids = [utterance.id for utterance in conversation.utterances]
+            for stage in files:
+                found[stage].update(zip(ids, encodings[stage].embeddings, strict=True))
+        progress(done)
+    provenance = predictor.model.provenance
+    seen = SeenByModel(
+        trained_on=tuple(provenance.trained_on),
+        selected_on=tuple(provenance.selected_on),
+        selected_on_turns=tuple(provenance.selected_on_turns),
+    )
+    for stage, name in files.items():
+        write_embeddings(out / name, found[stage], seen)
+    return [out / name for name in files.values()]

@@ -1,0 +1,68 @@
+"""What a fold's model is made from, and what it may not be made from."""
+
+from collections import Counter
+from collections.abc import Mapping
+from importlib import metadata
+
+from moodline.checkpoint import Provenance
+from moodline.conversation import LabelSet
+from moodline.corpora.corpus import Corpus
+from moodline.corpora.fold import Fold
+from moodline.embeddings import EmbeddingsFile
+from moodline.errors import MoodlineError
+from moodline.seen import use_made_of
+
+
+def refuse_seen_test(fold: Fold, given: Mapping[str, EmbeddingsFile]) -> None:
+    """Refuse embeddings whose own model has seen what the fold tests: scores on it would not be honest."""
+    for file in given.values():
+        for conversation in fold.test:
+            if use_made_of(file.seen, conversation, fold.test_speaker):
+                raise MoodlineError(
+                    f"a test set is unseen, and the model that made {file.path} has seen {conversation.id}, which "
+                    f"{fold.protocol}, fold {fold.name} tests: train that fold alone on embeddings of its own model"
+                )
+
+
+def provenance_of(label_set: LabelSet, corpus: Corpus, fold: Fold, given: Mapping[str, EmbeddingsFile]) -> Provenance:
+    """What a fold's model is made from; what the models behind embeddings given have seen, it has seen too.
+
+    Raises:
+        MoodlineError: a class has no training utterance
+    """
+    counts = Counter(
+        label_set.classes[index]
+        for conversation in fold.train
+        for utterance in conversation.utterances
+        if (index := label_set.index(utterance.label)) is not None
+    )
+    missing = [name for name in label_set.classes if not counts[name]]
+    if missing:
+        raise MoodlineError(
+            f"every class needs training utterances: {fold.protocol}, fold {fold.name} has none of "
+            f"{', '.join(missing)}; choose another label set or protocol"
+        )
+    seen = [file.seen for file in given.values()]
+    validation_turns = fold.scored["validation"] if fold.validation_speaker is not None else ()
+    return Provenance(
+        protocol=fold.protocol,
+        fold=fold.name,
+        fold_hash=fold.hash,
+        corpus_reader=corpus.reader,
+        corpus_hash=corpus.table_hash,
+        trained_on=joined([one.fingerprint for one in fold.train], *(one.trained_on for one in seen)),
+        selected_on=joined([one.fingerprint for one in fold.validation], *(one.selected_on for one in seen)),
+        selected_on_turns=joined(
+            [one.fingerprint for one in validation_turns], *(one.selected_on_turns for one in seen)
+        ),
+        class_counts={name: counts[name] for name in label_set.classes},
+        moodline_version=metadata.version("moodline"),
+        torch_version=metadata.version("torch"),
+        notes=fold.notes,
+        embeddings={encoder: f"{file.path.name}, hash {file.hash}" for encoder, file in given.items()},
+    )
+
+
+def joined(*fingerprints: "tuple[str, ...] | list[str]") -> tuple[str, ...]:
+    """All of them, each once, in their order."""
+    return tuple(dict.fromkeys(one for some in fingerprints for one in some))

@@ -1,0 +1,87 @@
+"""What moodline embed writes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import moodline as package
+from moodline.conversation import Conversation
+from moodline.corpora.corpus import Corpus, read_corpus
+from moodline.embeddings import read_embeddings
+from moodline.errors import MoodlineError
+from moodline.inference.embed import embed
+from moodline.inference.predictor import Predictor
+from tests.system import moodline, write_recipe
+from tests.tiny import tiny_bert
+from tests.trees import write_tree
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus and a model of words: corpus/, run/."""
+    place = tmp_path_factory.mktemp("embed")
+    write_tree(place / "tree")
+    recipe = write_recipe(place / "tiny.yaml", tiny_bert(place / "bert"))
+    moodline("prepare", "iemocap", place / "tree", "-o", place / "corpus")
+    options = ("--recipe", recipe, "--protocol", "session5", "--modalities", "text")
+    moodline("train", place / "corpus", *options, "-o", place / "run")
+    return place
+
+
+@pytest.fixture(scope="module")
+def model(place: Path) -> Predictor:
+    return package.load(place / "run/fold-5/model")
+
+
+@pytest.fixture(scope="module")
+def words(place: Path) -> Corpus:
+    return read_corpus(place / "corpus")
+
+
+@pytest.mark.parametrize(("stage", "name"), [("utterance", "text_utterance"), ("context", "text_context")])
+def test_every_utterance_has_its_stages_embedding(
+    place: Path, tmp_path: Path, model: Predictor, words: Corpus, stage: str, name: str
+) -> None:
+    moodline("embed", place / "corpus", "--model", place / "run/fold-5/model", "--stage", stage, "-o", tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["text.parquet"]
+    found = read_embeddings(tmp_path / "out" / "text.parquet")
+    assert list(found.vectors) == [utterance.id for utterance in words.utterances]
+    classify = model.model.network.parts[name].classify
+    for conversation in words.conversations:
+        vectors = torch.stack([found.vectors[utterance.id] for utterance in conversation.utterances])
+        with torch.no_grad():
+            probabilities = classify(vectors).softmax(dim=-1).tolist()
+        for row, one in zip(probabilities, model.predict(conversation).utterances, strict=True):
+            assert row == pytest.approx(list(one.by_stage[name].values()), abs=1e-5)
+
+
+def test_the_file_tells_what_its_model_has_seen(tmp_path: Path, model: Predictor, words: Corpus) -> None:
+    (path,) = embed(model, words.conversations[:1], "utterance", tmp_path)
+    seen, provenance = read_embeddings(path).seen, model.model.provenance
+    assert list(seen.trained_on) == list(provenance.trained_on)
+    assert list(seen.selected_on) == list(provenance.selected_on)
+    assert seen.trained_on
+    assert seen.selected_on
+
+
+def test_progress_is_told_and_empty_conversations_are_no_matter(
+    tmp_path: Path, model: Predictor, words: Corpus
+) -> None:
+    done: list[int] = []
+    conversations = [words.conversations[0], Conversation(id="empty", utterances=())]
+    (path,) = embed(model, conversations, "context", tmp_path, done.append)
+    assert done == [1, 2]
+    assert len(read_embeddings(path).vectors) == len(words.conversations[0].utterances)
+
+
+def test_what_cannot_be_embedded_is_refused(tmp_path: Path, model: Predictor, words: Corpus) -> None:
+    first = words.conversations[0]
+    with pytest.raises(MoodlineError, match="no stage fusion, only text_utterance, text_context"):
+        embed(model, [first], "fusion", tmp_path / "out")
+    with pytest.raises(MoodlineError, match=f"is in {first.id} and in copy"):
+        embed(model, [first, replace(first, id="copy")], "utterance", tmp_path / "out")
+    with pytest.raises(MoodlineError, match="no utterance"):
+        embed(model, [], "utterance", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,198 @@
+"""Files of embeddings: what comes back of them, from which writers, and what is refused with which words."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moodline.conversation import Conversation, Utterance
+from moodline.embeddings import (
+    EmbeddingsFile,
+    SeenByModel,
+    read_embeddings,
+    require,
+    stack,
+    unique_ids,
+    write_embeddings,
+)
+from moodline.errors import MoodlineError
+
+IDS = ["Ses01F_impro01_F000", "Ses01F_impro01_M000", "é/ü"]
+VECTORS = {name: torch.tensor([number, 0.5, -2.0]) for number, name in enumerate(IDS)}
+
+
+def content(file: EmbeddingsFile) -> dict[str, list[float]]:
+    return {name: vector.tolist() for name, vector in file.vectors.items()}
+
+
+def table(path: Path, vector: object, ids: object = IDS, **columns: object) -> Path:
+    pq.write_table(pa.table({"id": ids, "vector": vector, **columns}), path)
+    return path
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    vectors = torch.randn(3, 7)
+    write_embeddings(tmp_path / "embeddings" / "stage.parquet", dict(zip(IDS, vectors, strict=True)))
+    found = read_embeddings(tmp_path / "embeddings" / "stage.parquet")
+    assert list(found.vectors) == IDS
+    assert found.size == 7
+    for name, vector in zip(IDS, vectors, strict=True):
+        assert found.vectors[name].dtype == torch.float32
+        assert found.vectors[name].equal(vector)
+    assert [path.name for path in (tmp_path / "embeddings").iterdir()] == ["stage.parquet"]
+
+
+def test_what_their_model_has_seen_is_kept_with_them(tmp_path: Path) -> None:
+    seen = SeenByModel(trained_on=("a", "b"), selected_on=("c",))
+    write_embeddings(tmp_path / "a.parquet", VECTORS, seen)
+    assert read_embeddings(tmp_path / "a.parquet").seen == seen
+    write_embeddings(tmp_path / "b.parquet", VECTORS)
+    assert read_embeddings(tmp_path / "b.parquet").seen == SeenByModel()
+
+
+def test_pandas_reads_them(tmp_path: Path) -> None:
+    vectors = torch.arange(6.0).view(2, 3)
+    write_embeddings(tmp_path / "a.parquet", dict(zip(IDS, vectors, strict=False)))
+    frame = pd.read_parquet(tmp_path / "a.parquet")
+    assert frame["id"].tolist() == IDS[:2]
+    np.testing.assert_array_equal(np.stack(frame["vector"].tolist()), vectors.numpy())
+
+
+def test_writing_again_replaces(tmp_path: Path) -> None:
+    write_embeddings(tmp_path / "a.parquet", VECTORS)
+    write_embeddings(tmp_path / "a.parquet", {IDS[0]: torch.ones(4)})
+    assert content(read_embeddings(tmp_path / "a.parquet")) == {IDS[0]: [1.0] * 4}
+
+
+ROWS = [vector.tolist() for vector in VECTORS.values()]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(pa.list_(number) for number in (pa.float16(), pa.float32(), pa.float64())),
+        pa.large_list(pa.float32()),
+        pa.list_(pa.float64(), 3),
+        pa.list_(pa.float16(), 3),
+    ],
+    ids=str,
+)
+def test_every_float_and_every_kind_of_list_is_read_as_float32(tmp_path: Path, kind: pa.DataType) -> None:
+    rows = [np.array(row, dtype=np.float16) for row in ROWS] if "halffloat" in str(kind) else ROWS
+    found = read_embeddings(table(tmp_path / "a.parquet", pa.array(rows, type=kind)))
+    assert content(found) == dict(zip(IDS, ROWS, strict=True))
+    assert {vector.dtype for vector in found.vectors.values()} == {torch.float32}
+
+
+def test_what_pandas_and_polars_write_is_read(tmp_path: Path) -> None:
+    columns = {"id": IDS, "words": ["a", "b", "c"], "vector": [np.array(row) for row in ROWS]}
+    pd.DataFrame(columns).to_parquet(tmp_path / "pandas.parquet")
+    pd.DataFrame(columns | {"id": pd.Categorical(IDS)}).to_parquet(tmp_path / "categories.parquet")
+    pl.DataFrame(columns | {"vector": ROWS}).write_parquet(tmp_path / "polars.parquet")
+    pl.DataFrame(columns).with_columns(pl.col("vector").cast(pl.Array(pl.Float32, 3))).write_parquet(
+        tmp_path / "array.parquet"
+    )
+    files = [read_embeddings(path) for path in sorted(tmp_path.iterdir())]
+    assert len(files) == 4
+    assert all(content(file) == dict(zip(IDS, ROWS, strict=True)) for file in files)
+    assert len({file.hash for file in files}) == 1
+
+
+@given(st.permutations(IDS), st.sampled_from(IDS), st.integers(0, 2))
+def test_the_hash_goes_by_ids_and_numbers_alone(order: list[str], changed: str, place: int) -> None:
+    def hash_of(vectors: dict[str, torch.Tensor], path: str = "a") -> str:
+        return EmbeddingsFile(path=Path(path), vectors=vectors, seen=SeenByModel()).hash
+
+    whole = hash_of(VECTORS)
+    assert hash_of({name: VECTORS[name] for name in order}, "b") == whole
+    vector = VECTORS[changed].clone()
+    vector[place] += 1e-6
+    others = [
+        VECTORS | {changed: vector},
+        {name: VECTORS[name] for name in IDS if name != changed},
+        VECTORS | {"another": vector},
+        {f"{name} " if name == changed else name: VECTORS[name] for name in IDS},
+    ]
+    assert len({whole, *map(hash_of, others)}) == 5
+
+
+NAN, HUGE = float("nan"), 1e300
+
+
+@pytest.mark.parametrize(
+    ("ids", "vector", "words"),
+    [
+        (IDS, [[1.0], [1.0, 2.0], [1.0]], ["vectors of one length", f"length 1 for {IDS[0]} and 2 for {IDS[1]}"]),
+        (IDS, [[1.0], [1.0], [NAN]], ["finite numbers", f"NaN or infinity for {IDS[2]}"]),
+        (IDS, [[1.0, 0.0], [-float("inf"), 1.0], [0.0, 0.0]], ["finite numbers", f"for {IDS[1]}"]),
+        (IDS, [[HUGE], [1.0], [1.0]], ["finite numbers", f"for {IDS[0]}"]),
+        (IDS, [[1.0], [None], [1.0]], ["finite numbers", f"for {IDS[1]}"]),
+        (IDS, [[1.0], None, [1.0]], ["an id and a vector in every row"]),
+        ([*IDS[:2], None], [[1.0]] * 3, ["an id and a vector in every row"]),
+        ([IDS[0], IDS[1], IDS[0]], [[1.0]] * 3, [f"the id {IDS[0]} more than once"]),
+        (IDS, [1.0, 2.0, 3.0], ["holds lists", "a column vector of double"]),
+        (IDS, [["a"], ["b"], ["c"]], ["cannot be read", "could not convert string"]),
+        (IDS, [[[1.0]], [[2.0]], [[3.0]]], ["cannot be read"]),
+        (IDS, pa.array([[], [], []], type=pa.list_(pa.float32())), ["vectors of length 0"]),
+        (pa.array([], pa.string()), pa.array([], type=pa.list_(pa.float32())), ["has no row"]),
+    ],
+)
+def test_a_table_of_something_else_is_refused(tmp_path: Path, ids: list, vector: list, words: list[str]) -> None:
+    sentence = refusal(table(tmp_path / "a.parquet", vector, ids))
+    assert all(word in sentence for word in words), sentence
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(MoodlineError) as refused:
+        read_embeddings(path)
+    sentence = str(refused.value)
+    assert str(path) in sentence
+    assert "\n" not in sentence
+    return sentence
+
+
+def test_a_file_that_is_no_such_table_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    assert "there is no file of embeddings" in refusal(path)
+    path.write_text("id,vector\n")
+    assert "a Parquet table with the columns id and vector" in refusal(path)
+    write_embeddings(path, VECTORS)
+    path.write_bytes(path.read_bytes()[:-20])
+    assert "a Parquet table with the columns id and vector" in refusal(path)
+    pq.write_table(pa.table({"name": IDS, "vector": ROWS}), path)
+    assert "has the columns name, vector" in refusal(path)
+    assert "cannot be read" in refusal(tmp_path)
+
+
+def test_utterances_are_stacked_in_their_order() -> None:
+    assert stack(VECTORS, [IDS[2], IDS[0]])[:, 0].tolist() == [2.0, 0.0]
+
+
+def test_missing_utterances_are_counted_and_the_first_three_named() -> None:
+    require(VECTORS, IDS[1:], 3, "mine.parquet")  # others are no matter
+    with pytest.raises(MoodlineError, match=r"mine.parquet lacks 1 of 4 \(d\):"):
+        require(VECTORS, [*IDS, "d"], 3, "mine.parquet")
+    with pytest.raises(MoodlineError, match=r"mine.parquet lacks 4 of 5 \(d, e, f, \.\.\.\):"):
+        require(VECTORS, ["d", "e", IDS[0], "f", "g"], 3, "mine.parquet")
+
+
+def test_another_length_is_refused() -> None:
+    with pytest.raises(MoodlineError, match=rf"reads vectors of length 4, and mine.parquet has length 3 for {IDS[0]}"):
+        require(VECTORS, IDS, 4, "mine.parquet")
+
+
+def conversation(name: str, *ids: str) -> Conversation:
+    return Conversation(id=name, utterances=tuple(Utterance(id=each, speaker="F", words="") for each in ids))
+
+
+def test_an_id_that_two_conversations_share_is_refused() -> None:
+    assert unique_ids([conversation("first", "1", "2"), conversation("second", "3")]) == ["1", "2", "3"]
+    with pytest.raises(MoodlineError, match="'2' is in first and in second"):
+        unique_ids([conversation("first", "1", "2"), conversation("second", "2")])
