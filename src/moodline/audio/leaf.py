@@ -1,29 +1,40 @@
 """LEAF, the learnable front-end of the audio encoder (Zeghidour et al., ICLR 2021)."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from moodline.audio.energies import Bank, Layout, pooled_energies
 from moodline.audio.gabor import GaborFilters
 from moodline.audio.pcen import Pcen
-from moodline.audio.pooling import GaussianPooling, Silence, pooled_energies
-from moodline.padding import length_mask, pad, same_length_for_all
+from moodline.audio.plan import PlannedBank, block_size, full_rate, plan
+from moodline.audio.pooling import GaussianPooling
+from moodline.audio.quadrature import OVERHANG
+from moodline.padding import length_mask, same_length_for_all
 
 # A short block is mostly overlap, a long one leaves the cache: this costs least.
-WINDOWS_PER_BLOCK = 9
+WINDOWS_PER_BLOCK = 24
+
+Energies = Callable[["Leaf", Tensor, Sequence[int]], Tensor]
+
+
+def _uncompiled(method: Energies) -> Energies:
+    """Looks a plan up and loops over blocks, which torch.compile is to leave as it is."""
+    return torch.compiler.disable(method)  # pyright: ignore[reportReturnType]
 
 
 class Leaf(nn.Module):
     """Waveforms to features: Gabor filters, squared modulus, Gaussian pooling and sPCEN, all of it learned.
 
-    The filters are applied at the full rate in overlap-save blocks, exactly at any parameters. The features are
-    those of the LEAF authors' implementation with ``padding="same"``, whose alignment to the signal depends on the
-    length of the signal; with ``"symmetric"`` frame f is centred on sample f * stride.
+    The features are those of the LEAF authors' implementation with ``padding="same"``, whose alignment to the signal
+    depends on the length of the signal; with ``"symmetric"`` frame f is centred on sample f * stride.
 
-    It computes in its parameters' precision, under automatic mixed precision too.
+    It computes in its parameters' precision, under automatic mixed precision too. In single precision a filter's
+    energy is sampled as coarsely as its bandwidth allows at that precision; in double precision, which is for
+    reference, at the full rate.
     """
 
     def __init__(
@@ -80,49 +91,127 @@ class Leaf(nn.Module):
         frames = self.frames(lengths)
         return features * length_mask(frames, features.shape[-1])[:, None], frames
 
+    @_uncompiled
     def energies(self, waveforms: Tensor, lengths: Sequence[int]) -> Tensor:
         """Pooled energies (B, filters, F) before normalisation, F that of the longest waveform."""
-        size, block_frames = self._block()
-        hop, half = block_frames * self.stride, self.window // 2
-        frames = [-(-length // self.stride) for length in lengths]
-        numbers = [max(1, -(-count // block_frames)) for count in frames]  # of blocks
-        blocks: list[Tensor] = []
-        silences: list[Silence] = []
-        first = 0
-        for waveform, length, number in zip(waveforms, lengths, numbers, strict=True):
-            before = self._samples_before(length)
-            after = (number - 1) * hop + size - before - length - half
-            padded = nn.functional.pad(waveform[:length], (before + half, after))  # cropped where negative
-            blocks.append(padded.unfold(0, size, hop))
-            silences += _outside(length, before, hop, range(first, first + number), size)
-            first += number
-        # Circularly, the samples before a block's first energy stand at its end.
-        stacked = torch.cat(blocks).roll(-half, dims=1)  # (K, N)
-        pooled = pooled_energies(stacked, self.gabor.response(size), self.pooling.weights(), self.stride, silences)
-        pooled = pooled[:, :, :block_frames].permute(1, 2, 0).flatten(0, 1)  # (C, K, G) -> (K frames, C)
-        parts = pooled.split([number * block_frames for number in numbers])
-        padded, _ = pad([part[:count] for part, count in zip(parts, frames, strict=True)])
-        return padded.mT  # (B, F, C) -> (B, C, F)
+        counts = [-(-length // self.stride) for length in lengths]
+        window, stride = self.window, self.stride
+        half = window // 2
+        margin = -(-(2 * half + OVERHANG) // stride)
+        size = block_size(WINDOWS_PER_BLOCK * window, stride, 2 * margin + 1)
+        layout = Layout(size // stride, margin, (size - margin * stride - 2 * half - OVERHANG - 1) // stride + 1)
+        numbers = [-(-count // layout.frames) for count in counts]  # of blocks
+        starts = [self._first_centre(length) - margin * stride for length in lengths]
+        blocks = _blocks(waveforms, lengths, starts, numbers, size, layout.frames * stride)
+        inner = pooled_energies(blocks, self._banks(self._plan(size), size), layout)
 
-    def _samples_before(self, length: int) -> int:
-        """How far the first frame's window reaches out before the signal."""
+        # Where the window reaches out of the signal its energy is cut off: that takes the full rate.
+        most = -(-half // stride)
+        edge_layout = Layout(-(-(margin * stride + (most - 1) * stride + 2 * half + 1) // stride), margin, most)
+        edge_size = edge_layout.strides * stride
+        edges = [
+            (signal, first)
+            for signal, (length, count) in enumerate(zip(lengths, counts, strict=True))
+            for first in self._edges(length, count)
+        ]
+        edge_starts = [starts[signal] + first * stride for signal, first in edges]
+        rows = torch.tensor([signal for signal, _ in edges], dtype=torch.long, device=waveforms.device)
+        edge_lengths = [lengths[signal] for signal, _ in edges]
+        edge_blocks = _blocks(waveforms[rows], edge_lengths, edge_starts, [1] * len(edges), edge_size, edge_size)
+        time = torch.arange(edge_size) + torch.tensor(edge_starts)[:, None]
+        inside = (time >= 0) & (time < torch.tensor(edge_lengths)[:, None])
+        outer = pooled_energies(
+            edge_blocks,
+            self._banks(full_rate(self.filters, window, waveforms.device), edge_size),
+            edge_layout,
+            inside.to(waveforms),
+        )
+
+        # (C, K, frames), (C, edges, frames) -> (C, K frames + edges frames), and at the end a zero
+        pooled = nn.functional.pad(torch.cat([inner.flatten(1), outer.flatten(1)], dim=1), (0, 1))
+        places = torch.full((len(lengths), max(counts, default=0)), -1)
+        first = 0
+        for signal, (count, number) in enumerate(zip(counts, numbers, strict=True)):
+            places[signal, :count] = torch.arange(first, first + count)
+            first += number * layout.frames
+        first = inner.shape[1] * layout.frames
+        for signal, frame in edges:
+            last = min(frame + most, counts[signal])
+            places[signal, frame:last] = torch.arange(first, first + last - frame)
+            first += most
+        places[places < 0] = pooled.shape[1] - 1
+        return pooled[:, places.flatten().to(pooled.device)].unflatten(1, places.shape).transpose(0, 1)
+
+    def _edges(self, length: int, count: int) -> list[int]:
+        """The first frames of the two runs whose windows may reach out of a signal."""
+        if count == 0:
+            return []
+        half = self.window // 2
+        most = -(-half // self.stride)
+        inside = range(most, count)
+        later = [f for f in inside if self._first_centre(length) + f * self.stride + half >= length]
+        return [0, later[0]] if later else [0]
+
+    def _plan(self, size: int) -> list[PlannedBank]:
+        sigma = self.gabor.inverse_bandwidths.detach().clamp(*self.gabor.bandwidth_range).tolist()
+        widths = self.pooling.widths.detach().clamp(*self.pooling.width_range).tolist()
+        parameters = self.pooling.widths
+        return plan(
+            sigma,
+            widths,
+            window=self.window,
+            stride=self.stride,
+            size=size,
+            dtype=parameters.dtype,
+            device=parameters.device,
+        )
+
+    def _banks(self, planned: Sequence[PlannedBank], size: int) -> list[Bank]:
+        """The planned banks with the parameters of now, for blocks of so many samples."""
+        windows = self.pooling.weights()
+        centres = self.gabor.centre_frequencies.detach().clamp(0.0, math.pi) * (size / (2 * math.pi))
+        banks = []
+        for filters, step, reach, matrices, uncut in planned:
+            bins = size // step
+            if step == 1:
+                first_bins = torch.full_like(filters, -(size // 4))
+            else:
+                first_bins = centres[filters].round().long() - bins // 2
+            response = self.gabor.gaussian_response if uncut else self.gabor.response
+            weights = windows[filters]
+            if matrices is not None:
+                weights = (matrices @ weights[:, :, None])[:, :, 0]
+            per_row = self.stride // step
+            before = -(-reach // per_row)
+            after = reach // per_row + 1
+            weights = nn.functional.pad(weights, (before * per_row - reach, after * per_row - reach - 1))
+            banks.append(
+                Bank(
+                    filters,
+                    first_bins.tolist(),
+                    response(filters, first_bins, bins, size),
+                    weights.unflatten(1, (-1, per_row)),  # (n, rows, per row)
+                    before,
+                )
+            )
+        return banks
+
+    def _first_centre(self, length: int) -> int:
+        """The sample that the first frame is centred on."""
         if self.padding == "symmetric":
-            return self.window // 2
+            return 0
         # TensorFlow's SAME padding.
         last = (-(-length // self.stride) - 1) * self.stride
-        return max(last + self.window - length, 0) // 2
-
-    def _block(self) -> tuple[int, int]:
-        """Samples of a block, a multiple of the stride, and the frames of it that the circular convolution leaves."""
-        size = self.stride * 2 ** max(0, math.ceil(math.log2(WINDOWS_PER_BLOCK * self.window / self.stride)))
-        return size, (size - 2 * (self.window - 1) - 1) // self.stride + 1
+        return self.window // 2 - max(last + self.window - length, 0) // 2
 
 
-def _outside(length: int, before: int, hop: int, blocks: range, size: int) -> Iterator[Silence]:
-    """What of the filtered signal in a waveform's blocks lies before its beginning or after its end."""
-    for position, block in enumerate(blocks):
-        start = position * hop - before  # the time of the block's first energy
-        if start < 0:
-            yield Silence(block, 0, -start)
-        if length < start + size:
-            yield Silence(block, max(0, length - start), size)
+def _blocks(
+    waveforms: Tensor, lengths: Sequence[int], starts: Sequence[int], numbers: Sequence[int], size: int, hop: int
+) -> Tensor:
+    """From each waveform, so many blocks of (size,), one every hop samples from the start: (B, T) -> (K, size)."""
+    blocks = [waveforms.new_empty(0, size)]
+    for waveform, length, start, number in zip(waveforms, lengths, starts, numbers, strict=True):
+        if number:
+            after = start + (number - 1) * hop + size - length
+            blocks.append(nn.functional.pad(waveform[:length], (-start, after)).unfold(0, size, hop))
+    return torch.cat(blocks)
