@@ -309,3 +309,63 @@ def test_the_shortest_signal_of_so_many_frames() -> None:
     for leaf in (Leaf(), Leaf(stride_ms=10.0)):
         shortest = leaf.shortest(36)
         assert leaf.frames(torch.tensor([0, 1, shortest - 1, shortest])).tolist() == [0, 1, 35, 36]
+
+
+@pytest.mark.parametrize("stride_ms", [30.0, 10.0])
+def test_energies_stay_exact_while_the_parameters_move(stride_ms: float) -> None:
+    torch.manual_seed(0)
+    leaf = Leaf(filters=12, stride_ms=stride_ms)
+    optimiser = torch.optim.Adam(
+        [
+            {"params": [leaf.gabor.centre_frequencies, leaf.pooling.widths], "lr": 0.01},
+            {"params": [leaf.gabor.inverse_bandwidths], "lr": 1.5},
+            {"params": leaf.pcen.parameters(), "lr": 0.01},
+        ]
+    )
+    waveform = speech_like(16000) + white_noise(16000) * 0.01
+    steps = set()
+    for _ in range(12):
+        optimiser.zero_grad()
+        features, _ = leaf(torch.tensor(waveform)[None])
+        (features * torch.randn(12, 1)).sum().backward()
+        optimiser.step()
+        leaf.project()
+        steps.add(tuple(bank.step for bank in leaf._plan(9600) for _ in bank.filters))
+        expected = energies(copy.deepcopy(leaf).double(), waveform)
+        assert relative_error(energies(leaf, waveform), expected) < 1e-6
+    assert len(steps) > 2  # the plan followed
+
+
+def test_input_that_is_no_batch_of_waveforms_is_refused() -> None:
+    leaf = Leaf(filters=4)
+    for waveforms, lengths, rule in (
+        (torch.zeros(100), None, r"a batch \(B, T\), received the shape \(100,\)"),
+        (torch.zeros(1, 100, dtype=torch.int16), None, "floating-point numbers, received torch.int16"),
+        (torch.zeros(2, 100), torch.tensor([100]), r"2 whole numbers, .* the shape \(1,\)"),
+        (torch.zeros(1, 100), torch.tensor([50.0]), "1 whole numbers, .* torch.float32"),
+        (torch.zeros(2, 100), torch.tensor([7, 101]), "from 0 to the waveforms' 100 samples, received 7 to 101"),
+        (torch.zeros(1, 100), torch.tensor([-1]), "received -1 to -1"),
+    ):
+        with pytest.raises(ValueError, match=rule):
+            leaf(waveforms, lengths)
+
+
+@pytest.mark.parametrize("shape", [(0, 1000), (0, 0), (2, 0)])
+def test_nothing_gives_no_frames(shape: tuple[int, int]) -> None:
+    leaf = Leaf(filters=4)
+    features, frames = leaf(torch.zeros(shape))
+    assert features.shape == (shape[0], 4, 0)
+    assert frames.tolist() == [0] * shape[0]
+
+
+def test_what_is_no_number_spreads_over_its_block_alone() -> None:
+    leaf = Leaf(filters=4)
+    waveform = white_noise(100_000)
+    expected = energies(leaf, waveform)
+    waveform[50_000] = np.nan
+    spoilt = np.isnan(energies(leaf, waveform)).any(axis=0)
+    frame = 50_000 // leaf.stride
+    assert spoilt[frame]
+    assert np.flatnonzero(spoilt).min() > frame - 20
+    assert np.flatnonzero(spoilt).max() < frame + 20
+    np.testing.assert_allclose(energies(leaf, waveform)[:, ~spoilt], expected[:, ~spoilt], rtol=1e-4, atol=1e-8)

@@ -83,7 +83,7 @@ class _PooledEnergies(torch.autograd.Function):
         for chunk in _chunks(blocks, tensors):
             spectrum = _spectrum(blocks[chunk])
             for bank, response, weights in zip(banks, tensors[::2], tensors[1::2], strict=True):
-                filtered = _filtered(spectrum, response, bank.first_bins, inside, chunk)
+                filtered = _filtered(_bands(spectrum, bank.first_bins, response.shape[-1]), response, inside, chunk)
                 strides = filtered.view(len(response), -1, weights.shape[-1])  # (n, k, 2M) -> (n, k strides, 2r)
                 sums = (strides.square_() @ weights.mT).unflatten(1, (-1, layout.strides))
                 pooled[bank.filters, chunk] = _of_frames(sums, layout, bank.rows_before)
@@ -106,17 +106,21 @@ class _PooledEnergies(torch.autograd.Function):
                 response, weights = tensors[2 * number : 2 * number + 2]
                 of_response, of_weights = of_tensors[2 * number : 2 * number + 2]
                 of_sums = _to_rows(gradient[filters, chunk], layout, rows_before, weights.shape[1])
-                filtered = _filtered(spectrum, response, first_bins, inside, chunk)
+                bands = _bands(spectrum, first_bins, response.shape[-1])
+                filtered = _filtered(bands, response, inside, chunk)
                 strides = filtered.view(len(response), -1, weights.shape[-1])  # (n, k, 2M) -> (n, k strides, 2r)
                 of_weights += of_sums.mT @ strides.square()
                 # d|z|^2 = 2 (Re z dRe z + Im z dIm z)
                 strides *= of_sums @ (2 * weights)
                 of_product = _transform(filtered)
-                for index, band in enumerate(_bands(spectrum, first_bins, response.shape[-1])):
-                    if of_spectrum is not None:
-                        of_band = _band(of_spectrum, first_bins[index], response.shape[-1])
-                        of_band.addcmul_(of_product[index], response[index])
-                    of_response[index] += of_product[index].mul_(band).sum(dim=0)
+                if of_spectrum is not None:
+                    for of_band, *factors in zip(
+                        _bands(of_spectrum, first_bins, response.shape[-1]), of_product, response, strict=True
+                    ):
+                        of_band.addcmul_(*factors)
+                for of_filter, band in zip(of_product, bands, strict=True):
+                    of_filter *= band
+                of_response += of_product.sum(dim=1)
             if of_blocks is not None and of_spectrum is not None:
                 of_blocks[chunk] = _of_signal(of_spectrum)
         return of_blocks, None, None, None, *of_tensors
@@ -159,24 +163,17 @@ def _transform(pairs: Tensor) -> Tensor:
     return _pairs(torch.fft.fft(_complex(pairs)))
 
 
-def _band(spectrum: Tensor, first_bin: int, size: int) -> Tensor:
-    start = 2 * (first_bin + spectrum.shape[-1] // 2 // 4)
-    return spectrum[:, start : start + size]
-
-
-def _bands(spectrum: Tensor, first_bins: Sequence[int], size: int) -> Iterator[Tensor]:
+def _bands(spectrum: Tensor, first_bins: Sequence[int], size: int) -> list[Tensor]:
     """Each filter's band (k, size) of a spectrum in pairs (k, 2N)."""
-    for first_bin in first_bins:
-        yield _band(spectrum, first_bin, size)
+    lowest = -(spectrum.shape[-1] // 2 // 4)
+    return [spectrum.narrow(1, 2 * (first_bin - lowest), size) for first_bin in first_bins]
 
 
-def _filtered(
-    spectrum: Tensor, response: Tensor, first_bins: Sequence[int], inside: Tensor | None, chunk: slice
-) -> Tensor:
-    """The filters' output at their band's rate, in pairs: spectrum (k, 2N), response (n, 2M) -> (n, k, 2M)."""
-    product = spectrum.new_empty(len(response), len(spectrum), response.shape[-1])
-    for index, band in enumerate(_bands(spectrum, first_bins, response.shape[-1])):
-        torch.mul(band, response[index], out=product[index])
+def _filtered(bands: Sequence[Tensor], response: Tensor, inside: Tensor | None, chunk: slice) -> Tensor:
+    """The filters' output at their band's rate, in pairs: bands (k, 2M) each, response (n, 2M) -> (n, k, 2M)."""
+    product = response.new_empty(len(response), len(bands[0]), response.shape[-1])
+    for factors, of_filter in zip(zip(bands, response, strict=True), product, strict=True):
+        torch.mul(*factors, out=of_filter)
     filtered = _pairs(torch.fft.ifft(_complex(product), norm="forward"))
     if inside is not None:
         filtered *= inside[chunk].repeat_interleave(2, dim=-1)

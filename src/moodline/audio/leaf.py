@@ -7,16 +7,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from moodline.audio.energies import Bank, Layout, pooled_energies
+from moodline.audio.energies import Bank, pooled_energies
+from moodline.audio.framing import Run, cut, edge_layout, edge_runs, long_layout, places
 from moodline.audio.gabor import GaborFilters
 from moodline.audio.pcen import Pcen
-from moodline.audio.plan import PlannedBank, block_size, full_rate, plan
+from moodline.audio.plan import PlannedBank, full_rate, plan
 from moodline.audio.pooling import GaussianPooling
-from moodline.audio.quadrature import OVERHANG
 from moodline.padding import length_mask, same_length_for_all
-
-# A short block is mostly overlap, a long one leaves the cache: this costs least.
-WINDOWS_PER_BLOCK = 24
 
 Energies = Callable[["Leaf", Tensor, Sequence[int]], Tensor]
 
@@ -82,9 +79,11 @@ class Leaf(nn.Module):
         """Waveforms (B, T) at the sample rate, lengths (B,) in samples -> features (B, filters, F), frames (B,).
 
         What lies beyond a waveform's length is not looked at; features beyond its frames are zero.
+
+        Raises:
+            ValueError: where the waveforms or the lengths have another shape, type or range.
         """
-        if lengths is None:
-            lengths = same_length_for_all(waveforms)
+        lengths = _checked(waveforms, lengths)
         with torch.autocast(waveforms.device.type, enabled=False):
             energies = self.energies(waveforms.to(self.pooling.widths.dtype), lengths.tolist())
             features = self.pcen(energies)
@@ -94,63 +93,32 @@ class Leaf(nn.Module):
     @_uncompiled
     def energies(self, waveforms: Tensor, lengths: Sequence[int]) -> Tensor:
         """Pooled energies (B, filters, F) before normalisation, F that of the longest waveform."""
-        counts = [-(-length // self.stride) for length in lengths]
         window, stride = self.window, self.stride
-        half = window // 2
-        margin = -(-(2 * half + OVERHANG) // stride)
-        size = block_size(WINDOWS_PER_BLOCK * window, stride, 2 * margin + 1)
-        layout = Layout(size // stride, margin, (size - margin * stride - 2 * half - OVERHANG - 1) // stride + 1)
-        numbers = [-(-count // layout.frames) for count in counts]  # of blocks
-        starts = [self._first_centre(length) - margin * stride for length in lengths]
-        blocks = _blocks(waveforms, lengths, starts, numbers, size, layout.frames * stride)
-        inner = pooled_energies(blocks, self._banks(self._plan(size), size), layout)
+        counts = [-(-length // stride) for length in lengths]
+        centres = [self._first_centre(length) for length in lengths]
+        long, edge = long_layout(window, stride), edge_layout(window, stride)
 
-        # Where the window reaches out of the signal its energy is cut off: that takes the full rate.
-        most = -(-half // stride)
-        edge_layout = Layout(-(-(margin * stride + (most - 1) * stride + 2 * half + 1) // stride), margin, most)
-        edge_size = edge_layout.strides * stride
-        edges = [
-            (signal, first)
-            for signal, (length, count) in enumerate(zip(lengths, counts, strict=True))
-            for first in self._edges(length, count)
-        ]
-        edge_starts = [starts[signal] + first * stride for signal, first in edges]
-        rows = torch.tensor([signal for signal, _ in edges], dtype=torch.long, device=waveforms.device)
-        edge_lengths = [lengths[signal] for signal, _ in edges]
-        edge_blocks = _blocks(waveforms[rows], edge_lengths, edge_starts, [1] * len(edges), edge_size, edge_size)
-        time = torch.arange(edge_size) + torch.tensor(edge_starts)[:, None]
-        inside = (time >= 0) & (time < torch.tensor(edge_lengths)[:, None])
-        outer = pooled_energies(
-            edge_blocks,
-            self._banks(full_rate(self.filters, window, waveforms.device), edge_size),
-            edge_layout,
-            inside.to(waveforms),
-        )
+        whole = [Run(signal, 0, count) for signal, count in enumerate(counts) if count]
+        starts = [centres[run.signal] - long.margin * stride for run in whole]
+        blocks = cut(waveforms, lengths, whole, starts, long, stride)
+        inner = pooled_energies(blocks, self._banks(self._plan(blocks.shape[1]), blocks.shape[1]), long)
 
-        # (C, K, frames), (C, edges, frames) -> (C, K frames + edges frames), and at the end a zero
+        # Where a window reaches out of the signal the energy is cut off, not only weighed: that takes the full rate.
+        ends = edge_runs(centres, lengths, counts, window, stride)
+        starts = [centres[run.signal] + (run.first - edge.margin) * stride for run in ends]
+        blocks = cut(waveforms, lengths, ends, starts, edge, stride)
+        time = torch.arange(blocks.shape[1]) + torch.tensor(starts, dtype=torch.long)[:, None]
+        stops = torch.tensor([lengths[run.signal] for run in ends], dtype=torch.long)[:, None]
+        inside = ((time >= 0) & (time < stops)).to(blocks)
+        banks = self._banks(full_rate(self.filters, window, blocks.device), blocks.shape[1])
+        outer = pooled_energies(blocks, banks, edge, inside)
+
+        # (C, K, frames) of either -> (C, all frames), and at the end a zero for what lies beyond a signal's frames
         pooled = nn.functional.pad(torch.cat([inner.flatten(1), outer.flatten(1)], dim=1), (0, 1))
-        places = torch.full((len(lengths), max(counts, default=0)), -1)
-        first = 0
-        for signal, (count, number) in enumerate(zip(counts, numbers, strict=True)):
-            places[signal, :count] = torch.arange(first, first + count)
-            first += number * layout.frames
-        first = inner.shape[1] * layout.frames
-        for signal, frame in edges:
-            last = min(frame + most, counts[signal])
-            places[signal, frame:last] = torch.arange(first, first + last - frame)
-            first += most
-        places[places < 0] = pooled.shape[1] - 1
-        return pooled[:, places.flatten().to(pooled.device)].unflatten(1, places.shape).transpose(0, 1)
-
-    def _edges(self, length: int, count: int) -> list[int]:
-        """The first frames of the two runs whose windows may reach out of a signal."""
-        if count == 0:
-            return []
-        half = self.window // 2
-        most = -(-half // self.stride)
-        inside = range(most, count)
-        later = [f for f in inside if self._first_centre(length) + f * self.stride + half >= length]
-        return [0, later[0]] if later else [0]
+        found = places(counts, [(run, long) for run in whole] + [(run, edge) for run in ends])
+        found[found < 0] = pooled.shape[1] - 1
+        chosen = pooled[:, found.flatten().to(pooled.device)]
+        return chosen.view(self.filters, *found.shape).transpose(0, 1)  # (C, B F) -> (C, B, F) -> (B, C, F)
 
     def _plan(self, size: int) -> list[PlannedBank]:
         sigma = self.gabor.inverse_bandwidths.detach().clamp(*self.gabor.bandwidth_range).tolist()
@@ -205,13 +173,18 @@ class Leaf(nn.Module):
         return self.window // 2 - max(last + self.window - length, 0) // 2
 
 
-def _blocks(
-    waveforms: Tensor, lengths: Sequence[int], starts: Sequence[int], numbers: Sequence[int], size: int, hop: int
-) -> Tensor:
-    """From each waveform, so many blocks of (size,), one every hop samples from the start: (B, T) -> (K, size)."""
-    blocks = [waveforms.new_empty(0, size)]
-    for waveform, length, start, number in zip(waveforms, lengths, starts, numbers, strict=True):
-        if number:
-            after = start + (number - 1) * hop + size - length
-            blocks.append(nn.functional.pad(waveform[:length], (-start, after)).unfold(0, size, hop))
-    return torch.cat(blocks)
+def _checked(waveforms: Tensor, lengths: Tensor | None) -> Tensor:
+    """The lengths of a batch of waveforms, if it is one."""
+    if waveforms.dim() != 2:
+        raise ValueError(f"waveforms are a batch (B, T), received the shape {tuple(waveforms.shape)}")
+    if not waveforms.is_floating_point():
+        raise ValueError(f"waveforms are floating-point numbers, received {waveforms.dtype}")
+    if lengths is None:
+        return same_length_for_all(waveforms)
+    if lengths.shape != waveforms.shape[:1] or lengths.is_floating_point():
+        received = f"{lengths.dtype} of the shape {tuple(lengths.shape)}"
+        raise ValueError(f"lengths are {len(waveforms)} whole numbers, one a waveform, received {received}")
+    if len(lengths) and not 0 <= int(lengths.min()) <= int(lengths.max()) <= waveforms.shape[1]:
+        received = f"{int(lengths.min())} to {int(lengths.max())}"
+        raise ValueError(f"lengths are from 0 to the waveforms' {waveforms.shape[1]} samples, received {received}")
+    return lengths

@@ -1,7 +1,6 @@
 """Which of LEAF's filters are sampled together, and how coarsely."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -13,6 +12,8 @@ from moodline.audio.quadrature import Cell, Quadrature, quadrature
 
 # A window of so many deviations on either side leaves of a Gaussian what single precision does not see.
 DEVIATIONS = 5.3
+# The filters of a bank are transformed together: more of them leave memory for fewer blocks at a time.
+SPECTRA_PER_BANK = 4
 
 
 class PlannedBank(NamedTuple):
@@ -69,7 +70,7 @@ def _plan(
         uncut = chosen.step > 1 and window // 2 >= DEVIATIONS * cell.inverse_bandwidths()[1]
         members.setdefault((chosen.step, uncut), []).append(place)
     banks = []
-    for (step, uncut), places in sorted(members.items()):
+    for step, uncut, places in _split(members):
         reach = max(quadratures[place].reach for place in places)
         matrices = None
         if step > 1:
@@ -80,17 +81,14 @@ def _plan(
     return banks
 
 
+def _split(members: dict[tuple[int, bool], list[int]]) -> Iterator[tuple[int, bool, list[int]]]:
+    for (step, uncut), places in sorted(members.items()):
+        most = step * SPECTRA_PER_BANK
+        for start in range(0, len(places), most):
+            yield step, uncut, places[start : start + most]
+
+
 def _widened(chosen: Quadrature, reach: int) -> np.ndarray:
     """The matrix for more nodes, the outer ones without weight."""
     assert chosen.matrix is not None
     return np.pad(chosen.matrix, ((reach - chosen.reach, reach - chosen.reach), (0, 0)))
-
-
-def block_size(target: int, stride: int, least: int) -> int:
-    """Samples of a block: the multiple of the stride by a number with small factors alone that is nearest a target."""
-    candidates = [number for number in range(least, max(2 * least, 2 * target // stride) + 1) if _is_smooth(number)]
-    return stride * min(candidates, key=lambda number: abs(number * stride - target))
-
-
-def _is_smooth(number: int) -> bool:
-    return math.gcd(number, 30**16) == number
