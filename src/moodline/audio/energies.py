@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 # Of filtered signal at a time: what the cache holds goes through fastest; other devices want fewer, larger steps.
-CHUNK_BYTES = {"cpu": 2_500_000}
+CHUNK_BYTES = {"cpu": 2_000_000}
 CHUNK_BYTES_ELSEWHERE = 250_000_000
 
 
