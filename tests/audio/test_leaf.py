@@ -1,3 +1,4 @@
+import copy
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 from torch import Tensor
 
-from moodline.audio import pooling
+from moodline.audio import energies as energy_module
 from moodline.audio.leaf import Leaf
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "reference_leaf.npz"
@@ -188,7 +189,7 @@ def test_a_batch_gives_what_each_signal_gives_alone(
         for row, count, length, waveform in zip(features, frames.tolist(), lengths, batch, strict=True):
             alone, _ = leaf(waveform[None, :length])
             assert count == alone.shape[-1] == -(-length // leaf.stride)
-            torch.testing.assert_close(row[:, :count], alone[0], rtol=1e-5, atol=1e-7)
+            torch.testing.assert_close(row[:, :count], alone[0], rtol=1e-5, atol=1e-6)
             assert (row[:, count:] == 0).all()
 
 
@@ -202,7 +203,7 @@ def tiny(stride_ms: float) -> Leaf:
 
 @pytest.mark.parametrize("stride_ms", [30.0, 10.0])
 def test_gradients_are_those_of_finite_differences(stride_ms: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(pooling.CHUNK_BYTES, "cpu", 1)  # one block at a time, so that chunks add up
+    monkeypatch.setitem(energy_module.CHUNK_BYTES, "cpu", 1)  # one block at a time, so that chunks add up
     torch.manual_seed(0)
     leaf = tiny(stride_ms)
     waveforms = torch.randn(2, 200, dtype=torch.float64, requires_grad=True)
@@ -213,6 +214,44 @@ def test_gradients_are_those_of_finite_differences(stride_ms: float, monkeypatch
 
     assert torch.autograd.gradcheck(pooled, (waveforms, *parameters), fast_mode=True)
     assert torch.autograd.gradcheck(pooled, parameters)
+
+
+@pytest.mark.parametrize("random_parameters", [False, True])
+@pytest.mark.parametrize("stride_ms", [30.0, 10.0])
+def test_gradients_in_single_precision_are_those_at_the_full_rate(stride_ms: float, random_parameters: bool) -> None:
+    leaf = Leaf(stride_ms=stride_ms)
+    if random_parameters:
+        with_random_parameters(leaf)
+    full_rate = copy.deepcopy(leaf).double()
+    waveforms = torch.tensor(np.stack([white_noise(24000), speech_like(24000)]))
+    lengths = [24000, 15001]
+    full_rate.project()  # the ends of the ranges, rounded to single precision, are outside of them
+    scale = 1 / full_rate.energies(waveforms.double(), lengths).detach().mean(dim=-1, keepdim=True).clamp(min=1e-5)
+    frames = int(leaf.frames(torch.tensor(24000)))
+    cotangent = torch.randn(2, leaf.filters, frames, generator=torch.Generator().manual_seed(0)) * scale
+
+    def gradients(leaf: Leaf, waveforms: Tensor) -> list[Tensor]:
+        parameters = (leaf.gabor.centre_frequencies, leaf.gabor.inverse_bandwidths, leaf.pooling.widths)
+        waveforms.requires_grad_()
+        energies = leaf.energies(waveforms, lengths)
+        of_waveforms, *others = torch.autograd.grad(energies, (waveforms, *parameters), cotangent.to(energies))
+        return [of_waveforms[0], *others]  # speech has bands too quiet beside others for single precision
+
+    for actual, expected in zip(gradients(leaf, waveforms), gradients(full_rate, waveforms.double()), strict=True):
+        assert relative_error(actual.double().numpy(), expected.numpy()) < 1e-5
+
+
+@pytest.mark.parametrize("signal", [white_noise, speech_like])
+@pytest.mark.parametrize("stride_ms", [5.0, 10.0, 20.0, 30.0])
+def test_each_energy_is_near_the_definition_at_the_initial_parameters(
+    stride_ms: float, signal: Callable[[int], np.ndarray]
+) -> None:
+    leaf = Leaf(stride_ms=stride_ms)
+    waveform = signal(40000)
+    expected = energies(copy.deepcopy(leaf).double(), waveform)
+    deviation = np.abs(energies(leaf, waveform) - expected) / (expected + 1e-5)
+    assert np.quantile(deviation, 0.99) < 2e-5
+    assert len(np.unique([bank.step for bank in leaf._plan(9600)])) > 4  # it is not the full rate
 
 
 def test_projection_brings_parameters_into_range_where_they_still_learn() -> None:
@@ -270,3 +309,63 @@ def test_the_shortest_signal_of_so_many_frames() -> None:
     for leaf in (Leaf(), Leaf(stride_ms=10.0)):
         shortest = leaf.shortest(36)
         assert leaf.frames(torch.tensor([0, 1, shortest - 1, shortest])).tolist() == [0, 1, 35, 36]
+
+
+@pytest.mark.parametrize("stride_ms", [30.0, 10.0])
+def test_energies_stay_exact_while_the_parameters_move(stride_ms: float) -> None:
+    torch.manual_seed(0)
+    leaf = Leaf(filters=12, stride_ms=stride_ms)
+    optimiser = torch.optim.Adam(
+        [
+            {"params": [leaf.gabor.centre_frequencies, leaf.pooling.widths], "lr": 0.01},
+            {"params": [leaf.gabor.inverse_bandwidths], "lr": 1.5},
+            {"params": leaf.pcen.parameters(), "lr": 0.01},
+        ]
+    )
+    waveform = speech_like(16000) + white_noise(16000) * 0.01
+    steps = set()
+    for _ in range(12):
+        optimiser.zero_grad()
+        features, _ = leaf(torch.tensor(waveform)[None])
+        (features * torch.randn(12, 1)).sum().backward()
+        optimiser.step()
+        leaf.project()
+        steps.add(tuple(bank.step for bank in leaf._plan(9600) for _ in bank.filters))
+        expected = energies(copy.deepcopy(leaf).double(), waveform)
+        assert relative_error(energies(leaf, waveform), expected) < 1e-6
+    assert len(steps) > 2  # the plan followed
+
+
+def test_input_that_is_no_batch_of_waveforms_is_refused() -> None:
+    leaf = Leaf(filters=4)
+    for waveforms, lengths, rule in (
+        (torch.zeros(100), None, r"a batch \(B, T\), received the shape \(100,\)"),
+        (torch.zeros(1, 100, dtype=torch.int16), None, "floating-point numbers, received torch.int16"),
+        (torch.zeros(2, 100), torch.tensor([100]), r"2 whole numbers, .* the shape \(1,\)"),
+        (torch.zeros(1, 100), torch.tensor([50.0]), "1 whole numbers, .* torch.float32"),
+        (torch.zeros(2, 100), torch.tensor([7, 101]), "from 0 to the waveforms' 100 samples, received 7 to 101"),
+        (torch.zeros(1, 100), torch.tensor([-1]), "received -1 to -1"),
+    ):
+        with pytest.raises(ValueError, match=rule):
+            leaf(waveforms, lengths)
+
+
+@pytest.mark.parametrize("shape", [(0, 1000), (0, 0), (2, 0)])
+def test_nothing_gives_no_frames(shape: tuple[int, int]) -> None:
+    leaf = Leaf(filters=4)
+    features, frames = leaf(torch.zeros(shape))
+    assert features.shape == (shape[0], 4, 0)
+    assert frames.tolist() == [0] * shape[0]
+
+
+def test_what_is_no_number_spreads_over_its_block_alone() -> None:
+    leaf = Leaf(filters=4)
+    waveform = white_noise(100_000)
+    expected = energies(leaf, waveform)
+    waveform[50_000] = np.nan
+    spoilt = np.isnan(energies(leaf, waveform)).any(axis=0)
+    frame = 50_000 // leaf.stride
+    assert spoilt[frame]
+    assert np.flatnonzero(spoilt).min() > frame - 20
+    assert np.flatnonzero(spoilt).max() < frame + 20
+    np.testing.assert_allclose(energies(leaf, waveform)[:, ~spoilt], expected[:, ~spoilt], rtol=1e-4, atol=1e-8)

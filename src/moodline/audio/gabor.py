@@ -45,13 +45,31 @@ class GaborFilters(nn.Module):
         self.centre_frequencies.clamp_(0.0, math.pi)
         self.inverse_bandwidths.clamp_(*self.bandwidth_range)
 
-    def response(self, size: int) -> Tensor:
-        """The filters' discrete Fourier transforms (filters, size), real because phi(-t) is the conjugate of phi(t)."""
-        mu = self.centre_frequencies.clamp(0.0, math.pi)[:, None]
-        sigma = self.inverse_bandwidths.clamp(*self.bandwidth_range)[:, None]
+    def response(self, filters: Tensor, first_bins: Tensor, bins: int, size: int) -> Tensor:
+        """Some filters' discrete Fourier transforms of length ``size``, on a band of bins for each.
+
+        They are real, because phi(-t) is the conjugate of phi(t).
+
+        Args:
+            filters, first_bins: which filters, and the bins that their bands begin at (n,).
+
+        Returns:
+            (n, bins)
+        """
+        mu = self.centre_frequencies[filters].clamp(0.0, math.pi)[:, None]
+        sigma = self.inverse_bandwidths[filters].clamp(*self.bandwidth_range)[:, None]
         time = torch.arange(self.window // 2 + 1, dtype=mu.dtype, device=mu.device)
         envelope = torch.exp(-(time**2) / (2 * sigma**2)) / (math.sqrt(2 * math.pi) * sigma)
-        return torch.fft.hfft(torch.polar(envelope, mu * time), n=size)
+        whole = torch.fft.hfft(torch.polar(envelope, mu * time), n=size)
+        band = first_bins[:, None] + torch.arange(bins, device=mu.device)
+        return whole.gather(1, band % size)
+
+    def gaussian_response(self, filters: Tensor, first_bins: Tensor, bins: int, size: int) -> Tensor:
+        """What ``response`` is near the centre of a filter that the window does not cut: a Gaussian."""
+        mu = self.centre_frequencies[filters].clamp(0.0, math.pi)[:, None]
+        sigma = self.inverse_bandwidths[filters].clamp(*self.bandwidth_range)[:, None]
+        band = first_bins[:, None] + torch.arange(bins, device=mu.device)
+        return torch.exp(-0.5 * (sigma * (band * (2 * math.pi / size) - mu)) ** 2)
 
 
 def mel_initialisation(

@@ -1,29 +1,37 @@
 """LEAF, the learnable front-end of the audio encoder (Zeghidour et al., ICLR 2021)."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from moodline.audio.energies import Bank, pooled_energies
+from moodline.audio.framing import Run, cut, edge_layout, edge_runs, long_layout, places
 from moodline.audio.gabor import GaborFilters
 from moodline.audio.pcen import Pcen
-from moodline.audio.pooling import GaussianPooling, Silence, pooled_energies
-from moodline.padding import length_mask, pad, same_length_for_all
+from moodline.audio.plan import PlannedBank, full_rate, plan
+from moodline.audio.pooling import GaussianPooling
+from moodline.padding import length_mask, same_length_for_all
 
-# A short block is mostly overlap, a long one leaves the cache: this costs least.
-WINDOWS_PER_BLOCK = 9
+Energies = Callable[["Leaf", Tensor, Sequence[int]], Tensor]
+
+
+def _uncompiled(method: Energies) -> Energies:
+    """Looks a plan up and loops over blocks, which torch.compile is to leave as it is."""
+    return torch.compiler.disable(method)  # pyright: ignore[reportReturnType]
 
 
 class Leaf(nn.Module):
     """Waveforms to features: Gabor filters, squared modulus, Gaussian pooling and sPCEN, all of it learned.
 
-    The filters are applied at the full rate in overlap-save blocks, exactly at any parameters. The features are
-    those of the LEAF authors' implementation with ``padding="same"``, whose alignment to the signal depends on the
-    length of the signal; with ``"symmetric"`` frame f is centred on sample f * stride.
+    The features are those of the LEAF authors' implementation with ``padding="same"``, whose alignment to the signal
+    depends on the length of the signal; with ``"symmetric"`` frame f is centred on sample f * stride.
 
-    It computes in its parameters' precision, under automatic mixed precision too.
+    It computes in its parameters' precision, under automatic mixed precision too. In single precision a filter's
+    energy is sampled as coarsely as its bandwidth allows at that precision; in double precision, which is for
+    reference, at the full rate.
     """
 
     def __init__(
@@ -71,58 +79,112 @@ class Leaf(nn.Module):
         """Waveforms (B, T) at the sample rate, lengths (B,) in samples -> features (B, filters, F), frames (B,).
 
         What lies beyond a waveform's length is not looked at; features beyond its frames are zero.
+
+        Raises:
+            ValueError: where the waveforms or the lengths have another shape, type or range.
         """
-        if lengths is None:
-            lengths = same_length_for_all(waveforms)
+        lengths = _checked(waveforms, lengths)
         with torch.autocast(waveforms.device.type, enabled=False):
             energies = self.energies(waveforms.to(self.pooling.widths.dtype), lengths.tolist())
             features = self.pcen(energies)
         frames = self.frames(lengths)
         return features * length_mask(frames, features.shape[-1])[:, None], frames
 
+    @_uncompiled
     def energies(self, waveforms: Tensor, lengths: Sequence[int]) -> Tensor:
         """Pooled energies (B, filters, F) before normalisation, F that of the longest waveform."""
-        size, block_frames = self._block()
-        hop, half = block_frames * self.stride, self.window // 2
-        frames = [-(-length // self.stride) for length in lengths]
-        numbers = [max(1, -(-count // block_frames)) for count in frames]  # of blocks
-        blocks: list[Tensor] = []
-        silences: list[Silence] = []
-        first = 0
-        for waveform, length, number in zip(waveforms, lengths, numbers, strict=True):
-            before = self._samples_before(length)
-            after = (number - 1) * hop + size - before - length - half
-            padded = nn.functional.pad(waveform[:length], (before + half, after))  # cropped where negative
-            blocks.append(padded.unfold(0, size, hop))
-            silences += _outside(length, before, hop, range(first, first + number), size)
-            first += number
-        # Circularly, the samples before a block's first energy stand at its end.
-        stacked = torch.cat(blocks).roll(-half, dims=1)  # (K, N)
-        pooled = pooled_energies(stacked, self.gabor.response(size), self.pooling.weights(), self.stride, silences)
-        pooled = pooled[:, :, :block_frames].permute(1, 2, 0).flatten(0, 1)  # (C, K, G) -> (K frames, C)
-        parts = pooled.split([number * block_frames for number in numbers])
-        padded, _ = pad([part[:count] for part, count in zip(parts, frames, strict=True)])
-        return padded.mT  # (B, F, C) -> (B, C, F)
+        window, stride = self.window, self.stride
+        counts = [-(-length // stride) for length in lengths]
+        centres = [self._first_centre(length) for length in lengths]
+        long, edge = long_layout(window, stride), edge_layout(window, stride)
 
-    def _samples_before(self, length: int) -> int:
-        """How far the first frame's window reaches out before the signal."""
+        whole = [Run(signal, 0, count) for signal, count in enumerate(counts) if count]
+        starts = [centres[run.signal] - long.margin * stride for run in whole]
+        blocks = cut(waveforms, lengths, whole, starts, long, stride)
+        inner = pooled_energies(blocks, self._banks(self._plan(blocks.shape[1]), blocks.shape[1]), long)
+
+        # Where a window reaches out of the signal the energy is cut off, not only weighed: that takes the full rate.
+        ends = edge_runs(centres, lengths, counts, window, stride)
+        starts = [centres[run.signal] + (run.first - edge.margin) * stride for run in ends]
+        blocks = cut(waveforms, lengths, ends, starts, edge, stride)
+        time = torch.arange(blocks.shape[1]) + torch.tensor(starts, dtype=torch.long)[:, None]
+        stops = torch.tensor([lengths[run.signal] for run in ends], dtype=torch.long)[:, None]
+        inside = ((time >= 0) & (time < stops)).to(blocks)
+        banks = self._banks(full_rate(self.filters, window, blocks.device), blocks.shape[1])
+        outer = pooled_energies(blocks, banks, edge, inside)
+
+        # (C, K, frames) of either -> (C, all frames), and at the end a zero for what lies beyond a signal's frames
+        pooled = nn.functional.pad(torch.cat([inner.flatten(1), outer.flatten(1)], dim=1), (0, 1))
+        found = places(counts, [(run, long) for run in whole] + [(run, edge) for run in ends])
+        found[found < 0] = pooled.shape[1] - 1
+        chosen = pooled[:, found.flatten().to(pooled.device)]
+        return chosen.view(self.filters, *found.shape).transpose(0, 1)  # (C, B F) -> (C, B, F) -> (B, C, F)
+
+    def _plan(self, size: int) -> list[PlannedBank]:
+        sigma = self.gabor.inverse_bandwidths.detach().clamp(*self.gabor.bandwidth_range).tolist()
+        widths = self.pooling.widths.detach().clamp(*self.pooling.width_range).tolist()
+        parameters = self.pooling.widths
+        return plan(
+            sigma,
+            widths,
+            window=self.window,
+            stride=self.stride,
+            size=size,
+            dtype=parameters.dtype,
+            device=parameters.device,
+        )
+
+    def _banks(self, planned: Sequence[PlannedBank], size: int) -> list[Bank]:
+        """The planned banks with the parameters of now, for blocks of so many samples."""
+        windows = self.pooling.weights()
+        centres = self.gabor.centre_frequencies.detach().clamp(0.0, math.pi) * (size / (2 * math.pi))
+        banks = []
+        for filters, step, reach, matrices, uncut in planned:
+            bins = size // step
+            if step == 1:
+                first_bins = torch.full_like(filters, -(size // 4))
+            else:
+                first_bins = centres[filters].round().long() - bins // 2
+            response = self.gabor.gaussian_response if uncut else self.gabor.response
+            weights = windows[filters]
+            if matrices is not None:
+                weights = (matrices @ weights[:, :, None])[:, :, 0]
+            per_row = self.stride // step
+            before = -(-reach // per_row)
+            after = reach // per_row + 1
+            weights = nn.functional.pad(weights, (before * per_row - reach, after * per_row - reach - 1))
+            banks.append(
+                Bank(
+                    filters,
+                    first_bins.tolist(),
+                    response(filters, first_bins, bins, size),
+                    weights.unflatten(1, (-1, per_row)),  # (n, rows, per row)
+                    before,
+                )
+            )
+        return banks
+
+    def _first_centre(self, length: int) -> int:
+        """The sample that the first frame is centred on."""
         if self.padding == "symmetric":
-            return self.window // 2
+            return 0
         # TensorFlow's SAME padding.
         last = (-(-length // self.stride) - 1) * self.stride
-        return max(last + self.window - length, 0) // 2
-
-    def _block(self) -> tuple[int, int]:
-        """Samples of a block, a multiple of the stride, and the frames of it that the circular convolution leaves."""
-        size = self.stride * 2 ** max(0, math.ceil(math.log2(WINDOWS_PER_BLOCK * self.window / self.stride)))
-        return size, (size - 2 * (self.window - 1) - 1) // self.stride + 1
+        return self.window // 2 - max(last + self.window - length, 0) // 2
 
 
-def _outside(length: int, before: int, hop: int, blocks: range, size: int) -> Iterator[Silence]:
-    """What of the filtered signal in a waveform's blocks lies before its beginning or after its end."""
-    for position, block in enumerate(blocks):
-        start = position * hop - before  # the time of the block's first energy
-        if start < 0:
-            yield Silence(block, 0, -start)
-        if length < start + size:
-            yield Silence(block, max(0, length - start), size)
+def _checked(waveforms: Tensor, lengths: Tensor | None) -> Tensor:
+    """The lengths of a batch of waveforms, if it is one."""
+    if waveforms.dim() != 2:
+        raise ValueError(f"waveforms are a batch (B, T), received the shape {tuple(waveforms.shape)}")
+    if not waveforms.is_floating_point():
+        raise ValueError(f"waveforms are floating-point numbers, received {waveforms.dtype}")
+    if lengths is None:
+        return same_length_for_all(waveforms)
+    if lengths.shape != waveforms.shape[:1] or lengths.is_floating_point():
+        received = f"{lengths.dtype} of the shape {tuple(lengths.shape)}"
+        raise ValueError(f"lengths are {len(waveforms)} whole numbers, one a waveform, received {received}")
+    if len(lengths) and not 0 <= int(lengths.min()) <= int(lengths.max()) <= waveforms.shape[1]:
+        received = f"{int(lengths.min())} to {int(lengths.max())}"
+        raise ValueError(f"lengths are from 0 to the waveforms' {waveforms.shape[1]} samples, received {received}")
+    return lengths

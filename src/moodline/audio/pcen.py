@@ -36,13 +36,26 @@ class Pcen(nn.Module):
 
     def forward(self, energies: Tensor) -> Tensor:
         """Energies (B, channels, F), not negative -> (B, channels, F)."""
+        return self.onward(energies, None)[0]
+
+    def onward(self, energies: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The same for what follows on earlier frames, whose last smoothed energies are the state (B, channels).
+
+        Returns:
+            The normalised energies, and the state after them.
+        """
         energies = energies.clamp(min=ENERGY_FLOOR)
+        if not energies.shape[-1]:
+            return energies, state
         exponent = self.exponent.clamp(max=1.0)[:, None]
         offset = self.offset[:, None]
         root = 1 / self.root.clamp(min=1.0)[:, None]
-        smoothed = smooth(energies, self.smoothing.clamp(0.0, 1.0))
+        # The smoother begins with the first value: a state put before the values is one.
+        before = energies[..., :0] if state is None else state[..., None]
+        smoothed = smooth(torch.cat([before, energies], dim=-1), self.smoothing.clamp(0.0, 1.0))
+        smoothed = smoothed[..., before.shape[-1] :]
         gained = energies * (smoothed + 1e-12).pow(-exponent)
-        return (gained + offset).pow(root) - offset.pow(root)
+        return (gained + offset).pow(root) - offset.pow(root), smoothed[..., -1]
 
 
 def smooth(values: Tensor, s: Tensor) -> Tensor:

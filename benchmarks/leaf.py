@@ -1,0 +1,159 @@
+"""LEAF against SpeechBrain's: seconds of forward and training passes, and the peak memory of training.
+
+    .venv/bin/python benchmarks/leaf.py -o leaf.json
+
+The two take turns in one process, on two threads, so that ratios hold on a machine that is otherwise in use. The
+peer is installed into a virtual environment of its own, which reads PyTorch from the one this is run with.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sysconfig
+import time
+import venv
+from collections.abc import Callable
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+PEER = ["speechbrain==1.1.2", "hyperpyyaml==1.2.2", "ruamel.yaml==0.18.6", "sentencepiece==0.2.0", "joblib==1.4.2"]
+THREADS = 2
+STRIDE_MS = 10.0
+SAMPLE_RATE = 16000
+# Signals, seconds of each, and how often each implementation is timed.
+CASES = {"4x10": (4, 10, 7), "16x20": (16, 20, 3), "16x34": (16, 34, 3)}
+IMPLEMENTATIONS = ("moodline", "speechbrain")
+MEBIBYTE = 2**20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), help="signals x seconds of each")
+    parser.add_argument("-o", "--output", type=Path, help="JSON file of all that was measured")
+    parser.add_argument("--task", nargs="+", help=argparse.SUPPRESS)  # what a child process measures
+    arguments = parser.parse_args()
+    if arguments.task:
+        print(json.dumps(TASKS[arguments.task[0]](*arguments.task[1:])))
+        return
+    python = environment()
+    measured = {"machine": platform.processor() or platform.machine(), "threads": THREADS, "stride_ms": STRIDE_MS}
+    measured["distance"] = run(python, "distance")
+    print("relative L2 of the default features from the LEAF authors' implementation:")
+    for name, distance in measured["distance"].items():
+        print(f"  {name:12s} {distance:.1e}")
+    print(f"{'case':8s}{'what':12s}{'moodline':>12s}{'speechbrain':>14s}{'times less':>12s}")
+    measured["cases"] = {}
+    for case in arguments.cases:
+        results = run(python, "seconds", case)
+        results["peak MiB"] = {name: run(python, "memory", case, name) for name in IMPLEMENTATIONS}
+        measured["cases"][case] = results
+        for what, of in results.items():
+            ratio = of["speechbrain"] / of["moodline"]
+            print(f"{case:8s}{what:12s}{of['moodline']:12.3f}{of['speechbrain']:14.3f}{ratio:12.1f}", flush=True)
+    if arguments.output:
+        arguments.output.write_text(json.dumps(measured, indent=2) + "\n")
+
+
+def environment() -> Path:
+    """The Python of the peer's virtual environment, made on first use."""
+    folder = HERE / ".venv"
+    python = folder / "bin" / "python"
+    done = folder / "complete"
+    if not done.exists():
+        venv.create(folder, with_pip=True, clear=True)
+        packages = next(folder.glob("lib/python*/site-packages"))
+        (packages / "project.pth").write_text(f"{sysconfig.get_path('purelib')}\n{ROOT / 'src'}\n")
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", *PEER], check=True)
+        done.touch()
+    return python
+
+
+def run(python: Path, *task: str) -> dict:
+    """What a fresh process measures."""
+    threads = {name: str(THREADS) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    command = [python, __file__, "--task", *task]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | threads)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def build(name: str, padding: str = "symmetric") -> Callable:
+    """A front-end of waveforms (B, T)."""
+    if name == "moodline":
+        from moodline.audio.leaf import Leaf
+
+        leaf = Leaf(stride_ms=STRIDE_MS, padding=padding)
+        return lambda waveforms: leaf(waveforms)[0]
+    import speechbrain_leaf
+
+    return speechbrain_leaf.build(STRIDE_MS)
+
+
+def waveforms(case: str):
+    import torch
+
+    signals, seconds, _ = CASES[case]
+    return 0.1 * torch.randn(signals, seconds * SAMPLE_RATE, generator=torch.Generator().manual_seed(0))
+
+
+def measure_seconds(case: str) -> dict[str, dict[str, float]]:
+    """Medians of passes of one implementation after the other."""
+    import torch
+
+    torch.set_num_threads(THREADS)
+    inputs = waveforms(case)
+    front_ends = {name: build(name) for name in IMPLEMENTATIONS}
+
+    def forward(name: str) -> None:
+        with torch.no_grad():
+            front_ends[name](inputs)
+
+    def train(name: str) -> None:
+        front_ends[name](inputs).square().mean().backward()
+
+    medians = {}
+    for what, step in (("forward s", forward), ("training s", train)):
+        seconds = {name: [] for name in IMPLEMENTATIONS}
+        for _ in range(CASES[case][2] + 1):
+            for name in IMPLEMENTATIONS:
+                started = time.perf_counter()
+                step(name)
+                seconds[name].append(time.perf_counter() - started)
+        medians[what] = {name: statistics.median(values[1:]) for name, values in seconds.items()}  # the first warms up
+    return medians
+
+
+def measure_memory(case: str, name: str) -> float:
+    """How far a training pass raises the peak of the resident memory, in MiB."""
+    import torch
+
+    torch.set_num_threads(THREADS)
+    front_end = build(name)
+    front_end(0.1 * torch.randn(1, SAMPLE_RATE)).square().mean().backward()
+    inputs = waveforms(case)
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    front_end(inputs).square().mean().backward()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - resident) / MEBIBYTE
+
+
+def measure_distance() -> dict[str, float]:
+    """From the reference's features of its signal, of the same number of frames."""
+    import numpy as np
+    import torch
+
+    reference = np.load(ROOT / "tests" / "golden" / "reference_leaf.npz")
+    expected = torch.tensor(reference["out_64000_160"][0])  # (F, 40)
+    inputs = torch.tensor(reference["x"][:64000])[None]
+    with torch.no_grad():
+        features = {"moodline": build("moodline", "same")(inputs)[0].T, "speechbrain": build("speechbrain")(inputs)[0]}
+    return {name: float((of - expected).norm() / expected.norm()) for name, of in features.items()}
+
+
+TASKS = {"seconds": measure_seconds, "memory": measure_memory, "distance": measure_distance}
+
+if __name__ == "__main__":
+    main()

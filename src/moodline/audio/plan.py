@@ -1,0 +1,94 @@
+"""Which of LEAF's filters are sampled together, and how coarsely."""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from moodline.audio.quadrature import Cell, Quadrature, quadrature
+
+# A window of so many deviations on either side leaves of a Gaussian what single precision does not see.
+DEVIATIONS = 5.3
+# The filters of a bank are transformed together: more of them leave memory for fewer blocks at a time.
+SPECTRA_PER_BANK = 4
+
+
+class PlannedBank(NamedTuple):
+    """Filters of one step.
+
+    Args:
+        filters: their places among all (n,).
+        step: samples from one value of their output to the next.
+        reach: the pooling weights are on the values at -reach ... reach from a frame's centre.
+        matrices: from the weights on all samples of the window to these, or None at the full rate
+            (n, 2 reach + 1, window).
+        uncut: whether the window leaves the Gaussian envelopes whole.
+    """
+
+    filters: Tensor
+    step: int
+    reach: int
+    matrices: Tensor | None
+    uncut: bool
+
+
+def plan(
+    inverse_bandwidths: Sequence[float],
+    widths: Sequence[float],
+    *,
+    window: int,
+    stride: int,
+    size: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> list[PlannedBank]:
+    """The filters' banks: a function of the parameters alone, so that it is never out of date.
+
+    In double precision all filters are at the full rate, which is exact.
+    """
+    if dtype == torch.float64:
+        return full_rate(len(inverse_bandwidths), window, device)
+    cells = tuple(Cell.of(sigma, width) for sigma, width in zip(inverse_bandwidths, widths, strict=True))
+    return _plan(cells, window, stride, size, dtype, device)
+
+
+def full_rate(filters: int, window: int, device: torch.device) -> list[PlannedBank]:
+    """All filters at the full rate."""
+    return [PlannedBank(torch.arange(filters, device=device), 1, window // 2, None, uncut=False)]
+
+
+@lru_cache(maxsize=32)
+def _plan(
+    cells: tuple[Cell, ...], window: int, stride: int, size: int, dtype: torch.dtype, device: torch.device
+) -> list[PlannedBank]:
+    members: dict[tuple[int, bool], list[int]] = {}
+    quadratures = [quadrature(cell, window, stride, size) for cell in cells]
+    for place, (cell, chosen) in enumerate(zip(cells, quadratures, strict=True)):
+        uncut = chosen.step > 1 and window // 2 >= DEVIATIONS * cell.inverse_bandwidths()[1]
+        members.setdefault((chosen.step, uncut), []).append(place)
+    banks = []
+    for step, uncut, places in _split(members):
+        reach = max(quadratures[place].reach for place in places)
+        matrices = None
+        if step > 1:
+            matrices = torch.tensor(
+                np.stack([_widened(quadratures[place], reach) for place in places]), dtype=dtype, device=device
+            )
+        banks.append(PlannedBank(torch.tensor(places, device=device), step, reach, matrices, uncut))
+    return banks
+
+
+def _split(members: dict[tuple[int, bool], list[int]]) -> Iterator[tuple[int, bool, list[int]]]:
+    for (step, uncut), places in sorted(members.items()):
+        most = step * SPECTRA_PER_BANK
+        for start in range(0, len(places), most):
+            yield step, uncut, places[start : start + most]
+
+
+def _widened(chosen: Quadrature, reach: int) -> np.ndarray:
+    """The matrix for more nodes, the outer ones without weight."""
+    assert chosen.matrix is not None
+    return np.pad(chosen.matrix, ((reach - chosen.reach, reach - chosen.reach), (0, 0)))

@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moodline.audio import Leaf, LeafStream
+
+LEAF = Leaf(filters=8, stride_ms=10.0)
+
+
+def signal(samples: int) -> torch.Tensor:
+    envelope = 1.1 + np.sin(np.arange(samples) / 2000)
+    return torch.tensor(np.random.default_rng(0).normal(scale=0.1, size=samples) * envelope, dtype=torch.float32)
+
+
+@settings(max_examples=25, deadline=None)
+@given(pieces=st.lists(st.integers(0, 6000), max_size=8))
+def test_pieces_give_the_frames_of_the_whole(pieces: list[int]) -> None:
+    stream = LeafStream(LEAF)
+    for _ in range(2):  # one signal after the other
+        whole = signal(sum(pieces))
+        with torch.no_grad():
+            expected, _ = LEAF(whole[None])
+        parts = [stream.push(piece) for piece in whole.split(pieces)] if pieces else []
+        torch.testing.assert_close(torch.cat([*parts, stream.finish()], dim=1), expected[0], rtol=1e-5, atol=2e-6)
+
+
+def test_frames_come_as_soon_as_their_windows_are_complete() -> None:
+    stream = LeafStream(LEAF)
+    assert stream.push(signal(400)).shape == (8, 0)
+    assert stream.push(signal(1)).shape == (8, 1)  # samples -400 ... 400
+    assert stream.push(signal(160)).shape == (8, 1)
+
+
+def test_what_is_kept_does_not_grow() -> None:
+    stream = LeafStream(LEAF)
+    for _ in range(60):
+        stream.push(signal(1000))
+    assert len(stream._samples) < 2500
+
+
+def test_what_is_no_stream_is_refused() -> None:
+    with pytest.raises(ValueError, match='padding "symmetric", received "same"'):
+        LeafStream(Leaf(padding="same"))
+    with pytest.raises(ValueError, match=r"\(T,\), received torch.float32 of the shape \(1, 100\)"):
+        LeafStream(LEAF).push(torch.zeros(1, 100))
+    with pytest.raises(ValueError, match=r"received torch.int16"):
+        LeafStream(LEAF).push(torch.zeros(100, dtype=torch.int16))
