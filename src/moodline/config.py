@@ -31,6 +31,8 @@ EMBEDDINGS_OPTIONS: Mapping[str, str] = {
     TEXT_UTTERANCE: "--text-embeddings",
 }
 ENCODERS = tuple(EMBEDDINGS_OPTIONS)
+# The power of a class's rarity that its utterances' losses are weighted by.
+CLASS_WEIGHTS: Mapping[str, float] = {"none": 0.0, "square_root": 0.5, "balanced": 1.0}
 
 
 def _require(config: object, keys: str, rule: bool, meaning: str) -> None:
@@ -245,14 +247,14 @@ class Recipe:
         label_set: which classes, and which corpus labels each takes in: a set's name, or a YAML file of one's own
         context: labelled drops turns of other labels (the paper's code); all keeps them as unscored context
         modalities: both, or one of them alone
-        class_weights: balanced weighs the loss by a class's rarity in the training set
+        class_weights: balanced weighs the loss by a class's rarity in the training set, square_root by its square root
         seed: all randomness is a function of it
     """
 
     label_set: str = "iemocap4"
     context: Literal["labelled", "all"] = "labelled"
     modalities: Literal["both", "audio", "text"] = "both"
-    class_weights: Literal["none", "balanced"] = "none"
+    class_weights: Literal["none", "square_root", "balanced"] = "none"
     seed: int = 0
     audio_utterance: AudioUtteranceConfig = field(default_factory=AudioUtteranceConfig)
     text_utterance: TextUtteranceConfig = field(default_factory=TextUtteranceConfig)

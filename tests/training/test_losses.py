@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moodline.training.losses import UNSCORED, balanced_weights, conversation_loss
+from moodline.training.losses import UNSCORED, conversation_loss, rarity_weights
 
 CLASSES = 4
 # A conversation's labels: None is a turn without a class; at least one has one.
@@ -70,7 +70,7 @@ def test_unscored_turns_get_no_gradient() -> None:
 
 @given(labels=st.lists(st.integers(0, CLASSES - 1), min_size=1, max_size=60))
 def test_balanced_weights_are_1_on_average_and_give_each_class_the_same_say(labels: list[int]) -> None:
-    weights = balanced_weights(torch.tensor(labels), CLASSES).double().numpy()
+    weights = rarity_weights(torch.tensor(labels), CLASSES, 1.0).double().numpy()
     assert weights[labels].mean() == pytest.approx(1, rel=1e-5)
     seen = sorted(set(labels))
     says = [weights[label] * labels.count(label) for label in seen]

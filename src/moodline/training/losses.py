@@ -26,8 +26,12 @@ def conversation_loss(logits: Tensor, labels: Tensor, class_weights: Tensor | No
     return (losses.view_as(scored).sum(dim=1) / scored.sum(dim=1)).mean()
 
 
-def balanced_weights(labels: Tensor, classes: int) -> Tensor:
-    """Weights (classes,) inverse to a class's frequency, 1 on average over the labels; a class never seen has 0."""
+def rarity_weights(labels: Tensor, classes: int, power: float) -> Tensor:
+    """Weights (classes,) by a class's rarity, 1 on average over the labels; a class never seen has 0.
+
+    Args:
+        power: 1 gives every class the same say, whatever its frequency; 0.5 goes half of the way
+    """
     counts = torch.bincount(labels, minlength=classes).float()
-    weights = counts.sum() / (counts * (counts > 0).sum())
-    return torch.where(counts > 0, weights, 0.0)
+    weights = torch.where(counts > 0, counts.clamp(min=1) ** -power, 0.0)
+    return weights * counts.sum() / (weights * counts).sum()

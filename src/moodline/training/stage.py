@@ -13,9 +13,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from torch import Tensor, nn
 
-from moodline.config import AUDIO_UTTERANCE, TEXT_UTTERANCE, Recipe, TrainingConfig
+from moodline.config import AUDIO_UTTERANCE, CLASS_WEIGHTS, TEXT_UTTERANCE, Recipe, TrainingConfig
 from moodline.training.data import StageData
-from moodline.training.losses import balanced_weights
+from moodline.training.losses import rarity_weights
 from moodline.training.progress import EpochLog, TrainingProgress
 from moodline.training.randomness import seed_torch
 from moodline.training.stage_module import StageModule
@@ -67,12 +67,13 @@ def train_stage(
     """Train a part, or go on from its last epoch; stop early and select by validation loss.
 
     Args:
-        scored_labels: (N,), the training set's classes, for balanced weights
+        scored_labels: (N,), the training set's classes, for class weights
         logs: folder for TensorBoard's and CSV's files
         state: the file that keeps what a stage needs to go on, from epoch to epoch
     """
     training = recipe.training_of(stage)
-    weights = balanced_weights(scored_labels, classes) if recipe.class_weights == "balanced" else None
+    power = CLASS_WEIGHTS[recipe.class_weights]
+    weights = rarity_weights(scored_labels, classes, power) if power else None
     module = StageModule(
         stage,
         part,
