@@ -69,10 +69,19 @@ def test_unscored_turns_get_no_gradient() -> None:
 
 
 @given(labels=st.lists(st.integers(0, CLASSES - 1), min_size=1, max_size=60))
-def test_balanced_weights_are_1_on_average_and_give_each_class_the_same_say(labels: list[int]) -> None:
+def test_full_weights_are_1_on_average_and_give_each_class_the_same_say(labels: list[int]) -> None:
     weights = rarity_weights(torch.tensor(labels), CLASSES, 1.0).double().numpy()
     assert weights[labels].mean() == pytest.approx(1, rel=1e-5)
     seen = sorted(set(labels))
     says = [weights[label] * labels.count(label) for label in seen]
     assert says == pytest.approx([len(labels) / len(seen)] * len(seen), rel=1e-5)
     assert all(weights[label] == 0 for label in range(CLASSES) if label not in seen)
+
+
+@given(labels=st.lists(st.integers(0, CLASSES - 1), min_size=1, max_size=60), power=st.sampled_from([0.5, 1.0]))
+def test_weights_go_by_a_power_of_rarity(labels: list[int], power: float) -> None:
+    weights = rarity_weights(torch.tensor(labels), CLASSES, power).double().numpy()
+    seen = sorted(set(labels))
+    assert weights[labels].mean() == pytest.approx(1, rel=1e-5)
+    ratios = [weights[label] / weights[seen[0]] for label in seen]
+    assert ratios == pytest.approx([(labels.count(seen[0]) / labels.count(label)) ** power for label in seen], rel=1e-5)
