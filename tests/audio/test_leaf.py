@@ -14,6 +14,7 @@ from scipy.signal import lfilter
 from torch import Tensor
 
 from moodline.audio import energies as energy_module
+from moodline.audio import plan as plan_module
 from moodline.audio.leaf import Leaf
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "reference_leaf.npz"
@@ -369,3 +370,23 @@ def test_what_is_no_number_spreads_over_its_block_alone() -> None:
     assert np.flatnonzero(spoilt).min() > frame - 20
     assert np.flatnonzero(spoilt).max() < frame + 20
     np.testing.assert_allclose(energies(leaf, waveform)[:, ~spoilt], expected[:, ~spoilt], rtol=1e-4, atol=1e-8)
+
+
+def test_what_inference_has_planned_serves_training() -> None:
+    """Validation may be the first to meet parameters in a range; its plan is kept for the training step after it."""
+    plan_module._plan.cache_clear()
+    leaf, waveforms = Leaf(), torch.randn(1, 2000)
+    with torch.inference_mode():
+        leaf(waveforms)
+    leaf(waveforms)[0].sum().backward()
+    assert all(parameter.grad is not None for parameter in leaf.parameters())
+
+
+def test_parameters_that_are_no_numbers_give_features_that_are_none() -> None:
+    """So that the loss shows that training diverged."""
+    leaf = Leaf()
+    with torch.no_grad():
+        leaf.pooling.widths[3] = torch.nan
+    features, _ = leaf(torch.randn(1, 2000))
+    assert features[0, 3].isnan().all()
+    assert features[0, :3].isfinite().all()

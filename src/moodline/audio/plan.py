@@ -1,5 +1,6 @@
 """Which of LEAF's filters are sampled together, and how coarsely."""
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -47,9 +48,10 @@ def plan(
 ) -> list[PlannedBank]:
     """The filters' banks: a function of the parameters alone, so that it is never out of date.
 
-    In double precision all filters are at the full rate, which is exact.
+    In double precision all filters are at the full rate, which is exact; so they are where training has diverged and
+    a parameter is no number.
     """
-    if dtype == torch.float64:
+    if dtype == torch.float64 or not all(map(math.isfinite, (*inverse_bandwidths, *widths))):
         return full_rate(len(inverse_bandwidths), window, device)
     cells = tuple(Cell.of(sigma, width) for sigma, width in zip(inverse_bandwidths, widths, strict=True))
     return _plan(cells, window, stride, size, dtype, device)
@@ -61,6 +63,7 @@ def full_rate(filters: int, window: int, device: torch.device) -> list[PlannedBa
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)  # what validation plans, training takes from the cache
 def _plan(
     cells: tuple[Cell, ...], window: int, stride: int, size: int, dtype: torch.dtype, device: torch.device
 ) -> list[PlannedBank]:

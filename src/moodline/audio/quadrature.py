@@ -53,7 +53,7 @@ class Cell(NamedTuple):
         return CELL**self.width, CELL ** (self.width + 1)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def quadrature(cell: Cell, window: int, stride: int, size: int) -> Quadrature:
     """The coarsest quadrature that is accurate for all parameters of a cell.
 
