@@ -16,7 +16,7 @@ from torch import nn
 
 from moodline.config import TEXT_UTTERANCE, Recipe
 from moodline.conversation import LabelSet
-from moodline.errors import MoodlineError
+from moodline.errors import MoodlineError, first_line
 from moodline.files import atomic_file, read_json, write_json, write_text
 from moodline.labels import content_of, label_set_from
 from moodline.model import ConversationModel, build_stage
@@ -98,7 +98,7 @@ def load_stage(folder: Path, stage: str, part: nn.Module) -> None:
     except FileNotFoundError:
         raise MoodlineError(f"model {folder} lacks {path.name}: copy the whole folder, or train it again") from None
     except (OSError, SafetensorError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise MoodlineError(
             f"{path} does not hold the weights its config.json tells: {reason}; copy it again"
         ) from error

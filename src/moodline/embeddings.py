@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from moodline.conversation import Conversation
-from moodline.errors import MoodlineError
+from moodline.errors import MoodlineError, first_line
 from moodline.files import atomic_file
 
 METADATA_KEY = b"moodline"
@@ -95,7 +95,7 @@ def read_embeddings(path: str | Path) -> EmbeddingsFile:
     except FileNotFoundError:
         raise MoodlineError(f"there is no file of embeddings {path}: check the path") from None
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0].removesuffix(".")
+        reason = first_line(error).removesuffix(".")
         raise refusal(path, f"cannot be read ({reason})", "a Parquet table with the columns id and vector") from error
     twice = [name for name, count in Counter(ids).items() if count > 1]
     if twice:

@@ -7,3 +7,9 @@ class MoodlineError(Exception):
     The sentence names the rule, the value received, the file and line or the id it came from, and
     what to do. The command line prints it and exits with code 2; it never shows a traceback for it.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """What another library says is wrong, in one line; the error's kind where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

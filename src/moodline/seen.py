@@ -1,6 +1,7 @@
 """What a model saw of a conversation: nothing it was trained or selected on may be scored."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Protocol
 
 from moodline.conversation import Conversation
@@ -40,3 +41,8 @@ def use_made_of(seen: Seen, conversation: Conversation, speaker: str | None) -> 
         return "selected on turns of"
     by_turns = seen.selected_on_turns and speaker is not None
     return "selected on" if conversation.fingerprint in seen.selected_on and not by_turns else None
+
+
+def joined(fingerprints: Iterable[Iterable[str]]) -> tuple[str, ...]:
+    """What several models saw, each once, in its order."""
+    return tuple(dict.fromkeys(chain.from_iterable(fingerprints)))

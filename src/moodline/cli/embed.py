@@ -25,12 +25,13 @@ def run(options: Any, given: Any) -> None:
     from moodline.cli.evaluate import show
     from moodline.corpora.corpus import read_corpus
     from moodline.inference.embed import embed
-    from moodline.inference.given import read_given
+    from moodline.inference.given import read_given, vectors_of
     from moodline.inference.predictor import load
 
     conversations = read_corpus(options.corpus).conversations
     predictor = load(options.model)
     given = read_given(predictor.model.recipe, embeddings.chosen(options), conversations)
     progress = partial(show, str(options.model), total=len(conversations))
-    for path in embed(predictor.with_embeddings(given), conversations, options.stage, options.out, progress):
+    predictor, seen = predictor.with_embeddings(vectors_of(given)), [file.seen for file in given.values()]
+    for path in embed(predictor, conversations, options.stage, options.out, progress, seen):
         print(path)

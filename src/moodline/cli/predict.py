@@ -29,14 +29,14 @@ def add_to(commands: Any) -> None:
 def run(options: Any, given: Any) -> None:
     from moodline.corpora.corpus import read_corpus
     from moodline.files import write_text
-    from moodline.inference.given import read_given
+    from moodline.inference.given import read_given, vectors_of
     from moodline.inference.predictor import load
 
     corpus = read_corpus(options.corpus)
     chosen = [corpus.conversation(options.conversation)] if options.conversation else list(corpus.conversations)
     predictor = load(options.model)
-    vectors = read_given(predictor.model.recipe, embeddings.chosen(options), chosen)
-    predictions = predictor.with_embeddings(vectors).predict_all(chosen)
+    given = read_given(predictor.model.recipe, embeddings.chosen(options), chosen)
+    predictions = predictor.with_embeddings(vectors_of(given)).predict_all(chosen)
     lines = FORMATS[options.format](predictions, predictor.classes)
     if options.out is None:
         for line in lines:

@@ -68,7 +68,7 @@ class Faults:
 
     def leave_out(self, reason: str, identity: str) -> None:
         """For what a sound corpus has and a model does not read."""
-        self.left_out.setdefault(reason, []).append(identity)
+        self.left_out.setdefault(reason, []).append(in_one_line(identity))
 
 
 def in_one_line(text: str) -> str:
@@ -102,11 +102,11 @@ def conversation_of(
     if id in faults.conversations:
         faults.add(id, f"a conversation id stands once in a corpus: {id!r} stands again; the first is kept, rename one")
         return None
-    faults.conversations.add(id)
     utterances = [kept for turn in turns if (kept := sound(turn, faults)) is not None]
     if not utterances:
         faults.leave_out(NO_TURN_LEFT, id)
         return None
+    faults.conversations.add(id)
     return Conversation(id=id, session=session, part=part, utterances=tuple(in_order(utterances)))
 
 
@@ -145,9 +145,18 @@ def faults_of(utterance: Utterance, where: str, labels: frozenset[str] | None) -
         yield f"an utterance ends after it starts: {who} has {start} to {end} s; correct them"
     try:
         if utterance.audio is not None:
+            refuse_other_text(utterance.audio.path)
             waveform.check(utterance.audio)
     except MoodlineError as error:
         yield str(error)
+
+
+def refuse_other_text(path: Path) -> None:
+    """The corpus's table holds paths as text."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise MoodlineError(f"a file's path is UTF-8, and {in_one_line(str(path))} is not: rename it") from None
 
 
 def in_order(utterances: list[Utterance]) -> list[Utterance]:

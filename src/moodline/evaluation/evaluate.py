@@ -17,7 +17,7 @@ from moodline.conversation import Conversation, LabelSet
 from moodline.corpora.corpus import Corpus, read_corpus
 from moodline.corpora.fold import Fold
 from moodline.corpora.protocol import folds_of
-from moodline.embeddings import Embeddings, read_embeddings
+from moodline.embeddings import Embeddings, EmbeddingsFile, read_embeddings
 from moodline.errors import MoodlineError
 from moodline.evaluation.calibration import with_calibration
 from moodline.evaluation.elsewhere import labels_for
@@ -26,9 +26,10 @@ from moodline.evaluation.report import write_report
 from moodline.evaluation.results import Evaluation
 from moodline.evaluation.scores import score
 from moodline.files import atomic_file, write_json
-from moodline.inference.given import read_given, refuse_other_encoders
+from moodline.inference.given import read_given, refuse_other_encoders, vectors_of
 from moodline.inference.predictor import GivenEmbeddings, Predictor, load
 from moodline.labels import content_of
+from moodline.seen import use_made_of
 from moodline.training.run import Run, read_run
 
 SCHEMA = 1
@@ -112,7 +113,10 @@ def evaluate_model(
     labels = labels_for(predictor.model.label_set, corpus, label_map)
     context = predictor.model.recipe.context
     seen = [conversation.in_context(labels, context) for conversation in corpus.conversations]
-    predictor = predictor.with_embeddings(read_given(predictor.model.recipe, files or {}, seen))
+    given = read_given(predictor.model.recipe, files or {}, seen)
+    for file in given.values():
+        refuse_seen_by_source(file, corpus.conversations)
+    predictor = predictor.with_embeddings(vectors_of(given))
     table = predict_for_scores(
         predictor,
         corpus.conversations,
@@ -141,6 +145,16 @@ def evaluate_model(
         ],
     }
     return write_outcome(table, results, {}, corpus, out, with_audio)
+
+
+def refuse_seen_by_source(file: EmbeddingsFile, conversations: Sequence[Conversation]) -> None:
+    """Refuse embeddings whose own model has seen what is scored."""
+    for conversation in conversations:
+        if use := use_made_of(file.seen, conversation, None):
+            raise MoodlineError(
+                f"a model is scored on what it has not seen, and the one that made {file.path} was {use} "
+                f"{conversation.id}: score another corpus, or embed this one with another model"
+            )
 
 
 def corpus_of(run: Run) -> Corpus:

@@ -10,6 +10,7 @@ from moodline.conversation import Conversation
 from moodline.embeddings import SeenByModel, unique_ids, write_embeddings
 from moodline.errors import MoodlineError
 from moodline.inference.predictor import Predictor
+from moodline.seen import Seen, joined
 
 # What can be asked for: stages, each with the name of its file.
 CHOICES: Mapping[str, Mapping[str, str]] = {
@@ -25,6 +26,7 @@ def embed(
     chosen: str,
     out: Path,
     progress: Callable[[int], None] = lambda done: None,
+    seen: Sequence[Seen] = (),
 ) -> list[Path]:
     """Write what a model's utterance, context or fusion stages give for every utterance, a file a stage.
 
@@ -32,6 +34,7 @@ def embed(
         chosen: utterance, context or fusion; the last two read each conversation as a whole
         out: the files' folder
         progress: told how many conversations are done
+        seen: by the models behind the embeddings that the model was given
 
     Raises:
         MoodlineError: the model has no such stage, there is no utterance, or an utterance id is in two conversations
@@ -52,12 +55,12 @@ def embed(
             for stage in files:
                 found[stage].update(zip(ids, encodings[stage].embeddings, strict=True))
         progress(done)
-    provenance = predictor.model.provenance
-    seen = SeenByModel(
-        trained_on=tuple(provenance.trained_on),
-        selected_on=tuple(provenance.selected_on),
-        selected_on_turns=tuple(provenance.selected_on_turns),
+    all_seen = [predictor.model.provenance, *seen]
+    by_all = SeenByModel(
+        trained_on=joined(one.trained_on for one in all_seen),
+        selected_on=joined(one.selected_on for one in all_seen),
+        selected_on_turns=joined(one.selected_on_turns for one in all_seen),
     )
     for stage, name in files.items():
-        write_embeddings(out / name, found[stage], seen)
+        write_embeddings(out / name, found[stage], by_all)
     return [out / name for name in files.values()]

@@ -43,9 +43,13 @@ def refuse_unfit(recipe: Recipe, given: Mapping[str, EmbeddingsFile], conversati
 
 def read_given(
     recipe: Recipe, files: Mapping[str, Path], conversations: Sequence[Conversation]
-) -> dict[str, Embeddings]:
+) -> dict[str, EmbeddingsFile]:
     """What files, by encoder, give a model of these conversations; errors as of ``refuse_unfit``, and of the files."""
     refuse_other_encoders(recipe, files)
     given = {encoder: read_embeddings(path) for encoder, path in files.items()}
     refuse_unfit(recipe, given, conversations)
+    return given
+
+
+def vectors_of(given: Mapping[str, EmbeddingsFile]) -> dict[str, Embeddings]:
     return {encoder: file.vectors for encoder, file in given.items()}

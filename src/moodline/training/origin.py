@@ -9,6 +9,7 @@ from typing import Any
 from moodline.config import Recipe
 from moodline.conversation import LabelSet
 from moodline.files import flatten
+from moodline.labels import content_of
 
 Origin = Mapping[str, Any]
 """Dotted keys and values, as JSON has them."""
@@ -27,7 +28,7 @@ def origin_of(
     """
     content = {
         **{key: getattr(recipe, key) for key in COMMON},
-        "label_set": {**dataclasses.asdict(label_set), "mapping": dict(label_set.mapping)},
+        "label_set": content_of(label_set),
         "fold_hash": fold_hash,
         stage: dataclasses.asdict(getattr(recipe, stage)),
         "reads": {source: hash_of(origin) for source, origin in read.items()},

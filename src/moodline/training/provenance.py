@@ -10,7 +10,7 @@ from moodline.corpora.corpus import Corpus
 from moodline.corpora.fold import Fold
 from moodline.embeddings import EmbeddingsFile
 from moodline.errors import MoodlineError
-from moodline.seen import use_made_of
+from moodline.seen import joined, use_made_of
 
 
 def refuse_seen_test(fold: Fold, given: Mapping[str, EmbeddingsFile]) -> None:
@@ -50,10 +50,10 @@ def provenance_of(label_set: LabelSet, corpus: Corpus, fold: Fold, given: Mappin
         fold_hash=fold.hash,
         corpus_reader=corpus.reader,
         corpus_hash=corpus.table_hash,
-        trained_on=joined([one.fingerprint for one in fold.train], *(one.trained_on for one in seen)),
-        selected_on=joined([one.fingerprint for one in fold.validation], *(one.selected_on for one in seen)),
+        trained_on=joined([[one.fingerprint for one in fold.train], *(one.trained_on for one in seen)]),
+        selected_on=joined([[one.fingerprint for one in fold.validation], *(one.selected_on for one in seen)]),
         selected_on_turns=joined(
-            [one.fingerprint for one in validation_turns], *(one.selected_on_turns for one in seen)
+            [[one.fingerprint for one in validation_turns], *(one.selected_on_turns for one in seen)]
         ),
         class_counts={name: counts[name] for name in label_set.classes},
         moodline_version=metadata.version("moodline"),
@@ -61,8 +61,3 @@ def provenance_of(label_set: LabelSet, corpus: Corpus, fold: Fold, given: Mappin
         notes=fold.notes,
         embeddings={encoder: f"{file.path.name}, hash {file.hash}" for encoder, file in given.items()},
     )
-
-
-def joined(*fingerprints: "tuple[str, ...] | list[str]") -> tuple[str, ...]:
-    """All of them, each once, in their order."""
-    return tuple(dict.fromkeys(one for some in fingerprints for one in some))

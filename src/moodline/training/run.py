@@ -7,7 +7,7 @@ fold-<name>/         one fold, see FoldTraining
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from moodline.corpora.corpus import Corpus
 from moodline.corpora.fold import Fold
 from moodline.embeddings import EmbeddingsFile
 from moodline.errors import MoodlineError
-from moodline.files import flatten, read_json, write_json
+from moodline.files import flatten, read_json, remove_leftovers, write_json
 from moodline.inference.given import refuse_unfit
 from moodline.labels import content_of, label_set_from, label_set_of
 from moodline.recipe import recipe_from
@@ -67,7 +67,16 @@ class Run:
     def is_complete(self, name: str) -> bool:
         """Whether a fold's model is whole, and of this run's recipe as it is now."""
         config = self.model_folder(name) / CONFIG_FILE
-        return config.is_file() and recipe_from(read_json(config, "model")["recipe"], str(config)) == self.recipe
+        if not config.is_file():
+            return False
+        content = read_json(config, "model")
+        try:
+            labels = label_set_from(content["label_set"], str(config))
+            recipe = recipe_from(content["recipe"], str(config))
+        except (KeyError, TypeError) as error:
+            raise MoodlineError(f"{config} is no model's description: it lacks {error}; remove it and train") from error
+        # Where the file of a label set lies is no part of what a model is; the set is.
+        return (replace(recipe, label_set=self.recipe.label_set), labels) == (self.recipe, self.label_set)
 
     def histories(self, name: str) -> dict[str, list[dict[str, float]]]:
         """Each finished stage's epochs: losses and validation UA."""
@@ -156,8 +165,13 @@ def refuse_foreign(folder: Path) -> None:
     """Refuse to write where something other than a run lies."""
     if folder.exists() and not folder.is_dir():
         raise MoodlineError(f"a run is a folder, and {folder} is a file: choose another -o")
-    if folder.exists() and not (folder / RUN_FILE).is_file() and any(one.name != LOCK_FILE for one in folder.iterdir()):
+    if folder.exists() and not (folder / RUN_FILE).is_file() and any(not is_ours(one) for one in folder.iterdir()):
         raise MoodlineError(f"{folder} is neither empty nor a run: choose another -o")
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a run that was killed in its first moment has left this file."""
+    return path.name == LOCK_FILE or path.name.startswith(f".{RUN_FILE}.")
 
 
 def train(
@@ -177,6 +191,7 @@ def train(
         MoodlineError: a fold cannot train, the folder is another run's, or another process trains in it; or the
             embeddings given are not those of the recipe and the corpus
     """
+    hardware.check()
     refuse_unfit(run.recipe, given, [one.in_context(run.label_set, run.recipe.context) for one in corpus.conversations])
     # Of all folds before the first one trains: a fold that cannot train is told at once.
     for fold in folds:
@@ -191,6 +206,8 @@ def train(
     ]
     refuse_foreign(run.folder)
     with locked(run.folder):
+        if is_main_process():
+            remove_leftovers(run.folder)
         begin(run)
         for position, (fold, sets, provenance) in enumerate(prepared, start=1):
             title = f"fold {fold.name} ({position} of {len(folds)}), " if len(folds) > 1 else ""

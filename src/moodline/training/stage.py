@@ -8,18 +8,20 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from torch import Tensor, nn
 
 from moodline.config import AUDIO_UTTERANCE, CLASS_WEIGHTS, TEXT_UTTERANCE, Recipe, TrainingConfig
+from moodline.errors import MoodlineError, first_line
 from moodline.training.data import StageData
 from moodline.training.losses import rarity_weights
 from moodline.training.progress import EpochLog, TrainingProgress
 from moodline.training.randomness import seed_torch
 from moodline.training.stage_module import StageModule
-from moodline.training.state import StateKeeper, restore
+from moodline.training.state import PlainCheckpoints, StateKeeper, restore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,30 @@ class Hardware:
     num_nodes: int = 1
     strategy: str = "auto"
     precision: str = "32-true"
+
+    def trainer(self, **options: Any) -> lightning.Trainer:
+        """Lightning's trainer on this hardware.
+
+        Raises:
+            MoodlineError: this machine, or Lightning, has no such thing
+        """
+        try:
+            return lightning.Trainer(
+                accelerator=self.accelerator,
+                devices=self.devices if self.devices == "auto" else int(self.devices),
+                num_nodes=self.num_nodes,
+                strategy=self.strategy,
+                precision=self.precision,  # pyright: ignore[reportArgumentType]
+                **options,
+            )
+        except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+            told = ", ".join(f"--{name.replace('_', '-')} {value}" for name, value in vars(self).items())
+            raise MoodlineError(f"no training with {told}: {first_line(error)}") from error
+
+    def check(self) -> None:
+        """Refuse what ``trainer`` would, before anything is loaded."""
+        quieten_lightning()
+        self.trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +86,7 @@ def train_stage(
     scored_labels: Tensor,
     logs: Path,
     state: Path,
+    go_on: bool,
     title: str,
     hardware: Hardware,
     console: Console,
@@ -70,6 +97,7 @@ def train_stage(
         scored_labels: (N,), the training set's classes, for class weights
         logs: folder for TensorBoard's and CSV's files
         state: the file that keeps what a stage needs to go on, from epoch to epoch
+        go_on: from the state that is there
     """
     training = recipe.training_of(stage)
     power = CLASS_WEIGHTS[recipe.class_weights]
@@ -86,10 +114,10 @@ def train_stage(
         own_rate=own_rate(stage, part, recipe),
     )
     quieten_lightning()
-    if state.is_file():
+    if go_on:
         restore(module, state)
     if not module.ended:
-        fit(module, training, logs, state, title, hardware, console)
+        fit(module, training, logs, state, go_on, title, hardware, console)
     return TrainedStage(part=module.keep_best(), history=module.history, seconds=module.seconds)
 
 
@@ -98,6 +126,7 @@ def fit(
     training: TrainingConfig,
     logs: Path,
     state: Path,
+    go_on: bool,
     title: str,
     hardware: Hardware,
     console: Console,
@@ -107,12 +136,7 @@ def fit(
         TensorBoardLogger(logs, name="tensorboard", version=module.stage),
         CSVLogger(logs, name="csv", version=module.stage),
     ]
-    trainer = lightning.Trainer(
-        accelerator=hardware.accelerator,
-        devices=hardware.devices if hardware.devices == "auto" else int(hardware.devices),
-        num_nodes=hardware.num_nodes,
-        strategy=hardware.strategy,
-        precision=hardware.precision,  # pyright: ignore[reportArgumentType]
+    trainer = hardware.trainer(
         max_epochs=training.epochs,
         gradient_clip_val=training.gradient_norm or None,
         reload_dataloaders_every_n_epochs=1,
@@ -123,9 +147,10 @@ def fit(
         enable_model_summary=False,
         logger=loggers,
         callbacks=[EpochLog(), TrainingProgress(title, training.epochs, console), StateKeeper(state)],
+        plugins=[PlainCheckpoints()],
     )
     try:
-        trainer.fit(module, ckpt_path=state if state.is_file() else None, weights_only=True)
+        trainer.fit(module, ckpt_path=state if go_on else None, weights_only=True)
     except SystemExit as error:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from error
 

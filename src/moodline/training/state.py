@@ -2,13 +2,23 @@
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import lightning
 import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from moodline.errors import MoodlineError
+from moodline.errors import MoodlineError, first_line
 from moodline.files import atomic_file
 from moodline.training.stage_module import StageModule
+
+
+class PlainCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint where it belongs; Lightning's own way leads through memory and a temporary folder."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        with Path(path).open("wb") as file:
+            torch.save(checkpoint, file)
 
 
 class StateKeeper(lightning.Callback):
@@ -33,8 +43,8 @@ def restore(module: StageModule, path: Path) -> None:
     """
     try:
         module.on_load_checkpoint(torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, EOFError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (OSError, EOFError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
+        reason = first_line(error)
         raise MoodlineError(
             f"a stage goes on from the state it kept, and {path} cannot be read: {reason}; "
             "remove that file to train the stage from its start"
