@@ -1,0 +1,118 @@
+"""The pages under docs/: their commands parse, their links lead somewhere, and their examples run."""
+
+import os
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from moodline.cli.main import build_parser
+from tests.system import write_recipe
+from tests.tiny import tiny_bert
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+EXTENDING = ROOT / "docs" / "extending.md"
+COMMAND = re.compile(r"^    (?:\.venv/bin/)?moodline (.+)$", re.MULTILINE)
+BLOCK = re.compile(r"^```(?P<language>\w+)\n(?:#|\+\+\+) (?P<path>\S+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
+
+
+def commands(page: Path) -> list[list[str]]:
+    return [shlex.split(line, comments=True) for line in COMMAND.findall(page.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.parametrize(
+    "command",
+    # Those of extending.md need what the page adds, and are run below.
+    [
+        pytest.param(one, id=f"{page.name}: {' '.join(one)}")
+        for page in PAGES
+        if page != EXTENDING
+        for one in commands(page)
+    ],
+)
+def test_every_command_of_the_pages_is_one(command: list[str]) -> None:
+    options = build_parser().parse_args(command)
+    assert options.command == command[0]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_to_a_file(page: Path) -> None:
+    missing = [link for link in LINK.findall(page.read_text(encoding="utf-8")) if not (page.parent / link).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/*.md")), ids=lambda page: page.name)
+def test_the_readme_leads_to_every_page(page: Path) -> None:
+    assert f"](docs/{page.name})" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_reference_of_the_recipes_keys_is_what_its_script_writes() -> None:
+    script = runpy.run_path(str(ROOT / "docs" / "configuration.py"))
+    told = "docs/configuration.md is not of this config.py: .venv/bin/python docs/configuration.py writes it anew"
+    assert script["page"]() == (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8"), told
+
+
+def apply(change: str, path: Path) -> None:
+    """A diff without line numbers: each stretch of it, context and what goes, stands in the file once."""
+    text = path.read_text(encoding="utf-8")
+    for stretch in change.split("@@\n"):
+        lines = stretch.splitlines(keepends=True)
+        before = "".join(line[1:] for line in lines if line[0] != "+")
+        after = "".join(line[1:] for line in lines if line[0] != "-")
+        assert text.count(before) == 1, f"docs/extending.md changes what {path.name} does not have once:\n{before}"
+        text = text.replace(before, after)
+    path.write_text(text, encoding="utf-8")
+
+
+def write_diaries(root: Path) -> None:
+    """Five sessions of two conversations, of four turns each."""
+    generator = np.random.default_rng(0)
+    for session in range(1, 6):
+        for day in ("monday", "tuesday"):
+            page = root / str(session) / f"{day}.txt"
+            page.parent.mkdir(parents=True, exist_ok=True)
+            turns = [(f"{name}{session}", label) for name in ("anna", "ben") for label in ("glad", "low")]
+            page.write_text("".join(f"{who}\t{label}\tIt is {label}, {day} {session}.\n" for who, label in turns))
+            for number in range(1, len(turns) + 1):
+                samples = generator.normal(0, 0.1, 8_000 + 1_000 * number)
+                soundfile.write(page.with_name(f"{day}-{number}.wav"), samples, 16_000)
+
+
+def test_the_reader_and_the_box_of_extending_work(tmp_path: Path) -> None:
+    """The page's files and changes go into a copy of the source; its tests pass there, and its commands run."""
+    shutil.copytree(
+        ROOT / "src" / "moodline", tmp_path / "src" / "moodline", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    page = EXTENDING.read_text(encoding="utf-8")
+    blocks = list(BLOCK.finditer(page))
+    assert len(blocks) == page.count("\n```") // 2, "every block of the page names its file in its first line"
+    for block in blocks:
+        path = tmp_path / block["path"]
+        if block["language"] == "diff":
+            apply(block["text"], path)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block["text"], encoding="utf-8")
+    write_diaries(tmp_path / "diaries")
+    write_recipe(tmp_path / "own.yaml", tiny_bert(tmp_path / "bert"))
+    tests = [block["path"] for block in blocks if block["path"].startswith("tests/")]
+    steps = [["pytest", "-q", "--import-mode=importlib", *tests]]
+    steps += [["moodline.cli.main", *command] for command in commands(EXTENDING)]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src"), "OMP_NUM_THREADS": "1"}
+    for step in steps:
+        done = subprocess.run(
+            [sys.executable, "-m", *step], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{' '.join(step)}\n{done.stdout}\n{done.stderr}"
+    description = (tmp_path / "runs" / "diary" / "fold-5" / "model" / "config.json").read_text()
+    assert '"kind": "gated_sum"' in description
+    assert (tmp_path / "runs" / "diary" / "report.html").is_file()
