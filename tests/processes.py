@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -22,8 +23,13 @@ PRELOADED = [
 ]
 
 
-def start(arguments: list[str], errors: Path, prepare: Callable[[], None] | None = None) -> ForkServerProcess:
-    """Start the command line; what it says of errors goes to a file. Returns when the command begins.
+def start(
+    arguments: list[str],
+    errors: Path,
+    prepare: Callable[[], None] | None = None,
+    output: Path = Path(os.devnull),
+) -> ForkServerProcess:
+    """Start the command line; what it says, and what it says of errors, goes to files. Returns when it begins.
 
     Args:
         prepare: called in the process before the command; picklable
@@ -31,26 +37,29 @@ def start(arguments: list[str], errors: Path, prepare: Callable[[], None] | None
     os.environ["OMP_NUM_THREADS"] = "1"
     CONTEXT.set_forkserver_preload(PRELOADED)
     ready = CONTEXT.Event()
-    process = CONTEXT.Process(target=command, args=(arguments, errors, prepare, ready))
+    process = CONTEXT.Process(target=command, args=(arguments, errors, prepare, output, ready))
     process.start()
     ready.wait()
     return process
 
 
-def run(arguments: list[str], errors: Path, prepare: Callable[[], None] | None = None) -> int | None:
+def run(
+    arguments: list[str],
+    errors: Path,
+    prepare: Callable[[], None] | None = None,
+    output: Path = Path(os.devnull),
+) -> int | None:
     """The exit status of a command that runs to its end."""
-    process = start(arguments, errors, prepare)
+    process = start(arguments, errors, prepare, output)
     process.join()
     return process.exitcode
 
 
-def command(
-    arguments: list[str], errors: Path, prepare: Callable[[], None] | None, ready: "multiprocessing.synchronize.Event"
-) -> None:
+def command(arguments: list[str], errors: Path, prepare: Callable[[], None] | None, output: Path, ready: Event) -> None:
     from moodline.cli.main import main
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    sys.stdout = output.open("w")
     sys.stderr = errors.open("w")
     if prepare is not None:
         prepare()

@@ -19,29 +19,43 @@ WITHOUT_DROPOUT = [f"--{stage}.dropout=0" for stage in IN_CONTEXT] + ["--fusion.
 TWO_PROCESSES = ["--accelerator", "cpu", "--devices", "2", "--strategy", "ddp"]
 
 
+def in_two_processes(command: list[object]) -> None:
+    started = [sys.executable, "-m", "moodline.cli.main", *map(str, command), *TWO_PROCESSES]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(started, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert result.returncode == 0, result.stderr
+
+
+def assert_same_losses(one: Path, two: Path) -> None:
+    for stage in IN_CONTEXT:
+        records = [json.loads((run / f"fold-5/stages/{stage}.json").read_text())["epochs"] for run in (one, two)]
+        for epoch_of_one, epoch_of_two in zip(*records, strict=True):
+            for loss in ("train_loss", "validation_loss"):
+                assert epoch_of_two[loss] == pytest.approx(epoch_of_one[loss], abs=1e-5), (stage, loss)
+
+
 @pytest.mark.parametrize("batch_size", [4, 5])
 def test_two_processes_train_to_the_losses_of_one(tmp_path: Path, batch_size: int) -> None:
-    """Nine conversations in batches of four, or of five: equal and unequal numbers a process, and one with none."""
+    """Nine conversations in batches of four, or of five: equal and unequal numbers a process, and one with none.
+
+    The second run finds the encoders finished and trains the other stages; with a changed recipe it does so again.
+    """
     write_tree(tmp_path / "tree", conversations=3)
     write_recipe(tmp_path / "tiny.yaml", tiny_bert(tmp_path / "bert"))
     moodline("prepare", "iemocap", tmp_path / "tree", "-o", tmp_path / "corpus")
     sizes = [f"--{stage}.training.batch_size={batch_size}" for stage in IN_CONTEXT]
     command = ["train", tmp_path / "corpus", "--recipe", tmp_path / "tiny.yaml", "--protocol", "session5"]
     command += [*WITHOUT_DROPOUT, *sizes]
-    moodline(*command, "-o", tmp_path / "one")
-    shutil.copytree(tmp_path / "one", tmp_path / "two")
-    (tmp_path / "two/fold-5/model/config.json").unlink()
+    one, two = tmp_path / "one", tmp_path / "two"
+    moodline(*command, "-o", one)
+    shutil.copytree(one, two)
+    (two / "fold-5/model/config.json").unlink()
     for stage in IN_CONTEXT:
-        (tmp_path / f"two/fold-5/stages/{stage}.json").unlink()
-    started = [sys.executable, "-m", "moodline.cli.main", *map(str, command), "-o", str(tmp_path / "two")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run([*started, *TWO_PROCESSES], env=environment, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    for stage in IN_CONTEXT:
-        one, two = (
-            json.loads((tmp_path / run / f"fold-5/stages/{stage}.json").read_text())["epochs"] for run in ("one", "two")
-        )
-        assert len(one) == len(two)
-        for epoch_of_one, epoch_of_two in zip(one, two, strict=True):
-            for loss in ("train_loss", "validation_loss"):
-                assert epoch_of_two[loss] == pytest.approx(epoch_of_one[loss], abs=1e-5), (stage, loss)
+        (two / f"fold-5/stages/{stage}.json").unlink()
+    in_two_processes([*command, "-o", two])
+    assert_same_losses(one, two)
+    if batch_size == 4:
+        changed = [*command, "--text_context.layers=1", "--audio_context.layers=1"]
+        moodline(*changed, "-o", one)
+        in_two_processes([*changed, "-o", two])
+        assert_same_losses(one, two)

@@ -73,7 +73,7 @@ class FoldTraining:
         """Train what is not trained yet, and describe the model."""
         # All is decided before the first stage trains: another process, which comes later, then decides the same.
         changes = {stage: self.change_of(stage) for stage in self.recipe.stages}
-        finished = {stage for stage in changes if self.record_file(stage).is_file() and not changes[stage]}
+        finished = {stage for stage in changes if not changes[stage] and self.record_file(stage).is_file()}
         if is_main_process():
             self.discard([stage for stage in changes if changes[stage]])
         for number, stage in enumerate(self.recipe.stages, start=1):
@@ -86,6 +86,10 @@ class FoldTraining:
             self.run_stage(stage, name, go_on=not changes[stage])
         if is_main_process():
             save_description(self.model_folder, self.recipe, self.label_set, provenance)
+
+    def is_finished(self) -> bool:
+        """Whether every stage is trained, from what it would be made from now."""
+        return all(self.record_file(stage).is_file() and not self.change_of(stage) for stage in self.recipe.stages)
 
     def change_of(self, stage: str) -> str:
         """In what a stage that was begun or finished before differs from what it would be now; empty if in nothing."""

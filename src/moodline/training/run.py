@@ -211,11 +211,6 @@ def train(
         begin(run)
         for position, (fold, sets, provenance) in enumerate(prepared, start=1):
             title = f"fold {fold.name} ({position} of {len(folds)}), " if len(folds) > 1 else ""
-            if run.is_complete(fold.name):
-                console.print(f"{title}model {run.model_folder(fold.name)}: finished before", highlight=False)
-                continue
-            for note in fold.notes:
-                console.print(f"{title}{note}", highlight=False, soft_wrap=True)
             training = FoldTraining(
                 sets,
                 run.recipe,
@@ -227,6 +222,11 @@ def train(
                 hardware=hardware,
                 console=console,
             )
+            if run.is_complete(fold.name) and training.is_finished():
+                console.print(f"{title}model {run.model_folder(fold.name)}: finished before", highlight=False)
+                continue
+            for note in fold.notes:
+                console.print(f"{title}{note}", highlight=False, soft_wrap=True)
             training.run(provenance)
 
 

@@ -17,8 +17,13 @@ class PlainCheckpoints(TorchCheckpointIO):
     """Writes a checkpoint where it belongs; Lightning's own way leads through memory and a temporary folder."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        with Path(path).open("wb") as file:
-            torch.save(checkpoint, file)
+        try:
+            with Path(path).open("wb") as file:
+                torch.save(checkpoint, file)
+        except RuntimeError as error:  # torch's own, about what it could not finish after the system's
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 class StateKeeper(lightning.Callback):
