@@ -14,7 +14,7 @@ demo: .venv/demo
 	@echo "The report is $(DEMO)/run/report.html"
 
 test: .venv/dev
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadscope
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -140,6 +140,14 @@ def test_ids_that_two_conversations_share_get_the_conversations_name(tmp_path: P
     assert [u.id for u in corpus.utterances] == ["a_0", "a_1", "b"]
 
 
+def test_ids_that_are_made_up_are_no_other_rows(tmp_path: Path) -> None:
+    corpus = read(tmp_path, "dialogue,text\na,x\na,y\na_1,z\n")
+    assert [u.words for u in corpus.utterances] == ["x", "y", "z"]
+    assert not corpus.faults
+    corpus = read(tmp_path, "dialogue,id,text\na,b,x\na,,y\nb,,z\n")
+    assert [u.words for u in corpus.utterances] == ["x", "y", "z"]
+
+
 def test_a_recording_of_a_conversation_is_cut_by_the_turns_times(tmp_path: Path) -> None:
     record(tmp_path / "talk.wav", 3.0)
     record(tmp_path / "alone.wav", 2.0)

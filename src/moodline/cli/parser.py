@@ -14,7 +14,7 @@ class Parser(jsonargparse.ArgumentParser):
     """An ArgumentParser that raises MoodlineError instead of printing its usage and exiting."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{"exit_on_error": False, "print_config": False, **options})
+        super().__init__(**{"exit_on_error": False, "print_config": False, "allow_abbrev": False, **options})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise MoodlineError(self.sentence(message)) from ex

@@ -68,7 +68,8 @@ def run(options: Any, given: Any) -> None:
     hardware = Hardware(**{field.name: options[field.name] for field in dataclasses.fields(Hardware)})
     console = Console(quiet=not is_main_process())
     train(experiment, corpus, folds, files, hardware, console)
-    console.print(f"{options.out}: trained; moodline evaluate {options.out} scores it", highlight=False, soft_wrap=True)
+    further = f"; moodline evaluate {options.out} scores it" if any(fold.test for fold in folds) else ""
+    console.print(f"{options.out}: trained{further}", highlight=False, soft_wrap=True)
 
 
 def chosen_recipe(name: str, given: Any) -> tuple[Recipe, str]:

@@ -20,7 +20,7 @@ from moodline.audio import waveform
 from moodline.conversation import AudioClip, Conversation, Utterance
 from moodline.corpora.corpus import Corpus, corpus_of
 from moodline.corpora.delimited import cells_of, seconds_of, text_of
-from moodline.corpora.validation import Faults, Turn, sound
+from moodline.corpora.validation import NO_TURN_LEFT, Faults, Turn, sound
 from moodline.errors import MoodlineError
 
 LABELS = frozenset({"anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise"})
@@ -79,6 +79,8 @@ def read_split(root: Path, split: str, faults: Faults) -> list[Conversation]:
             faults.leave_out(NO_CLIP, identity)
         elif (turn := turn_of(identity, row, clips.get(f"dia{dialogue}_utt{number}"), where, faults)) is not None:
             turns[number] = turn
+    for dialogue in sorted(number for number, turns in dialogues.items() if not turns):
+        faults.leave_out(NO_TURN_LEFT, f"{split}_dia{dialogue}")
     return [
         Conversation(
             id=f"{split}_dia{dialogue}", split=split, utterances=tuple(turn for _, turn in sorted(turns.items()))

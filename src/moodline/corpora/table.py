@@ -33,7 +33,7 @@ from moodline.conversation import AudioClip, Conversation, Utterance
 from moodline.corpora.columns import NAMES, recognised, split_of, text_of_cell, time_of
 from moodline.corpora.corpus import Corpus, corpus_of
 from moodline.corpora.delimited import cells_of, text_of
-from moodline.corpora.validation import Faults, Turn, cleaned, in_order, sound
+from moodline.corpora.validation import NO_TURN_LEFT, Faults, Turn, cleaned, in_order, sound
 from moodline.errors import MoodlineError
 
 DELIMITERS = (",", ";", "\t")
@@ -185,13 +185,13 @@ def conversations_of(rows: Sequence[Row], faults: Faults) -> Iterator[Conversati
     by_name: dict[str, list[Row]] = {}
     for row in rows:
         by_name.setdefault(row.conversation, []).append(row)
-    ids = ids_of(rows)
+    ids = with_made_up(ids_of(rows), by_name)
     recordings = Recordings(faults.source, Counter(row.cells.get("audio", "") for row in rows))
     for name, members in by_name.items():
         whole = facts_of(members[0])
         utterances: list[Utterance] = []
-        for position, row in enumerate(members):
-            identity = ids.get(row.number, name if len(members) == 1 else f"{name}_{position}")
+        for row in members:
+            identity = ids[row.number]
             try:
                 if facts_of(row) != whole:
                     raise MoodlineError(
@@ -204,7 +204,9 @@ def conversations_of(rows: Sequence[Row], faults: Faults) -> Iterator[Conversati
                 faults.add(identity, f"{error} ({row.where}); correct that row")
             else:
                 utterances += filter(None, [sound(Turn(utterance, row.where), faults)])
-        if utterances:
+        if not utterances:
+            faults.leave_out(NO_TURN_LEFT, name)
+        else:
             yield Conversation(
                 id=name,
                 utterances=tuple(in_order(utterances)),
@@ -212,6 +214,20 @@ def conversations_of(rows: Sequence[Row], faults: Faults) -> Iterator[Conversati
                 part=members[0].cells.get("part") or None,
                 split=split_of(members[0].cells),
             )
+
+
+def with_made_up(given: Mapping[int, str], by_name: Mapping[str, Sequence[Row]]) -> dict[int, str]:
+    """Row -> id, those without one named by their conversation and place in it, as no other row is."""
+    ids, taken = dict(given), set(given.values())
+    for name, members in by_name.items():
+        for position, row in enumerate(members):
+            if row.number not in ids:
+                identity = name if len(members) == 1 else f"{name}_{position}"
+                while identity in taken:
+                    identity += "_"
+                taken.add(identity)
+                ids[row.number] = identity
+    return ids
 
 
 def ids_of(rows: Sequence[Row]) -> dict[int, str]:
