@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from moodline.config import STAGES
+from moodline.corpora.corpus import Corpus, read_corpus, write_corpus
 from tests.processes import DieAtWrite, FileSizeLimit, run, start
 from tests.system import moodline, write_recipe
 from tests.tiny import tiny_bert
@@ -260,3 +262,44 @@ def test_hardware_that_is_not_there_is_told_before_anything_is_written(
     assert line.startswith("moodline: no training with ")
     assert words in line
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--text_utterance.bert=/nonesuch"], "BERT '/nonesuch' cannot be loaded"),
+        (["--text_utterance.bert=wheel:nonesuch", "--fusion.layers=2"], "not 'wheel:nonesuch'"),
+        (["--accelerator=gpu", "--fusion.layers=2"], "no training with"),
+    ],
+)
+def test_what_is_refused_leaves_a_finished_run_as_it_was(
+    place: Path, tmp_path: Path, options: list[str], words: str
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(place / "run", out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert run(training(place, out, *options), tmp_path / "errors") == 2
+    (line,) = (tmp_path / "errors").read_text().splitlines()
+    assert words in line
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert_like_unbroken(place, out)
+
+
+def test_speech_without_audio_is_refused_before_a_run_of_words_is_touched(place: Path, tmp_path: Path) -> None:
+    silent = without_audio(read_corpus(place / "corpus"))
+    write_corpus(silent, tmp_path / "corpus")
+    shutil.copy(place / "tiny.yaml", tmp_path)
+    out = tmp_path / "run"
+    assert run(training(tmp_path, out, "--modalities=text"), tmp_path / "errors") == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert run(training(tmp_path, out), tmp_path / "errors") == 2
+    assert "--modalities text" in (tmp_path / "errors").read_text()
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def without_audio(corpus: Corpus) -> Corpus:
+    conversations = (
+        replace(one, utterances=tuple(replace(turn, audio=None) for turn in one.utterances))
+        for one in corpus.conversations
+    )
+    return replace(corpus, conversations=tuple(conversations))

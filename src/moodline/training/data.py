@@ -1,6 +1,6 @@
 """What each stage reads in training: batches of utterances or of conversations, in an order drawn per epoch."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from moodline.config import AUDIO_UTTERANCE, Recipe
 from moodline.conversation import Conversation, LabelSet, Utterance
+from moodline.errors import MoodlineError
 from moodline.inference.inputs import encoder_length, tokens_of, waveform_of
 from moodline.padding import pad
 from moodline.text.pretrained import Tokenizer
@@ -121,6 +122,20 @@ def labels_of(conversation: Conversation, label_set: LabelSet) -> Tensor:
     """Classes (S,) of a conversation's turns, UNSCORED where there is none."""
     indices = [label_set.index(utterance.label) for utterance in conversation.utterances]
     return torch.tensor([UNSCORED if index is None else index for index in indices])
+
+
+def refuse_silent(conversations: Iterable[Conversation]) -> None:
+    """Refuse to train speech on utterances without audio.
+
+    Raises:
+        MoodlineError: names the first of them, and how many there are
+    """
+    silent = list(dict.fromkeys(turn.id for one in conversations for turn in one.utterances if turn.audio is None))
+    if silent:
+        raise MoodlineError(
+            f"speech is trained on each utterance's audio, and {silent[0]} has none (of {len(silent)} without): train "
+            "words alone with --modalities text, or give --audio-embeddings FILE"
+        )
 
 
 def waveform_data(

@@ -9,20 +9,17 @@ from rich.console import Console
 from torch import nn
 
 from moodline.checkpoint import CONFIG_FILE, Provenance, save_description, save_stage, save_text_assets
-from moodline.config import AUDIO_CONTEXT, AUDIO_UTTERANCE, FUSION, STAGE_NAMES, TEXT_CONTEXT, TEXT_UTTERANCE, Recipe
+from moodline.config import AUDIO_UTTERANCE, FUSION, STAGE_NAMES, TEXT_UTTERANCE, Recipe
 from moodline.conversation import Conversation, LabelSet
 from moodline.corpora.fold import TrainingSets
 from moodline.embeddings import Embeddings, EmbeddingsFile, read_embeddings, stack, unique_ids, write_embeddings
 from moodline.files import read_json, write_json
 from moodline.inference.encode import by_conversation, encode_conversations, encode_utterances
 from moodline.model import ENCODER_OF, build_stage
-from moodline.text.pretrained import Tokenizer, fingerprint_of, load_bert
+from moodline.text.pretrained import Tokenizer, load_bert
 from moodline.training.data import StageData, conversation_data, scored_utterances, token_data, waveform_data
-from moodline.training.origin import change, origin_of
+from moodline.training.origin import READS, Origin, change
 from moodline.training.stage import Hardware, TrainedStage, initialise, is_main_process, train_stage
-
-# What each stage after the encoders reads.
-READS = {AUDIO_CONTEXT: (AUDIO_UTTERANCE,), TEXT_CONTEXT: (TEXT_UTTERANCE,), FUSION: (AUDIO_CONTEXT, TEXT_CONTEXT)}
 
 
 class FoldTraining:
@@ -44,7 +41,7 @@ class FoldTraining:
         label_set: LabelSet,
         folder: Path,
         *,
-        fold_hash: str,
+        origins: Mapping[str, Origin],
         given: Mapping[str, EmbeddingsFile],
         title: str,
         hardware: Hardware,
@@ -53,7 +50,8 @@ class FoldTraining:
         self.train, self.validation = sets.train, sets.validation
         self.recipe, self.label_set, self.folder = recipe, label_set, folder
         self.title, self.hardware, self.console = title, hardware, console
-        self.origins = origins(recipe, label_set, fold_hash, given, hardware.precision)
+        self.origins = origins
+        self.bert: Any = None
         self.tokenizer: Tokenizer | None = None
         # Given ones, and those of the stages trained just now: every process has them, whether or not the main one
         # has written them yet.
@@ -69,11 +67,26 @@ class FoldTraining:
     def model_folder(self) -> Path:
         return self.folder / "model"
 
+    @property
+    def changes(self) -> dict[str, str]:
+        """Stage by stage, in what one that was begun or finished before differs from what it would be now."""
+        return {stage: self.change_of(stage) for stage in self.recipe.stages}
+
+    def is_finished(self, stage: str) -> bool:
+        return self.record_file(stage).is_file() and not self.change_of(stage)
+
+    def prepare(self) -> None:
+        """Load what training may fail for, while all that an earlier run left is still there."""
+        if TEXT_UTTERANCE in self.recipe.stages and not self.is_finished(TEXT_UTTERANCE) and self.bert is None:
+            text = self.recipe.text_utterance
+            self.bert, self.tokenizer = load_bert(text.bert, text.maximum_tokens)
+
     def run(self, provenance: Provenance) -> None:
         """Train what is not trained yet, and describe the model."""
+        self.prepare()
         # All is decided before the first stage trains: another process, which comes later, then decides the same.
-        changes = {stage: self.change_of(stage) for stage in self.recipe.stages}
-        finished = {stage for stage in changes if not changes[stage] and self.record_file(stage).is_file()}
+        changes = self.changes
+        finished = {stage for stage in changes if self.is_finished(stage)}
         if is_main_process():
             self.discard([stage for stage in changes if changes[stage]])
         for number, stage in enumerate(self.recipe.stages, start=1):
@@ -86,10 +99,6 @@ class FoldTraining:
             self.run_stage(stage, name, go_on=not changes[stage])
         if is_main_process():
             save_description(self.model_folder, self.recipe, self.label_set, provenance)
-
-    def is_finished(self) -> bool:
-        """Whether every stage is trained, from what it would be made from now."""
-        return all(self.record_file(stage).is_file() and not self.change_of(stage) for stage in self.recipe.stages)
 
     def change_of(self, stage: str) -> str:
         """In what a stage that was begun or finished before differs from what it would be now; empty if in nothing."""
@@ -162,18 +171,14 @@ class FoldTraining:
             file.unlink(missing_ok=True)
 
     def build(self, stage: str) -> nn.Module:
-        bert: Any = None
-        if stage == TEXT_UTTERANCE:
-            text = self.recipe.text_utterance
-            bert, self.tokenizer = load_bert(text.bert, text.maximum_tokens)
-            initialise(self.recipe.seed, stage)  # loading may have drawn random numbers
+        bert, self.bert = (self.bert, None) if stage == TEXT_UTTERANCE else (None, self.bert)
         return build_stage(stage, self.recipe, len(self.label_set.classes), bert)
 
     def data(self, stage: str) -> StageData:
         if stage == AUDIO_UTTERANCE:
             return waveform_data(self.train, self.validation, self.recipe, self.label_set)
         if stage == TEXT_UTTERANCE:
-            assert self.tokenizer is not None, "build loads the tokenizer"
+            assert self.tokenizer is not None, "prepare loads the tokenizer"
             return token_data(self.train, self.validation, self.tokenizer, self.label_set)
         return conversation_data(self.train, self.validation, self.read(stage), self.label_set)
 
@@ -194,16 +199,3 @@ class FoldTraining:
         sizes = [len(conversation.utterances) for conversation in self.conversations]
         encodings = encode_conversations(part, by_conversation(stack(vectors, self.ids), sizes))
         return dict(zip(self.ids, torch.cat([encoding.embeddings for encoding in encodings]), strict=True))
-
-
-def origins(
-    recipe: Recipe, label_set: LabelSet, fold_hash: str, given: Mapping[str, EmbeddingsFile], precision: str
-) -> dict[str, dict[str, Any]]:
-    """Each stage's origin, that of what it reads included."""
-    found: dict[str, dict[str, Any]] = {encoder: {"hash": file.hash} for encoder, file in given.items()}
-    for stage in recipe.stages:
-        read = {source: found[source] for source in READS.get(stage, ())}
-        found[stage] = origin_of(stage, recipe, label_set, fold_hash, read) | {"precision": precision}
-        if stage == TEXT_UTTERANCE:
-            found[stage]["text_utterance.bert_files"] = fingerprint_of(recipe.text_utterance.bert)
-    return found

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from moodline.config import Recipe
+from moodline.config import AUDIO_CONTEXT, AUDIO_UTTERANCE, FUSION, TEXT_CONTEXT, TEXT_UTTERANCE, Recipe
 from moodline.conversation import LabelSet
 from moodline.files import flatten
 from moodline.labels import content_of
@@ -18,22 +18,34 @@ Origin = Mapping[str, Any]
 COMMON = ("seed", "context", "class_weights")
 
 
-def origin_of(
-    stage: str, recipe: Recipe, label_set: LabelSet, fold_hash: str, read: Mapping[str, Origin]
-) -> dict[str, Any]:
-    """Everything that a stage's weights are a function of.
+# What each stage after the encoders reads.
+READS = {AUDIO_CONTEXT: (AUDIO_UTTERANCE,), TEXT_CONTEXT: (TEXT_UTTERANCE,), FUSION: (AUDIO_CONTEXT, TEXT_CONTEXT)}
+
+
+def origins_of(
+    recipe: Recipe, label_set: LabelSet, fold_hash: str, given: Mapping[str, str], bert_files: str, precision: str
+) -> dict[str, Origin]:
+    """Stage by stage, everything that its weights are a function of; that of what it reads is in it by its hash.
 
     Args:
-        read: the origins of the stages whose embeddings it reads
+        given: hashes of the embeddings from files, by the encoder whose place they take
+        bert_files: a hash of what BERT is loaded from
+        precision: of the arithmetic, as Lightning calls it
     """
-    content = {
-        **{key: getattr(recipe, key) for key in COMMON},
-        "label_set": content_of(label_set),
-        "fold_hash": fold_hash,
-        stage: dataclasses.asdict(getattr(recipe, stage)),
-        "reads": {source: hash_of(origin) for source, origin in read.items()},
-    }
-    return flatten(json.loads(json.dumps(content)))
+    found: dict[str, Origin] = {encoder: {"hash": hash} for encoder, hash in given.items()}
+    for stage in recipe.stages:
+        content = {
+            **{key: getattr(recipe, key) for key in COMMON},
+            "label_set": content_of(label_set),
+            "fold_hash": fold_hash,
+            "precision": precision,
+            stage: dataclasses.asdict(getattr(recipe, stage)),
+            "reads": {source: hash_of(found[source]) for source in READS.get(stage, ())},
+        }
+        if stage == TEXT_UTTERANCE:
+            content["bert_files"] = bert_files
+        found[stage] = flatten(json.loads(json.dumps(content)))
+    return found
 
 
 def hash_of(origin: Origin) -> str:

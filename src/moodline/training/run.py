@@ -15,7 +15,7 @@ import filelock
 from rich.console import Console
 
 from moodline.checkpoint import CONFIG_FILE
-from moodline.config import Recipe
+from moodline.config import AUDIO_UTTERANCE, TEXT_UTTERANCE, Recipe
 from moodline.conversation import LabelSet
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.fold import Fold
@@ -25,8 +25,10 @@ from moodline.files import flatten, read_json, remove_leftovers, write_json
 from moodline.inference.given import refuse_unfit
 from moodline.labels import content_of, label_set_from, label_set_of
 from moodline.recipe import recipe_from
+from moodline.text.pretrained import fingerprint_of
+from moodline.training.data import refuse_silent
 from moodline.training.fold import FoldTraining
-from moodline.training.origin import COMMON
+from moodline.training.origin import COMMON, origins_of
 from moodline.training.provenance import provenance_of, refuse_seen_test
 from moodline.training.stage import Hardware, is_main_process
 
@@ -139,12 +141,8 @@ def label_set_for(recipe: Recipe, folder: Path) -> LabelSet:
     return label_set_of(recipe.label_set)
 
 
-def begin(run: Run) -> None:
-    """Make the run's folder, or go on in it, perhaps with a recipe that has changed in some of its stages.
-
-    Raises:
-        MoodlineError: the folder holds another run
-    """
+def refuse_other_run(run: Run) -> None:
+    """Refuse to go on in another run's folder; in this one's, the recipe may have changed in some of its stages."""
     if (run.folder / RUN_FILE).is_file():
         found, wanted = read_run(run.folder).description(), run.description()
         for content in (found, wanted):
@@ -157,8 +155,6 @@ def begin(run: Run) -> None:
                 f"{run.folder} holds another run: its {other[0]} is {found.get(other[0])!r}, here it is "
                 f"{wanted.get(other[0])!r}; choose another -o"
             )
-    if is_main_process():
-        write_json(run.folder / RUN_FILE, run.description())
 
 
 def refuse_foreign(folder: Path) -> None:
@@ -204,11 +200,15 @@ def train(
         )
         for fold in folds
     ]
+    if AUDIO_UTTERANCE in run.recipe.stages:
+        refuse_silent(one for _, sets, _ in prepared for one in (*sets.train, *sets.validation))
+    bert_files = fingerprint_of(run.recipe.text_utterance.bert) if TEXT_UTTERANCE in run.recipe.stages else ""
+    hashes = {encoder: file.hash for encoder, file in given.items()}
     refuse_foreign(run.folder)
     with locked(run.folder):
+        refuse_other_run(run)
         if is_main_process():
             remove_leftovers(run.folder)
-        begin(run)
         for position, (fold, sets, provenance) in enumerate(prepared, start=1):
             title = f"fold {fold.name} ({position} of {len(folds)}), " if len(folds) > 1 else ""
             training = FoldTraining(
@@ -216,13 +216,16 @@ def train(
                 run.recipe,
                 run.label_set,
                 run.fold_folder(fold.name),
-                fold_hash=fold.hash,
+                origins=origins_of(run.recipe, run.label_set, fold.hash, hashes, bert_files, hardware.precision),
                 given=given,
                 title=title,
                 hardware=hardware,
                 console=console,
             )
-            if run.is_complete(fold.name) and training.is_finished():
+            training.prepare()
+            if is_main_process():  # after all that may be refused: a refused command leaves a run as it was
+                write_json(run.folder / RUN_FILE, run.description())
+            if run.is_complete(fold.name) and all(map(training.is_finished, run.recipe.stages)):
                 console.print(f"{title}model {run.model_folder(fold.name)}: finished before", highlight=False)
                 continue
             for note in fold.notes:
