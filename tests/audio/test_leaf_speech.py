@@ -40,7 +40,9 @@ def direct_energies(leaf: Leaf, waveform: Tensor) -> Tensor:
     energy = filtered.unflatten(1, (2, -1)).square().sum(dim=1)  # (1, 2 C, T) -> (1, C, T)
     frames = -(-len(waveform) // leaf.stride)
     padded = nn.functional.pad(energy, (half, (frames - 1) * leaf.stride + half + 1 - len(waveform)))
-    return nn.functional.conv1d(padded, leaf.pooling.weights()[:, None], stride=leaf.stride, groups=leaf.filters)[0]
+    return nn.functional.conv1d(
+        padded, leaf.pooling.weights().float()[:, None], stride=leaf.stride, groups=leaf.filters
+    )[0]
 
 
 @torch.no_grad()

@@ -42,19 +42,29 @@ def test_nothing_smooths_to_nothing() -> None:
     assert smooth(torch.zeros(2, 3, 0), torch.zeros(3)).shape == (2, 3, 0)
 
 
-def test_pcen_is_its_equation() -> None:
-    generator = np.random.default_rng(0)
-    alpha, delta, r, s = np.array([0.5, 0.96, 1.0]), np.array([0.1, 2.0, 5.0]), np.array([1.0, 2.0, 4.0]), 0.04
-    pcen = Pcen(3).double()
-    for parameter, value in zip(pcen.parameters(), (alpha, delta, r, np.full(3, s)), strict=True):
-        parameter.data = torch.tensor(value)
-    energies = generator.lognormal(mean=-8.0, sigma=4.0, size=(3, 70))  # some of it below the floor
-    floored = np.maximum(energies, 1e-5)
-    smoothed = np.stack([recursion(row, s) for row in floored])
-    alpha, delta, r = alpha[:, None], delta[:, None], r[:, None]
-    expected = (floored / (1e-12 + smoothed) ** alpha + delta) ** (1 / r) - delta ** (1 / r)
+@settings(max_examples=40, deadline=None)
+@given(
+    alpha=st.floats(0.0, 1.0),
+    delta=st.floats(0.5, 10.0),
+    r=st.floats(1.0, 10.0),
+    s=st.floats(0.01, 1.0),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_pcen_is_its_equation(alpha: float, delta: float, r: float, s: float, seed: int) -> None:
+    energies = np.random.default_rng(seed).lognormal(mean=-8.0, sigma=4.0, size=70)  # some of it below the floor
+    pcen = Pcen(1).double()
+    for parameter, value in zip(pcen.parameters(), (alpha, delta, r, s), strict=True):
+        parameter.data.fill_(value)
+    expected, smoothed = [], max(energies[0], 1e-5)
+    for energy in np.maximum(energies, 1e-5):
+        smoothed = s * energy + (1 - s) * smoothed
+        expected.append((energy / (1e-12 + smoothed) ** alpha + delta) ** (1 / r) - delta ** (1 / r))
     with torch.no_grad():
-        np.testing.assert_allclose(pcen(torch.tensor(energies)[None])[0].numpy(), expected, rtol=1e-10)
+        actual = pcen(torch.tensor(energies)[None, None])[0, 0]
+        single = pcen.float()(torch.tensor(energies, dtype=torch.float32)[None, None])[0, 0]
+    np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-9, atol=1e-12)
+    # In single precision the difference of two roots is as exact as the roots are.
+    assert np.linalg.norm(single.numpy() - expected) < 1e-6 * np.linalg.norm(np.abs(expected) + delta ** (1 / r))
 
 
 def test_a_frame_does_not_depend_on_those_after_it() -> None:

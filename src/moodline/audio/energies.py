@@ -1,5 +1,6 @@
 """Filters, squared modulus and pooling of LEAF (sections 3.1 and 3.2), in overlap-save blocks."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -7,9 +8,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Of filtered signal at a time: what the cache holds goes through fastest; other devices want fewer, larger steps.
+# Of spectra and of filtered signal at a time: what the cache holds goes through fastest; other devices want fewer,
+# larger steps.
 CHUNK_BYTES = {"cpu": 2_000_000}
 CHUNK_BYTES_ELSEWHERE = 250_000_000
+# More than all chunks' memory together.
+RETURNED_BYTES = 16_000_000
 
 
 class Bank(NamedTuple):
@@ -77,46 +81,52 @@ class _PooledEnergies(torch.autograd.Function):
         ctx: Any, blocks: Tensor, inside: Tensor | None, banks: Sequence[Bank], layout: Layout, *tensors: Tensor
     ) -> Tensor:
         ctx.save_for_backward(blocks, inside, *tensors)
-        ctx.banks, ctx.layout = [(bank.filters, bank.first_bins, bank.rows_before) for bank in banks], layout
-        filters = sum(len(bank.filters) for bank in banks)
-        pooled = blocks.new_empty(filters, len(blocks), layout.frames)
-        for chunk in _chunks(blocks, tensors):
+        chunks = _Chunks(blocks)
+        ctx.layout, ctx.groups = layout, _groups(banks, chunks.budget)
+        ctx.filters = torch.cat([bank.filters for bank in banks])
+        pooled = blocks.new_empty(len(ctx.filters), len(blocks), layout.frames)  # bank after bank
+        room = chunks.room(ctx.groups, tensors)
+        for chunk in chunks:
             spectrum = _spectrum(blocks[chunk])
-            for bank, response, weights in zip(banks, tensors[::2], tensors[1::2], strict=True):
-                filtered = _filtered(_bands(spectrum, bank.first_bins, response.shape[-1]), response, inside, chunk)
+            for group in ctx.groups:
+                response, weights = (tensor[group.members] for tensor in tensors[2 * group.bank : 2 * group.bank + 2])
+                filtered = _filtered(spectrum, group, response, inside, chunk, room)
                 strides = filtered.view(len(response), -1, weights.shape[-1])  # (n, k, 2M) -> (n, k strides, 2r)
-                sums = (strides.square_() @ weights.mT).unflatten(1, (-1, layout.strides))
-                pooled[bank.filters, chunk] = _of_frames(sums, layout, bank.rows_before)
-        return pooled
+                sums = weights @ strides.square_().mT
+                torch.sum(_rows_of_frames(sums, layout, group.rows_before), dim=1, out=pooled[group.places, chunk])
+        return pooled[ctx.filters.argsort()]
 
     @staticmethod
     @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor | None, ...]:
-        (gradient,) = grad_outputs
         blocks, inside, *tensors = ctx.saved_tensors
-        layout = ctx.layout
+        gradient = grad_outputs[0][ctx.filters]
         of_blocks = torch.empty_like(blocks) if ctx.needs_input_grad[0] else None
         of_tensors = [torch.zeros_like(tensor) for tensor in tensors]
-        for chunk in _chunks(blocks, tensors):
+        chunks = _Chunks(blocks)
+        room = chunks.room(ctx.groups, tensors)
+        for chunk in chunks:
             spectrum = _spectrum(blocks[chunk])
             of_spectrum = torch.zeros_like(spectrum) if of_blocks is not None else None
-            for number, (filters, first_bins, rows_before) in enumerate(ctx.banks):
-                response, weights = tensors[2 * number : 2 * number + 2]
-                of_response, of_weights = of_tensors[2 * number : 2 * number + 2]
-                of_sums = _to_rows(gradient[filters, chunk], layout, rows_before, weights.shape[1])
-                bands = _bands(spectrum, first_bins, response.shape[-1])
-                filtered = _filtered(bands, response, inside, chunk)
+            for group in ctx.groups:
+                of_bank = slice(2 * group.bank, 2 * group.bank + 2)
+                response, weights = (tensor[group.members] for tensor in tensors[of_bank])
+                of_response, of_weights = (tensor[group.members] for tensor in of_tensors[of_bank])
+                filtered = _filtered(spectrum, group, response, inside, chunk, room)
                 strides = filtered.view(len(response), -1, weights.shape[-1])  # (n, k, 2M) -> (n, k strides, 2r)
-                of_weights += of_sums.mT @ strides.square()
+                free = room[: strides.numel()].view_as(strides)
+                of_sums = strides.new_zeros(len(response), weights.shape[1], strides.shape[1])
+                _rows_of_frames(of_sums, ctx.layout, group.rows_before).copy_(gradient[group.places, None, chunk])
+                of_weights.baddbmm_(of_sums, torch.square(strides, out=free))
                 # d|z|^2 = 2 (Re z dRe z + Im z dIm z)
-                strides *= of_sums @ (2 * weights)
+                strides *= torch.bmm(of_sums.mT, 2 * weights, out=free)
                 of_product = _transform(filtered)
+                bands = _bands(spectrum, group.first_bins, response.shape[-1])
                 if of_spectrum is not None:
-                    for of_band, *factors in zip(
-                        _bands(of_spectrum, first_bins, response.shape[-1]), of_product, response, strict=True
-                    ):
+                    of_bands = _bands(of_spectrum, group.first_bins, response.shape[-1])
+                    for of_band, *factors in zip(of_bands, of_product, response, strict=True):
                         of_band.addcmul_(*factors)
                 for of_filter, band in zip(of_product, bands, strict=True):
                     of_filter *= band
@@ -126,13 +136,68 @@ class _PooledEnergies(torch.autograd.Function):
         return of_blocks, None, None, None, *of_tensors
 
 
-def _chunks(blocks: Tensor, tensors: Sequence[Tensor]) -> Iterator[slice]:
-    """Blocks to go through together, as many as the memory for the largest bank's output holds."""
-    budget = CHUNK_BYTES.get(blocks.device.type, CHUNK_BYTES_ELSEWHERE)
-    largest = max(response.numel() * response.element_size() for response in tensors[::2])
-    size = max(1, budget // largest)
-    for start in range(0, len(blocks), size):
-        yield slice(start, min(start + size, len(blocks)))
+class _Group(NamedTuple):
+    """Filters of a bank that go through together: of about as many values as one has at the full rate.
+
+    Args:
+        bank: which.
+        members, places: which of the bank's filters, and of those of all banks one after the other.
+        first_bins, rows_before: see Bank.
+    """
+
+    bank: int
+    members: slice
+    places: slice
+    first_bins: list[int]
+    rows_before: int
+
+
+def _groups(banks: Sequence[Bank], most: int) -> list[_Group]:
+    """Of at most so many numbers a block, or of one filter."""
+    groups, before = [], 0
+    for number, bank in enumerate(banks):
+        filters, bins = bank.response.shape
+        size = _evenly(filters, max(1, most // (2 * bins)))
+        for first in range(0, filters, size):
+            members = slice(first, min(first + size, filters))
+            places = slice(before + members.start, before + members.stop)
+            groups.append(_Group(number, members, places, bank.first_bins[members], bank.rows_before))
+        before += filters
+    return groups
+
+
+class _Chunks:
+    """Blocks that go through together: as many as a budget of memory holds the spectra of.
+
+    Args:
+        size: how many.
+        budget: numbers a block.
+    """
+
+    def __init__(self, blocks: Tensor) -> None:
+        budget = CHUNK_BYTES.get(blocks.device.type, CHUNK_BYTES_ELSEWHERE) // blocks.element_size()
+        self.blocks = blocks
+        self.size = _evenly(len(blocks), max(1, budget // (2 * blocks.shape[1])))
+        self.budget = max(2 * blocks.shape[1], budget // self.size)
+
+    def __iter__(self) -> Iterator[slice]:
+        for start in range(0, len(self.blocks), self.size):
+            yield slice(start, min(start + self.size, len(self.blocks)))
+
+    def room(self, groups: Sequence[_Group], tensors: Sequence[Tensor]) -> Tensor:
+        """Memory for a group's bands, which all of them use in turn: fresh memory costs more than what is done in it.
+
+        glibc hands memory back to the system unless it has seen a larger piece come and go; nothing is written to it.
+        """
+        torch.empty(RETURNED_BYTES, dtype=torch.uint8)
+        largest = max((group.members.stop - group.members.start) * tensors[2 * group.bank].shape[1] for group in groups)
+        return self.blocks.new_empty(self.size * largest)
+
+
+def _evenly(number: int, most: int) -> int:
+    """The size of parts of about the same size, at most so large."""
+    parts = max(1, -(-number // most))
+    return max(1, -(-number // parts))
 
 
 def _pairs(values: Tensor) -> Tensor:
@@ -169,30 +234,34 @@ def _bands(spectrum: Tensor, first_bins: Sequence[int], size: int) -> list[Tenso
     return [spectrum.narrow(1, 2 * (first_bin - lowest), size) for first_bin in first_bins]
 
 
-def _filtered(bands: Sequence[Tensor], response: Tensor, inside: Tensor | None, chunk: slice) -> Tensor:
-    """The filters' output at their band's rate, in pairs: bands (k, 2M) each, response (n, 2M) -> (n, k, 2M)."""
-    product = response.new_empty(len(response), len(bands[0]), response.shape[-1])
-    for factors, of_filter in zip(zip(bands, response, strict=True), product, strict=True):
-        torch.mul(*factors, out=of_filter)
+def _filtered(
+    spectrum: Tensor, group: _Group, response: Tensor, inside: Tensor | None, chunk: slice, room: Tensor
+) -> Tensor:
+    """A group's output at its band's rate, in pairs: spectrum (k, 2N), response (n, 2M) -> (n, k, 2M)."""
+    shape = len(response), len(spectrum), response.shape[-1]
+    product = room[: math.prod(shape)].view(shape)
+    bands = _bands(spectrum, group.first_bins, response.shape[-1])
+    if len(bands) == 1:
+        torch.mul(bands[0], response, out=product[0])
+    else:
+        torch.stack(bands, out=product).mul_(response[:, None])
     filtered = _pairs(torch.fft.ifft(_complex(product), norm="forward"))
     if inside is not None:
         filtered *= inside[chunk].repeat_interleave(2, dim=-1)
     return filtered
 
 
-def _of_frames(sums: Tensor, layout: Layout, rows_before: int) -> Tensor:
-    """Weighted sums over each stride (n, k, strides, rows) -> what a frame's rows add up to (n, k, frames)."""
-    first = layout.margin - rows_before
-    pooled = sums[:, :, first : first + layout.frames, 0].clone()
-    for row in range(1, sums.shape[-1]):
-        pooled += sums[:, :, first + row : first + row + layout.frames, row]
-    return pooled
+def _rows_of_frames(sums: Tensor, layout: Layout, rows_before: int) -> Tensor:
+    """Of the weighted sums over each stride, contiguous (n, rows, k strides), those a frame adds up, as a view.
 
+    Row r of frame f is that of the stride r after the frame's first.
 
-def _to_rows(of_frames: Tensor, layout: Layout, rows_before: int, rows: int) -> Tensor:
-    """The adjoint of ``_of_frames``: (n, k, frames) -> (n, k strides, rows)."""
-    of_sums = of_frames.new_zeros(*of_frames.shape[:2], layout.strides, rows)
-    first = layout.margin - rows_before
-    for row in range(rows):
-        of_sums[:, :, first + row : first + row + layout.frames, row] = of_frames
-    return of_sums.flatten(1, 2)
+    Returns:
+        (n, rows, k, frames)
+    """
+    filters, rows, strides = sums.shape
+    return sums.as_strided(
+        (filters, rows, strides // layout.strides, layout.frames),
+        (rows * strides, strides + 1, layout.strides, 1),
+        layout.margin - rows_before,
+    )

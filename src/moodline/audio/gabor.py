@@ -56,20 +56,25 @@ class GaborFilters(nn.Module):
         Returns:
             (n, bins)
         """
-        mu = self.centre_frequencies[filters].clamp(0.0, math.pi)[:, None]
-        sigma = self.inverse_bandwidths[filters].clamp(*self.bandwidth_range)[:, None]
+        mu, sigma = self._in_double(filters)
         time = torch.arange(self.window // 2 + 1, dtype=mu.dtype, device=mu.device)
-        envelope = torch.exp(-(time**2) / (2 * sigma**2)) / (math.sqrt(2 * math.pi) * sigma)
-        whole = torch.fft.hfft(torch.polar(envelope, mu * time), n=size)
-        band = first_bins[:, None] + torch.arange(bins, device=mu.device)
-        return whole.gather(1, band % size)
+        envelope = torch.exp(-0.5 * (time / sigma) ** 2) / (math.sqrt(2 * math.pi) * sigma)
+        phase = (mu - first_bins[:, None].double() * (2 * math.pi / size)) * time  # the band is moved to the beginning
+        taps = torch.polar(envelope, phase).to(self.centre_frequencies.dtype.to_complex())
+        return torch.fft.hfft(taps, n=size)[:, :bins]
 
     def gaussian_response(self, filters: Tensor, first_bins: Tensor, bins: int, size: int) -> Tensor:
         """What ``response`` is near the centre of a filter that the window does not cut: a Gaussian."""
-        mu = self.centre_frequencies[filters].clamp(0.0, math.pi)[:, None]
-        sigma = self.inverse_bandwidths[filters].clamp(*self.bandwidth_range)[:, None]
-        band = first_bins[:, None] + torch.arange(bins, device=mu.device)
-        return torch.exp(-0.5 * (sigma * (band * (2 * math.pi / size) - mu)) ** 2)
+        mu, sigma = self._in_double(filters)
+        band = first_bins[:, None] + torch.arange(bins, dtype=mu.dtype, device=mu.device)
+        response = torch.exp(-0.5 * (sigma * (band * (2 * math.pi / size) - mu)) ** 2)
+        return response.to(self.centre_frequencies.dtype)
+
+    def _in_double(self, filters: Tensor) -> tuple[Tensor, Tensor]:
+        """Some filters' parameters (n, 1): what is rounded here would be off at every sample, in the same way."""
+        mu = self.centre_frequencies[filters].clamp(0.0, math.pi).double()
+        sigma = self.inverse_bandwidths[filters].clamp(*self.bandwidth_range).double()
+        return mu[:, None], sigma[:, None]
 
 
 def mel_initialisation(

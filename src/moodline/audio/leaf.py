@@ -32,6 +32,10 @@ class Leaf(nn.Module):
     It computes in its parameters' precision, under automatic mixed precision too. In single precision a filter's
     energy is sampled as coarsely as its bandwidth allows at that precision; in double precision, which is for
     reference, at the full rate.
+
+    Raises:
+        ValueError: where there is no filter, a window of less than three samples, a stride of less than one, a padding
+            of another name, or the frequencies do not ascend within what the sample rate can hold.
     """
 
     def __init__(
@@ -51,6 +55,11 @@ class Leaf(nn.Module):
         self.window = 2 * round(window_ms * sample_rate / 2000) + 1
         self.stride = round(stride_ms * sample_rate / 1000)
         self.padding = padding
+        for name, value, least in (("filters", filters, 1), ("window", self.window, 3), ("stride", self.stride, 1)):
+            if value < least:
+                raise ValueError(f"{name} is {least} or more (windows and strides in samples), received {value}")
+        if padding not in ("symmetric", "same"):
+            raise ValueError(f'padding is "symmetric" or "same", received "{padding}"')
         self.gabor = GaborFilters(
             filters=filters,
             window=self.window,
@@ -136,16 +145,20 @@ class Leaf(nn.Module):
 
     def _banks(self, planned: Sequence[PlannedBank], size: int) -> list[Bank]:
         """The planned banks with the parameters of now, for blocks of so many samples."""
-        windows = self.pooling.weights()
+        parameters, windows = self.pooling.widths, self.pooling.weights()
         centres = self.gabor.centre_frequencies.detach().clamp(0.0, math.pi) * (size / (2 * math.pi))
         banks = []
-        for filters, step, reach, matrices, uncut in planned:
+        for filters, truncated, step, reach, matrices in planned:
             bins = size // step
             if step == 1:
                 first_bins = torch.full_like(filters, -(size // 4))
             else:
                 first_bins = centres[filters].round().long() - bins // 2
-            response = self.gabor.gaussian_response if uncut else self.gabor.response
+            parts = []
+            if truncated:
+                parts.append(self.gabor.response(filters[:truncated], first_bins[:truncated], bins, size))
+            if truncated < len(filters):
+                parts.append(self.gabor.gaussian_response(filters[truncated:], first_bins[truncated:], bins, size))
             weights = windows[filters]
             if matrices is not None:
                 weights = (matrices @ weights[:, :, None])[:, :, 0]
@@ -157,8 +170,8 @@ class Leaf(nn.Module):
                 Bank(
                     filters,
                     first_bins.tolist(),
-                    response(filters, first_bins, bins, size),
-                    weights.unflatten(1, (-1, per_row)),  # (n, rows, per row)
+                    torch.cat(parts),
+                    weights.to(parameters).unflatten(1, (-1, per_row)),  # (n, rows, per row)
                     before,
                 )
             )

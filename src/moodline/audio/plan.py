@@ -1,7 +1,7 @@
 """Which of LEAF's filters are sampled together, and how coarsely."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -13,8 +13,6 @@ from moodline.audio.quadrature import Cell, Quadrature, quadrature
 
 # A window of so many deviations on either side leaves of a Gaussian what single precision does not see.
 DEVIATIONS = 5.3
-# The filters of a bank are transformed together: more of them leave memory for fewer blocks at a time.
-SPECTRA_PER_BANK = 4
 
 
 class PlannedBank(NamedTuple):
@@ -22,18 +20,18 @@ class PlannedBank(NamedTuple):
 
     Args:
         filters: their places among all (n,).
+        truncated: how many have envelopes that the window cuts; they come first, and the others are whole Gaussians.
         step: samples from one value of their output to the next.
         reach: the pooling weights are on the values at -reach ... reach from a frame's centre.
         matrices: from the weights on all samples of the window to these, or None at the full rate
-            (n, 2 reach + 1, window).
-        uncut: whether the window leaves the Gaussian envelopes whole.
+            (n, 2 reach + 1, window), in double precision.
     """
 
     filters: Tensor
+    truncated: int
     step: int
     reach: int
     matrices: Tensor | None
-    uncut: bool
 
 
 def plan(
@@ -54,41 +52,33 @@ def plan(
     if dtype == torch.float64 or not all(map(math.isfinite, (*inverse_bandwidths, *widths))):
         return full_rate(len(inverse_bandwidths), window, device)
     cells = tuple(Cell.of(sigma, width) for sigma, width in zip(inverse_bandwidths, widths, strict=True))
-    return _plan(cells, window, stride, size, dtype, device)
+    return _plan(cells, window, stride, size, device)
 
 
 def full_rate(filters: int, window: int, device: torch.device) -> list[PlannedBank]:
     """All filters at the full rate."""
-    return [PlannedBank(torch.arange(filters, device=device), 1, window // 2, None, uncut=False)]
+    return [PlannedBank(torch.arange(filters, device=device), filters, 1, window // 2, None)]
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=4)
 @torch.inference_mode(False)  # what validation plans, training takes from the cache
-def _plan(
-    cells: tuple[Cell, ...], window: int, stride: int, size: int, dtype: torch.dtype, device: torch.device
-) -> list[PlannedBank]:
-    members: dict[tuple[int, bool], list[int]] = {}
+def _plan(cells: tuple[Cell, ...], window: int, stride: int, size: int, device: torch.device) -> list[PlannedBank]:
     quadratures = [quadrature(cell, window, stride, size) for cell in cells]
-    for place, (cell, chosen) in enumerate(zip(cells, quadratures, strict=True)):
-        uncut = chosen.step > 1 and window // 2 >= DEVIATIONS * cell.inverse_bandwidths()[1]
-        members.setdefault((chosen.step, uncut), []).append(place)
+    cut = [
+        chosen.step == 1 or window // 2 < DEVIATIONS * cell.inverse_bandwidths()[1]
+        for cell, chosen in zip(cells, quadratures, strict=True)
+    ]
     banks = []
-    for step, uncut, places in _split(members):
-        reach = max(quadratures[place].reach for place in places)
+    for step in sorted({chosen.step for chosen in quadratures}):
+        members = [place for place, chosen in enumerate(quadratures) if chosen.step == step]
+        members.sort(key=lambda place: not cut[place])
+        reach = max(quadratures[place].reach for place in members)
         matrices = None
         if step > 1:
-            matrices = torch.tensor(
-                np.stack([_widened(quadratures[place], reach) for place in places]), dtype=dtype, device=device
-            )
-        banks.append(PlannedBank(torch.tensor(places, device=device), step, reach, matrices, uncut))
+            matrices = torch.tensor(np.stack([_widened(quadratures[place], reach) for place in members]), device=device)
+        truncated = sum(cut[place] for place in members)
+        banks.append(PlannedBank(torch.tensor(members, device=device), truncated, step, reach, matrices))
     return banks
-
-
-def _split(members: dict[tuple[int, bool], list[int]]) -> Iterator[tuple[int, bool, list[int]]]:
-    for (step, uncut), places in sorted(members.items()):
-        most = step * SPECTRA_PER_BANK
-        for start in range(0, len(places), most):
-            yield step, uncut, places[start : start + most]
 
 
 def _widened(chosen: Quadrature, reach: int) -> np.ndarray:

@@ -22,7 +22,8 @@ class GaussianPooling(nn.Module):
         self.widths.clamp_(*self.width_range)
 
     def weights(self) -> Tensor:
-        """The windows (channels, window)."""
-        widths = self.widths.clamp(*self.width_range)[:, None]
-        time = torch.linspace(-1, 1, self.window, dtype=widths.dtype, device=widths.device)
-        return torch.exp(-0.5 * (time / widths) ** 2)
+        """The windows (channels, window), in double precision: what is rounded here would be off in every frame."""
+        widths = self.widths.clamp(*self.width_range).double()[:, None]
+        half = self.window // 2
+        time = torch.arange(-half, half + 1, device=widths.device)
+        return torch.exp(-0.5 * (time / (half * widths)) ** 2)

@@ -1,0 +1,65 @@
+"""LEAF among what other projects train models with: data-parallel processes, torch.compile, saved states."""
+
+import multiprocessing
+from pathlib import Path
+
+import torch
+from torch import Tensor, distributed
+from torch.nn.parallel import DistributedDataParallel
+
+from moodline.audio import Leaf
+
+
+def front_end() -> Leaf:
+    return Leaf(filters=6, stride_ms=10.0)
+
+
+def signals() -> Tensor:
+    return 0.1 * torch.randn(2, 4000, generator=torch.Generator().manual_seed(0))
+
+
+def gradients(leaf: torch.nn.Module, waveforms: Tensor) -> list[Tensor]:
+    leaf(waveforms)[0].square().mean().backward()
+    return [parameter.grad for parameter in leaf.parameters() if parameter.grad is not None]
+
+
+def share(rank: int, folder: Path) -> None:
+    """One of two processes: its half of the signals, and the gradients that both arrive at."""
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    torch.save(
+        gradients(DistributedDataParallel(front_end()), signals()[rank : rank + 1]), folder / f"gradients.{rank}"
+    )
+    distributed.destroy_process_group()
+
+
+def test_data_parallel_processes_arrive_at_the_gradients_of_the_whole_batch(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=share, args=(rank, tmp_path)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    expected = gradients(front_end(), signals())
+    assert len(expected) == 7
+    for rank in range(2):
+        torch.testing.assert_close(torch.load(tmp_path / f"gradients.{rank}"), expected, rtol=1e-4, atol=1e-9)
+
+
+def test_compiled_it_gives_the_same_features_and_gradients() -> None:
+    leaf = front_end()
+    compiled = torch.compile(front_end(), backend="aot_eager")
+    torch.testing.assert_close(compiled(signals())[0], leaf(signals())[0])
+    torch.testing.assert_close(gradients(compiled, signals()), gradients(leaf, signals()))
+
+
+def test_its_state_is_its_parameters_alone() -> None:
+    leaf = front_end()
+    state = leaf.state_dict()
+    assert state.keys() == dict(leaf.named_parameters()).keys()
+    for values in state.values():
+        values += 0.01 * torch.rand_like(values)
+    other = front_end()
+    other.load_state_dict(state)
+    torch.testing.assert_close(other(signals()), leaf(signals()), rtol=0, atol=0)
