@@ -28,6 +28,12 @@ SAMPLE_RATE = 16000
 # Signals, seconds of each, and how often each implementation is timed.
 CASES = {"4x10": (4, 10, 7), "16x20": (16, 20, 3), "16x34": (16, 34, 3)}
 IMPLEMENTATIONS = ("moodline", "speechbrain")
+# What PyTorch's operations are for within filters, squared modulus and pooling; all others are the rest.
+KINDS = {
+    "FFTs": {"aten::_fft_c2c", "aten::_fft_r2c", "aten::_fft_c2r"},
+    "products": {"aten::mul", "aten::mul_", "aten::cat", "aten::addcmul_"},
+    "pooling": {"aten::bmm", "aten::baddbmm_", "aten::pow", "aten::pow_", "aten::sum"},
+}
 MEBIBYTE = 2**20
 
 
@@ -55,6 +61,8 @@ def main() -> None:
         for what, of in results.items():
             ratio = of["speechbrain"] / of["moodline"]
             print(f"{case:8s}{what:12s}{of['moodline']:12.3f}{of['speechbrain']:14.3f}{ratio:12.1f}", flush=True)
+        shares = results["shares of training"] = run(python, "shares", case)
+        print(f"{case:8s}where training's time goes:", ", ".join(f"{of} {share:.0%}" for of, share in shares.items()))
     if arguments.output:
         arguments.output.write_text(json.dumps(measured, indent=2) + "\n")
 
@@ -140,6 +148,30 @@ def measure_memory(case: str, name: str) -> float:
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - resident) / MEBIBYTE
 
 
+def measure_shares(case: str) -> dict[str, float]:
+    """Of the time of a training pass: the Fourier transforms, which are the method's floor, and all else."""
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    from moodline.audio.leaf import Leaf
+
+    torch.set_num_threads(THREADS)
+    leaf, inputs = Leaf(stride_ms=STRIDE_MS), waveforms(case)
+    lengths = [inputs.shape[1]] * len(inputs)
+    leaf.energies(inputs, lengths).sum().backward()
+    with profile(activities=[ProfilerActivity.CPU]) as of_energies:
+        energies = leaf.energies(inputs, lengths)
+        energies.sum().backward()
+    with profile(activities=[ProfilerActivity.CPU]) as of_pcen:
+        leaf.pcen(energies.detach().requires_grad_()).square().mean().backward()
+    times = dict.fromkeys((*KINDS, "rest"), 0.0)
+    for event in of_energies.key_averages():
+        kind = next((kind for kind, names in KINDS.items() if event.key in names), "rest")
+        times[kind] += event.self_cpu_time_total
+    times["PCEN"] = sum(event.self_cpu_time_total for event in of_pcen.key_averages())
+    return {kind: of / sum(times.values()) for kind, of in times.items()}
+
+
 def measure_distance() -> dict[str, float]:
     """From the reference's features of its signal, of the same number of frames."""
     import numpy as np
@@ -153,7 +185,12 @@ def measure_distance() -> dict[str, float]:
     return {name: float((of - expected).norm() / expected.norm()) for name, of in features.items()}
 
 
-TASKS = {"seconds": measure_seconds, "memory": measure_memory, "distance": measure_distance}
+TASKS = {
+    "seconds": measure_seconds,
+    "memory": measure_memory,
+    "shares": measure_shares,
+    "distance": measure_distance,
+}
 
 if __name__ == "__main__":
     main()
