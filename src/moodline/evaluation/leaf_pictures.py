@@ -35,6 +35,7 @@ PICTURES = (
     Picture("pooling", "Widths of the pooling windows", 7.2, 2.4, draw_pooling),
     Picture("pcen", "Parameters of the energy normalisation", 7.2, 4.2, draw_pcen),
 )
+FEATURES_TITLE = "LEAF features beside the log-mel spectrogram"
 
 
 def plot_leaf(folder: Path, out: Path, audio: Path | None = None, file_format: str = "svg") -> list[Path]:
@@ -89,4 +90,4 @@ def features_picture(audio: Path, encoder: LeafCnn, config: AudioUtteranceConfig
     def draw(figure: Figure, before: Leaf, after: Leaf) -> str:
         return draw_features(figure, samples, before, after, frequencies)
 
-    return Picture("features", "LEAF features beside the log-mel spectrogram", 7.2, 5.4, draw)
+    return Picture("features", FEATURES_TITLE, 7.2, 5.4, draw)
