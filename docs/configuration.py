@@ -27,8 +27,8 @@ the nearest one named. On the command line keys are joined by points and go befo
     moodline train corpora/iemocap --recipe iemocap --protocol session5 -o runs/two --fusion.layers 2 --seed 1
 
 [recipes/iemocap.yaml](../recipes/iemocap.yaml) writes the paper's values out;
-[small](../recipes/small.yaml) and [demo](../recipes/demo.yaml) say what differs from the defaults. "Released" marks
-what the paper leaves open and the authors' released code fixes.
+[iemocap-10ms](../recipes/iemocap-10ms.yaml), [small](../recipes/small.yaml) and [demo](../recipes/demo.yaml) say what
+differs from the defaults. "Released" marks what the paper leaves open and the authors' released code fixes.
 """
 
 

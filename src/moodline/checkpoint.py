@@ -59,12 +59,18 @@ class Provenance:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainedModel:
-    """A model folder's content, loaded."""
+class Description:
+    """What a model folder says of itself."""
 
     recipe: Recipe
     label_set: LabelSet
     provenance: Provenance
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedModel(Description):
+    """A model folder's content, loaded."""
+
     network: ConversationModel
     tokenizer: Tokenizer | None
 
@@ -163,11 +169,11 @@ to decide about people.
 """
 
 
-def load_model(folder: Path) -> TrainedModel:
-    """Load a model folder.
+def load_description(folder: Path) -> Description:
+    """What a model folder says of itself, without its weights.
 
     Raises:
-        MoodlineError: the folder is no model, is of a newer schema, or its files do not fit each other
+        MoodlineError: the folder is no model, or is of a newer schema
     """
     from moodline.recipe import recipe_from
 
@@ -178,13 +184,25 @@ def load_model(folder: Path) -> TrainedModel:
             f"model {folder} has schema {schema!r} and this moodline reads up to {SCHEMA}: install a newer moodline"
         )
     try:
-        recipe = recipe_from(content["recipe"], str(folder / CONFIG_FILE))
-        label_set = label_set_from(content["label_set"], str(folder / CONFIG_FILE))
-        provenance = Provenance(**content["provenance"])
+        return Description(
+            recipe=recipe_from(content["recipe"], str(folder / CONFIG_FILE)),
+            label_set=label_set_from(content["label_set"], str(folder / CONFIG_FILE)),
+            provenance=Provenance(**content["provenance"]),
+        )
     except (KeyError, TypeError) as error:
         raise MoodlineError(
             f"{folder / CONFIG_FILE} is no model's description: {error}; train the model again"
         ) from error
+
+
+def load_model(folder: Path) -> TrainedModel:
+    """Load a model folder.
+
+    Raises:
+        MoodlineError: the folder is no model, is of a newer schema, or its files do not fit each other
+    """
+    described = load_description(folder)
+    recipe, label_set = described.recipe, described.label_set
     parts = {stage: load_part(folder, stage, recipe, label_set) for stage in recipe.stages}
     tokenizer = None
     if TEXT_UTTERANCE in parts:
@@ -192,7 +210,7 @@ def load_model(folder: Path) -> TrainedModel:
     return TrainedModel(
         recipe=recipe,
         label_set=label_set,
-        provenance=provenance,
+        provenance=described.provenance,
         network=ConversationModel(parts).eval(),
         tokenizer=tokenizer,
     )

@@ -55,7 +55,9 @@ def test_help_answers_without_torch() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    assert all(command in result.stdout for command in ("prepare", "inspect", "train", "evaluate", "predict", "embed"))
+    assert all(
+        command in result.stdout for command in ("prepare", "inspect", "train", "evaluate", "predict", "embed", "plot")
+    )
 
 
 @pytest.mark.parametrize(
@@ -74,6 +76,9 @@ def test_help_answers_without_torch() -> None:
         (["prepare", "table", "{place}/tree", "-o", "{place}/x"], ["ends with .csv", "check the path"]),
         (["evaluate", "--model", "{place}/run/fold-5/model"], ["--model FOLDER --corpus OTHER"]),
         (["predict", "{place}/corpus", "--model", "{place}/corpus"], ["is no model folder", "config.json"]),
+        (["plot", "leaf", "{place}/corpus", "-o", "{place}/x"], ["is no model folder", "config.json"]),
+        (["plot", "leaf", "{place}/run/fold-5", "-o", "{place}/x"], ["reads words alone", "a model with speech"]),
+        (["plot", "leave", "{place}/run", "-o", "{place}/x"], ["leave", "leaf"]),
         (
             ["predict", "{place}/corpus", "--model", "{place}/run/fold-5/model", "--conversation", "Ses09"],
             ["no conversation 'Ses09'", "Ses01F_impro01"],
@@ -97,7 +102,7 @@ def test_mistakes_get_a_sentence(
         (["--fusion.heads", "5"], ["fusion.heads", "divisor of hidden", "5"]),
         (["--protocol", "cv7"], ["session5, cv5, cv10", "cv7"]),
         (["--fold", "7"], ["'7' is none of them"]),
-        (["--recipe", "smal"], ["smal", "demo, iemocap, small"]),
+        (["--recipe", "smal"], ["smal", "demo, iemocap, iemocap-10ms, small"]),
         (["--label_set", "iemocap5"], ["label_set", "iemocap4, iemocap6", "iemocap5"]),
         (["--label_set", "none.yaml"], ["none.yaml is no file", "iemocap4, iemocap6"]),
         (["--text_utterance.bert", "wheel:none"], ["wheel:all-minilm-l6-v2", "wheel:none"]),
