@@ -121,7 +121,7 @@ class Conversation:
 
         Where no time is known, a recording's file name without its ending, and its length, tell its utterance from
         another of the same words: RAVDESS's actors all speak the same two sentences. A turn of which nothing is known
-        goes by its id.
+        goes by its id, and a lone turn of which words alone are known by its conversation's id too: many say "Yes.".
         """
         said = [
             (" ".join(u.words.lower().split()), round(u.start or 0.0, 2), round(u.end or 0.0, 2), *recording_of(u))
@@ -129,7 +129,15 @@ class Conversation:
             else u.id
             for u in self.utterances
         ]
-        return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
+        content = [self.id, *said] if self.is_lone_words else said
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+    @property
+    def is_lone_words(self) -> bool:
+        """Whether it is one turn without times and audio, which its words do not tell from another's."""
+        return len(self.utterances) == 1 and all(
+            u.audio is None and u.start is None and u.end is None for u in self.utterances
+        )
 
 
 def recording_of(utterance: Utterance) -> tuple[str | float, ...]:
