@@ -71,7 +71,7 @@ def test_help_answers_without_torch() -> None:
         (["evaluate", "{place}/run", "--labels", "meld4"], ["--labels goes with --model"]),
         (["prepare", "meld", "{place}/tree", "-o", "{place}/x"], ["is not MELD", "train_sent_emo.csv"]),
         (["prepare", "ravdess", "{place}/tree", "-o", "{place}/x"], ["is not RAVDESS", "Actor_01"]),
-        (["prepare", "table", "{place}/tree", "-o", "{place}/x"], ["ends with .csv", "check the path"]),
+        (["prepare", "table", "{place}/tree", "-o", "{place}/x"], ["ends with .csv", "tree does not", "rename it"]),
         (["evaluate", "--model", "{place}/run/fold-5/model"], ["--model FOLDER --corpus OTHER"]),
         (["predict", "{place}/corpus", "--model", "{place}/corpus"], ["is no model folder", "config.json"]),
         (
@@ -179,6 +179,16 @@ def test_sound_that_is_no_number_stops_training_and_is_named(
     sentence = mistake(capsys, "train", tmp_path / "corpus", *options)
     assert f"the speech of {turn.id} cannot be read: audio samples must be finite numbers" in sentence
     assert not list((tmp_path / "run").rglob("*.safetensors"))
+
+
+def test_the_demo_corpus_is_not_taken_for_iemocap(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    moodline("prepare", "demo", "-o", tmp_path / "corpus", "--conversations", "1")
+    assert read_corpus(tmp_path / "corpus").reader == "demo"
+    capsys.readouterr()
+    moodline("inspect", tmp_path / "corpus")
+    told = capsys.readouterr().out
+    assert told.startswith("demo, ")
+    assert "IEMOCAP" not in told
 
 
 def test_predictions_in_three_formats_agree(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,6 +58,7 @@ class Corpus:
     Attributes:
         left_out: what a sound corpus of its kind has and a model does not read: reason -> ids
         faults: what is broken; no part of the table's hash
+        notes: how the source as a whole was taken, a sentence each
     """
 
     reader: str
@@ -65,6 +66,7 @@ class Corpus:
     conversations: tuple[Conversation, ...]
     left_out: Mapping[str, tuple[str, ...]]
     faults: tuple[Fault, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def utterances(self) -> Iterable[Utterance]:
@@ -98,6 +100,7 @@ def corpus_of(reader: str, conversations: Iterable[Conversation | None], faults:
         conversations=kept,
         left_out={reason: tuple(ids) for reason, ids in faults.left_out.items()},
         faults=tuple(faults.found),
+        notes=tuple(faults.notes),
     )
 
 
@@ -189,6 +192,7 @@ def write_corpus(corpus: Corpus, out: Path) -> None:
                 "table_hash": hash_rows(rows),
                 "left_out": {reason: list(ids) for reason, ids in corpus.left_out.items()},
                 "faults": len(corpus.faults),
+                "notes": list(corpus.notes),
             },
         )
         if corpus.faults:
@@ -239,6 +243,7 @@ def read_corpus(folder: Path) -> Corpus:
             conversations=conversations_of(rows, source),
             left_out={reason: tuple(ids) for reason, ids in description["left_out"].items()},
             faults=read_faults(folder / FAULTS_FILE, description.get("faults", 0)),
+            notes=tuple(description.get("notes", ())),
         )
         expected, found = description["table_hash"], hash_rows(rows)
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, csv.Error) as error:

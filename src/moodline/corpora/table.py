@@ -33,16 +33,18 @@ from moodline.conversation import AudioClip, Conversation, Utterance
 from moodline.corpora.columns import NAMES, recognised, split_of, text_of_cell, time_of
 from moodline.corpora.corpus import Corpus, corpus_of
 from moodline.corpora.delimited import cells_of, text_of
-from moodline.corpora.validation import NO_TURN_LEFT, Faults, Turn, cleaned, in_order, sound
+from moodline.corpora.validation import NO_TURN_LEFT, Faults, Turn, cleaned, in_order, sound, summary
 from moodline.errors import MoodlineError
 
 DELIMITERS = (",", ";", "\t")
 ROUNDED = 0.05  # seconds that a recording's end, as a table tells it, may lie after the true one
 
-PASSED_OVER = "a column that is not read"
+SHOWN_COLUMNS = 12
 EMPTY = "a row without words and audio"
-ONE_TURN = "no such column: each row is taken as a conversation of its own"
-ONE_SPEAKER = "no such column: each conversation is taken as a speaker's own"
+ASSUMED = {
+    "conversation": "no column conversation: each row is taken as a conversation of its own",
+    "speaker": "no column speaker: each conversation is taken as a speaker's own",
+}
 
 Record = tuple[str, Mapping[str, Any]]  # file and line, and the cells by their columns' names in the table
 
@@ -66,22 +68,26 @@ def read(source: Path) -> Corpus:
         MoodlineError: ``source`` is no table, has neither words nor audio, or has faults
     """
     read_records = FORMATS.get(source.suffix.lower())
-    if read_records is None or not source.is_file():
-        raise MoodlineError(f"a table is a file that ends with {', '.join(FORMATS)}: {source} is none; check the path")
+    if read_records is None:
+        raise MoodlineError(f"a table is a file that ends with {', '.join(FORMATS)}: {source} does not; rename it")
+    if not source.is_file():
+        raise MoodlineError(f"a table is a file: there is none at {source}; check the path")
     faults = Faults(source.parent.resolve())
     names, records = read_records(source, faults)
+    if faults.found and not names:
+        raise MoodlineError(summary(faults.found, source))
     columns = recognised(names)
     if not columns.keys() & {"words", "audio"}:
         raise MoodlineError(
             f"a table has a column of words ({', '.join(NAMES['words'])}) or of audio ({', '.join(NAMES['audio'])}): "
             f"{source} has {' '.join(', '.join(names).split()) or 'none'}; rename one"
         )
-    for name in names:
-        if name not in columns.values():
-            faults.leave_out(PASSED_OVER, name)
-    for column, assumed in (("conversation", ONE_TURN), ("speaker", ONE_SPEAKER)):
+    if passed_over := [name for name in names if name not in columns.values()]:
+        more = ", ..." if len(passed_over) > SHOWN_COLUMNS else ""
+        faults.note(f"columns that are not read, {len(passed_over)}: {', '.join(passed_over[:SHOWN_COLUMNS])}{more}")
+    for column, assumed in ASSUMED.items():
         if column not in columns:
-            faults.leave_out(assumed, column)
+            faults.note(assumed)
     conversations = list(conversations_of(rows_of(source, columns, records, faults), faults))
     if not conversations and not faults.found:
         raise MoodlineError(f"{source} has no row with words or audio: fill it in")
