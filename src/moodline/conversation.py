@@ -45,12 +45,16 @@ class LabelSet:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AudioClip:
-    """Where an utterance's speech lies: a stretch of an audio file. Times are in seconds."""
+    """Where an utterance's speech lies: a stretch of an audio file. Times are in seconds.
+
+    ``file_hash`` is of the whole file's bytes, where a corpus was read: it tells whether that is still the one.
+    """
 
     path: Path
     offset: float = 0.0
     duration: float
     sample_rate: int
+    file_hash: str | None = None
 
     def __post_init__(self) -> None:
         if self.offset < 0 or self.duration <= 0:

@@ -1,5 +1,6 @@
 """Writing so that a failure loses nothing: a file is there whole, or not at all."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -46,6 +47,15 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def hash_of_file(path: Path) -> str:
+    """A hash of a file's bytes."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "blake2b").hexdigest()[:16]
+    except OSError as error:
+        raise MoodlineError(f"{path} cannot be read: {error.strerror or error}; check the path") from error
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -5,50 +5,29 @@
     faults.csv           where the source has faults: id, sentence; a line for each that was left out for one
 
 ``audio_file`` is relative to the source folder, so that the table, and its hash, are the same on every machine; only
-a file outside that folder keeps its whole path.
+a file outside that folder keeps its whole path. ``audio_hash`` is a hash of that file's bytes, so that a recording that
+is replaced in its place makes another table; a table of a schema before it lacks the column, and is read without.
 """
 
 import csv
-import hashlib
-import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from moodline.conversation import AudioClip, Conversation, Utterance
+from moodline.conversation import Conversation, Utterance
+from moodline.corpora.rows import COLUMNS, conversations_of, hash_rows, rows_of
 from moodline.corpora.validation import Fault, Faults, summary
 from moodline.errors import MoodlineError
-from moodline.files import atomic_folder, read_json, write_json
+from moodline.files import atomic_folder, hash_of_file, read_json, write_json
 
-SCHEMA = 2
+SCHEMA = 3
 TABLE_FILE = "utterances.parquet"
 DESCRIPTION_FILE = "corpus.json"
 FAULTS_FILE = "faults.csv"
 FAULT_COLUMNS = ("id", "sentence")
-COLUMNS = pa.schema(
-    [
-        pa.field("utterance_id", pa.string(), nullable=False),
-        pa.field("conversation_id", pa.string(), nullable=False),
-        pa.field("order", pa.int32(), nullable=False),
-        pa.field("speaker", pa.string(), nullable=False),
-        pa.field("session", pa.string()),
-        pa.field("part", pa.string()),
-        pa.field("split", pa.string()),
-        pa.field("start", pa.float64()),
-        pa.field("end", pa.float64()),
-        pa.field("words", pa.string(), nullable=False),
-        pa.field("label", pa.string()),
-        pa.field("audio_file", pa.string()),
-        pa.field("audio_offset", pa.float64()),
-        pa.field("audio_duration", pa.float64()),
-        pa.field("sample_rate", pa.int32()),
-    ]
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +53,7 @@ class Corpus:
 
     @property
     def table_hash(self) -> str:
-        return hash_rows(rows_of(self))
+        return hash_rows(rows_of(self.source, self.conversations))
 
     def conversation(self, conversation_id: str) -> Conversation:
         for conversation in self.conversations:
@@ -97,11 +76,27 @@ def corpus_of(reader: str, conversations: Iterable[Conversation | None], faults:
     return Corpus(
         reader=reader,
         source=faults.source,
-        conversations=kept,
+        conversations=tuple(with_file_hashes(kept)),
         left_out={reason: tuple(ids) for reason, ids in faults.left_out.items()},
         faults=tuple(faults.found),
         notes=tuple(faults.notes),
     )
+
+
+def with_file_hashes(conversations: Iterable[Conversation]) -> Iterator[Conversation]:
+    """The conversations with a hash of each recording; a file is read once, however many utterances lie in it."""
+    hashes: dict[Path, str] = {}
+
+    def hashed(utterance: Utterance) -> Utterance:
+        clip = utterance.audio
+        if clip is None:
+            return utterance
+        if clip.path not in hashes:
+            hashes[clip.path] = hash_of_file(clip.path)
+        return replace(utterance, audio=replace(clip, file_hash=hashes[clip.path]))
+
+    for conversation in conversations:
+        yield replace(conversation, utterances=tuple(map(hashed, conversation.utterances)))
 
 
 def refuse_faults(corpus: Corpus) -> None:
@@ -112,52 +107,6 @@ def refuse_faults(corpus: Corpus) -> None:
     """
     if corpus.faults:
         raise MoodlineError(summary(corpus.faults, corpus.source))
-
-
-def rows_of(corpus: Corpus) -> list[dict[str, Any]]:
-    return [
-        row_of(corpus.source, conversation, order, utterance)
-        for conversation in corpus.conversations
-        for order, utterance in enumerate(conversation.utterances)
-    ]
-
-
-def row_of(source: Path, conversation: Conversation, order: int, utterance: Utterance) -> dict[str, Any]:
-    clip = utterance.audio
-    return {
-        "utterance_id": utterance.id,
-        "conversation_id": conversation.id,
-        "order": order,
-        "speaker": utterance.speaker,
-        "session": conversation.session,
-        "part": conversation.part,
-        "split": conversation.split,
-        "start": utterance.start,
-        "end": utterance.end,
-        "words": utterance.words,
-        "label": utterance.label,
-        "audio_file": relative(clip.path, source).as_posix() if clip else None,
-        "audio_offset": clip.offset if clip else None,
-        "audio_duration": clip.duration if clip else None,
-        "sample_rate": clip.sample_rate if clip else None,
-    }
-
-
-def relative(path: Path, source: Path) -> Path:
-    """The path within the source folder; a file that lies elsewhere keeps its own."""
-    return path.relative_to(source) if path.is_relative_to(source) else path
-
-
-def hash_rows(rows: list[dict[str, Any]]) -> str:
-    """A hash of the table's content, whatever version of Parquet's writer wrote it.
-
-    A corpus without a split of its own hashes as it did before the table had that column.
-    """
-    digest = hashlib.sha256()
-    for row in rows:
-        names = [name for name in COLUMNS.names if name != "split" or row.get("split") is not None]
-        digest.update(json.dumps([row[name] for name in names]).encode())
-    return digest.hexdigest()[:16]
 
 
 def write_corpus(corpus: Corpus, out: Path) -> None:
@@ -178,7 +127,7 @@ def write_corpus(corpus: Corpus, out: Path) -> None:
         out.rmdir()
     elif out.exists():
         raise MoodlineError(f"{out} is neither an empty folder nor a corpus: choose another -o")
-    rows = rows_of(corpus)
+    rows = rows_of(corpus.source, corpus.conversations)
     with atomic_folder(out) as folder:
         pq.write_table(pa.Table.from_pylist(rows, schema=COLUMNS), folder / TABLE_FILE)
         write_json(
@@ -256,38 +205,3 @@ def read_corpus(folder: Path) -> Corpus:
             "the table was changed after it was prepared; remove the folder and prepare it again"
         )
     return corpus
-
-
-def conversations_of(rows: list[dict[str, Any]], source: Path) -> tuple[Conversation, ...]:
-    return tuple(
-        Conversation(
-            id=conversation_id,
-            session=turns[0]["session"],
-            part=turns[0]["part"],
-            split=turns[0].get("split"),
-            utterances=tuple(utterance_of(row, source) for row in sorted(turns, key=lambda row: row["order"])),
-        )
-        for conversation_id, turns in (
-            (key, list(group)) for key, group in groupby(rows, key=lambda row: row["conversation_id"])
-        )
-    )
-
-
-def utterance_of(row: dict[str, Any], source: Path) -> Utterance:
-    clip = None
-    if row["audio_file"] is not None:
-        clip = AudioClip(
-            path=source / row["audio_file"],
-            offset=row["audio_offset"],
-            duration=row["audio_duration"],
-            sample_rate=row["sample_rate"],
-        )
-    return Utterance(
-        id=row["utterance_id"],
-        speaker=row["speaker"],
-        words=row["words"],
-        audio=clip,
-        start=row["start"],
-        end=row["end"],
-        label=row["label"],
-    )
