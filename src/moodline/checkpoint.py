@@ -7,6 +7,8 @@ bert/config.json, tokenizer.json
 """
 
 import dataclasses
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +19,7 @@ from torch import nn
 from moodline.config import TEXT_UTTERANCE, Recipe
 from moodline.conversation import LabelSet
 from moodline.errors import MoodlineError, first_line
-from moodline.files import atomic_file, read_json, write_json, write_text
+from moodline.files import atomic_file, read_json, unwritable, write_json, write_text
 from moodline.labels import content_of, label_set_from
 from moodline.model import ConversationModel, build_stage
 from moodline.text.pretrained import Tokenizer, empty_bert
@@ -84,7 +86,9 @@ def save_stage(folder: Path, stage: str, part: nn.Module) -> None:
         with atomic_file(path) as temporary:
             save_file(tensors, temporary)
     except SafetensorError as error:
-        raise MoodlineError(f"{path} cannot be written: {error}; free space or choose another folder") from error
+        number = re.search(r"os error (\d+)", str(error))  # the system's, in the words of another library
+        reason = OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))
+        raise unwritable(path, reason) from error
 
 
 def load_stage(folder: Path, stage: str, part: nn.Module) -> None:

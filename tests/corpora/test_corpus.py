@@ -219,19 +219,57 @@ def test_the_same_corpus_again_is_left_alone(corpus: Corpus, folder: Path) -> No
     assert content_of(folder) == before
 
 
-def test_another_corpus_is_not_written_over_one(corpus: Corpus, folder: Path) -> None:
-    before = content_of(folder)
+def test_a_corpus_that_has_changed_takes_the_old_ones_place(corpus: Corpus, folder: Path) -> None:
     other = replace(corpus, conversations=corpus.conversations[1:])
-    with pytest.raises(MoodlineError, match=f"{folder} holds a corpus with other content"):
-        write_corpus(other, folder)
+    assert write_corpus(other, folder)
+    assert read_corpus(folder) == other
+    assert [path.name for path in folder.parent.iterdir()] == ["out"]
+    assert not write_corpus(other, folder)
+
+
+def test_a_corpus_with_faults_no_more_has_no_list_of_them(corpus: Corpus, broken: Corpus, tmp_path: Path) -> None:
+    write_corpus(broken, tmp_path / "out")
+    assert write_corpus(corpus, tmp_path / "out")
+    assert not (tmp_path / "out" / FAULTS_FILE).exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("reader", "demo", "its reader is iemocap, here it is demo"),
+        ("source", Path("/elsewhere"), "here it is /elsewhere"),
+        ("table", "other.csv", "its table is one.csv, here it is other.csv"),
+    ],
+)
+def test_another_corpus_is_not_written_over_one(
+    corpus: Corpus, tmp_path: Path, key: str, value: Any, told: str
+) -> None:
+    mine = replace(corpus, table="one.csv" if key == "table" else None)
+    write_corpus(mine, tmp_path / "out")
+    before = content_of(tmp_path / "out")
+    with pytest.raises(MoodlineError, match=f"{tmp_path / 'out'} holds another corpus: .*{told}; choose another -o"):
+        write_corpus(replace(mine, **{key: value}), tmp_path / "out")
+    assert content_of(tmp_path / "out") == before
+
+
+def test_a_file_of_ones_own_is_not_lost_with_the_old_corpus(corpus: Corpus, folder: Path) -> None:
+    (folder / "wavlm.parquet").write_text("vectors")
+    before = content_of(folder)
+    with pytest.raises(MoodlineError, match=r"holds 'wavlm\.parquet', which is no part of a corpus: move that"):
+        write_corpus(replace(corpus, conversations=corpus.conversations[1:]), folder)
     assert content_of(folder) == before
 
 
-def test_the_same_table_of_another_source_is_not_left_in_its_place(corpus: Corpus, folder: Path) -> None:
-    bare = replace(corpus, conversations=())
-    write_corpus(bare, folder.with_name("bare"))
-    with pytest.raises(MoodlineError, match="other content"):
-        write_corpus(replace(bare, source=Path("/elsewhere")), folder.with_name("bare"))
+def test_a_corpus_that_cannot_be_replaced_stays(corpus: Corpus, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, content: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = content_of(folder)
+    monkeypatch.setattr(corpus_module, "write_json", full)
+    with pytest.raises(MoodlineError, match="No space left on device; free space"):
+        write_corpus(replace(corpus, conversations=corpus.conversations[1:]), folder)
+    assert content_of(folder) == before
+    assert [path.name for path in folder.parent.iterdir()] == ["out"]
 
 
 def test_a_folder_of_other_files_is_not_written_to(corpus: Corpus, tmp_path: Path) -> None:
@@ -300,8 +338,7 @@ def test_the_same_corpus_with_its_faults_again_is_left_alone(broken: Corpus, tmp
     before = content_of(tmp_path / "out")
     write_corpus(broken, tmp_path / "out")
     assert content_of(tmp_path / "out") == before
-    with pytest.raises(MoodlineError, match="other content"):
-        write_corpus(replace(broken, faults=broken.faults[:1]), tmp_path / "out")
+    assert write_corpus(replace(broken, faults=broken.faults[:1]), tmp_path / "out")
 
 
 def test_a_list_of_faults_that_was_changed_is_refused(broken: Corpus, tmp_path: Path) -> None:

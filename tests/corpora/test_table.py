@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -278,7 +279,7 @@ def test_three_formats_of_the_same_rows_are_the_same_corpus(
     written(folder, "\n".join(map(json.dumps, rows)), "talks.jsonl")
     pq.write_table(pa.Table.from_pylist(rows), folder / "talks.parquet")
     first, *others = (table.read(folder / f"talks.{ending}") for ending in ("csv", "jsonl", "parquet"))
-    assert all(other == first for other in others)
+    assert all(replace(other, table="talks.csv") == first for other in others)
     expected = sorted((row["dialogue"], row["start"], row["text"].strip()) for row in rows)
     found = [(one.id, u.start, u.words) for one in first.conversations for u in one.utterances]
     assert sorted(found) == expected
@@ -382,6 +383,19 @@ def test_prepare_names_what_it_passes_over_and_assumes(tmp_path: Path, capsys: p
     moodline("inspect", tmp_path / "out")
     told = capsys.readouterr().out
     assert all(note in told for note in ("joy", "left out: nothing", *notes))
+
+
+def test_a_corrected_table_takes_the_place_of_the_old_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def prepare(name: str, text: str) -> str:
+        moodline("prepare", "table", written(tmp_path, text, name), "-o", tmp_path / "out")
+        return capsys.readouterr().out
+
+    assert "replaced" not in prepare("talks.csv", "text,emotion\nHi,joy\n")
+    assert "it is replaced" in prepare("talks.csv", "text,emotion\nHi,anger\n")
+    assert [turn.label for turn in read_corpus(tmp_path / "out").utterances] == ["anger"]
+    with pytest.raises(SystemExit):
+        prepare("others.csv", "text,emotion\nHi,joy\n")
+    assert "its table is talks.csv, here it is others.csv" in capsys.readouterr().err
 
 
 @pytest.mark.realdata

@@ -64,10 +64,12 @@ def finish(corpus: "Corpus", out: Path, strict: bool) -> None:
 
     if strict:
         refuse_faults(corpus)
-    write_corpus(corpus, out)
+    replaced = write_corpus(corpus, out)
     count = sum(1 for _ in corpus.utterances)
     left_out = sum(len(ids) for ids in corpus.left_out.values())
     print(f"{out}: {len(corpus.conversations)} conversations, {count} utterances; left out: {left_out}")
+    if replaced:
+        print(f"  what {out} held before was other content of the same source: it is replaced")
     for note in corpus.notes:
         print(f"  {note}")
     for reason, ids in corpus.left_out.items():

@@ -21,12 +21,13 @@ from moodline.conversation import Conversation, Utterance
 from moodline.corpora.rows import COLUMNS, conversations_of, hash_rows, rows_of
 from moodline.corpora.validation import Fault, Faults, summary
 from moodline.errors import MoodlineError
-from moodline.files import atomic_folder, hash_of_file, read_json, write_json
+from moodline.files import atomic_folder, hash_of_file, read_json, replaced_folder, write_json
 
 SCHEMA = 3
 TABLE_FILE = "utterances.parquet"
 DESCRIPTION_FILE = "corpus.json"
 FAULTS_FILE = "faults.csv"
+FILES = (TABLE_FILE, DESCRIPTION_FILE, FAULTS_FILE)
 FAULT_COLUMNS = ("id", "sentence")
 
 
@@ -38,6 +39,7 @@ class Corpus:
         left_out: what a sound corpus of its kind has and a model does not read: reason -> ids
         faults: what is broken; no part of the table's hash
         notes: how the source as a whole was taken, a sentence each
+        table: the name of the source's file that was read, where it is one file
     """
 
     reader: str
@@ -46,6 +48,7 @@ class Corpus:
     left_out: Mapping[str, tuple[str, ...]]
     faults: tuple[Fault, ...] = ()
     notes: tuple[str, ...] = ()
+    table: str | None = None
 
     @property
     def utterances(self) -> Iterable[Utterance]:
@@ -109,11 +112,14 @@ def refuse_faults(corpus: Corpus) -> None:
         raise MoodlineError(summary(corpus.faults, corpus.source))
 
 
-def write_corpus(corpus: Corpus, out: Path) -> None:
-    """Write a corpus folder, whole or not at all.
+def write_corpus(corpus: Corpus, out: Path) -> bool:
+    """Write a corpus folder, whole or not at all; the same corpus again is left as it is.
+
+    Returns:
+        whether it took the place of what the same reader had read of the same source before
 
     Raises:
-        MoodlineError: ``out`` holds something else, or a name is no text; the same corpus again is left as it is
+        MoodlineError: ``out`` holds something else, or a name is no text
     """
     source = str(corpus.source)
     if source.encode("utf-8", "replace").decode("utf-8") != source:
@@ -121,31 +127,60 @@ def write_corpus(corpus: Corpus, out: Path) -> None:
     if (out / DESCRIPTION_FILE).is_file():
         found = read_corpus(out)
         if found == corpus:
-            return
-        raise MoodlineError(f"{out} holds a corpus with other content: choose another -o, or remove that folder")
+            return False
+        refuse_other(found, corpus, out)
+        with replaced_folder(out) as folder:
+            fill(folder, corpus)
+        return True
     if out.is_dir() and not any(out.iterdir()):
         out.rmdir()
     elif out.exists():
         raise MoodlineError(f"{out} is neither an empty folder nor a corpus: choose another -o")
-    rows = rows_of(corpus.source, corpus.conversations)
     with atomic_folder(out) as folder:
-        pq.write_table(pa.Table.from_pylist(rows, schema=COLUMNS), folder / TABLE_FILE)
-        write_json(
-            folder / DESCRIPTION_FILE,
-            {
-                "schema": SCHEMA,
-                "reader": corpus.reader,
-                "source": str(corpus.source),
-                "conversations": len(corpus.conversations),
-                "utterances": len(rows),
-                "table_hash": hash_rows(rows),
-                "left_out": {reason: list(ids) for reason, ids in corpus.left_out.items()},
-                "faults": len(corpus.faults),
-                "notes": list(corpus.notes),
-            },
+        fill(folder, corpus)
+    return False
+
+
+def refuse_other(found: Corpus, corpus: Corpus, out: Path) -> None:
+    """Refuse to replace what another reader read, or of another source, and a folder with files of one's own."""
+    for what, there, here in (
+        ("reader", found.reader, corpus.reader),
+        ("source", found.source, corpus.source),
+        ("table", found.table or corpus.table, corpus.table),  # folders of before do not say it
+    ):
+        if there != here:
+            raise MoodlineError(
+                f"{out} holds another corpus: its {what} is {there}, here it is {here}; choose another -o, or remove "
+                "that folder"
+            )
+    strangers = sorted(path.name for path in out.iterdir() if path.name not in FILES)
+    if strangers:
+        raise MoodlineError(
+            f"{out} is replaced whole where its corpus has changed, and it holds {strangers[0]!r}, which is no part of "
+            "a corpus: move that elsewhere"
         )
-        if corpus.faults:
-            write_faults(folder / FAULTS_FILE, corpus.faults)
+
+
+def fill(folder: Path, corpus: Corpus) -> None:
+    rows = rows_of(corpus.source, corpus.conversations)
+    pq.write_table(pa.Table.from_pylist(rows, schema=COLUMNS), folder / TABLE_FILE)
+    write_json(
+        folder / DESCRIPTION_FILE,
+        {
+            "schema": SCHEMA,
+            "reader": corpus.reader,
+            "source": str(corpus.source),
+            "table": corpus.table,
+            "conversations": len(corpus.conversations),
+            "utterances": len(rows),
+            "table_hash": hash_rows(rows),
+            "left_out": {reason: list(ids) for reason, ids in corpus.left_out.items()},
+            "faults": len(corpus.faults),
+            "notes": list(corpus.notes),
+        },
+    )
+    if corpus.faults:
+        write_faults(folder / FAULTS_FILE, corpus.faults)
 
 
 def write_faults(path: Path, faults: Iterable[Fault]) -> None:
@@ -193,6 +228,7 @@ def read_corpus(folder: Path) -> Corpus:
             left_out={reason: tuple(ids) for reason, ids in description["left_out"].items()},
             faults=read_faults(folder / FAULTS_FILE, description.get("faults", 0)),
             notes=tuple(description.get("notes", ())),
+            table=description.get("table"),
         )
         expected, found = description["table_hash"], hash_rows(rows)
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, csv.Error) as error:
