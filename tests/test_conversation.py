@@ -36,6 +36,11 @@ def test_a_label_set_maps_to_its_own_classes_alone() -> None:
         LabelSet(name="two", version=1, classes=("glad", "sad"), mapping={"a": "glad", "b": "bored"})
 
 
+def test_a_misspelt_class_is_told_with_the_nearest() -> None:
+    with pytest.raises(MoodlineError, match=r"maps to gald, .*; did you mean glad\?"):
+        LabelSet(name="two", version=1, classes=("glad", "sad"), mapping={"a": "gald", "b": "sad"})
+
+
 @pytest.mark.parametrize("classes", [(), ("glad",), ("glad", "sad", "glad")])
 def test_a_label_set_has_several_classes_each_once(classes: tuple[str, ...]) -> None:
     with pytest.raises(MoodlineError, match=r"'odd' needs two classes or more, each named once"):

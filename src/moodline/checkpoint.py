@@ -175,6 +175,7 @@ def load_model(folder: Path) -> TrainedModel:
     """
     from moodline.recipe import recipe_from
 
+    refuse_run(folder)
     content = read_json(folder / CONFIG_FILE, "model folder")
     schema = content.get("schema") if isinstance(content, dict) else None
     if not isinstance(schema, int) or schema > SCHEMA:
@@ -202,8 +203,21 @@ def load_model(folder: Path) -> TrainedModel:
     )
 
 
+def refuse_run(folder: Path) -> None:
+    """Refuse a run's folder, or one fold's, in the place of a model's, naming the models that it has."""
+    if not (folder / CONFIG_FILE).is_file():
+        found = (*folder.glob(f"model/{CONFIG_FILE}"), *folder.glob(f"fold-*/model/{CONFIG_FILE}"))
+        models = sorted(str(one.parent) for one in found)
+        if models:
+            raise MoodlineError(f"{folder} is a run's folder, not a model's: it holds the models {', '.join(models)}")
+
+
 def load_part(folder: Path, stage: str, recipe: Recipe, label_set: LabelSet) -> nn.Module:
     """One trained part of a model folder, whole model or not yet."""
+    if stage == TEXT_UTTERANCE:
+        for name in (BERT_CONFIG_FILE, TOKENIZER_FILE):
+            if not (folder / name).is_file():
+                raise MoodlineError(f"model {folder} lacks {name}: copy the whole folder, or train it again")
     bert = empty_bert(folder / BERT_CONFIG_FILE) if stage == TEXT_UTTERANCE else None
     part = build_stage(stage, recipe, len(label_set.classes), bert)
     load_stage(folder, stage, part)

@@ -1,5 +1,6 @@
 """What the task is about: utterances in their order within a conversation, and the labels they may have."""
 
+import difflib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -32,9 +33,11 @@ class LabelSet:
             )
         strangers = sorted(set(self.mapping.values()) - set(self.classes))
         if strangers:
+            close = difflib.get_close_matches(strangers[0], self.classes, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
             raise MoodlineError(
                 f"label set {self.name!r} maps to {', '.join(strangers)}, not among its classes "
-                f"{', '.join(self.classes)}"
+                f"{', '.join(self.classes)}{hint}"
             )
 
     def index(self, label: str | None) -> int | None:
