@@ -7,6 +7,8 @@ bert/config.json, tokenizer.json
 """
 
 import dataclasses
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +19,7 @@ from torch import nn
 from moodline.config import TEXT_UTTERANCE, Recipe
 from moodline.conversation import LabelSet
 from moodline.errors import MoodlineError, first_line
-from moodline.files import atomic_file, read_json, write_json, write_text
+from moodline.files import atomic_file, read_json, unwritable, write_json, write_text
 from moodline.labels import content_of, label_set_from
 from moodline.model import ConversationModel, build_stage
 from moodline.text.pretrained import Tokenizer, empty_bert
@@ -90,7 +92,9 @@ def save_stage(folder: Path, stage: str, part: nn.Module) -> None:
         with atomic_file(path) as temporary:
             save_file(tensors, temporary)
     except SafetensorError as error:
-        raise MoodlineError(f"{path} cannot be written: {error}; free space or choose another folder") from error
+        number = re.search(r"os error (\d+)", str(error))  # the system's, in the words of another library
+        reason = OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))
+        raise unwritable(path, reason) from error
 
 
 def load_stage(folder: Path, stage: str, part: nn.Module) -> None:
@@ -177,6 +181,7 @@ def load_description(folder: Path) -> Description:
     """
     from moodline.recipe import recipe_from
 
+    refuse_run(folder)
     content = read_json(folder / CONFIG_FILE, "model folder")
     schema = content.get("schema") if isinstance(content, dict) else None
     if not isinstance(schema, int) or schema > SCHEMA:
@@ -216,8 +221,21 @@ def load_model(folder: Path) -> TrainedModel:
     )
 
 
+def refuse_run(folder: Path) -> None:
+    """Refuse a run's folder, or one fold's, in the place of a model's, naming the models that it has."""
+    if not (folder / CONFIG_FILE).is_file():
+        found = (*folder.glob(f"model/{CONFIG_FILE}"), *folder.glob(f"fold-*/model/{CONFIG_FILE}"))
+        models = sorted(str(one.parent) for one in found)
+        if models:
+            raise MoodlineError(f"{folder} is a run's folder, not a model's: it holds the models {', '.join(models)}")
+
+
 def load_part(folder: Path, stage: str, recipe: Recipe, label_set: LabelSet) -> nn.Module:
     """One trained part of a model folder, whole model or not yet."""
+    if stage == TEXT_UTTERANCE:
+        for name in (BERT_CONFIG_FILE, TOKENIZER_FILE):
+            if not (folder / name).is_file():
+                raise MoodlineError(f"model {folder} lacks {name}: copy the whole folder, or train it again")
     bert = empty_bert(folder / BERT_CONFIG_FILE) if stage == TEXT_UTTERANCE else None
     part = build_stage(stage, recipe, len(label_set.classes), bert)
     load_stage(folder, stage, part)
