@@ -1,7 +1,8 @@
-"""Peak memory of one training step of an utterance encoder of recipe iemocap, in its largest batch, on a CPU.
+"""Peak memory and seconds of one training step of a recipe's utterance encoder, in its largest batch, on a CPU.
 
-    .venv/bin/python benchmarks/memory.py audio_utterance 34
-    .venv/bin/python benchmarks/memory.py text_utterance 128
+    .venv/bin/python benchmarks/memory.py iemocap audio_utterance 34
+    .venv/bin/python benchmarks/memory.py iemocap-10ms audio_utterance 34
+    .venv/bin/python benchmarks/memory.py iemocap text_utterance 128
 
 The number is the length of every utterance of the batch, in seconds or in tokens. BERT has bert-base-cased's size and
 random weights, so that nothing is downloaded.
@@ -9,6 +10,7 @@ random weights, so that nothing is downloaded.
 
 import resource
 import sys
+import time
 
 import torch
 from transformers import BertConfig, BertModel
@@ -25,8 +27,8 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # GiB
 
 
-def main(stage: str, length: int) -> None:
-    recipe = recipe_from(read_recipe("iemocap")[0], "iemocap")
+def main(name: str, stage: str, length: int) -> None:
+    recipe = recipe_from(read_recipe(name)[0], name)
     bert = BertModel(BertConfig(vocab_size=VOCABULARY), add_pooling_layer=False) if stage == TEXT_UTTERANCE else None
     part = build_stage(stage, recipe, CLASSES, bert).train()
     rows = recipe.training_of(stage).batch_size
@@ -36,16 +38,19 @@ def main(stage: str, length: int) -> None:
         inputs = torch.randn(rows, length * recipe.audio_utterance.sample_rate)  # (B, T)
     else:
         inputs = torch.randint(VOCABULARY, (rows, length))  # (B, T)
+    started = time.perf_counter()
     logits = part(inputs, torch.full((rows,), inputs.shape[1])).logits
     torch.nn.functional.cross_entropy(logits, torch.arange(rows) % CLASSES).backward()
     optimiser.step()
+    seconds = time.perf_counter() - started
     parameters = sum(parameter.numel() for parameter in part.parameters()) / 1e6
     print(
-        f"{stage}, {rows} x {length}: {parameters:.1f} million parameters, {before:.1f} GiB before, {peak():.1f} after"
+        f"{name}, {stage}, {rows} x {length}: {parameters:.1f} million parameters, {seconds:.0f} s, "
+        f"{before:.2f} GiB before, {peak():.2f} at its peak"
     )
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3 or sys.argv[1] not in ENCODERS or not sys.argv[2].isdigit():
+    if len(sys.argv) != 4 or sys.argv[2] not in ENCODERS or not sys.argv[3].isdigit():
         raise SystemExit(__doc__)
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -26,9 +26,13 @@ the nearest one named. On the command line keys are joined by points and go befo
 
     moodline train corpora/iemocap --recipe iemocap --protocol session5 -o runs/two --fusion.layers 2 --seed 1
 
+In a run's own folder a changed value trains again the stages that depend on it, and keeps the others. `seed`,
+`context`, `class_weights` and the classes of `label_set` hold for every stage: with another one nothing could be kept,
+so that it is another run, which needs another `-o`.
+
 [recipes/iemocap.yaml](../recipes/iemocap.yaml) writes the paper's values out;
-[small](../recipes/small.yaml) and [demo](../recipes/demo.yaml) say what differs from the defaults. "Released" marks
-what the paper leaves open and the authors' released code fixes.
+[iemocap-10ms](../recipes/iemocap-10ms.yaml), [small](../recipes/small.yaml) and [demo](../recipes/demo.yaml) say what
+differs from the defaults. "Released" marks what the paper leaves open and the authors' released code fixes.
 """
 
 

@@ -36,6 +36,11 @@ def test_a_label_set_maps_to_its_own_classes_alone() -> None:
         LabelSet(name="two", version=1, classes=("glad", "sad"), mapping={"a": "glad", "b": "bored"})
 
 
+def test_a_misspelt_class_is_told_with_the_nearest() -> None:
+    with pytest.raises(MoodlineError, match=r"maps to gald, .*; did you mean glad\?"):
+        LabelSet(name="two", version=1, classes=("glad", "sad"), mapping={"a": "gald", "b": "sad"})
+
+
 @pytest.mark.parametrize("classes", [(), ("glad",), ("glad", "sad", "glad")])
 def test_a_label_set_has_several_classes_each_once(classes: tuple[str, ...]) -> None:
     with pytest.raises(MoodlineError, match=r"'odd' needs two classes or more, each named once"):
@@ -108,6 +113,36 @@ def test_turns_of_which_nothing_is_known_go_by_their_ids() -> None:
 
     assert silent("a", "b").fingerprint == replace(silent("a", "b"), id="copy").fingerprint
     assert len({one.fingerprint for one in (silent("a", "b"), silent("b", "a"), silent("a", "c"), silent("a"))}) == 4
+
+
+def spoken(name: str, *words: str, start: float | None = None, audio: AudioClip | None = None) -> Conversation:
+    """A conversation of these words; no turn's id or speaker is another conversation's."""
+    turns = tuple(
+        Utterance(id=f"{name}_{order}", speaker=name, words=each, start=start, audio=audio)
+        for order, each in enumerate(words)
+    )
+    return Conversation(id=name, utterances=turns)
+
+
+def test_lone_turns_of_the_same_words_are_told_apart_by_their_conversations() -> None:
+    assert spoken("a", "Yes.").fingerprint != spoken("b", "Yes.").fingerprint
+    again = replace(spoken("a", "Yes."), utterances=(Utterance(id="7", speaker="b", words="yes."),))
+    assert again.fingerprint == spoken("a", "Yes.").fingerprint
+
+
+@pytest.mark.parametrize(
+    ("words", "start", "audio"),
+    [
+        (("Yes.",), 3.0, None),
+        (("Yes.",), None, AudioClip(path=Path("yes.wav"), duration=1.0, sample_rate=16_000)),
+        (("Yes.", "No."), None, None),
+    ],
+)
+def test_a_renamed_copy_of_what_tells_more_than_words_is_known(
+    words: tuple[str, ...], start: float | None, audio: AudioClip | None
+) -> None:
+    one, other = (spoken(name, *words, start=start, audio=audio) for name in "ab")
+    assert one.fingerprint == other.fingerprint
 
 
 @given(st.lists(st.sampled_from([*IEMOCAP6.mapping, "xxx", "fea"]), max_size=12))

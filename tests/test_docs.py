@@ -1,5 +1,9 @@
 """The pages under docs/: their commands parse, their links lead somewhere, and their examples run."""
 
+import contextlib
+import inspect
+import io
+import math
 import os
 import re
 import runpy
@@ -7,19 +11,26 @@ import shlex
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import soundfile
 
+from moodline.audio import Leaf
 from moodline.cli.main import build_parser
+from moodline.evaluation.leaf_pictures import FEATURES_TITLE, PICTURES
 from tests.system import write_recipe
 from tests.tiny import tiny_bert
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 EXTENDING = ROOT / "docs" / "extending.md"
+LEAF_PAGE = ROOT / "docs" / "leaf.md"
+EXAMPLE = ROOT / "examples" / "leaf_any_task.py"
+PICTURE = re.compile(r"^!\[.+\]\((.+)\)$", re.MULTILINE)
 COMMAND = re.compile(r"^    (?:\.venv/bin/)?moodline (.+)$", re.MULTILINE)
 BLOCK = re.compile(r"^```(?P<language>\w+)\n(?:#|\+\+\+) (?P<path>\S+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
@@ -116,3 +127,55 @@ def test_the_reader_and_the_box_of_extending_work(tmp_path: Path) -> None:
     description = (tmp_path / "runs" / "diary" / "fold-5" / "model" / "config.json").read_text()
     assert '"kind": "gated_sum"' in description
     assert (tmp_path / "runs" / "diary" / "report.html").is_file()
+
+
+def python_blocks(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def test_the_ten_lines_of_the_leaf_page_are_those_of_the_example() -> None:
+    quoted = python_blocks(LEAF_PAGE)[0]
+    assert len(quoted.splitlines()) == 10
+    assert textwrap.indent(quoted, "    ") in EXAMPLE.read_text(encoding="utf-8")
+
+
+def test_the_example_learns_to_tell_new_sounds_apart() -> None:
+    code = f"import runpy, torch; torch.set_num_threads(1); print(runpy.run_path({str(EXAMPLE)!r})['main']())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) > 0.9
+
+
+def test_the_leaf_page_compares_with_the_reference_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(python_blocks(LEAF_PAGE)[1], {})
+    assert float(printed.getvalue()) < 1e-6
+
+
+def test_the_leaf_page_tells_every_argument_and_its_default() -> None:
+    rows = re.findall(r"^\| (`.+?`) \| (`.+?`) \|", LEAF_PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    told = [pair for names, values in rows for pair in zip(names.split(", "), values.split(", "), strict=True)]
+    parameters = inspect.signature(Leaf).parameters.values()
+    assert told == [(f"`{parameter.name}`", f"`{parameter.default}`") for parameter in parameters]
+
+
+@pytest.mark.parametrize("name", PICTURE.findall(LEAF_PAGE.read_text(encoding="utf-8")))
+def test_the_leaf_pages_pictures_are_small_and_drawn_by_the_command(name: str) -> None:
+    path = LEAF_PAGE.parent / name
+    title = ElementTree.parse(path).getroot().findtext("{http://www.w3.org/2000/svg}title")
+    titles = {picture.name: picture.title for picture in PICTURES} | {"features": FEATURES_TITLE}
+    assert title == titles[path.stem]
+    assert path.stat().st_size < 150_000
+
+
+@pytest.mark.parametrize("sigma", [50, 64, 96])
+@pytest.mark.parametrize("band", [math.pi / 2, math.pi / 4])
+def test_what_a_cut_filter_scatters_is_what_the_leaf_page_says(sigma: float, band: float) -> None:
+    half, size = 200, 2**16
+    power = np.abs(np.fft.fft(np.exp(-(np.arange(-half, half + 1) ** 2) / (2 * sigma**2)), size)) ** 2
+    beyond = np.abs(np.fft.fftfreq(size)) * 2 * math.pi > band
+    step = math.exp(-(half**2) / (2 * sigma**2))
+    told = step**2 / math.tan(band / 2) / (math.pi**1.5 * sigma)
+    assert power[beyond].sum() / power.sum() == pytest.approx(told, rel=0.1)

@@ -1,11 +1,13 @@
 """Writing whole or not at all."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from moodline.errors import MoodlineError
-from moodline.files import atomic_file, atomic_folder, read_json, write_json, write_text
+from moodline.files import atomic_file, atomic_folder, read_json, replaced_folder, write_json, write_text
 
 
 class Interruption(Exception):
@@ -85,6 +87,42 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(MoodlineError, match=f"{tmp_path / 'folder'} cannot be written"):
         write_text(tmp_path / "folder", "text")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
+    write_text(tmp_path / "out" / "old.txt", "old")
+    with replaced_folder(tmp_path / "out") as folder:
+        (folder / "new.txt").write_text("new")
+        assert (tmp_path / "out" / "old.txt").read_text() == "old"
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["out", "out/new.txt"]
+
+
+def test_a_folder_that_cannot_be_put_in_the_place_leaves_the_old_one(tmp_path: Path) -> None:
+    write_text(tmp_path / "out" / "old.txt", "old")
+    with pytest.raises(MoodlineError, match="cannot be written"), replaced_folder(tmp_path / "out") as folder:
+        folder.rmdir()
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["out", "out/old.txt"]
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "free space or choose another folder"),
+        (errno.EACCES, "make it writable for you or choose another folder"),
+        (errno.EROFS, "make it writable for you or choose another folder"),
+        (errno.ENOTDIR, "choose another folder"),
+    ],
+)
+def test_what_to_do_goes_by_the_reason(tmp_path: Path, number: int, remedy: str) -> None:
+    with pytest.raises(MoodlineError) as error, atomic_file(tmp_path / "a.txt"):
+        raise OSError(number, os.strerror(number))
+    assert str(error.value) == f"{tmp_path / 'a.txt'} cannot be written: {os.strerror(number)}; {remedy}"
+
+
+def test_a_file_below_a_file_is_told_as_that(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "a")
+    with pytest.raises(MoodlineError, match=r"cannot be written: (Not a directory|File exists); choose another folder"):
+        write_text(tmp_path / "a.txt" / "b.txt", "b")
 
 
 def test_json_that_is_missing_or_broken_is_named(tmp_path: Path) -> None:

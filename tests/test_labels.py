@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moodline.conversation import LabelSet
 from moodline.corpora import iemocap, meld, ravdess
 from moodline.errors import MoodlineError
-from moodline.labels import LABEL_SETS, content_of, label_set_from, label_set_of
+from moodline.labels import IEMOCAP4, LABEL_SETS, content_of, label_set_from, label_set_of, refuse_misspelt
 
 OWN = """
 name: calm_or_not
@@ -129,3 +130,12 @@ def test_whatever_a_file_holds_is_a_label_set_or_refused(
     with pytest.raises(MoodlineError) as error:
         label_set_of(str(path))
     assert "\n" not in str(error.value)
+
+
+def test_a_misspelt_label_of_ones_own_set_is_told_with_the_nearest() -> None:
+    mine = LabelSet(name="mine", version=1, classes=("calm", "tense"), mapping={"neutral": "calm", "angre": "tense"})
+    with pytest.raises(MoodlineError, match=r"'mine' has a class for 'angre', .* did you mean 'anger'\?"):
+        refuse_misspelt(mine, {"neutral", "anger", "joy"})
+    refuse_misspelt(mine, {"neutral", "angre", "anger"})  # both are labels of the corpus
+    refuse_misspelt(mine, {"neutral", "joy"})  # none is like it
+    refuse_misspelt(IEMOCAP4, {"angry"})  # a set that comes with moodline is as it is

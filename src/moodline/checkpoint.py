@@ -7,6 +7,8 @@ bert/config.json, tokenizer.json
 """
 
 import dataclasses
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +19,7 @@ from torch import nn
 from moodline.config import TEXT_UTTERANCE, Recipe
 from moodline.conversation import LabelSet
 from moodline.errors import MoodlineError, first_line
-from moodline.files import atomic_file, read_json, write_json, write_text
+from moodline.files import atomic_file, read_json, unwritable, write_json, write_text
 from moodline.labels import content_of, label_set_from
 from moodline.model import ConversationModel, build_stage
 from moodline.text.pretrained import Tokenizer, empty_bert
@@ -59,12 +61,18 @@ class Provenance:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainedModel:
-    """A model folder's content, loaded."""
+class Description:
+    """What a model folder says of itself."""
 
     recipe: Recipe
     label_set: LabelSet
     provenance: Provenance
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedModel(Description):
+    """A model folder's content, loaded."""
+
     network: ConversationModel
     tokenizer: Tokenizer | None
 
@@ -84,7 +92,9 @@ def save_stage(folder: Path, stage: str, part: nn.Module) -> None:
         with atomic_file(path) as temporary:
             save_file(tensors, temporary)
     except SafetensorError as error:
-        raise MoodlineError(f"{path} cannot be written: {error}; free space or choose another folder") from error
+        number = re.search(r"os error (\d+)", str(error))  # the system's, in the words of another library
+        reason = OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))
+        raise unwritable(path, reason) from error
 
 
 def load_stage(folder: Path, stage: str, part: nn.Module) -> None:
@@ -163,14 +173,15 @@ to decide about people.
 """
 
 
-def load_model(folder: Path) -> TrainedModel:
-    """Load a model folder.
+def load_description(folder: Path) -> Description:
+    """What a model folder says of itself, without its weights.
 
     Raises:
-        MoodlineError: the folder is no model, is of a newer schema, or its files do not fit each other
+        MoodlineError: the folder is no model, or is of a newer schema
     """
     from moodline.recipe import recipe_from
 
+    refuse_run(folder)
     content = read_json(folder / CONFIG_FILE, "model folder")
     schema = content.get("schema") if isinstance(content, dict) else None
     if not isinstance(schema, int) or schema > SCHEMA:
@@ -178,13 +189,25 @@ def load_model(folder: Path) -> TrainedModel:
             f"model {folder} has schema {schema!r} and this moodline reads up to {SCHEMA}: install a newer moodline"
         )
     try:
-        recipe = recipe_from(content["recipe"], str(folder / CONFIG_FILE))
-        label_set = label_set_from(content["label_set"], str(folder / CONFIG_FILE))
-        provenance = Provenance(**content["provenance"])
+        return Description(
+            recipe=recipe_from(content["recipe"], str(folder / CONFIG_FILE)),
+            label_set=label_set_from(content["label_set"], str(folder / CONFIG_FILE)),
+            provenance=Provenance(**content["provenance"]),
+        )
     except (KeyError, TypeError) as error:
         raise MoodlineError(
             f"{folder / CONFIG_FILE} is no model's description: {error}; train the model again"
         ) from error
+
+
+def load_model(folder: Path) -> TrainedModel:
+    """Load a model folder.
+
+    Raises:
+        MoodlineError: the folder is no model, is of a newer schema, or its files do not fit each other
+    """
+    described = load_description(folder)
+    recipe, label_set = described.recipe, described.label_set
     parts = {stage: load_part(folder, stage, recipe, label_set) for stage in recipe.stages}
     tokenizer = None
     if TEXT_UTTERANCE in parts:
@@ -192,14 +215,27 @@ def load_model(folder: Path) -> TrainedModel:
     return TrainedModel(
         recipe=recipe,
         label_set=label_set,
-        provenance=provenance,
+        provenance=described.provenance,
         network=ConversationModel(parts).eval(),
         tokenizer=tokenizer,
     )
 
 
+def refuse_run(folder: Path) -> None:
+    """Refuse a run's folder, or one fold's, in the place of a model's, naming the models that it has."""
+    if not (folder / CONFIG_FILE).is_file():
+        found = (*folder.glob(f"model/{CONFIG_FILE}"), *folder.glob(f"fold-*/model/{CONFIG_FILE}"))
+        models = sorted(str(one.parent) for one in found)
+        if models:
+            raise MoodlineError(f"{folder} is a run's folder, not a model's: it holds the models {', '.join(models)}")
+
+
 def load_part(folder: Path, stage: str, recipe: Recipe, label_set: LabelSet) -> nn.Module:
     """One trained part of a model folder, whole model or not yet."""
+    if stage == TEXT_UTTERANCE:
+        for name in (BERT_CONFIG_FILE, TOKENIZER_FILE):
+            if not (folder / name).is_file():
+                raise MoodlineError(f"model {folder} lacks {name}: copy the whole folder, or train it again")
     bert = empty_bert(folder / BERT_CONFIG_FILE) if stage == TEXT_UTTERANCE else None
     part = build_stage(stage, recipe, len(label_set.classes), bert)
     load_stage(folder, stage, part)

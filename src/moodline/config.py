@@ -198,12 +198,15 @@ class ContextConfig:
         hidden: of the GRU, each direction
         layers: of the GRU
         self_attention: over the conversation, each direction by itself; without it the GRU's output is taken
+        speaker_relative: of each utterance's embedding its difference from the mean of its speaker's turns in the
+            conversation is read
         dropout: on the input and on the output (released, declared there and never applied)
     """
 
     hidden: int = 100
     layers: int = 2
     self_attention: bool = True
+    speaker_relative: bool = False
     dropout: float = 0.2
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(learning_rate=1e-3, epochs=20))
 
@@ -295,6 +298,9 @@ class Recipe:
             if not own[encoder].given
         }
         return replace(self, **changed)
+
+    def context_of(self, stage: str) -> ContextConfig:
+        return getattr(self, stage)
 
     def training_of(self, stage: str) -> TrainingConfig:
         return getattr(self, stage).training

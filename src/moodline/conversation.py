@@ -1,5 +1,6 @@
 """What the task is about: utterances in their order within a conversation, and the labels they may have."""
 
+import difflib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -32,9 +33,11 @@ class LabelSet:
             )
         strangers = sorted(set(self.mapping.values()) - set(self.classes))
         if strangers:
+            close = difflib.get_close_matches(strangers[0], self.classes, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
             raise MoodlineError(
                 f"label set {self.name!r} maps to {', '.join(strangers)}, not among its classes "
-                f"{', '.join(self.classes)}"
+                f"{', '.join(self.classes)}{hint}"
             )
 
     def index(self, label: str | None) -> int | None:
@@ -45,12 +48,16 @@ class LabelSet:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AudioClip:
-    """Where an utterance's speech lies: a stretch of an audio file. Times are in seconds."""
+    """Where an utterance's speech lies: a stretch of an audio file. Times are in seconds.
+
+    ``file_hash`` is of the whole file's bytes, where a corpus was read: it tells whether that is still the one.
+    """
 
     path: Path
     offset: float = 0.0
     duration: float
     sample_rate: int
+    file_hash: str | None = None
 
     def __post_init__(self) -> None:
         if self.offset < 0 or self.duration <= 0:
@@ -121,7 +128,7 @@ class Conversation:
 
         Where no time is known, a recording's file name without its ending, and its length, tell its utterance from
         another of the same words: RAVDESS's actors all speak the same two sentences. A turn of which nothing is known
-        goes by its id.
+        goes by its id, and a lone turn of which words alone are known by its conversation's id too: many say "Yes.".
         """
         said = [
             (" ".join(u.words.lower().split()), round(u.start or 0.0, 2), round(u.end or 0.0, 2), *recording_of(u))
@@ -129,7 +136,15 @@ class Conversation:
             else u.id
             for u in self.utterances
         ]
-        return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
+        content = [self.id, *said] if self.is_lone_words else said
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+    @property
+    def is_lone_words(self) -> bool:
+        """Whether it is one turn without times and audio, which its words do not tell from another's."""
+        return len(self.utterances) == 1 and all(
+            u.audio is None and u.start is None and u.end is None for u in self.utterances
+        )
 
 
 def recording_of(utterance: Utterance) -> tuple[str | float, ...]:

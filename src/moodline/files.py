@@ -1,5 +1,7 @@
 """Writing so that a failure loses nothing: a file is there whole, or not at all."""
 
+import errno
+import hashlib
 import json
 import os
 import shutil
@@ -11,41 +13,81 @@ from typing import Any
 
 from moodline.errors import MoodlineError
 
+# What to do about the reasons for which a write fails.
+REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space or choose another folder"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "make it writable for you or choose another folder"),
+}
+
+
+def unwritable(path: Path, error: OSError) -> MoodlineError:
+    """Why a path cannot be written, and what to do about that."""
+    remedy = REMEDIES.get(error.errno or 0, "choose another folder")
+    return MoodlineError(f"{path} cannot be written: {error.strerror or error}; {remedy}")
+
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """A temporary path to write to; it becomes ``path`` when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        yield temporary
-        os.replace(temporary, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise MoodlineError(
-            f"{path} cannot be written: {error.strerror or error}; free space or choose another folder"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise unwritable(path, error) from error
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """A temporary folder to fill; it becomes ``path``, which must not exist yet, when the block ends in peace."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+        temporary = beside(path)
+        try:
+            yield temporary
+            temporary.chmod(0o755)
+            os.rename(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
-        raise MoodlineError(f"{path} cannot be written: {error.strerror or error}; choose another folder") from error
+        raise unwritable(path, error) from error
+
+
+@contextmanager
+def replaced_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder to fill; it takes the place of the folder ``path`` when the block ends in peace."""
     try:
-        yield temporary
-        temporary.chmod(0o755)
-        os.rename(temporary, path)
+        aside = beside(path)
+        try:
+            with atomic_folder(path) as temporary:
+                yield temporary
+                os.rename(path, aside / path.name)
+        except BaseException:
+            if not path.exists():
+                os.rename(aside / path.name, path)
+            raise
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
-        raise MoodlineError(
-            f"{path} cannot be written: {error.strerror or error}; free space or choose another folder"
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        raise unwritable(path, error) from error
+
+
+def beside(path: Path) -> Path:
+    """A new temporary folder where ``path`` is or will be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+
+
+def hash_of_file(path: Path) -> str:
+    """A hash of a file's bytes."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "blake2b").hexdigest()[:16]
+    except OSError as error:
+        raise MoodlineError(f"{path} cannot be read: {error.strerror or error}; check the path") from error
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -8,7 +8,8 @@
 A label as found that the mapping lacks belongs to no class. What is trained keeps the whole set, never its file's name.
 """
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,23 @@ def label_set_from(content: Any, origin: str) -> LabelSet:
         return LabelSet(name=name, version=version, classes=tuple(classes), mapping=dict(mapping))
     except MoodlineError as error:
         raise MoodlineError(f"{error} ({origin})") from error
+
+
+def refuse_misspelt(labels: LabelSet, found: Collection[str]) -> None:
+    """Refuse a label of one's own set that no utterance has, where the utterances have a like one without a class.
+
+    Args:
+        found: the labels of a corpus
+    """
+    if labels.name in LABEL_SETS:
+        return
+    strangers = [label for label in found if label not in labels.mapping]
+    for label in labels.mapping:
+        if label not in found and (close := difflib.get_close_matches(label, strangers, n=1)):
+            raise MoodlineError(
+                f"label set {labels.name!r} has a class for {label!r}, which no utterance has; "
+                f"did you mean {close[0]!r}? correct it, or take it out"
+            )
 
 
 def require_text(what: str, value: Any, origin: str) -> None:

@@ -72,6 +72,8 @@ def told(message: str) -> str:
         return message
     kinds = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
     kind = match["kind"].removeprefix("<class '").removesuffix("'>").removeprefix("typing.")
+    if choices := re.fullmatch(r"Literal\[(.+)\]", kind):
+        kind = "one of " + choices[1].replace("'", "")
     return f"{match['key']} must be {kinds.get(kind, kind)}, not {match['value']}"
 
 

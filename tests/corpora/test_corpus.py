@@ -11,8 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 
-from moodline.conversation import Conversation, Utterance
+from moodline.conversation import AudioClip, Conversation, Utterance
 from moodline.corpora import corpus as corpus_module
 from moodline.corpora import iemocap
 from moodline.corpora.corpus import (
@@ -20,6 +21,7 @@ from moodline.corpora.corpus import (
     FAULTS_FILE,
     TABLE_FILE,
     Corpus,
+    corpus_of,
     read_corpus,
     refuse_faults,
     write_corpus,
@@ -44,6 +46,7 @@ COLUMNS = [
     "audio_offset",
     "audio_duration",
     "sample_rate",
+    "audio_hash",
 ]
 
 
@@ -63,16 +66,55 @@ def test_what_is_written_comes_back(corpus: Corpus, folder: Path) -> None:
     assert read_corpus(folder).table_hash == corpus.table_hash
 
 
-def test_a_table_of_before_there_were_splits_is_read(corpus: Corpus, folder: Path) -> None:
+def without_hashes(corpus: Corpus) -> Corpus:
+    """What a table of before there were hashes of recordings holds."""
+
+    def without(turn: Utterance) -> Utterance:
+        return replace(turn, audio=turn.audio and replace(turn.audio, file_hash=None))
+
+    talks = (replace(one, utterances=tuple(map(without, one.utterances))) for one in corpus.conversations)
+    return replace(corpus, conversations=tuple(talks))
+
+
+def test_a_table_of_before_there_were_splits_and_hashes_is_read(corpus: Corpus, tmp_path: Path) -> None:
     """Its hash is the one that its corpus.json has, and what a run remembers of it."""
-    rows = [{name: value for name, value in row.items() if name != "split"} for row in corpus_module.rows_of(corpus)]
-    old = [field for field in corpus_module.COLUMNS if field.name != "split"]
-    pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(old)), folder / TABLE_FILE)
+    old = without_hashes(corpus)
+    write_corpus(old, tmp_path / "out")
+    table = pq.read_table(tmp_path / "out" / TABLE_FILE).drop_columns(["split", "audio_hash"])
+    pq.write_table(table, tmp_path / "out" / TABLE_FILE)
     digest = hashlib.sha256()
-    for row in rows:
+    for row in table.to_pylist():
         digest.update(json.dumps(list(row.values())).encode())
-    assert json.loads((folder / DESCRIPTION_FILE).read_text())["table_hash"] == digest.hexdigest()[:16]
-    assert read_corpus(folder) == corpus
+    assert json.loads((tmp_path / "out" / DESCRIPTION_FILE).read_text())["table_hash"] == digest.hexdigest()[:16]
+    assert read_corpus(tmp_path / "out") == old
+
+
+def test_a_recording_that_is_replaced_in_place_is_another_table(tmp_path: Path) -> None:
+    root = write_tree(tmp_path, sessions=1, conversations=1, turns=2)
+    before = iemocap.read(root)
+    assert iemocap.read(root).table_hash == before.table_hash
+    clip = next(before.utterances).audio
+    assert clip is not None
+    samples, rate = soundfile.read(clip.path, dtype="int16")
+    soundfile.write(clip.path, samples[::-1], rate)
+    after = iemocap.read(root)
+    assert after.table_hash != before.table_hash
+    assert without_hashes(after) == without_hashes(before)
+
+
+def test_a_recording_of_many_utterances_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[Path] = []
+    monkeypatch.setattr(corpus_module, "hash_of_file", lambda path: hashed.append(path) or "hash")
+    clips = [
+        AudioClip(path=tmp_path / name, offset=at, duration=1.0, sample_rate=8000) for name in "ab" for at in (0, 1)
+    ]
+    talks = [
+        Conversation(id=f"{at}", utterances=(Utterance(id=f"{at}", speaker="me", words="", audio=clip),))
+        for at, clip in enumerate(clips)
+    ]
+    kept = corpus_of("talks", talks, Faults(tmp_path))
+    assert hashed == [tmp_path / "a", tmp_path / "b"]
+    assert [turn.audio and turn.audio.file_hash for turn in kept.utterances] == ["hash"] * 4
 
 
 def test_turns_without_sound_times_or_label_come_back(tmp_path: Path) -> None:
@@ -177,19 +219,57 @@ def test_the_same_corpus_again_is_left_alone(corpus: Corpus, folder: Path) -> No
     assert content_of(folder) == before
 
 
-def test_another_corpus_is_not_written_over_one(corpus: Corpus, folder: Path) -> None:
-    before = content_of(folder)
+def test_a_corpus_that_has_changed_takes_the_old_ones_place(corpus: Corpus, folder: Path) -> None:
     other = replace(corpus, conversations=corpus.conversations[1:])
-    with pytest.raises(MoodlineError, match=f"{folder} holds a corpus with other content"):
-        write_corpus(other, folder)
+    assert write_corpus(other, folder)
+    assert read_corpus(folder) == other
+    assert [path.name for path in folder.parent.iterdir()] == ["out"]
+    assert not write_corpus(other, folder)
+
+
+def test_a_corpus_with_faults_no_more_has_no_list_of_them(corpus: Corpus, broken: Corpus, tmp_path: Path) -> None:
+    write_corpus(broken, tmp_path / "out")
+    assert write_corpus(corpus, tmp_path / "out")
+    assert not (tmp_path / "out" / FAULTS_FILE).exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("reader", "demo", "its reader is iemocap, here it is demo"),
+        ("source", Path("/elsewhere"), "here it is /elsewhere"),
+        ("table", "other.csv", "its table is one.csv, here it is other.csv"),
+    ],
+)
+def test_another_corpus_is_not_written_over_one(
+    corpus: Corpus, tmp_path: Path, key: str, value: Any, told: str
+) -> None:
+    mine = replace(corpus, table="one.csv" if key == "table" else None)
+    write_corpus(mine, tmp_path / "out")
+    before = content_of(tmp_path / "out")
+    with pytest.raises(MoodlineError, match=f"{tmp_path / 'out'} holds another corpus: .*{told}; choose another -o"):
+        write_corpus(replace(mine, **{key: value}), tmp_path / "out")
+    assert content_of(tmp_path / "out") == before
+
+
+def test_a_file_of_ones_own_is_not_lost_with_the_old_corpus(corpus: Corpus, folder: Path) -> None:
+    (folder / "wavlm.parquet").write_text("vectors")
+    before = content_of(folder)
+    with pytest.raises(MoodlineError, match=r"holds 'wavlm\.parquet', which is no part of a corpus: move that"):
+        write_corpus(replace(corpus, conversations=corpus.conversations[1:]), folder)
     assert content_of(folder) == before
 
 
-def test_the_same_table_of_another_source_is_not_left_in_its_place(corpus: Corpus, folder: Path) -> None:
-    bare = replace(corpus, conversations=())
-    write_corpus(bare, folder.with_name("bare"))
-    with pytest.raises(MoodlineError, match="other content"):
-        write_corpus(replace(bare, source=Path("/elsewhere")), folder.with_name("bare"))
+def test_a_corpus_that_cannot_be_replaced_stays(corpus: Corpus, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, content: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = content_of(folder)
+    monkeypatch.setattr(corpus_module, "write_json", full)
+    with pytest.raises(MoodlineError, match="No space left on device; free space"):
+        write_corpus(replace(corpus, conversations=corpus.conversations[1:]), folder)
+    assert content_of(folder) == before
+    assert [path.name for path in folder.parent.iterdir()] == ["out"]
 
 
 def test_a_folder_of_other_files_is_not_written_to(corpus: Corpus, tmp_path: Path) -> None:
@@ -258,8 +338,7 @@ def test_the_same_corpus_with_its_faults_again_is_left_alone(broken: Corpus, tmp
     before = content_of(tmp_path / "out")
     write_corpus(broken, tmp_path / "out")
     assert content_of(tmp_path / "out") == before
-    with pytest.raises(MoodlineError, match="other content"):
-        write_corpus(replace(broken, faults=broken.faults[:1]), tmp_path / "out")
+    assert write_corpus(replace(broken, faults=broken.faults[:1]), tmp_path / "out")
 
 
 def test_a_list_of_faults_that_was_changed_is_refused(broken: Corpus, tmp_path: Path) -> None:

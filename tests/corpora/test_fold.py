@@ -71,6 +71,15 @@ def test_the_same_said_at_the_same_times_is_the_same_conversation() -> None:
     assert fold(test=(later,)).test == (later,)
 
 
+def test_a_lone_turn_of_the_same_words_may_be_in_two_sets() -> None:
+    def said(name: str, start: float | None) -> Conversation:
+        return Conversation(id=name, utterances=(Utterance(id=name, speaker=name, words="Yes.", start=start),))
+
+    assert fold(train=(said("a", None),), test=(said("z", None),)).test[0].id == "z"
+    with pytest.raises(MoodlineError, match=r"the same is said .* in a, in train, and in z, in test"):
+        fold(train=(said("a", 1.0),), test=(said("z", 1.0),))
+
+
 def pair(name: str, *labels: str | None) -> Conversation:
     """V and T take turns; V begins."""
     turns = tuple(

@@ -73,6 +73,7 @@ def test_every_row_is_a_turn_of_its_dialogue_and_split(root: Path) -> None:
     assert (first.start, first.end, second.start, second.end) == (1.5, 2.0, 2.0, 3.25)
     assert (late.start, late.end) == (3600.0, 3601.0)
     assert all(utterance.audio is None for utterance in corpus.utterances)
+    assert corpus.notes == tuple(f"{split} has no clips: it is words alone" for split in meld.TABLES)
 
 
 def test_a_turn_that_ends_as_it_starts_has_no_end(root: Path) -> None:
@@ -108,6 +109,7 @@ def test_clips_are_taken_where_they_are(root: Path, layout: tuple[str, str]) -> 
         soundfile.write(root / clips / f"{name}.wav", np.zeros(8000), 16_000)
     (root / clips / "._dia0_utt0.wav").write_bytes(b"\0")
     corpus = meld.read(root)
+    assert not any(note.startswith("train") for note in corpus.notes)
     found = {u.id: u.audio.path.name for u in corpus.utterances if u.audio}
     assert found == {"train_dia0_utt0": "dia0_utt0.wav", "train_dia0_utt1": "dia0_utt1.wav"}
     assert corpus.left_out == {meld.NO_CLIP: ("train_dia3_utt2",), NO_TURN_LEFT: ("train_dia3",)}
@@ -178,7 +180,9 @@ def test_whatever_a_table_holds_is_read_or_refused_in_a_sentence(root: Path, con
 
 def test_it_is_prepared_and_inspected(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     moodline("prepare", "meld", root, "-o", root / "corpus")
-    assert "4 conversations, 5 utterances; left out: 0" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "4 conversations, 5 utterances; left out: 0" in told
+    assert "train has no clips: it is words alone" in told
     assert read_corpus(root / "corpus") == meld.read(root)
     moodline("inspect", root / "corpus")
     heading, *rows = (line.split() for line in capsys.readouterr().out.splitlines()[3:8])

@@ -229,11 +229,10 @@ def test_kfold_counts_the_groups_that_there_are() -> None:
 
 
 def test_kfold_keeps_copies_of_a_conversation_together() -> None:
-    corpus = published(*[None] * 4)
-    first = corpus.conversations[0]
-    turns = tuple(replace(turn, speaker="Another") for turn in first.utterances)
-    copy = replace(first, id="copy", utterances=turns)
-    groups = speaker_groups((*corpus.conversations, copy))
+    talks = [spoken(f"talk{at}", [(f"S{at % 3}", None)] * 2) for at in range(4)]
+    turns = tuple(replace(turn, speaker="Another") for turn in talks[0].utterances)
+    copy = replace(talks[0], id="copy", utterances=turns)
+    groups = speaker_groups((*talks, copy))
     assert {frozenset(one.id for one in group) for group in groups} == {
         frozenset({"talk0", "talk3", "copy"}),
         frozenset({"talk1"}),

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,8 @@ def test_words_and_labels_are_enough(tmp_path: Path) -> None:
     corpus = read(tmp_path, "text,emotion\nHi.,joy\nNo.,\n")
     assert [(u.words, u.label) for u in corpus.utterances] == [("Hi.", "joy"), ("No.", None)]
     assert len(corpus.conversations) == len({u.speaker for u in corpus.utterances}) == 2
-    assert corpus.left_out == {table.ONE_TURN: ("conversation",), table.ONE_SPEAKER: ("speaker",)}
+    assert corpus.left_out == {}
+    assert corpus.notes == tuple(table.ASSUMED.values())
 
 
 def test_recordings_are_enough(tmp_path: Path) -> None:
@@ -118,7 +120,7 @@ def test_delimiters_encodings_and_line_ends(tmp_path: Path, delimiter: str, enco
     writer.writerows([["Speaker", "Transcript", "Note"], ["Ann", words, "x"]])
     corpus = read(tmp_path, text.getvalue(), encoding=encoding)
     assert [(u.speaker, u.words) for u in corpus.utterances] == [("Ann", words)]
-    assert corpus.left_out[table.PASSED_OVER] == ("Note",)
+    assert corpus.notes == ("columns that are not read, 1: Note", table.ASSUMED["conversation"])
 
 
 def test_turns_come_by_their_start_and_else_as_they_stand(tmp_path: Path) -> None:
@@ -210,12 +212,24 @@ def test_empty_rows_are_left_out(tmp_path: Path) -> None:
     assert corpus.left_out[table.EMPTY] == (f"{tmp_path / 'talks.csv'}:4",)
 
 
-@pytest.mark.parametrize("name", ["talks.xlsx", "talks", "none.csv"])
-def test_what_is_no_table_is_refused(tmp_path: Path, name: str) -> None:
-    if name != "none.csv":
-        written(tmp_path, "text\nHi\n", name)
-    with pytest.raises(MoodlineError, match=r"ends with \.csv.*none; check the path"):
+@pytest.mark.parametrize("name", ["talks.xlsx", "talks"])
+def test_another_ending_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(MoodlineError, match=r"ends with \.csv, .*: .*/talks(\.xlsx)? does not; rename it"):
+        table.read(written(tmp_path, "text\nHi\n", name))
+
+
+@pytest.mark.parametrize("name", ["none.csv", "folder.csv"])
+def test_a_table_that_is_not_there_is_refused_for_that(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(MoodlineError, match=rf"there is none at .*/{name}; check the path"):
         table.read(tmp_path / name)
+
+
+def test_json_lines_of_which_none_can_be_read_are_told_as_that(tmp_path: Path) -> None:
+    sentence = refusal(tmp_path, "text\nHi\n", name="talks.jsonl")
+    assert "talks.jsonl:1 is none" in sentence
+    assert "and 1 more fault in" in sentence
+    assert "a table has" not in sentence
 
 
 @pytest.mark.parametrize(
@@ -265,7 +279,7 @@ def test_three_formats_of_the_same_rows_are_the_same_corpus(
     written(folder, "\n".join(map(json.dumps, rows)), "talks.jsonl")
     pq.write_table(pa.Table.from_pylist(rows), folder / "talks.parquet")
     first, *others = (table.read(folder / f"talks.{ending}") for ending in ("csv", "jsonl", "parquet"))
-    assert all(other == first for other in others)
+    assert all(replace(other, table="talks.csv") == first for other in others)
     expected = sorted((row["dialogue"], row["start"], row["text"].strip()) for row in rows)
     found = [(one.id, u.start, u.words) for one in first.conversations for u in one.utterances]
     assert sorted(found) == expected
@@ -363,10 +377,25 @@ def test_prepare_names_what_it_passes_over_and_assumes(tmp_path: Path, capsys: p
     moodline("prepare", "table", path, "-o", tmp_path / "out")
     told = capsys.readouterr().out
     assert "2 conversations, 2 utterances" in told
-    assert f"{table.PASSED_OVER}: 1 (Season)" in told
-    assert f"{table.ONE_TURN}: 1 (conversation)" in told
+    assert "left out: 0" in told
+    notes = ("columns that are not read, 1: Season", *table.ASSUMED.values())
+    assert all(note in told for note in notes)
     moodline("inspect", tmp_path / "out")
-    assert "joy" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert all(note in told for note in ("joy", "left out: nothing", *notes))
+
+
+def test_a_corrected_table_takes_the_place_of_the_old_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def prepare(name: str, text: str) -> str:
+        moodline("prepare", "table", written(tmp_path, text, name), "-o", tmp_path / "out")
+        return capsys.readouterr().out
+
+    assert "replaced" not in prepare("talks.csv", "text,emotion\nHi,joy\n")
+    assert "it is replaced" in prepare("talks.csv", "text,emotion\nHi,anger\n")
+    assert [turn.label for turn in read_corpus(tmp_path / "out").utterances] == ["anger"]
+    with pytest.raises(SystemExit):
+        prepare("others.csv", "text,emotion\nHi,joy\n")
+    assert "its table is talks.csv, here it is others.csv" in capsys.readouterr().err
 
 
 @pytest.mark.realdata
@@ -378,4 +407,4 @@ def test_a_published_table_is_read_as_it_is(shared: Path) -> None:
     assert len({turn.speaker for turn in turns}) == 9
     assert len({turn.label for turn in turns}) == 6
     assert sum(turn.audio.duration for turn in turns if turn.audio) / 60 == pytest.approx(100, abs=5)
-    assert corpus.left_out[table.PASSED_OVER] == ("gender", "age")
+    assert corpus.notes[0] == "columns that are not read, 2: gender, age"

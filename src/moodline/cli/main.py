@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from moodline.cli import embed, evaluate, inspect, predict, prepare, train
+from moodline.cli import embed, evaluate, inspect, plot, predict, prepare, train
 from moodline.cli.parser import Parser
 from moodline.errors import MoodlineError
 
@@ -15,6 +15,7 @@ COMMANDS = {
     "evaluate": evaluate,
     "predict": predict,
     "embed": embed,
+    "plot": plot,
 }
 USER_ERROR = 2
 INTERRUPTED = 130

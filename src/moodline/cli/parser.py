@@ -10,6 +10,18 @@ from moodline.errors import MoodlineError
 from moodline.recipe import told
 
 
+def plain(message: str) -> str:
+    """jsonargparse's complaint of what is missing, with options as they are typed; any other message as it is."""
+    if missing := re.fullmatch(r"the following arguments are required: (?P<names>[\w., ]+)", message):
+        names = (name.rsplit(".", 1)[-1] for name in missing["names"].split(", "))
+        return "these are needed: " + ", ".join(TYPED.get(name, f"--{name}") for name in names)
+    return message
+
+
+# What is given by its place, or shorter.
+TYPED = {"corpus": "CORPUS", "source": "SOURCE", "out": "-o"}
+
+
 class Parser(jsonargparse.ArgumentParser):
     """An ArgumentParser that raises MoodlineError instead of printing its usage and exiting."""
 
@@ -24,11 +36,16 @@ class Parser(jsonargparse.ArgumentParser):
         line = " ".join(message.split())
         strangers = re.search(r"Unrecognized arguments: (.+)", line, re.IGNORECASE)
         if strangers is None:
-            return told(line).removesuffix(".") + f"; {self.prog} --help tells what is expected"
+            return plain(told(line)).removesuffix(".") + f"; {self.name} --help tells what is expected"
         option = strangers[1].split()[0].split("=")[0]
         close = difflib.get_close_matches(option, self.options(), n=1)
-        hint = f"did you mean {close[0]}?" if close else f"{self.prog} --help lists the options"
-        return f"{self.prog} has no option {option!r}; {hint}"
+        hint = f"did you mean {close[0]}?" if close else f"{self.name} --help lists the options"
+        return f"{self.name} has no option {option!r}; {hint}"
+
+    @property
+    def name(self) -> str:
+        """The command as a person types it."""
+        return self.prog.replace(" [options]", "")
 
     def options(self) -> list[str]:
         return [name for action in self._actions for name in action.option_strings]

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,16 +58,20 @@ def prepare(reader: str, source: Path, out: Path, strict: bool) -> None:
 
 
 def finish(corpus: "Corpus", out: Path, strict: bool) -> None:
-    """Write what a reader read, and tell how much that is, what was left out, and the first of its faults."""
+    """Write what a reader read, and tell how much that is, how it was taken, what was left out, first faults."""
     from moodline.corpora.corpus import FAULTS_FILE, refuse_faults, write_corpus
     from moodline.corpora.validation import told_faults
 
     if strict:
         refuse_faults(corpus)
-    write_corpus(corpus, out)
+    replaced = write_corpus(corpus, out)
     count = sum(1 for _ in corpus.utterances)
     left_out = sum(len(ids) for ids in corpus.left_out.values())
     print(f"{out}: {len(corpus.conversations)} conversations, {count} utterances; left out: {left_out}")
+    if replaced:
+        print(f"  what {out} held before was other content of the same source: it is replaced")
+    for note in corpus.notes:
+        print(f"  {note}")
     for reason, ids in corpus.left_out.items():
         print(f"  {reason}: {len(ids)} ({listed(ids)})")
     for line in told_faults(corpus.faults, out / FAULTS_FILE):
@@ -78,9 +83,10 @@ def listed(ids: Sequence[str]) -> str:
 
 
 def prepare_demo(options: Any) -> None:
+    from moodline.corpora import iemocap
     from moodline.corpora.demo import generate
 
     tree = options.out.with_name(options.out.name + "-tree")
     if not tree.exists():
         generate(tree, conversations_per_session=options.conversations, seed=options.seed)
-    prepare("iemocap", tree, options.out, options.strict)
+    finish(replace(iemocap.read(tree), reader="demo"), options.out, options.strict)

@@ -5,50 +5,30 @@
     faults.csv           where the source has faults: id, sentence; a line for each that was left out for one
 
 ``audio_file`` is relative to the source folder, so that the table, and its hash, are the same on every machine; only
-a file outside that folder keeps its whole path.
+a file outside that folder keeps its whole path. ``audio_hash`` is a hash of that file's bytes, so that a recording that
+is replaced in its place makes another table; a table of a schema before it lacks the column, and is read without.
 """
 
 import csv
-import hashlib
-import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from moodline.conversation import AudioClip, Conversation, Utterance
+from moodline.conversation import Conversation, Utterance
+from moodline.corpora.rows import COLUMNS, conversations_of, hash_rows, rows_of
 from moodline.corpora.validation import Fault, Faults, summary
 from moodline.errors import MoodlineError
-from moodline.files import atomic_folder, read_json, write_json
+from moodline.files import atomic_folder, hash_of_file, read_json, replaced_folder, write_json
 
-SCHEMA = 2
+SCHEMA = 3
 TABLE_FILE = "utterances.parquet"
 DESCRIPTION_FILE = "corpus.json"
 FAULTS_FILE = "faults.csv"
+FILES = (TABLE_FILE, DESCRIPTION_FILE, FAULTS_FILE)
 FAULT_COLUMNS = ("id", "sentence")
-COLUMNS = pa.schema(
-    [
-        pa.field("utterance_id", pa.string(), nullable=False),
-        pa.field("conversation_id", pa.string(), nullable=False),
-        pa.field("order", pa.int32(), nullable=False),
-        pa.field("speaker", pa.string(), nullable=False),
-        pa.field("session", pa.string()),
-        pa.field("part", pa.string()),
-        pa.field("split", pa.string()),
-        pa.field("start", pa.float64()),
-        pa.field("end", pa.float64()),
-        pa.field("words", pa.string(), nullable=False),
-        pa.field("label", pa.string()),
-        pa.field("audio_file", pa.string()),
-        pa.field("audio_offset", pa.float64()),
-        pa.field("audio_duration", pa.float64()),
-        pa.field("sample_rate", pa.int32()),
-    ]
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +38,8 @@ class Corpus:
     Attributes:
         left_out: what a sound corpus of its kind has and a model does not read: reason -> ids
         faults: what is broken; no part of the table's hash
+        notes: how the source as a whole was taken, a sentence each
+        table: the name of the source's file that was read, where it is one file
     """
 
     reader: str
@@ -65,6 +47,8 @@ class Corpus:
     conversations: tuple[Conversation, ...]
     left_out: Mapping[str, tuple[str, ...]]
     faults: tuple[Fault, ...] = ()
+    notes: tuple[str, ...] = ()
+    table: str | None = None
 
     @property
     def utterances(self) -> Iterable[Utterance]:
@@ -72,7 +56,7 @@ class Corpus:
 
     @property
     def table_hash(self) -> str:
-        return hash_rows(rows_of(self))
+        return hash_rows(rows_of(self.source, self.conversations))
 
     def conversation(self, conversation_id: str) -> Conversation:
         for conversation in self.conversations:
@@ -95,10 +79,27 @@ def corpus_of(reader: str, conversations: Iterable[Conversation | None], faults:
     return Corpus(
         reader=reader,
         source=faults.source,
-        conversations=kept,
+        conversations=tuple(with_file_hashes(kept)),
         left_out={reason: tuple(ids) for reason, ids in faults.left_out.items()},
         faults=tuple(faults.found),
+        notes=tuple(faults.notes),
     )
+
+
+def with_file_hashes(conversations: Iterable[Conversation]) -> Iterator[Conversation]:
+    """The conversations with a hash of each recording; a file is read once, however many utterances lie in it."""
+    hashes: dict[Path, str] = {}
+
+    def hashed(utterance: Utterance) -> Utterance:
+        clip = utterance.audio
+        if clip is None:
+            return utterance
+        if clip.path not in hashes:
+            hashes[clip.path] = hash_of_file(clip.path)
+        return replace(utterance, audio=replace(clip, file_hash=hashes[clip.path]))
+
+    for conversation in conversations:
+        yield replace(conversation, utterances=tuple(map(hashed, conversation.utterances)))
 
 
 def refuse_faults(corpus: Corpus) -> None:
@@ -111,57 +112,14 @@ def refuse_faults(corpus: Corpus) -> None:
         raise MoodlineError(summary(corpus.faults, corpus.source))
 
 
-def rows_of(corpus: Corpus) -> list[dict[str, Any]]:
-    return [
-        row_of(corpus.source, conversation, order, utterance)
-        for conversation in corpus.conversations
-        for order, utterance in enumerate(conversation.utterances)
-    ]
+def write_corpus(corpus: Corpus, out: Path) -> bool:
+    """Write a corpus folder, whole or not at all; the same corpus again is left as it is.
 
-
-def row_of(source: Path, conversation: Conversation, order: int, utterance: Utterance) -> dict[str, Any]:
-    clip = utterance.audio
-    return {
-        "utterance_id": utterance.id,
-        "conversation_id": conversation.id,
-        "order": order,
-        "speaker": utterance.speaker,
-        "session": conversation.session,
-        "part": conversation.part,
-        "split": conversation.split,
-        "start": utterance.start,
-        "end": utterance.end,
-        "words": utterance.words,
-        "label": utterance.label,
-        "audio_file": relative(clip.path, source).as_posix() if clip else None,
-        "audio_offset": clip.offset if clip else None,
-        "audio_duration": clip.duration if clip else None,
-        "sample_rate": clip.sample_rate if clip else None,
-    }
-
-
-def relative(path: Path, source: Path) -> Path:
-    """The path within the source folder; a file that lies elsewhere keeps its own."""
-    return path.relative_to(source) if path.is_relative_to(source) else path
-
-
-def hash_rows(rows: list[dict[str, Any]]) -> str:
-    """A hash of the table's content, whatever version of Parquet's writer wrote it.
-
-    A corpus without a split of its own hashes as it did before the table had that column.
-    """
-    digest = hashlib.sha256()
-    for row in rows:
-        names = [name for name in COLUMNS.names if name != "split" or row.get("split") is not None]
-        digest.update(json.dumps([row[name] for name in names]).encode())
-    return digest.hexdigest()[:16]
-
-
-def write_corpus(corpus: Corpus, out: Path) -> None:
-    """Write a corpus folder, whole or not at all.
+    Returns:
+        whether it took the place of what the same reader had read of the same source before
 
     Raises:
-        MoodlineError: ``out`` holds something else, or a name is no text; the same corpus again is left as it is
+        MoodlineError: ``out`` holds something else, or a name is no text
     """
     source = str(corpus.source)
     if source.encode("utf-8", "replace").decode("utf-8") != source:
@@ -169,30 +127,60 @@ def write_corpus(corpus: Corpus, out: Path) -> None:
     if (out / DESCRIPTION_FILE).is_file():
         found = read_corpus(out)
         if found == corpus:
-            return
-        raise MoodlineError(f"{out} holds a corpus with other content: choose another -o, or remove that folder")
+            return False
+        refuse_other(found, corpus, out)
+        with replaced_folder(out) as folder:
+            fill(folder, corpus)
+        return True
     if out.is_dir() and not any(out.iterdir()):
         out.rmdir()
     elif out.exists():
         raise MoodlineError(f"{out} is neither an empty folder nor a corpus: choose another -o")
-    rows = rows_of(corpus)
     with atomic_folder(out) as folder:
-        pq.write_table(pa.Table.from_pylist(rows, schema=COLUMNS), folder / TABLE_FILE)
-        write_json(
-            folder / DESCRIPTION_FILE,
-            {
-                "schema": SCHEMA,
-                "reader": corpus.reader,
-                "source": str(corpus.source),
-                "conversations": len(corpus.conversations),
-                "utterances": len(rows),
-                "table_hash": hash_rows(rows),
-                "left_out": {reason: list(ids) for reason, ids in corpus.left_out.items()},
-                "faults": len(corpus.faults),
-            },
+        fill(folder, corpus)
+    return False
+
+
+def refuse_other(found: Corpus, corpus: Corpus, out: Path) -> None:
+    """Refuse to replace what another reader read, or of another source, and a folder with files of one's own."""
+    for what, there, here in (
+        ("reader", found.reader, corpus.reader),
+        ("source", found.source, corpus.source),
+        ("table", found.table or corpus.table, corpus.table),  # folders of before do not say it
+    ):
+        if there != here:
+            raise MoodlineError(
+                f"{out} holds another corpus: its {what} is {there}, here it is {here}; choose another -o, or remove "
+                "that folder"
+            )
+    strangers = sorted(path.name for path in out.iterdir() if path.name not in FILES)
+    if strangers:
+        raise MoodlineError(
+            f"{out} is replaced whole where its corpus has changed, and it holds {strangers[0]!r}, which is no part of "
+            "a corpus: move that elsewhere"
         )
-        if corpus.faults:
-            write_faults(folder / FAULTS_FILE, corpus.faults)
+
+
+def fill(folder: Path, corpus: Corpus) -> None:
+    rows = rows_of(corpus.source, corpus.conversations)
+    pq.write_table(pa.Table.from_pylist(rows, schema=COLUMNS), folder / TABLE_FILE)
+    write_json(
+        folder / DESCRIPTION_FILE,
+        {
+            "schema": SCHEMA,
+            "reader": corpus.reader,
+            "source": str(corpus.source),
+            "table": corpus.table,
+            "conversations": len(corpus.conversations),
+            "utterances": len(rows),
+            "table_hash": hash_rows(rows),
+            "left_out": {reason: list(ids) for reason, ids in corpus.left_out.items()},
+            "faults": len(corpus.faults),
+            "notes": list(corpus.notes),
+        },
+    )
+    if corpus.faults:
+        write_faults(folder / FAULTS_FILE, corpus.faults)
 
 
 def write_faults(path: Path, faults: Iterable[Fault]) -> None:
@@ -239,6 +227,8 @@ def read_corpus(folder: Path) -> Corpus:
             conversations=conversations_of(rows, source),
             left_out={reason: tuple(ids) for reason, ids in description["left_out"].items()},
             faults=read_faults(folder / FAULTS_FILE, description.get("faults", 0)),
+            notes=tuple(description.get("notes", ())),
+            table=description.get("table"),
         )
         expected, found = description["table_hash"], hash_rows(rows)
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, csv.Error) as error:
@@ -251,38 +241,3 @@ def read_corpus(folder: Path) -> Corpus:
             "the table was changed after it was prepared; remove the folder and prepare it again"
         )
     return corpus
-
-
-def conversations_of(rows: list[dict[str, Any]], source: Path) -> tuple[Conversation, ...]:
-    return tuple(
-        Conversation(
-            id=conversation_id,
-            session=turns[0]["session"],
-            part=turns[0]["part"],
-            split=turns[0].get("split"),
-            utterances=tuple(utterance_of(row, source) for row in sorted(turns, key=lambda row: row["order"])),
-        )
-        for conversation_id, turns in (
-            (key, list(group)) for key, group in groupby(rows, key=lambda row: row["conversation_id"])
-        )
-    )
-
-
-def utterance_of(row: dict[str, Any], source: Path) -> Utterance:
-    clip = None
-    if row["audio_file"] is not None:
-        clip = AudioClip(
-            path=source / row["audio_file"],
-            offset=row["audio_offset"],
-            duration=row["audio_duration"],
-            sample_rate=row["sample_rate"],
-        )
-    return Utterance(
-        id=row["utterance_id"],
-        speaker=row["speaker"],
-        words=row["words"],
-        audio=clip,
-        start=row["start"],
-        end=row["end"],
-        label=row["label"],
-    )

@@ -18,7 +18,7 @@ SHOWN_LABELS = 12  # more do not fit a line
 
 
 def print_inspection(corpus: Corpus, console: Console | None = None) -> None:
-    """Print conversations, speakers, hours, labels by session or split, lengths, what was left out, and faults."""
+    """Print conversations, speakers, hours, labels by session or split, lengths, notes, what is left out, faults."""
     console = console or Console()
     utterances = list(corpus.utterances)
     speakers = {utterance.speaker for utterance in utterances}
@@ -92,6 +92,8 @@ def length_table(corpus: Corpus) -> Table:
 
 
 def print_left_out(corpus: Corpus, console: Console) -> None:
+    for note in corpus.notes:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
     if not corpus.left_out and not corpus.faults:
         console.print("left out: nothing")
     for reason, ids in corpus.left_out.items():

@@ -61,6 +61,8 @@ def table_of(root: Path, split: str) -> Path:
 
 def read_split(root: Path, split: str, faults: Faults) -> list[Conversation]:
     clips = clips_of(root, split)
+    if not clips:
+        faults.note(f"{split} has no clips: it is words alone")
     dialogues: dict[int, dict[int, Utterance]] = {}
     for where, row in rows_of(table_of(root, split), faults):
         if not (NUMBER.fullmatch(row["Dialogue_ID"]) and NUMBER.fullmatch(row["Utterance_ID"])):

@@ -18,33 +18,28 @@ not. Columns that are none of these are passed over.
 Turns are in the order of their starts where all of a conversation have one, and in that of the table otherwise.
 """
 
-import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import NamedTuple
 
 from moodline.audio import waveform
 from moodline.conversation import AudioClip, Conversation, Utterance
 from moodline.corpora.columns import NAMES, recognised, split_of, text_of_cell, time_of
 from moodline.corpora.corpus import Corpus, corpus_of
-from moodline.corpora.delimited import cells_of, text_of
-from moodline.corpora.validation import NO_TURN_LEFT, Faults, Turn, cleaned, in_order, sound
+from moodline.corpora.formats import FORMATS, Record
+from moodline.corpora.validation import NO_TURN_LEFT, Faults, Turn, cleaned, in_order, sound, summary
 from moodline.errors import MoodlineError
 
-DELIMITERS = (",", ";", "\t")
 ROUNDED = 0.05  # seconds that a recording's end, as a table tells it, may lie after the true one
 
-PASSED_OVER = "a column that is not read"
+SHOWN_COLUMNS = 12
 EMPTY = "a row without words and audio"
-ONE_TURN = "no such column: each row is taken as a conversation of its own"
-ONE_SPEAKER = "no such column: each conversation is taken as a speaker's own"
-
-Record = tuple[str, Mapping[str, Any]]  # file and line, and the cells by their columns' names in the table
+ASSUMED = {
+    "conversation": "no column conversation: each row is taken as a conversation of its own",
+    "speaker": "no column speaker: each conversation is taken as a speaker's own",
+}
 
 
 class Row(NamedTuple):
@@ -66,98 +61,30 @@ def read(source: Path) -> Corpus:
         MoodlineError: ``source`` is no table, has neither words nor audio, or has faults
     """
     read_records = FORMATS.get(source.suffix.lower())
-    if read_records is None or not source.is_file():
-        raise MoodlineError(f"a table is a file that ends with {', '.join(FORMATS)}: {source} is none; check the path")
+    if read_records is None:
+        raise MoodlineError(f"a table is a file that ends with {', '.join(FORMATS)}: {source} does not; rename it")
+    if not source.is_file():
+        raise MoodlineError(f"a table is a file: there is none at {source}; check the path")
     faults = Faults(source.parent.resolve())
     names, records = read_records(source, faults)
+    if faults.found and not names:
+        raise MoodlineError(summary(faults.found, source))
     columns = recognised(names)
     if not columns.keys() & {"words", "audio"}:
         raise MoodlineError(
             f"a table has a column of words ({', '.join(NAMES['words'])}) or of audio ({', '.join(NAMES['audio'])}): "
             f"{source} has {' '.join(', '.join(names).split()) or 'none'}; rename one"
         )
-    for name in names:
-        if name not in columns.values():
-            faults.leave_out(PASSED_OVER, name)
-    for column, assumed in (("conversation", ONE_TURN), ("speaker", ONE_SPEAKER)):
+    if passed_over := [name for name in names if name not in columns.values()]:
+        more = ", ..." if len(passed_over) > SHOWN_COLUMNS else ""
+        faults.note(f"columns that are not read, {len(passed_over)}: {', '.join(passed_over[:SHOWN_COLUMNS])}{more}")
+    for column, assumed in ASSUMED.items():
         if column not in columns:
-            faults.leave_out(assumed, column)
+            faults.note(assumed)
     conversations = list(conversations_of(rows_of(source, columns, records, faults), faults))
     if not conversations and not faults.found:
         raise MoodlineError(f"{source} has no row with words or audio: fill it in")
-    return corpus_of("table", conversations, faults)
-
-
-def read_delimited(path: Path, faults: Faults) -> tuple[list[str], list[Record]]:
-    """CSV: the delimiter is the comma, semicolon or tab by which most columns of the first row are known."""
-    text = text_of(path)
-    delimiter = max(DELIMITERS, key=lambda one: known_columns(text, one))
-    lines = cells_of(text, delimiter, str(path))
-    _, header = next(lines, (0, []))
-    records: list[Record] = []
-    for number, cells in lines:
-        where = f"{path}:{number}"
-        if any(cell.strip() for cell in cells[len(header) :]):
-            faults.add(
-                where,
-                f"a row has no more cells than there are columns: {where} has {len(cells)} for {len(header)}; "
-                "put words with a delimiter in them into quotes",
-            )
-        else:
-            pairs = list(zip(header, cells, strict=False))
-            records.append((where, dict(reversed(pairs))))  # of two columns of one name the first
-    return list(dict.fromkeys(header)), records
-
-
-def known_columns(text: str, delimiter: str) -> tuple[int, int]:
-    """How many columns there are by a delimiter: known ones, and all."""
-    try:
-        _, header = next(cells_of(text, delimiter, ""), (0, []))
-    except MoodlineError:
-        return 0, 0
-    return len(recognised(header)), len(header)
-
-
-def read_json_lines(path: Path, faults: Faults) -> tuple[list[str], list[Record]]:
-    records: list[Record] = []
-    for number, line in enumerate(text_of(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        where = f"{path}:{number}"
-        try:
-            content = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            faults.add(where, f"each line is one JSON object: {where} is none ({error}); correct that line")
-            continue
-        if isinstance(content, dict):
-            records.append((where, content))
-        else:
-            faults.add(
-                where, f"each line is one JSON object: {where} is a {type(content).__name__}; write an object a line"
-            )
-    return list(dict.fromkeys(name for _, content in records for name in content)), records
-
-
-def read_parquet(path: Path, faults: Faults) -> tuple[list[str], list[Record]]:
-    try:
-        table = pq.read_table(path)
-        columns = {name: table[name].to_pylist() for name in table.column_names}
-    except (OSError, ValueError, KeyError, OverflowError, pa.ArrowException) as error:
-        raise MoodlineError(
-            f"{path} cannot be read as Parquet: {' '.join(str(error).split())}; write it again"
-        ) from error
-    rows = zip(*columns.values(), strict=True)
-    return list(columns), [
-        (f"{path}, row {number}", dict(zip(columns, values, strict=True)))
-        for number, values in enumerate(rows, start=1)
-    ]
-
-
-FORMATS: Mapping[str, Callable[[Path, Faults], tuple[list[str], list[Record]]]] = {
-    **dict.fromkeys((".csv", ".tsv", ".txt"), read_delimited),
-    **dict.fromkeys((".jsonl", ".ndjson", ".json"), read_json_lines),
-    ".parquet": read_parquet,
-}
+    return replace(corpus_of("table", conversations, faults), table=source.name)
 
 
 def rows_of(source: Path, columns: Mapping[str, str], records: Sequence[Record], faults: Faults) -> list[Row]:

@@ -51,6 +51,7 @@ class Faults:
     """What is broken in a source, and what is not broken but left out (reason -> ids), while it is read.
 
     Attributes:
+        notes: how the source as a whole was taken, a sentence each
         labels: those that the corpus has; None: it may have any
         utterances, conversations: the ids of those that were met so far
     """
@@ -59,6 +60,7 @@ class Faults:
     labels: frozenset[str] | None = None
     found: list[Fault] = field(default_factory=list)
     left_out: dict[str, list[str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     utterances: set[str] = field(default_factory=set)
     conversations: set[str] = field(default_factory=set)
 
@@ -69,6 +71,10 @@ class Faults:
     def leave_out(self, reason: str, identity: str) -> None:
         """For what a sound corpus has and a model does not read."""
         self.left_out.setdefault(reason, []).append(in_one_line(identity))
+
+    def note(self, sentence: str) -> None:
+        """For what leaves nothing out, and a person should know."""
+        self.notes.append(in_one_line(sentence))
 
 
 def in_one_line(text: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from moodline.conversation import LabelSet
 from moodline.corpora.corpus import Corpus
 from moodline.errors import MoodlineError
-from moodline.labels import LABEL_SETS, label_set_of
+from moodline.labels import LABEL_SETS, label_set_of, refuse_misspelt
 
 LEAST_SHARE = 0.5  # of the labelled utterances, which a model's own label set must know to go without a map
 SHOWN_LABELS = 12
@@ -25,6 +25,7 @@ def labels_for(model: LabelSet, corpus: Corpus, named: str | None) -> LabelSet:
         refuse_other_labels(model, corpus)
         return model
     labels = label_set_of(named)
+    refuse_misspelt(labels, {turn.label for turn in corpus.utterances if turn.label is not None})
     strangers = [name for name in labels.classes if name not in model.classes]
     if strangers:
         raise MoodlineError(

@@ -68,9 +68,9 @@ def evaluate_run(
     all_folds = folds_of(corpus, run.protocol)
     folds = [fold for fold in all_folds if run.is_complete(fold.name)]
     if not folds:
-        stale = [fold.name for fold in all_folds if run.model_folder(fold.name).is_dir()]
-        was = f"; what fold {', '.join(stale)} has is of another recipe, or not finished" if stale else ""
-        raise MoodlineError(f"{folder} has no trained fold of its recipe yet{was}: finish moodline train first")
+        begun = [fold.name for fold in all_folds if run.fold_folder(fold.name).is_dir()]
+        lacks = "".join(f"; fold {name}: {run.lack_of(name)}" for name in begun)
+        raise MoodlineError(f"{folder} has no trained fold of its recipe yet{lacks}; finish moodline train first")
     if not all(fold.test for fold in folds):
         raise MoodlineError(
             f"protocol {run.protocol} has no test set, its model is for use: "

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from moodline.audio import waveform
-from moodline.config import AUDIO_UTTERANCE
+from moodline.config import AUDIO_UTTERANCE, Recipe
+from moodline.context.speaker_relative import speaker_relative
 from moodline.conversation import Utterance
 from moodline.errors import MoodlineError
 from moodline.text.pretrained import Tokenizer
@@ -32,6 +33,13 @@ def waveform_of(utterance: Utterance, sample_rate: int) -> Tensor:
 def tokens_of(utterances: Sequence[Utterance], tokenizer: Tokenizer) -> list[Tensor]:
     """Each utterance's token ids (T_i,)."""
     return tokenizer([utterance.words for utterance in utterances])
+
+
+def context_input(stage: str, recipe: Recipe, embeddings: Tensor, utterances: Sequence[Utterance]) -> Tensor:
+    """What a context stage reads of a conversation: its utterances' embeddings (S, E) -> (S, E)."""
+    if not recipe.context_of(stage).speaker_relative:
+        return embeddings
+    return speaker_relative(embeddings, [utterance.speaker for utterance in utterances])
 
 
 def seconds_of(utterance: Utterance) -> float:

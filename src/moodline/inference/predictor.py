@@ -14,6 +14,8 @@ from moodline.embeddings import Embeddings, require, stack
 from moodline.encoding import Encoding
 from moodline.inference.encode import encode_utterances
 from moodline.inference.given import refuse_other_encoders
+from moodline.inference.inputs import context_input
+from moodline.model import ENCODER_OF
 
 GivenEmbeddings = Mapping[str, Embeddings]
 """By the utterance encoder whose place they take: audio_utterance, text_utterance."""
@@ -109,9 +111,13 @@ class Predictor:
             for stage in ENCODERS
             if stage in network.parts
         }
-        own = {stage: encoding.embeddings for stage, encoding in encodings.items()}
-        alone = {stage: values[None] for stage, values in (given | own).items()}  # (1, S, E)
-        in_context = network(alone, torch.tensor([len(utterances)]))
+        alone = given | {stage: encoding.embeddings for stage, encoding in encodings.items()}
+        read = {
+            encoder: context_input(stage, recipe, alone[encoder], utterances)[None]  # (S, E) -> (1, S, E)
+            for stage, encoder in ENCODER_OF.items()
+            if encoder in alone
+        }
+        in_context = network(read, torch.tensor([len(utterances)]))
         encodings |= {stage: Encoding(one.embeddings[0], one.logits[0]) for stage, one in in_context.items()}
         return {stage: encodings[stage] for stage in recipe.stages}
 

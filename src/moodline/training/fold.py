@@ -15,6 +15,7 @@ from moodline.corpora.fold import TrainingSets
 from moodline.embeddings import Embeddings, EmbeddingsFile, read_embeddings, stack, unique_ids, write_embeddings
 from moodline.files import read_json, write_json
 from moodline.inference.encode import by_conversation, encode_conversations, encode_utterances
+from moodline.inference.inputs import context_input
 from moodline.model import ENCODER_OF, build_stage
 from moodline.text.pretrained import Tokenizer, load_bert
 from moodline.training.data import StageData, conversation_data, scored_utterances, token_data, waveform_data
@@ -183,10 +184,21 @@ class FoldTraining:
         return conversation_data(self.train, self.validation, self.read(stage), self.label_set)
 
     def read(self, stage: str) -> list[Embeddings]:
-        return [
+        """What a context stage or the fusion reads: (D,) by utterance id, for each sequence."""
+        found = [
             self.embeddings.get(source) or read_embeddings(self.embeddings_file(source)).vectors
             for source in READS[stage]
         ]
+        return [self.context_inputs(stage, *found)] if stage in ENCODER_OF else found
+
+    def context_inputs(self, stage: str, vectors: Embeddings) -> Embeddings:
+        """The utterance encoder's embeddings as a context stage reads them, conversation by conversation."""
+        inputs: dict[str, torch.Tensor] = {}
+        for conversation in self.conversations:
+            turns = conversation.utterances
+            ids = [turn.id for turn in turns]
+            inputs.update(zip(ids, context_input(stage, self.recipe, stack(vectors, ids), turns), strict=True))
+        return inputs
 
     def encode(self, stage: str, part: nn.Module) -> Embeddings:
         """The frozen part's embeddings of all that the next stage reads: (D,) by utterance id."""

@@ -15,7 +15,7 @@ import filelock
 from rich.console import Console
 
 from moodline.checkpoint import CONFIG_FILE
-from moodline.config import AUDIO_UTTERANCE, TEXT_UTTERANCE, Recipe
+from moodline.config import AUDIO_UTTERANCE, STAGE_NAMES, TEXT_UTTERANCE, Recipe
 from moodline.conversation import LabelSet
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.fold import Fold
@@ -23,7 +23,7 @@ from moodline.embeddings import EmbeddingsFile
 from moodline.errors import MoodlineError
 from moodline.files import flatten, read_json, remove_leftovers, write_json
 from moodline.inference.given import refuse_unfit
-from moodline.labels import content_of, label_set_from, label_set_of
+from moodline.labels import content_of, label_set_from, label_set_of, refuse_misspelt
 from moodline.recipe import recipe_from
 from moodline.text.pretrained import fingerprint_of
 from moodline.training.data import refuse_silent
@@ -68,9 +68,17 @@ class Run:
 
     def is_complete(self, name: str) -> bool:
         """Whether a fold's model is whole, and of this run's recipe as it is now."""
+        return not self.lack_of(name)
+
+    def lack_of(self, name: str) -> str:
+        """What keeps a fold's model from being whole and of this run's recipe as it is now; empty if nothing does."""
         config = self.model_folder(name) / CONFIG_FILE
         if not config.is_file():
-            return False
+            finished = self.histories(name)
+            missing = [f"({STAGE_NAMES[stage]})" for stage in self.recipe.stages if stage not in finished]
+            return (
+                f"not trained yet: the stage {', '.join(missing)}" if missing else "its description is not written yet"
+            )
         content = read_json(config, "model")
         try:
             labels = label_set_from(content["label_set"], str(config))
@@ -78,7 +86,13 @@ class Run:
         except (KeyError, TypeError) as error:
             raise MoodlineError(f"{config} is no model's description: it lacks {error}; remove it and train") from error
         # Where the file of a label set lies is no part of what a model is; the set is.
-        return (replace(recipe, label_set=self.recipe.label_set), labels) == (self.recipe, self.label_set)
+        recipe = replace(recipe, label_set=self.recipe.label_set)
+        was, now = (
+            flatten({**dataclasses.asdict(one), "label_set": content_of(of)})
+            for one, of in ((recipe, labels), (self.recipe, self.label_set))
+        )
+        key = next((key for key in now | was if was.get(key) != now.get(key)), None)
+        return f"{key} was {was.get(key)!r} and is {now.get(key)!r}" if key else ""
 
     def histories(self, name: str) -> dict[str, list[dict[str, float]]]:
         """Each finished stage's epochs: losses and validation UA."""
@@ -188,6 +202,7 @@ def train(
             embeddings given are not those of the recipe and the corpus
     """
     hardware.check()
+    refuse_misspelt(run.label_set, {turn.label for turn in corpus.utterances if turn.label is not None})
     refuse_unfit(run.recipe, given, [one.in_context(run.label_set, run.recipe.context) for one in corpus.conversations])
     # Of all folds before the first one trains: a fold that cannot train is told at once.
     for fold in folds:

@@ -1,0 +1,75 @@
+"""What a classic reaches on unseen voices: openSMILE's eGeMAPS and a support vector machine, under a protocol's folds.
+
+    .venv/bin/pip install 'opensmile>=2.5'
+    .venv/bin/python benchmarks/egemaps.py corpora/tree cv5
+
+A yardstick for the speech utterance encoder: Eyben et al., "The Geneva minimalistic acoustic parameter set", 2016, 88
+functionals an utterance. It is trained on each fold's training set and scored on its test set; the validation set is
+idle. Once with features standardised over the training set, and once over all of each speaker's utterances, which no
+system has that is given one conversation: it tells how much of the error is the voice's.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import opensmile
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from moodline.audio.waveform import read
+from moodline.conversation import Conversation, LabelSet, Utterance
+from moodline.corpora.corpus import read_corpus
+from moodline.corpora.protocol import folds_of
+from moodline.labels import LABEL_SETS
+from moodline.metrics import confusion, unweighted_accuracy, weighted_accuracy
+
+SAMPLE_RATE = 16_000
+LABELS = LABEL_SETS["iemocap4"]
+
+
+def labelled(conversations: Sequence[Conversation], labels: LabelSet) -> list[Utterance]:
+    return [turn for one in conversations for turn in one.utterances if labels.index(turn.label) is not None]
+
+
+def classes_of(utterances: Sequence[Utterance]) -> list[str]:
+    return [LABELS.classes[LABELS.index(turn.label) or 0] for turn in utterances]
+
+
+def main(folder: Path, protocol: str) -> None:
+    corpus = read_corpus(folder)
+    smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
+    utterances = labelled(corpus.conversations, LABELS)
+    raw = {
+        turn.id: np.nan_to_num(smile.process_signal(read(turn.audio, SAMPLE_RATE), SAMPLE_RATE).to_numpy()[0])
+        for turn in utterances
+        if turn.audio is not None
+    }
+    relative: dict[str, np.ndarray] = {}
+    for speaker in {turn.speaker for turn in utterances}:
+        ids = [turn.id for turn in utterances if turn.speaker == speaker and turn.id in raw]
+        relative |= zip(ids, StandardScaler().fit_transform(np.stack([raw[one] for one in ids])), strict=True)
+    for name, features in {"by the training set": raw, "by speaker": relative}.items():
+        matrices = []
+        for fold in folds_of(corpus, protocol):
+            train, test = (
+                [turn for turn in labelled(part, LABELS) if turn.id in raw] for part in (fold.train, fold.test)
+            )
+            machine = make_pipeline(StandardScaler(), SVC(class_weight="balanced"))
+            machine.fit(np.stack([features[turn.id] for turn in train]), classes_of(train))
+            predicted = machine.predict(np.stack([features[turn.id] for turn in test]))
+            matrices.append(confusion(classes_of(test), predicted.tolist(), LABELS.classes))
+        pooled = np.sum(matrices, axis=0)
+        by_fold = ", ".join(f"{unweighted_accuracy(one):.3f}" for one in matrices)
+        print(
+            f"standardised {name}: WA {weighted_accuracy(pooled):.3f}, UA {unweighted_accuracy(pooled):.3f} "
+            f"(by fold {by_fold})"
+        )
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        raise SystemExit(__doc__)
+    main(Path(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,216 @@
+"""What moodline plot leaf draws is what the model holds."""
+
+import math
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from matplotlib.figure import Figure
+
+from moodline.audio.leaf import Leaf
+from moodline.audio.leaf_cnn import LeafCnn
+from moodline.checkpoint import Provenance, save_description, save_stage
+from moodline.config import AUDIO_UTTERANCE, AudioUtteranceConfig, Recipe
+from moodline.errors import MoodlineError
+from moodline.evaluation.figures.leaf_features import draw_features, log_mel
+from moodline.evaluation.figures.leaf_parameters import (
+    PCEN,
+    bandwidths,
+    centre_frequencies,
+    draw_filters,
+    draw_pcen,
+    draw_pooling,
+    draw_responses,
+    responses,
+)
+from moodline.evaluation.leaf_pictures import PICTURES, plot_leaf, trained_encoder
+from moodline.labels import label_set_of
+from moodline.model import build_stage
+from tests.system import moodline
+
+SVG = "{http://www.w3.org/2000/svg}"
+MEL = 60.0, 7800.0
+
+
+def trained(leaf: Leaf) -> Leaf:
+    """The front-end with every parameter moved, each filter's by another amount."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in leaf.parameters():
+            parameter.mul_(0.9 + 0.2 * torch.rand(parameter.shape, generator=generator))
+    leaf.project()
+    return leaf
+
+
+BEFORE, AFTER = Leaf(), trained(Leaf())
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fold's folder with a model of speech, as far as its utterance encoder goes."""
+    return write_model(tmp_path_factory.mktemp("leaf") / "fold-5", Recipe(modalities="audio"))
+
+
+def write_model(fold: Path, recipe: Recipe) -> Path:
+    label_set = label_set_of("iemocap4")
+    encoder = build_stage(AUDIO_UTTERANCE, recipe, len(label_set.classes))
+    assert isinstance(encoder, LeafCnn)
+    trained(encoder.front_end)
+    save_stage(fold / "model", AUDIO_UTTERANCE, encoder)
+    provenance = Provenance(
+        protocol="all",
+        fold="all",
+        fold_hash="",
+        corpus_reader="table",
+        corpus_hash="",
+        trained_on=(),
+        selected_on=(),
+        class_counts={},
+        moodline_version="",
+        torch_version="",
+        embeddings=dict.fromkeys(recipe.given, "a file"),
+    )
+    save_description(fold / "model", recipe, label_set, provenance)
+    return fold
+
+
+def points(figure: Figure, axes: int, line: int) -> np.ndarray:
+    return np.asarray(figure.axes[axes].lines[line].get_ydata())
+
+
+def test_centre_frequencies_and_bandwidths_are_drawn_in_hertz() -> None:
+    figure = Figure()
+    draw_filters(figure, BEFORE, AFTER)
+    for line, leaf in enumerate((BEFORE, AFTER)):
+        np.testing.assert_allclose(
+            points(figure, 0, line), leaf.gabor.centre_frequencies.detach() * 16000 / (2 * math.pi), rtol=1e-6
+        )
+        np.testing.assert_allclose(points(figure, 2, line), bandwidths(leaf))
+    for axes, measure in ((1, centre_frequencies), (3, bandwidths)):
+        ends = np.array([segment[:, 1] for segment in figure.axes[axes].collections[0].get_segments()])
+        np.testing.assert_allclose(ends[:, 1] - ends[:, 0], measure(AFTER) - measure(BEFORE))
+
+
+def test_a_response_is_half_its_peak_at_the_ends_of_its_bandwidth() -> None:
+    """Of filters that the window does not cut and the spectrum's ends do not reach."""
+    frequencies, gains = responses(AFTER)
+    whole = (AFTER.gabor.inverse_bandwidths.detach() < 40).numpy()
+    assert whole.sum() > 20
+    for place in np.flatnonzero(whole):
+        centre, width = centre_frequencies(AFTER)[place], bandwidths(AFTER)[place]
+        at = np.interp([centre - width / 2, centre, centre + width / 2], frequencies, gains[place])
+        np.testing.assert_allclose(at, [0.5, 1, 0.5], rtol=0.01)
+
+
+def test_responses_are_those_that_a_tone_finds() -> None:
+    """The energy of a filter's output, a tone put in, is the square of its gain there: filters that are cut, too."""
+    frequencies, gains = responses(BEFORE)
+    bins = [20, 60, 250]
+    tones = torch.tensor(2 * np.cos(2 * np.pi * frequencies[bins, None] * np.arange(8000) / 16000))
+    pooled = BEFORE.double().energies(tones, [8000] * len(bins))[..., 8]  # (B, filters), away from the ends
+    BEFORE.float()
+    window = np.exp(-0.5 * (np.arange(-200, 201) / (200 * 0.4)) ** 2).sum()
+    np.testing.assert_allclose(pooled.detach() / window, gains[:, bins].T ** 2, atol=0.01)
+
+
+def test_both_panels_of_responses_hold_every_filter() -> None:
+    figure = Figure()
+    draw_responses(figure, BEFORE, AFTER)
+    for axes, leaf in zip(figure.axes, (BEFORE, AFTER), strict=True):
+        drawn = np.stack([line.get_ydata() for line in axes.lines])
+        frequencies, gains = responses(leaf)
+        np.testing.assert_array_equal(drawn, gains[:, np.isin(frequencies, axes.lines[0].get_xdata())])
+
+
+def test_pooling_windows_are_drawn_in_milliseconds() -> None:
+    figure = Figure()
+    draw_pooling(figure, BEFORE, AFTER)
+    np.testing.assert_allclose(points(figure, 0, 0), 0.4 * 12.5, rtol=1e-6)  # of half a window of 25 ms
+    np.testing.assert_allclose(points(figure, 0, 1), AFTER.pooling.widths.detach() * 12.5, rtol=1e-6)
+
+
+def test_the_normalisations_parameters_are_drawn_as_they_are() -> None:
+    figure = Figure()
+    draw_pcen(figure, BEFORE, AFTER)
+    assert {name for name, _ in AFTER.pcen.named_parameters()} == set(PCEN)
+    for axes, (name, label) in enumerate(PCEN.items()):
+        assert figure.axes[axes].get_ylabel() == label
+        for line, leaf in enumerate((BEFORE, AFTER)):
+            np.testing.assert_allclose(points(figure, axes, line), getattr(leaf.pcen, name).detach(), rtol=1e-6)
+
+
+def test_features_are_drawn_as_they_are_beside_as_many_frames_of_log_mel() -> None:
+    figure, waveform = Figure(), 0.1 * torch.randn(9000, generator=torch.Generator().manual_seed(0))
+    draw_features(figure, waveform, BEFORE, AFTER, MEL)
+    mel, initial, learnt = (np.asarray(axes.images[0].get_array()) for axes in figure.axes)
+    with torch.no_grad():
+        np.testing.assert_allclose(initial, BEFORE(waveform[None])[0][0])
+        np.testing.assert_allclose(learnt, AFTER(waveform[None])[0][0])
+    assert mel.shape == initial.shape
+
+
+@pytest.mark.parametrize("samples", [1, 480, 481, 7000])
+def test_log_mel_has_leafs_frames_and_of_silence_its_floor(samples: int) -> None:
+    mel = log_mel(np.zeros(samples), BEFORE, MEL)
+    assert mel.shape == (40, int(BEFORE.frames(torch.tensor(samples))))
+    np.testing.assert_allclose(mel, math.log(1e-5))
+
+
+def test_a_tone_is_loudest_in_the_channel_of_its_frequency() -> None:
+    leaf = Leaf(sample_rate=8000, maximum_frequency=3900.0)
+    for channel in (5, 20, 38):
+        tone = np.sin(2 * np.pi * centre_frequencies(leaf)[channel] * np.arange(8000) / 8000)
+        mel = log_mel(tone, leaf, (60.0, 3900.0))[:, 2:-2]
+        assert np.abs(mel.argmax(axis=0) - channel).max() <= 1
+
+
+def test_the_model_is_read_from_its_folder_or_its_fold(model: Path) -> None:
+    for folder in (model, model / "model"):
+        encoder, config = trained_encoder(folder)
+        assert config == AudioUtteranceConfig()
+        for name, parameter in AFTER.named_parameters():
+            torch.testing.assert_close(encoder.front_end.get_parameter(name), parameter, rtol=0, atol=0)
+
+
+def test_pictures_are_told_in_words_and_name_their_axes(model: Path, tmp_path: Path) -> None:
+    audio = tmp_path / "one.wav"
+    soundfile.write(audio, np.random.default_rng(0).normal(0, 0.1, 12000), 22050)
+    paths = plot_leaf(model, tmp_path, audio)
+    assert [path.stem for path in paths] == [*(picture.name for picture in PICTURES), "features"]
+    for path in paths:
+        root = ElementTree.parse(path).getroot()
+        texts = {text for element in root.iter(f"{SVG}text") for text in element.itertext()}
+        assert root.findtext(f"{SVG}title"), path
+        assert root.findtext(f"{SVG}desc"), path
+        assert {"initial", "trained"} <= {text.removeprefix("LEAF, ") for text in texts}, path
+        assert texts & {"channel", "frequency (Hz)"}, path
+        assert not any("$" in text for text in texts), path
+    for path, again in zip(paths, plot_leaf(model, tmp_path / "again", audio), strict=True):
+        assert path.read_text() == again.read_text()
+
+
+def test_pictures_can_be_png(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    moodline("plot", "leaf", model, "-o", tmp_path / "new", "--format", "png")
+    paths = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert sorted(paths) == sorted((tmp_path / "new").iterdir())
+    assert len(paths) == len(PICTURES)
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
+
+
+def test_a_model_that_reads_embeddings_instead_of_recordings_is_refused(tmp_path: Path) -> None:
+    fold = write_model(tmp_path / "fold-1", Recipe(modalities="audio").with_given({AUDIO_UTTERANCE: 100}))
+    with pytest.raises(MoodlineError, match="reads embeddings from a file"):
+        plot_leaf(fold, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_recording_that_cannot_be_read_is_named_and_nothing_drawn(model: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.wav"
+    broken.write_bytes(b"no sound")
+    for audio, words in ((broken, "broken.wav is not"), (tmp_path / "none.wav", "there is no file")):
+        with pytest.raises(MoodlineError, match=words):
+            plot_leaf(model, tmp_path / "out", audio)
+    assert not (tmp_path / "out").exists()
