@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 # Of spectra and of filtered signal at a time: what the cache holds goes through fastest; other devices want fewer,
 # larger steps.
-CHUNK_BYTES = {"cpu": 2_000_000}
+CHUNK_BYTES = {"cpu": 1_000_000}
 CHUNK_BYTES_ELSEWHERE = 250_000_000
 # More than all chunks' memory together.
 RETURNED_BYTES = 16_000_000
