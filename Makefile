@@ -4,7 +4,7 @@ BIN := .venv/bin
 DEMO := demo
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test lint clean
+.PHONY: demo test quick lint clean
 
 demo: .venv/demo
 	$(BIN)/moodline prepare demo -o $(DEMO)/corpus
@@ -15,6 +15,9 @@ demo: .venv/demo
 
 test: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadscope
+
+quick: .venv/dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadscope -m "not (slow or realdata or browser)"
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -98,6 +98,7 @@ def write_diaries(root: Path) -> None:
                 soundfile.write(page.with_name(f"{day}-{number}.wav"), samples, 16_000)
 
 
+@pytest.mark.slow
 def test_the_reader_and_the_box_of_extending_work(tmp_path: Path) -> None:
     """The page's files and changes go into a copy of the source; its tests pass there, and its commands run."""
     shutil.copytree(

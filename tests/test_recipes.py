@@ -37,6 +37,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return place
 
 
+@pytest.mark.slow
 def test_every_stage_of_the_paper_learns_at_its_sizes(trained: Any) -> None:
     model = trained / "run" / "fold-5" / "model"
     weights = {stage: load_file(model / f"{stage}.safetensors") for stage in STAGES}
@@ -59,6 +60,7 @@ def test_every_stage_of_the_paper_learns_at_its_sizes(trained: Any) -> None:
     assert shapes["fusion"]["classify.weight"] == (4, 2 * 120)
 
 
+@pytest.mark.slow
 def test_bert_is_fine_tuned_and_the_front_end_learns(trained: Any) -> None:
     learnt = load_file(trained / "run/fold-5/model/text_utterance.safetensors")
     before = load_file(trained / "bert/model.safetensors")
@@ -69,6 +71,7 @@ def test_bert_is_fine_tuned_and_the_front_end_learns(trained: Any) -> None:
     assert not torch.equal(widths, torch.full_like(widths, widths[0].item()))
 
 
+@pytest.mark.slow
 def test_the_papers_model_loads_and_predicts(trained: Any) -> None:
     from moodline.corpora.corpus import read_corpus
 

@@ -274,6 +274,7 @@ def corpus_conversation(place: Path) -> Conversation:
     return read_corpus(place / "corpus").conversations[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [("--modalities", "text"), ("--context", "all"), ("--modalities", "audio")])
 def test_ablations_train_and_are_scored(place: Path, tmp_path: Path, options: tuple[str, str]) -> None:
     self_attention = ("--audio_context.self_attention", "false", "--text_context.self_attention", "false")

@@ -206,6 +206,7 @@ def test_conversations_of_one_turn_are_read_trained_on_and_predicted(tmp_path: P
         predicted(model, conversation)
 
 
+@pytest.mark.slow
 def test_ten_minutes_and_5000_turns_are_read_and_predicted(tmp_path: Path) -> None:
     """The long conversation's sound is one file under many names."""
     long = replace(WHOLE[0], sound=sound(LONG))

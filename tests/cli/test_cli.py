@@ -242,6 +242,7 @@ def test_speech_goes_into_the_report_where_it_is_asked_for(place: Path) -> None:
     assert "data:audio" not in (place / "run/report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_reader_that_closes_early_is_no_error(place: Path) -> None:
     """As in moodline predict ... | head -1."""
     command = f"{sys.executable} -m moodline.cli.main predict corpus --model run/fold-5/model | head -1"

@@ -73,6 +73,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "run"
 
 
+@pytest.mark.slow
 def test_evaluate_loses_nothing_that_is_finished(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Scores are written whole or not at all, first and again; the run, and the scores of before, stay."""
     finished = contents(run)

@@ -24,6 +24,7 @@ from tests.system import moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
 
+pytestmark = pytest.mark.slow
 STAGES = ("text_utterance", "text_context", "majority")
 
 

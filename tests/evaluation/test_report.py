@@ -241,6 +241,7 @@ def test_turns_stand_in_their_order_with_what_was_predicted(source):
         ]
 
 
+@pytest.mark.slow
 def test_a_large_corpus_has_a_small_report_that_says_what_it_leaves_out(tmp_path):
     speakers = [f"speaker{number}" for number in range(300)]
     evaluation = made_up(folds=10, talks=300, turns=50, speakers=speakers, stages=("text_utterance",), resamples=2)

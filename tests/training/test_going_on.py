@@ -21,6 +21,7 @@ from tests.system import moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
 
+pytestmark = pytest.mark.slow
 EPOCHS = [f"--{stage}.training.epochs=3" for stage in STAGES]
 
 

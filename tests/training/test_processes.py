@@ -14,6 +14,7 @@ from tests.system import moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
 
+pytestmark = pytest.mark.slow
 IN_CONTEXT = (AUDIO_CONTEXT, TEXT_CONTEXT, FUSION)
 WITHOUT_DROPOUT = [f"--{stage}.dropout=0" for stage in IN_CONTEXT] + ["--fusion.output_dropout=0"]
 TWO_PROCESSES = ["--accelerator", "cpu", "--devices", "2", "--strategy", "ddp"]
