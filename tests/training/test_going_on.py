@@ -174,6 +174,8 @@ def test_a_changed_recipe_trains_again_what_depends_on_it(
         stage for stage in STAGES if (out / f"fold-5/model/{stage}.safetensors").stat().st_mtime_ns != before[stage]
     }
     assert changed == again
+    for stage in STAGES:  # a file of events is one training's
+        assert len(list((out / "fold-5/logs/tensorboard" / stage).glob("events*"))) == 1, stage
     key, value = option.removeprefix("--").split("=")
     assert f"to be trained again, {key} was" in said
     assert f"and is {value}" in said

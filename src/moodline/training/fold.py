@@ -1,5 +1,6 @@
 """The five parts of one fold, trained in order; each is frozen before the next one trains."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from moodline.model import ENCODER_OF, build_stage
 from moodline.text.pretrained import Tokenizer, load_bert
 from moodline.training.data import StageData, conversation_data, scored_utterances, token_data, waveform_data
 from moodline.training.origin import READS, Origin, change
-from moodline.training.stage import Hardware, TrainedStage, initialise, is_main_process, train_stage
+from moodline.training.stage import LOGGERS, Hardware, TrainedStage, initialise, is_main_process, train_stage
 
 
 class FoldTraining:
@@ -116,6 +117,13 @@ class FoldTraining:
         for stage in stages:
             for file in (self.record_file(stage), *self.unfinished_files(stage)):
                 file.unlink(missing_ok=True)
+            # Loggers add to what is there: two trainings' curves would be drawn as one.
+            for logger in LOGGERS:
+                shutil.rmtree(self.logs / logger / stage, ignore_errors=True)
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / "logs"
 
     def record_file(self, stage: str) -> Path:
         return self.folder / "stages" / f"{stage}.json"
@@ -147,7 +155,7 @@ class FoldTraining:
             self.recipe,
             classes=classes,
             scored_labels=scored_utterances(self.train, self.label_set)[1],
-            logs=self.folder / "logs",
+            logs=self.logs,
             state=self.state_file(stage),
             go_on=go_on and self.state_file(stage).is_file(),
             title=title,

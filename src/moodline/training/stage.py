@@ -23,6 +23,9 @@ from moodline.training.randomness import seed_torch
 from moodline.training.stage_module import StageModule
 from moodline.training.state import PlainCheckpoints, StateKeeper, restore
 
+# What keeps a stage's curves, by the name of its folder.
+LOGGERS = {"tensorboard": TensorBoardLogger, "csv": CSVLogger}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Hardware:
@@ -132,10 +135,7 @@ def fit(
     console: Console,
 ) -> None:
     """Run the epochs that are left."""
-    loggers = [
-        TensorBoardLogger(logs, name="tensorboard", version=module.stage),
-        CSVLogger(logs, name="csv", version=module.stage),
-    ]
+    loggers = [logger(logs, name=name, version=module.stage) for name, logger in LOGGERS.items()]
     trainer = hardware.trainer(
         max_epochs=training.epochs,
         gradient_clip_val=training.gradient_norm or None,
