@@ -35,6 +35,8 @@ def use_made_of(seen: Seen, conversation: Conversation, speaker: str | None) -> 
     """
     if conversation.fingerprint in seen.trained_on:
         return "trained on"
+    if speaker is not None and speaker not in conversation.speakers:
+        return None  # nothing of it is scored, though its turns may all be those that selected
     speakers = conversation.speakers if speaker is None else {speaker}
     turns = {conversation.fingerprint, *(conversation.turns_of(one).fingerprint for one in speakers)}
     if not turns.isdisjoint(seen.selected_on_turns):

@@ -79,6 +79,14 @@ def test_what_selected_by_turns_is_known_under_other_names(corpus: Corpus) -> No
         refuse_seen(provenance, fold.train, "Ses02F")
 
 
+def test_a_conversation_in_which_the_other_speaker_alone_speaks_has_nothing_to_refuse(corpus: Corpus) -> None:
+    fold = next(one for one in folds_of(corpus, "cv10") if one.name == "Ses01F")
+    provenance = made_from(fold, corpus)
+    monologue = fold.test[0].turns_of("Ses01M")  # its turns selected, and all of it is they
+    assert is_refused(provenance, monologue, "Ses01M")
+    assert not is_refused(provenance, monologue, "Ses01F")
+
+
 def test_a_model_that_was_selected_on_whole_conversations_is_not_scored_by_speaker_in_them(corpus: Corpus) -> None:
     """A fold of cv5 does not become one of cv10."""
     fold = next(one for one in folds_of(corpus, "cv5") if one.name == "5")
