@@ -1,6 +1,5 @@
 """A corpus on disk: what others read of it, and what it refuses."""
 
-import csv
 import hashlib
 import json
 import os
@@ -18,16 +17,15 @@ from moodline.corpora import corpus as corpus_module
 from moodline.corpora import iemocap
 from moodline.corpora.corpus import (
     DESCRIPTION_FILE,
-    FAULTS_FILE,
     TABLE_FILE,
     Corpus,
     corpus_of,
     read_corpus,
-    refuse_faults,
     write_corpus,
 )
-from moodline.corpora.validation import Fault, Faults
+from moodline.corpora.validation import Faults
 from moodline.errors import MoodlineError
+from tests.corpora.files import content_of
 from tests.trees import write_tree
 
 COLUMNS = [
@@ -54,11 +52,6 @@ COLUMNS = [
 def folder(corpus: Corpus, tmp_path: Path) -> Path:
     write_corpus(corpus, tmp_path / "out")
     return tmp_path / "out"
-
-
-def content_of(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """The files' times and content."""
-    return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()}
 
 
 def test_what_is_written_comes_back(corpus: Corpus, folder: Path) -> None:
@@ -227,12 +220,6 @@ def test_a_corpus_that_has_changed_takes_the_old_ones_place(corpus: Corpus, fold
     assert not write_corpus(other, folder)
 
 
-def test_a_corpus_with_faults_no_more_has_no_list_of_them(corpus: Corpus, broken: Corpus, tmp_path: Path) -> None:
-    write_corpus(broken, tmp_path / "out")
-    assert write_corpus(corpus, tmp_path / "out")
-    assert not (tmp_path / "out" / FAULTS_FILE).exists()
-
-
 @pytest.mark.parametrize(
     ("key", "value", "told"),
     [
@@ -304,62 +291,6 @@ def test_a_write_that_fails_leaves_nothing(corpus: Corpus, tmp_path: Path, monke
     with pytest.raises(MoodlineError, match="No space left on device"):
         write_corpus(corpus, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.fixture
-def broken(corpus: Corpus) -> Corpus:
-    """The corpus with faults, whose sentences hold what a list of commas and quotes must survive."""
-    return replace(corpus, faults=(Fault("a.txt:3", "'a, \"b\"' is odd, \u2019 too; mend it"), Fault("b_F000", "b.")))
-
-
-def test_faults_are_listed_and_come_back(broken: Corpus, tmp_path: Path) -> None:
-    write_corpus(broken, tmp_path / "out")
-    assert read_corpus(tmp_path / "out") == broken
-    assert json.loads((tmp_path / "out" / DESCRIPTION_FILE).read_text())["faults"] == 2
-    with (tmp_path / "out" / FAULTS_FILE).open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert rows == [{"id": one.identity, "sentence": one.sentence} for one in broken.faults]
-
-
-def test_faults_are_a_line_each(broken: Corpus, tmp_path: Path) -> None:
-    faults = Faults(tmp_path)
-    faults.add("a\nb", "one\nsentence\u2028with \x1b[31mlines\r\nand \udcff")
-    write_corpus(replace(broken, faults=tuple(faults.found)), tmp_path / "out")
-    line = (tmp_path / "out" / FAULTS_FILE).read_text(encoding="utf-8").splitlines()[1]
-    assert line == "a b,one sentence with \\x1b[31mlines  and \\udcff"
-
-
-def test_faults_do_not_change_the_tables_hash(broken: Corpus, corpus: Corpus) -> None:
-    assert broken.table_hash == corpus.table_hash
-
-
-def test_the_same_corpus_with_its_faults_again_is_left_alone(broken: Corpus, tmp_path: Path) -> None:
-    write_corpus(broken, tmp_path / "out")
-    before = content_of(tmp_path / "out")
-    write_corpus(broken, tmp_path / "out")
-    assert content_of(tmp_path / "out") == before
-    assert write_corpus(replace(broken, faults=broken.faults[:1]), tmp_path / "out")
-
-
-def test_a_list_of_faults_that_was_changed_is_refused(broken: Corpus, tmp_path: Path) -> None:
-    write_corpus(broken, tmp_path / "out")
-    path = tmp_path / "out" / FAULTS_FILE
-    path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[:-1]), encoding="utf-8")
-    with pytest.raises(MoodlineError, match=rf"{path} lists 1 faults and corpus\.json counts 2"):
-        read_corpus(tmp_path / "out")
-    path.unlink()
-    with pytest.raises(MoodlineError, match=FAULTS_FILE):
-        read_corpus(tmp_path / "out")
-
-
-def test_a_corpus_with_faults_can_be_refused(broken: Corpus, corpus: Corpus) -> None:
-    refuse_faults(corpus)
-    with pytest.raises(MoodlineError) as refused:
-        refuse_faults(broken)
-    assert str(refused.value) == f"{broken.faults[0].sentence} (and 1 more fault in {corpus.source})"
-    with pytest.raises(MoodlineError) as refused:
-        refuse_faults(replace(broken, faults=broken.faults[1:]))
-    assert str(refused.value) == "b."
 
 
 def test_a_changed_table_is_refused(folder: Path) -> None:

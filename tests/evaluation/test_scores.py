@@ -11,7 +11,7 @@ from rich.console import Console
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score
 
 from moodline.errors import MoodlineError
-from moodline.evaluation.scores import STAGES, final_stage, measure_resamples, score
+from moodline.evaluation.scores import STAGES, final_stage, measure_resamples, rough_intervals, score
 from moodline.evaluation.table import print_table
 
 CLASSES = ("angry", "happy", "sad", "neutral")
@@ -177,6 +177,21 @@ def test_one_conversation_gives_no_interval():
     evaluation = score(predictions(conversations=1), CLASSES)
     assert all(stage.pooled.wa.interval is None for stage in evaluation.scores)
     assert all(gain.ua.interval is None for gain in evaluation.differences)
+
+
+@pytest.mark.parametrize(
+    ("conversations", "parts", "told"),
+    [
+        (1, ("improvised",), []),  # there is no interval
+        (12, ("improvised",), ["12 conversations"]),
+        (20, ("improvised",), []),
+        (24, ("improvised", "scripted"), ["12 improvised conversations", "12 scripted conversations"]),
+        (40, ("improvised", "scripted"), []),
+    ],
+)
+def test_intervals_over_few_conversations_are_called_rough(conversations, parts, told):
+    notes = rough_intervals(score(predictions(conversations, parts=parts), CLASSES).scores)
+    assert notes == [f"intervals over {which} are rough and too narrow: they take 20 or more" for which in told]
 
 
 def test_differences_compare_what_is_there():

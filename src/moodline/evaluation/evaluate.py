@@ -24,7 +24,7 @@ from moodline.evaluation.elsewhere import labels_for
 from moodline.evaluation.predictions import predict_for_scores
 from moodline.evaluation.report import write_report
 from moodline.evaluation.results import Evaluation
-from moodline.evaluation.scores import score
+from moodline.evaluation.scores import rough_intervals, score
 from moodline.files import atomic_file, write_json
 from moodline.inference.given import read_given, refuse_other_encoders, vectors_of
 from moodline.inference.predictor import GivenEmbeddings, Predictor, load
@@ -273,7 +273,8 @@ def write_outcome(
     predictions: pa.Table, results: dict[str, Any], curves: Curves, corpus: Corpus, out: Path, with_audio: bool
 ) -> Outcome:
     evaluation = score(predictions, results["label_set"]["classes"])
-    results = with_calibration({**results, **dataclasses.asdict(evaluation)}, predictions)
+    notes = [*results["notes"], *rough_intervals(evaluation.scores)]
+    results = with_calibration({**results, "notes": notes, **dataclasses.asdict(evaluation)}, predictions)
     with atomic_file(out / PREDICTIONS_FILE) as temporary:
         pq.write_table(predictions, temporary)
     write_json(out / RESULTS_FILE, results)

@@ -37,6 +37,8 @@ _GAINS = (
     ("fusion", "audio_context"),
     ("fusion", "text_context"),
 )
+# Of fewer conversations a percentile interval holds the truth clearly less often than it says (docs/protocols.md).
+FEWEST_CONVERSATIONS = 20
 _KEYS = ("conversation_id", "utterance_id")
 # What must not differ between the rows of one utterance in several stages.
 _FACTS = (*_KEYS, "fold", "part", "label")
@@ -87,6 +89,18 @@ def score(predictions: pa.Table, classes: Sequence[str], *, resamples: int = 100
 def final_stage(stages: Sequence[str]) -> str:
     """The stage that speaks for the system: the last one that is no baseline, in the order of STAGES."""
     return max((stage for stage in stages if stage != MAJORITY), key=list(STAGES).index, default=MAJORITY)
+
+
+def rough_intervals(scores: Sequence[StageScores]) -> list[str]:
+    """A sentence where there are few conversations for an interval: in all, or in parts of the corpus."""
+    first = scores[0]
+    sizes = [("", first.pooled), *((f"{part} ", found) for part, found in first.parts.items())]
+    return [
+        f"intervals over {found.conversations} {which}conversations are rough and too narrow: "
+        f"they take {FEWEST_CONVERSATIONS} or more"
+        for which, found in sizes
+        if 1 < found.conversations < FEWEST_CONVERSATIONS
+    ]
 
 
 def _gains_among(stages: Sequence[str]) -> list[tuple[int, int]]:
