@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -41,6 +42,18 @@ def samples_before(leaf: Leaf, length: int) -> int:
 def fast_energies(leaf: Leaf, waveform: Tensor) -> Tensor:
     """Leaf's own, of one waveform (T,) in the parameters' precision -> (C, F)."""
     return leaf.energies(waveform.to(leaf.pooling.widths)[None], [len(waveform)])[0]
+
+
+def filter_parameters(leaf: Leaf) -> list[Tensor]:
+    return [leaf.gabor.centre_frequencies, leaf.gabor.inverse_bandwidths, leaf.pooling.widths]
+
+
+def gradients(energies: Callable[[Leaf, Tensor], Tensor], leaf: Leaf, waveform: Tensor) -> list[Tensor]:
+    """Of the waveform and all parameters, for random changes of features, steep where energies are low."""
+    waveform = waveform.clone().requires_grad_()
+    features = (energies(leaf, waveform) + 1e-5).log()
+    of_features = torch.randn(features.shape, generator=torch.Generator().manual_seed(0))
+    return list(torch.autograd.grad(features, [waveform, *filter_parameters(leaf)], of_features.to(features)))
 
 
 def relative_error(actual: Tensor, expected: Tensor) -> float:

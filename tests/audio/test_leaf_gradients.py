@@ -12,6 +12,8 @@ from moodline.audio import energies as energy_module
 from tests.direct_leaf import (
     direct_energies,
     fast_energies,
+    filter_parameters,
+    gradients,
     in_double,
     relative_error,
     speech_like,
@@ -30,10 +32,6 @@ def tiny(stride_ms: float) -> Leaf:
     return leaf.double()
 
 
-def parameters(leaf: Leaf) -> list[Tensor]:
-    return [leaf.gabor.centre_frequencies, leaf.gabor.inverse_bandwidths, leaf.pooling.widths]
-
-
 @pytest.mark.parametrize("stride_ms", [30.0, 10.0])
 def test_gradients_are_those_of_finite_differences(stride_ms: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(energy_module.CHUNK_BYTES, "cpu", 1)  # one block at a time, so that chunks add up
@@ -44,16 +42,8 @@ def test_gradients_are_those_of_finite_differences(stride_ms: float, monkeypatch
     def pooled(*_: Tensor) -> Tensor:
         return leaf.energies(waveforms, [200, 61])
 
-    assert torch.autograd.gradcheck(pooled, (waveforms, *parameters(leaf)), fast_mode=True)
-    assert torch.autograd.gradcheck(pooled, parameters(leaf))
-
-
-def gradients(energies: Callable[[Leaf, Tensor], Tensor], leaf: Leaf, waveform: Tensor) -> list[Tensor]:
-    """Of the waveform and all parameters, for random changes of features, steep where energies are low."""
-    waveform = waveform.clone().requires_grad_()
-    features = (energies(leaf, waveform) + 1e-5).log()
-    of_features = torch.randn(features.shape, generator=torch.Generator().manual_seed(0))
-    return list(torch.autograd.grad(features, [waveform, *parameters(leaf)], of_features.to(features)))
+    assert torch.autograd.gradcheck(pooled, (waveforms, *filter_parameters(leaf)), fast_mode=True)
+    assert torch.autograd.gradcheck(pooled, filter_parameters(leaf))
 
 
 @pytest.mark.parametrize("random_parameters", [False, True])
