@@ -85,7 +85,7 @@ def test_at_any_parameters_they_are_as_near_as_a_direct_computation_in_single_pr
     direct, fast = direct_energies(leaf, waveform), fast_energies(leaf, waveform)
     assert relative_error(fast, expected) < min(1e-6, 3 * relative_error(direct, expected))
     assert most_deviate_by(fast, expected) < 3 * most_deviate_by(direct, expected)
-    assert relative_error(fast_energies(in_double(leaf), waveform), expected) < 1e-12
+    assert relative_error(fast_energies(in_double(leaf), waveform), expected) < 1e-13
 
 
 def test_filters_closer_than_the_references_spectrum_resolves_are_still_apart() -> None:
