@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 # The full width at half maximum of a Gaussian's spectrum, in radians per sample, is 2 HALF_WIDTH / bandwidth.
 HALF_WIDTH = math.sqrt(2 * math.log(2))
-SPECTRUM_SIZE = 512  # of the mel filters that the Gabor filters are fitted to
+# Of the mel filters that the Gabor filters are fitted to: LEAF's, and larger ones where a filter would have no bin.
+SPECTRUM_SIZES = [2**power for power in range(9, 17)]
 
 
 class GaborFilters(nn.Module):
@@ -38,6 +39,7 @@ class GaborFilters(nn.Module):
         self.inverse_bandwidths = nn.Parameter(torch.tensor(bandwidths, dtype=torch.get_default_dtype()))
         # From a spectrum whose half maximum spans half the band to one as narrow as the window resolves.
         self.bandwidth_range = (4 * HALF_WIDTH / math.pi, window * HALF_WIDTH / math.pi)
+        self.project()  # mel filters may be narrower than that, or wider
 
     @torch.no_grad()
     def project(self) -> None:
@@ -86,7 +88,7 @@ def mel_initialisation(
     maximum of as many bins as the filter's square root has at half its peak or above (LEAF, section 3.1).
 
     Raises:
-        ValueError: where the frequencies do not ascend within what the sample rate can hold.
+        ValueError: where the frequencies do not ascend within what the sample rate can hold, or are too close.
     """
     if not 0 <= minimum_frequency < maximum_frequency <= sample_rate / 2:
         raise ValueError(
@@ -94,17 +96,31 @@ def mel_initialisation(
             f"received {minimum_frequency} to {maximum_frequency} Hz"
         )
 
-    def mel(frequency: np.ndarray | float) -> np.ndarray:
-        return 1127.0 * np.log1p(np.asarray(frequency) / 700.0)
-
-    bins = mel(np.linspace(0.0, sample_rate / 2, SPECTRUM_SIZE // 2 + 1))
-    edges = np.linspace(mel(minimum_frequency), mel(maximum_frequency), filters + 2)[:, None]
-    rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
-    triangles = np.maximum(np.minimum(rising, falling), 0.0)  # (filters, bins)
-    triangles[:, 0] = 0.0
+    edges = np.linspace(_mel(minimum_frequency), _mel(maximum_frequency), filters + 2)
+    for size in SPECTRUM_SIZES:
+        triangles = _triangles(edges, size, sample_rate)
+        if triangles.any(axis=1).all():
+            break
+    else:
+        raise ValueError(
+            f"mel filters lie no closer than a spectrum of {SPECTRUM_SIZES[-1]} samples resolves, "
+            f"received {filters} between {minimum_frequency} and {maximum_frequency} Hz"
+        )
     amplitudes = np.sqrt(triangles)
     peaks = amplitudes.max(axis=1, keepdims=True)
     width = (amplitudes >= peaks / 2).sum(axis=1)
-    centres = amplitudes.argmax(axis=1) * 2 * math.pi / SPECTRUM_SIZE
-    return centres, HALF_WIDTH * SPECTRUM_SIZE / (math.pi * width)
+    centres = amplitudes.argmax(axis=1) * 2 * math.pi / size
+    return centres, HALF_WIDTH * size / (math.pi * width)
+
+
+def _mel(frequency: np.ndarray | float) -> np.ndarray:
+    return 1127.0 * np.log1p(np.asarray(frequency) / 700.0)
+
+
+def _triangles(edges: np.ndarray, size: int, sample_rate: int) -> np.ndarray:
+    """Mel filters between their edges (filters + 2,), on the bins of a spectrum (filters, size // 2 + 1)."""
+    bins = _mel(np.linspace(0.0, sample_rate / 2, size // 2 + 1))
+    left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    triangles = np.maximum(np.minimum((bins - left) / (centre - left), (right - bins) / (right - centre)), 0.0)
+    triangles[:, 0] = 0.0
+    return triangles
