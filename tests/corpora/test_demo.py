@@ -2,8 +2,11 @@
 
 import hashlib
 import itertools
+import os
 import random
 import re
+import signal
+import threading
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -196,6 +199,28 @@ class TestVoices:
             for words in ("No!", "Nothing much, how about you?", self.OTHER):
                 synthesizer.speak(words, stranger, Delivery(rate=1.3, pitch=5, range=1.9, loudness=9, pause=0.05))
                 np.testing.assert_array_equal(synthesizer.speak(self.ONE, speaker, Delivery()), first)
+
+    def test_what_is_raised_while_espeak_speaks_is_not_lost(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*_: object) -> np.ndarray:
+            raise MemoryError
+
+        with Synthesizer() as synthesizer:
+            monkeypatch.setattr(np.ctypeslib, "as_array", fail)
+            with pytest.raises(MemoryError):
+                synthesizer.speak(self.ONE, self.PEOPLE[0], Delivery())
+
+    def test_an_interruption_while_espeak_speaks_is_not_lost(self) -> None:
+        """From another thread, as the callback may be entered only after it."""
+        words = " ".join([self.ONE] * 100)
+        interruption = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+
+        def speak_until_interrupted(synthesizer: Synthesizer) -> None:
+            interruption.start()
+            while interruption.is_alive():
+                synthesizer.speak(words, self.PEOPLE[0], Delivery())
+
+        with Synthesizer() as synthesizer, pytest.raises(KeyboardInterrupt):
+            speak_until_interrupted(synthesizer)
 
     def test_a_delivery_does_what_it_says(self) -> None:
         speaker = self.PEOPLE[0]
