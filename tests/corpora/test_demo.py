@@ -22,6 +22,7 @@ from moodline.corpora.demo.dialogue import Turn, improvise, perform
 from moodline.corpora.demo.feelings import ANYTHING, EXCLAMATIONS, FEELINGS
 from moodline.corpora.demo.plays import SCENES
 from moodline.corpora.demo.situations import SITUATIONS
+from moodline.corpora.demo.tree import ORIGIN_FILE
 from moodline.corpora.demo.voice import SAMPLE_RATE, Delivery, Synthesizer
 from moodline.errors import MoodlineError
 
@@ -37,7 +38,7 @@ FOUR = {"ang": 0, "hap": 1, "exc": 1, "sad": 2, "neu": 3}
 def digests(tree: Path) -> dict[str, str]:
     return {
         str(path.relative_to(tree)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in tree.rglob("*")
+        for path in tree.glob("Session*/**/*")
         if path.is_file()
     }
 
@@ -69,8 +70,8 @@ class TestTree:
         assert not set(first.values()) & set(other.values())
 
     def test_folders_and_names_are_iemocaps(self, tree: Path) -> None:
-        assert sorted(path.name for path in tree.iterdir()) == [f"Session{n}" for n in range(1, 6)]
-        for session in tree.iterdir():
+        assert sorted(path.name for path in tree.iterdir()) == [*(f"Session{n}" for n in range(1, 6)), ORIGIN_FILE]
+        for session in tree.glob("Session*"):
             evaluations = sorted(path.stem for path in (session / "dialog/EmoEvaluation").iterdir())
             assert evaluations == sorted(path.stem for path in (session / "dialog/transcriptions").iterdir())
             assert evaluations == sorted(path.name for path in (session / "sentences/wav").iterdir())
@@ -102,7 +103,7 @@ class TestTree:
                 last = float(end)
 
     def test_every_session_has_the_four_classes(self, tree: Path) -> None:
-        for session in tree.iterdir():
+        for session in tree.glob("Session*"):
             labels = {
                 label
                 for path in (session / "dialog/EmoEvaluation").iterdir()

@@ -121,38 +121,50 @@ def write_corpus(corpus: Corpus, out: Path) -> bool:
     Raises:
         MoodlineError: ``out`` holds something else, or a name is no text
     """
+    found = replaceable(out, corpus.reader, corpus.source, corpus.table)
+    if found == corpus:
+        return False
     source = str(corpus.source)
     if source.encode("utf-8", "replace").decode("utf-8") != source:
         raise MoodlineError(f"the name of a corpus's source is text in UTF-8: {source!r} is not; rename the folder")
-    if (out / DESCRIPTION_FILE).is_file():
-        found = read_corpus(out)
-        if found == corpus:
-            return False
-        refuse_other(found, corpus, out)
+    if found is not None:
+        refuse_strangers(out)
         with replaced_folder(out) as folder:
             fill(folder, corpus)
         return True
-    if out.is_dir() and not any(out.iterdir()):
+    if out.exists():
         out.rmdir()
-    elif out.exists():
-        raise MoodlineError(f"{out} is neither an empty folder nor a corpus: choose another -o")
     with atomic_folder(out) as folder:
         fill(folder, corpus)
     return False
 
 
-def refuse_other(found: Corpus, corpus: Corpus, out: Path) -> None:
-    """Refuse to replace what another reader read, or of another source, and a folder with files of one's own."""
+def replaceable(out: Path, reader: str, source: Path, table: str | None = None) -> Corpus | None:
+    """The corpus that the same reader has written to ``out`` from the same source; None where nothing is there yet.
+
+    Raises:
+        MoodlineError: ``out`` holds something else, which a corpus is not to take the place of
+    """
+    if not (out / DESCRIPTION_FILE).is_file():
+        if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+            raise MoodlineError(f"{out} is neither an empty folder nor a corpus: choose another -o")
+        return None
+    found = read_corpus(out)
     for what, there, here in (
-        ("reader", found.reader, corpus.reader),
-        ("source", found.source, corpus.source),
-        ("table", found.table or corpus.table, corpus.table),  # folders of before do not say it
+        ("reader", found.reader, reader),
+        ("source", found.source, source),
+        ("table", found.table or table, table),  # folders of before do not say it
     ):
         if there != here:
             raise MoodlineError(
                 f"{out} holds another corpus: its {what} is {there}, here it is {here}; choose another -o, or remove "
                 "that folder"
             )
+    return found
+
+
+def refuse_strangers(out: Path) -> None:
+    """Refuse to replace a folder with files of one's own."""
     strangers = sorted(path.name for path in out.iterdir() if path.name not in FILES)
     if strangers:
         raise MoodlineError(
