@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from moodline.config import Recipe
-from moodline.errors import MoodlineError
+from moodline.errors import MoodlineError, one_line
+from moodline.yaml_file import read_yaml
 
 
 def known_keys(config: type = Recipe, prefix: str = "") -> list[str]:
@@ -93,10 +94,6 @@ def built(config: Any, values: Mapping[str, Any], origin: str, prefix: str = "")
         raise MoodlineError(f"{prefix}{error} ({origin})") from error
 
 
-def one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
 def find_recipe(name: str) -> Path:
     """The file that ``--recipe`` names: a path, or the name of a recipe that comes with moodline."""
     path = Path(name)
@@ -115,12 +112,7 @@ def find_recipe(name: str) -> Path:
 
 def read_recipe(name: str) -> tuple[dict[str, Any], Path]:
     """A recipe file's keys and values, checked for keys that do not exist, and the file."""
-    import yaml
-
     path = find_recipe(name)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise MoodlineError(f"recipe {path} cannot be read: {one_line(error)}") from error
+    content = read_yaml(path, "recipe") or {}
     check_keys(content, str(path))
     return content, path
