@@ -197,6 +197,12 @@ def test_a_value_of_another_kind_is_told_by_section_and_key(key: str, value: Any
     assert str(value) in sentence
 
 
+def test_a_list_or_null_is_told_in_words() -> None:
+    assert "audio_utterance.channels must be a list, not 4 (" in refusal(nested("audio_utterance.channels", 4))
+    rule = "text_utterance.trained_layers must be a whole number or null, not x ("
+    assert rule in refusal(nested("text_utterance.trained_layers", "x"))
+
+
 @pytest.mark.parametrize("content", ["fusion", 3, ["fusion"]])
 def test_a_section_holds_keys_and_values(content: Any) -> None:
     assert "not " + repr(content) in refusal(content)
