@@ -1,5 +1,6 @@
 """Files of embeddings: what comes back of them, from which writers, and what is refused with which words."""
 
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from moodline.conversation import Conversation, Utterance
 from moodline.embeddings import (
+    METADATA_KEY,
     EmbeddingsFile,
     SeenByModel,
     read_embeddings,
@@ -57,6 +59,15 @@ def test_what_their_model_has_seen_is_kept_with_them(tmp_path: Path) -> None:
     assert read_embeddings(tmp_path / "b.parquet").seen == SeenByModel()
 
 
+@pytest.mark.parametrize(
+    "metadata", [b"[1,2]", b"null", b"{", b'{"trained_on": "a"}', b'{"trained_on": [1]}', b'{"x": []}']
+)
+def test_what_moodline_never_wrote_of_their_model_is_refused(tmp_path: Path, metadata: bytes) -> None:
+    written = pa.table({"id": IDS, "vector": ROWS}).replace_schema_metadata({METADATA_KEY: metadata})
+    pq.write_table(written, tmp_path / "a.parquet")
+    assert "cannot be read" in refusal(tmp_path / "a.parquet")
+
+
 def test_pandas_reads_them(tmp_path: Path) -> None:
     vectors = torch.arange(6.0).view(2, 3)
     write_embeddings(tmp_path / "a.parquet", dict(zip(IDS, vectors, strict=False)))
@@ -89,6 +100,12 @@ def test_every_float_and_every_kind_of_list_is_read_as_float32(tmp_path: Path, k
     found = read_embeddings(table(tmp_path / "a.parquet", pa.array(rows, type=kind)))
     assert content(found) == dict(zip(IDS, ROWS, strict=True))
     assert {vector.dtype for vector in found.vectors.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("kind", [pa.int8(), pa.uint16(), pa.int64()], ids=str)
+def test_integers_are_read_as_float32(tmp_path: Path, kind: pa.DataType) -> None:
+    rows = pa.array([[1, 2], [3, 4], [5, 6]], type=pa.list_(kind))
+    assert list(content(read_embeddings(table(tmp_path / "a.parquet", rows))).values()) == rows.to_pylist()
 
 
 def test_what_pandas_and_polars_write_is_read(tmp_path: Path) -> None:
@@ -138,8 +155,12 @@ NAN, HUGE = float("nan"), 1e300
         ([*IDS[:2], None], [[1.0]] * 3, ["an id and a vector in every row"]),
         ([IDS[0], IDS[1], IDS[0]], [[1.0]] * 3, [f"the id {IDS[0]} more than once"]),
         (IDS, [1.0, 2.0, 3.0], ["holds lists", "a column vector of double"]),
-        (IDS, [["a"], ["b"], ["c"]], ["cannot be read", "could not convert string"]),
-        (IDS, [[[1.0]], [[2.0]], [[3.0]]], ["cannot be read"]),
+        (IDS, [["a"], ["b"], ["c"]], ["floating-point numbers or integers", "has lists of string"]),
+        (IDS, [["1"], ["2"], ["3"]], ["has lists of string"]),
+        (IDS, [[True], [False], [True]], ["has lists of bool"]),
+        (IDS, [[Decimal(1)], [Decimal(2)], [Decimal(3)]], ["has lists of decimal"]),
+        (IDS, [[None], [None], [None]], ["has lists of null"]),
+        (IDS, [[[1.0]], [[2.0]], [[3.0]]], ["has lists of list"]),
         (IDS, pa.array([[], [], []], type=pa.list_(pa.float32())), ["vectors of length 0"]),
         (pa.array([], pa.string()), pa.array([], type=pa.list_(pa.float32())), ["has no row"]),
     ],

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from moodline.errors import MoodlineError
-from moodline.files import atomic_file, atomic_folder, read_json, replaced_folder, write_json, write_text
+from moodline.files import (
+    atomic_file,
+    atomic_folder,
+    read_description,
+    read_json,
+    replaced_folder,
+    write_json,
+    write_text,
+)
 
 
 class Interruption(Exception):
@@ -129,5 +137,18 @@ def test_json_that_is_missing_or_broken_is_named(tmp_path: Path) -> None:
     with pytest.raises(MoodlineError, match=rf"{tmp_path} is no corpus folder: it has no corpus\.json"):
         read_json(tmp_path / "corpus.json", "corpus folder")
     (tmp_path / "corpus.json").write_text('{"schema": ')
-    with pytest.raises(MoodlineError, match=rf"{tmp_path / 'corpus.json'} cannot be read"):
+    with pytest.raises(MoodlineError, match=rf"{tmp_path / 'corpus.json'} holds no JSON"):
         read_json(tmp_path / "corpus.json", "corpus folder")
+    with pytest.raises(MoodlineError, match=r"corpus\.json is no corpus folder: it is a file; give the folder"):
+        read_json(tmp_path / "corpus.json" / "corpus.json", "corpus folder")
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "{}", '{"schema": "1"}', '{"schema": null}'])
+def test_a_description_without_a_schema_is_not_taken_for_a_newer_one(tmp_path: Path, content: str) -> None:
+    (tmp_path / "corpus.json").write_text(content)
+    with pytest.raises(MoodlineError, match=r"its schema, a whole number: .*corpus\.json says ('1'|None); make"):
+        read_description(tmp_path / "corpus.json", "corpus folder", 1)
+    (tmp_path / "corpus.json").write_text('{"schema": 2}')
+    assert read_description(tmp_path / "corpus.json", "corpus folder", 2) == {"schema": 2}
+    with pytest.raises(MoodlineError, match="has schema 2, and this moodline reads up to 1: install a newer moodline"):
+        read_description(tmp_path / "corpus.json", "corpus folder", 1)

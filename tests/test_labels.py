@@ -1,5 +1,6 @@
 """The label sets that come with moodline, and those that people write."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,10 @@ def test_ones_own_set_is_read(tmp_path: Path) -> None:
         (OWN, "- calm", ["lacks name"]),
         (OWN, "classes: [calm", ["cannot be read"]),
         (OWN, "\0", ["cannot be read"]),
+        ("version: 3", "version: !!bool x", ["cannot be read"]),
+        ("version: 3", "version: 3\nversion: 4", ["the key 'version' stands a second time", "own.yaml", "line 4"]),
+        ("sadness: calm", "neutral: tense", ["the key 'neutral' stands a second time", "own.yaml", "line 5"]),
+        ("calm_or_not", "iemocap4", ["'iemocap4' comes with moodline", "another name"]),
     ],
 )
 def test_what_is_wrong_with_ones_own_set_is_told(tmp_path: Path, old: str, new: str, words: list[str]) -> None:
@@ -119,6 +124,16 @@ def test_a_set_that_is_nowhere_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", LABEL_SETS)
 def test_a_set_survives_being_kept(name: str) -> None:
     assert label_set_from(content_of(LABEL_SETS[name]), "run.json") == LABEL_SETS[name]
+
+
+def test_a_copy_of_a_set_that_comes_with_moodline_is_that_set(tmp_path: Path) -> None:
+    (tmp_path / "copy.yaml").write_text(json.dumps(content_of(IEMOCAP4)))
+    assert label_set_of(str(tmp_path / "copy.yaml")) == IEMOCAP4
+
+
+def test_what_a_model_keeps_loads_though_moodlines_set_of_that_name_has_changed() -> None:
+    kept = content_of(IEMOCAP4) | {"version": 0}
+    assert label_set_from(kept, "config.json").version == 0
 
 
 @given(content=st.binary())

@@ -200,6 +200,12 @@ def test_a_value_of_another_kind_is_told_by_section_and_key(key: str, value: Any
     assert str(value) in sentence
 
 
+def test_a_list_or_null_is_told_in_words() -> None:
+    assert "audio_utterance.channels must be a list, not 4 (" in refusal(nested("audio_utterance.channels", 4))
+    rule = "text_utterance.trained_layers must be a whole number or null, not x ("
+    assert rule in refusal(nested("text_utterance.trained_layers", "x"))
+
+
 @pytest.mark.parametrize("content", ["fusion", 3, ["fusion"]])
 def test_a_section_holds_keys_and_values(content: Any) -> None:
     assert "not " + repr(content) in refusal(content)
@@ -245,6 +251,25 @@ def test_a_recipe_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     path.write_text("fusion: {hiden: 3}\n")
     with pytest.raises(MoodlineError, match=rf"'fusion\.hiden' \({path}\)"):
         read_recipe(str(path))
+
+
+def test_a_key_that_stands_twice_is_told_with_file_and_line(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("seed: 1\nfusion:\n  heads: 6\n  layers: 2\n  'heads': 12\n")
+    with pytest.raises(MoodlineError, match=rf"recipe {path} cannot be read: the key 'heads' stands .* line 5"):
+        read_recipe(str(path))
+
+
+def test_a_key_may_override_what_is_merged(tmp_path: Path) -> None:
+    """A merge is YAML's own way of the same key in two places."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "audio_context: &one {layers: 1, training: &training {epochs: 3}}\n"
+        "text_context: {<<: *one, layers: 2, training: {<<: *training, epochs: 4}}\n"
+    )
+    recipe = recipe_of(str(path))
+    assert (recipe.audio_context.layers, recipe.audio_context.training.epochs) == (1, 3)
+    assert (recipe.text_context.layers, recipe.text_context.training.epochs) == (2, 4)
 
 
 def test_an_empty_recipe_file_is_the_defaults(tmp_path: Path) -> None:

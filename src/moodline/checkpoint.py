@@ -19,7 +19,7 @@ from torch import nn
 from moodline.config import TEXT_UTTERANCE, Recipe
 from moodline.conversation import LabelSet
 from moodline.errors import MoodlineError, first_line
-from moodline.files import atomic_file, read_json, unwritable, write_json, write_text
+from moodline.files import atomic_file, read_description, unwritable, write_json, write_text
 from moodline.labels import content_of, label_set_from
 from moodline.model import ConversationModel, build_stage
 from moodline.text.pretrained import Tokenizer, empty_bert
@@ -182,12 +182,7 @@ def load_description(folder: Path) -> Description:
     from moodline.recipe import recipe_from
 
     refuse_run(folder)
-    content = read_json(folder / CONFIG_FILE, "model folder")
-    schema = content.get("schema") if isinstance(content, dict) else None
-    if not isinstance(schema, int) or schema > SCHEMA:
-        raise MoodlineError(
-            f"model {folder} has schema {schema!r} and this moodline reads up to {SCHEMA}: install a newer moodline"
-        )
+    content = read_description(folder / CONFIG_FILE, "model folder", SCHEMA)
     try:
         return Description(
             recipe=recipe_from(content["recipe"], str(folder / CONFIG_FILE)),

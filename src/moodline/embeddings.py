@@ -28,6 +28,7 @@ from moodline.files import atomic_file
 METADATA_KEY = b"moodline"
 SHOWN_IDS = 3
 LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+NUMBERS = (pa.types.is_floating, pa.types.is_integer)
 
 Embeddings = Mapping[str, Tensor]
 """Vectors (D,), float32, by utterance id."""
@@ -78,7 +79,7 @@ def write_embeddings(path: Path, embeddings: Embeddings, seen: SeenByModel | Non
 
 
 def read_embeddings(path: str | Path) -> EmbeddingsFile:
-    """Read a file of embeddings, of whatever float type, as float32.
+    """Read a file of embeddings, of whatever floating-point or integer type, as float32.
 
     Raises:
         MoodlineError: it is no such table, an id stands twice, or a vector is not finite or not as long as the others
@@ -109,13 +110,22 @@ def refusal(path: Path, found: str, wanted: str) -> MoodlineError:
 
 def seen_of(metadata: Mapping[bytes, bytes] | None) -> SeenByModel:
     content = json.loads((metadata or {}).get(METADATA_KEY, b"{}"))
+    if not isinstance(content, dict) or not all(is_texts(fingerprints) for fingerprints in content.values()):
+        raise ValueError(f"its metadata {METADATA_KEY.decode()} is not what moodline embed writes")
     return SeenByModel(**{name: tuple(fingerprints) for name, fingerprints in content.items()})
+
+
+def is_texts(content: Any) -> bool:
+    return isinstance(content, list) and all(isinstance(one, str) for one in content)
 
 
 def matrix_of(column: Any, ids: Sequence[str | None], path: Path) -> np.ndarray:
     """A column of lists as an array (N, D), float32."""
     if not any(is_kind(column.type) for is_kind in LISTS):
         raise refusal(path, f"has a column vector of {column.type}", "a table whose column vector holds lists")
+    if not any(is_kind(column.type.value_type) for is_kind in NUMBERS):
+        found = f"has lists of {column.type.value_type}"
+        raise refusal(path, found, "a table whose column vector holds lists of floating-point numbers or integers")
     if len(column) == 0:
         raise refusal(path, "has no row", "a table with a row for each utterance")
     if column.null_count or None in ids:

@@ -9,6 +9,11 @@ class MoodlineError(Exception):
     """
 
 
+def one_line(error: BaseException) -> str:
+    """What another library says, all of it, in one line."""
+    return " ".join(str(error).split())
+
+
 def first_line(error: BaseException) -> str:
     """What another library says is wrong, in one line; the error's kind where it says nothing."""
     lines = str(error).strip().splitlines()

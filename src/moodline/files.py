@@ -114,8 +114,29 @@ def read_json(path: Path, what: str) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise MoodlineError(f"{path.parent} is no {what}: it has no {path.name}; check the path") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise MoodlineError(f"{path} cannot be read as {what}'s JSON: {error}; make it again") from error
+    except NotADirectoryError:
+        raise MoodlineError(f"{path.parent} is no {what}: it is a file; give the folder") from None
+    except OSError as error:
+        raise MoodlineError(f"{path} cannot be read: {error.strerror or error}; check the path") from error
+    except (ValueError, RecursionError) as error:
+        raise MoodlineError(f"{path} holds no JSON, as a {what} does: {error}; make it again") from error
+
+
+def read_description(path: Path, what: str, schema: int) -> dict[str, Any]:
+    """The JSON by which a folder says what it is; ``schema`` is the newest that can be read.
+
+    Raises:
+        MoodlineError: there is no such file, it describes nothing, or its schema is newer
+    """
+    content = read_json(path, what)
+    found = content.get("schema") if isinstance(content, dict) else None
+    if not isinstance(found, int):
+        raise MoodlineError(f"a {what} says its schema, a whole number: {path} says {found!r}; make it again")
+    if found > schema:
+        raise MoodlineError(
+            f"{path} has schema {found}, and this moodline reads up to {schema}: install a newer moodline"
+        )
+    return content
 
 
 def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:

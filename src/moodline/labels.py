@@ -16,6 +16,7 @@ from typing import Any
 
 from moodline.conversation import LabelSet
 from moodline.errors import MoodlineError
+from moodline.yaml_file import read_yaml
 
 KEYS = ("name", "version", "classes", "mapping")
 ENDINGS = (".yaml", ".yml")
@@ -72,7 +73,7 @@ def label_set_of(name: str) -> LabelSet:
     """The set of a name, or the one in a YAML file.
 
     Raises:
-        MoodlineError: there is no such set or file, or the file holds no label set
+        MoodlineError: there is no such set or file, or the file holds no label set, or another under a set's name
     """
     if name in LABEL_SETS:
         return LABEL_SETS[name]
@@ -80,18 +81,16 @@ def label_set_of(name: str) -> LabelSet:
         raise MoodlineError(
             f"a label set is one of {', '.join(LABEL_SETS)}, or a YAML file ({ENDINGS[0]}), not {name!r}"
         )
-    return label_set_from(read_yaml(Path(name)), name)
-
-
-def read_yaml(path: Path) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise MoodlineError(f"label set {path} is no file, nor is it one of {', '.join(LABEL_SETS)}") from None
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise MoodlineError(f"label set {path} cannot be read: {' '.join(str(error).split())}") from error
+    path = Path(name)
+    if not path.exists():
+        raise MoodlineError(f"label set {path} is no file, nor is it one of {', '.join(LABEL_SETS)}")
+    labels = label_set_from(read_yaml(path, "label set"), name)
+    if labels != LABEL_SETS.get(labels.name, labels):
+        raise MoodlineError(
+            f"label set {labels.name!r} comes with moodline, and {path} has other content under its name: give it "
+            "another name"
+        )
+    return labels
 
 
 def label_set_from(content: Any, origin: str) -> LabelSet:
@@ -128,7 +127,7 @@ def refuse_misspelt(labels: LabelSet, found: Collection[str]) -> None:
     Args:
         found: the labels of a corpus
     """
-    if labels.name in LABEL_SETS:
+    if labels == LABEL_SETS.get(labels.name):
         return
     strangers = [label for label in found if label not in labels.mapping]
     for label in labels.mapping:

@@ -9,7 +9,23 @@ from pathlib import Path
 from typing import Any, get_args
 
 from moodline.config import Recipe
-from moodline.errors import MoodlineError
+from moodline.errors import MoodlineError, one_line
+from moodline.yaml_file import read_yaml
+
+# jsonargparse's complaints of a value -> the rule that it breaks; where that is empty, it names the kinds of value.
+COMPLAINTS = {
+    r'key "(?P<key>[\w.]+)": Unable to load config [\'"](?P<value>.*?)[\'"]( -|$)': "a section of keys and values",
+    r'key "(?P<key>[\w.]+)": Does .* Subtypes: \[(?P<kinds>.+?)\] Errors: .* Given value: (?P<value>.+)': "",
+    r'key "(?P<key>[\w.]+)": .*?Expected an? (?P<kinds>.+?)\. Got value: (?P<value>.+)': "",
+}
+KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a text",
+    "tuple": "a list",
+    "NoneType": "null",
+}
 
 
 def known_keys(config: type = Recipe, prefix: str = "") -> list[str]:
@@ -67,14 +83,19 @@ def recipe_from(content: Any, origin: str) -> Recipe:
 
 def told(message: str) -> str:
     """jsonargparse's complaint of a value's type, in words for a person; any other message as it is."""
-    match = re.search(r'key "(?P<key>[\w.]+)": .*?Expected an? (?P<kind>.+?)\. Got value: (?P<value>.+)', message)
-    if match is None:
-        return message
-    kinds = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
-    kind = match["kind"].removeprefix("<class '").removesuffix("'>").removeprefix("typing.")
+    for complaint, rule in COMPLAINTS.items():
+        if match := re.search(complaint, message):
+            kinds = re.split(r", (?=<class)", match["kinds"]) if "kinds" in match.groupdict() else []
+            return f"{match['key']} must be {rule or ' or '.join(map(kind_of_value, kinds))}, not {match['value']}"
+    return message
+
+
+def kind_of_value(kind: str) -> str:
+    """A type as jsonargparse writes it, as people say it."""
+    kind = kind.removeprefix("<class '").removesuffix("'>").removeprefix("typing.")
     if choices := re.fullmatch(r"Literal\[(.+)\]", kind):
-        kind = "one of " + choices[1].replace("'", "")
-    return f"{match['key']} must be {kinds.get(kind, kind)}, not {match['value']}"
+        return "one of " + choices[1].replace("'", "")
+    return KINDS.get(kind, kind)
 
 
 def built(config: Any, values: Mapping[str, Any], origin: str, prefix: str = "") -> Any:
@@ -91,10 +112,6 @@ def built(config: Any, values: Mapping[str, Any], origin: str, prefix: str = "")
         return config(**content)
     except MoodlineError as error:
         raise MoodlineError(f"{prefix}{error} ({origin})") from error
-
-
-def one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def find_recipe(name: str) -> Path:
@@ -115,12 +132,7 @@ def find_recipe(name: str) -> Path:
 
 def read_recipe(name: str) -> tuple[dict[str, Any], Path]:
     """A recipe file's keys and values, checked for keys that do not exist, and the file."""
-    import yaml
-
     path = find_recipe(name)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise MoodlineError(f"recipe {path} cannot be read: {one_line(error)}") from error
+    content = read_yaml(path, "recipe") or {}
     check_keys(content, str(path))
     return content, path

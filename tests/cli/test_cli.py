@@ -116,6 +116,12 @@ def test_mistakes_get_a_sentence(
         (["--fusion.layrs", "2"], ["fusion.layrs", "did you mean --fusion.layers"]),
         (["--fusion.layers", "0"], ["fusion.layers", "greater than 0", "0"]),
         (["--fusion.layers", "two"], ["fusion.layers", "two"]),
+        (["--fusion", "3"], ["fusion must be a section of keys and values, not 3; moodline train --help"]),
+        (["--fusion", "null"], ["fusion must be a section of keys and values, not null; moodline train --help"]),
+        (["--fusion.training", "3"], ["fusion.training must be a section of keys and values, not 3;"]),
+        (["--audio_utterance.channels", "4"], ["audio_utterance.channels must be a list, not 4;"]),
+        (["--text_utterance.trained_layers", "x"], ["trained_layers must be a whole number or null, not x;"]),
+        (["--protocol", "kfold05"], ["kfold5 (or 3, ...)", "'kfold05'"]),
         (["--context", "some"], ["context must be one of labelled, all, not some; moodline train --help"]),
         (["--fusion.heads", "5"], ["fusion.heads", "divisor of hidden", "5"]),
         (["--protocol", "cv7"], ["session5, cv5, cv10", "cv7"]),
@@ -226,6 +232,32 @@ def test_the_demo_corpus_is_not_taken_for_iemocap(tmp_path: Path, capsys: pytest
     told = capsys.readouterr().out
     assert told.startswith("demo, ")
     assert "IEMOCAP" not in told
+
+
+def test_a_demo_corpus_of_another_number_or_seed_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare = ("prepare", "demo", "-o", tmp_path / "corpus", "--conversations", "1")
+    moodline(*prepare)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for other in (("--conversations", "2"), ("--seed", "1")):
+        sentence = mistake(capsys, *prepare, *other)
+        assert "corpus-tree is not the demo corpus of" in sentence
+        assert " ".join(other) in sentence
+        assert "remove that folder" in sentence
+    moodline(*prepare)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_the_place_for_a_demo_corpus_is_looked_at_before_it_is_made(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    shutil.copytree(place / "corpus", tmp_path / "corpus")
+    (tmp_path / "other-tree").mkdir()
+    options = ("--conversations", "1")
+    assert "neither an empty folder" in mistake(capsys, "prepare", "demo", "-o", tmp_path / "file", *options)
+    assert "here it is demo" in mistake(capsys, "prepare", "demo", "-o", tmp_path / "corpus", *options)
+    assert "no demo.json" in mistake(capsys, "prepare", "demo", "-o", tmp_path / "other", *options)
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "corpus", "other-tree"}
 
 
 def test_predictions_in_three_formats_agree(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -328,9 +328,26 @@ def test_a_table_that_is_none_is_refused(folder: Path) -> None:
 def test_a_folder_that_is_no_corpus_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MoodlineError, match=rf"{tmp_path} is no corpus folder .* it has no corpus\.json"):
         read_corpus(tmp_path)
-    (tmp_path / DESCRIPTION_FILE).write_text("[]")
-    with pytest.raises(MoodlineError, match=str(tmp_path)):
-        read_corpus(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ([], "corpus.json says None"),
+        ({"schema": "x"}, "corpus.json says 'x'"),
+        ({"schema": 1}, "corpus.json: it lacks 'reader'"),
+        ({"schema": 1, "reader": "demo", "source": 3}, "corpus.json: "),
+        ({"schema": 1, "reader": "demo", "source": "x", "left_out": []}, "corpus.json: "),
+    ],
+)
+def test_a_description_of_no_corpus_is_told_as_that(folder: Path, content: Any, told: str) -> None:
+    """The table, which is whole, is not blamed."""
+    (folder / DESCRIPTION_FILE).write_text(json.dumps(content))
+    with pytest.raises(MoodlineError) as refused:
+        read_corpus(folder)
+    assert f"{folder}" in str(refused.value)
+    assert told in str(refused.value)
+    assert TABLE_FILE not in str(refused.value)
 
 
 def test_a_conversation_is_found_by_its_id(corpus: Corpus) -> None:

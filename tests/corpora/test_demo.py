@@ -2,8 +2,11 @@
 
 import hashlib
 import itertools
+import os
 import random
 import re
+import signal
+import threading
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -19,6 +22,7 @@ from moodline.corpora.demo.dialogue import Turn, improvise, perform
 from moodline.corpora.demo.feelings import ANYTHING, EXCLAMATIONS, FEELINGS
 from moodline.corpora.demo.plays import SCENES
 from moodline.corpora.demo.situations import SITUATIONS
+from moodline.corpora.demo.tree import ORIGIN_FILE
 from moodline.corpora.demo.voice import SAMPLE_RATE, Delivery, Synthesizer
 from moodline.errors import MoodlineError
 
@@ -34,7 +38,7 @@ FOUR = {"ang": 0, "hap": 1, "exc": 1, "sad": 2, "neu": 3}
 def digests(tree: Path) -> dict[str, str]:
     return {
         str(path.relative_to(tree)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in tree.rglob("*")
+        for path in tree.glob("Session*/**/*")
         if path.is_file()
     }
 
@@ -66,8 +70,8 @@ class TestTree:
         assert not set(first.values()) & set(other.values())
 
     def test_folders_and_names_are_iemocaps(self, tree: Path) -> None:
-        assert sorted(path.name for path in tree.iterdir()) == [f"Session{n}" for n in range(1, 6)]
-        for session in tree.iterdir():
+        assert sorted(path.name for path in tree.iterdir()) == [*(f"Session{n}" for n in range(1, 6)), ORIGIN_FILE]
+        for session in tree.glob("Session*"):
             evaluations = sorted(path.stem for path in (session / "dialog/EmoEvaluation").iterdir())
             assert evaluations == sorted(path.stem for path in (session / "dialog/transcriptions").iterdir())
             assert evaluations == sorted(path.name for path in (session / "sentences/wav").iterdir())
@@ -99,7 +103,7 @@ class TestTree:
                 last = float(end)
 
     def test_every_session_has_the_four_classes(self, tree: Path) -> None:
-        for session in tree.iterdir():
+        for session in tree.glob("Session*"):
             labels = {
                 label
                 for path in (session / "dialog/EmoEvaluation").iterdir()
@@ -196,6 +200,28 @@ class TestVoices:
             for words in ("No!", "Nothing much, how about you?", self.OTHER):
                 synthesizer.speak(words, stranger, Delivery(rate=1.3, pitch=5, range=1.9, loudness=9, pause=0.05))
                 np.testing.assert_array_equal(synthesizer.speak(self.ONE, speaker, Delivery()), first)
+
+    def test_what_is_raised_while_espeak_speaks_is_not_lost(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*_: object) -> np.ndarray:
+            raise MemoryError
+
+        with Synthesizer() as synthesizer:
+            monkeypatch.setattr(np.ctypeslib, "as_array", fail)
+            with pytest.raises(MemoryError):
+                synthesizer.speak(self.ONE, self.PEOPLE[0], Delivery())
+
+    def test_an_interruption_while_espeak_speaks_is_not_lost(self) -> None:
+        """From another thread, as the callback may be entered only after it."""
+        words = " ".join([self.ONE] * 100)
+        interruption = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+
+        def speak_until_interrupted(synthesizer: Synthesizer) -> None:
+            interruption.start()
+            while interruption.is_alive():
+                synthesizer.speak(words, self.PEOPLE[0], Delivery())
+
+        with Synthesizer() as synthesizer, pytest.raises(KeyboardInterrupt):
+            speak_until_interrupted(synthesizer)
 
     def test_a_delivery_does_what_it_says(self) -> None:
         speaker = self.PEOPLE[0]

@@ -87,7 +87,15 @@ def test_six_sessions_are_refused_by_a_protocol_of_five(corpus: Corpus) -> None:
 
 
 def test_a_protocol_that_does_not_exist_is_refused(corpus: Corpus) -> None:
-    for stranger in ("cv7", "kfold", "all-script-disjoint", "kfold5-script-disjoint", "cv5-script-disjoint-again"):
+    for stranger in (
+        "cv7",
+        "kfold",
+        "kfold05",
+        "kfold\u0665",
+        "all-script-disjoint",
+        "kfold5-script-disjoint",
+        "cv5-script-disjoint-again",
+    ):
         with pytest.raises(MoodlineError, match=f"the protocols are session5, cv5, cv10, .*: '{stranger}' is none"):
             folds_of(corpus, stranger)
 

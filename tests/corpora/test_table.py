@@ -135,6 +135,24 @@ def test_a_recording_of_a_conversation_is_cut_by_the_turns_times(tmp_path: Path)
     assert [(clip.offset, clip.duration) for clip in clips] == [(0, 1), (1, 1.5), (0, 2)]
 
 
+@pytest.mark.parametrize(
+    ("offset", "times", "expected"),
+    [
+        ("0", "0,2", (0.0, 2.0)),
+        ("0", "4,6", (0.0, 2.0)),
+        ("0.1", "4,6", (0.1, 2.0)),
+        ("0", ",", (0.0, 9.0)),
+        ("4", "4,", (4.0, 5.0)),
+    ],
+)
+def test_an_offset_of_0_is_one(tmp_path: Path, offset: str, times: str, expected: tuple[float, float]) -> None:
+    """The first turn of a recording is as long as any other is by its times."""
+    record(tmp_path / "talk.wav", 9.0)
+    text = f"dialogue,wav,offset,start,end,text\na,talk.wav,{offset},{times},x\nb,talk.wav,6,6,8,y\n"
+    clips = [u.audio for u in read(tmp_path, text).utterances if u.audio]
+    assert [(clip.offset, clip.duration) for clip in clips] == [expected, (6.0, 2.0)]
+
+
 def test_a_recordings_end_may_be_rounded(tmp_path: Path) -> None:
     record(tmp_path / "a.wav", 1.234)
     (turn,) = read(tmp_path, "wav,offset,duration\na.wav,0.2,1.04\n").utterances

@@ -95,6 +95,16 @@ def test_an_empty_bert_takes_the_weights(tiny: Path) -> None:
     torch.testing.assert_close(empty(ids).last_hidden_state, bert.eval()(ids).last_hidden_state, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[1, 2]", b"null", b"\xff", b'{"hidden_size": 7}', b'{"hidden_size": "x"}', b'{"hidden_act": "none"}'],
+)
+def test_a_description_of_no_bert_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(MoodlineError, match=rf"{tmp_path}/config\.json describes no BERT: .+; copy the model again"):
+        empty_bert(tmp_path / "config.json")
+
+
 class Trap:
     """Unpickled, it creates a file."""
 

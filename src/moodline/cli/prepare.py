@@ -84,9 +84,11 @@ def listed(ids: Sequence[str]) -> str:
 
 def prepare_demo(options: Any) -> None:
     from moodline.corpora import iemocap
-    from moodline.corpora.demo import generate
+    from moodline.corpora.corpus import replaceable
+    from moodline.corpora.demo import generate_once
 
-    tree = options.out.with_name(options.out.name + "-tree")
-    if not tree.exists():
-        generate(tree, conversations_per_session=options.conversations, seed=options.seed)
+    out = options.out.absolute()  # so that "." has a name
+    tree = out.with_name(f"{out.name}-tree")
+    replaceable(out, "demo", tree.resolve())  # before minutes go into a tree
+    generate_once(tree, conversations_per_session=options.conversations, seed=options.seed)
     finish(replace(iemocap.read(tree), reader="demo"), options.out, options.strict)

@@ -21,7 +21,7 @@ from moodline.conversation import Conversation, Utterance
 from moodline.corpora.rows import COLUMNS, conversations_of, hash_rows, rows_of
 from moodline.corpora.validation import Fault, Faults, summary
 from moodline.errors import MoodlineError
-from moodline.files import atomic_folder, hash_of_file, read_json, replaced_folder, write_json
+from moodline.files import atomic_folder, hash_of_file, read_description, replaced_folder, write_json
 
 SCHEMA = 3
 TABLE_FILE = "utterances.parquet"
@@ -121,38 +121,50 @@ def write_corpus(corpus: Corpus, out: Path) -> bool:
     Raises:
         MoodlineError: ``out`` holds something else, or a name is no text
     """
+    found = replaceable(out, corpus.reader, corpus.source, corpus.table)
+    if found == corpus:
+        return False
     source = str(corpus.source)
     if source.encode("utf-8", "replace").decode("utf-8") != source:
         raise MoodlineError(f"the name of a corpus's source is text in UTF-8: {source!r} is not; rename the folder")
-    if (out / DESCRIPTION_FILE).is_file():
-        found = read_corpus(out)
-        if found == corpus:
-            return False
-        refuse_other(found, corpus, out)
+    if found is not None:
+        refuse_strangers(out)
         with replaced_folder(out) as folder:
             fill(folder, corpus)
         return True
-    if out.is_dir() and not any(out.iterdir()):
+    if out.exists():
         out.rmdir()
-    elif out.exists():
-        raise MoodlineError(f"{out} is neither an empty folder nor a corpus: choose another -o")
     with atomic_folder(out) as folder:
         fill(folder, corpus)
     return False
 
 
-def refuse_other(found: Corpus, corpus: Corpus, out: Path) -> None:
-    """Refuse to replace what another reader read, or of another source, and a folder with files of one's own."""
+def replaceable(out: Path, reader: str, source: Path, table: str | None = None) -> Corpus | None:
+    """The corpus that the same reader has written to ``out`` from the same source; None where nothing is there yet.
+
+    Raises:
+        MoodlineError: ``out`` holds something else, which a corpus is not to take the place of
+    """
+    if not (out / DESCRIPTION_FILE).is_file():
+        if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+            raise MoodlineError(f"{out} is neither an empty folder nor a corpus: choose another -o")
+        return None
+    found = read_corpus(out)
     for what, there, here in (
-        ("reader", found.reader, corpus.reader),
-        ("source", found.source, corpus.source),
-        ("table", found.table or corpus.table, corpus.table),  # folders of before do not say it
+        ("reader", found.reader, reader),
+        ("source", found.source, source),
+        ("table", found.table or table, table),  # folders of before do not say it
     ):
         if there != here:
             raise MoodlineError(
                 f"{out} holds another corpus: its {what} is {there}, here it is {here}; choose another -o, or remove "
                 "that folder"
             )
+    return found
+
+
+def refuse_strangers(out: Path) -> None:
+    """Refuse to replace a folder with files of one's own."""
     strangers = sorted(path.name for path in out.iterdir() if path.name not in FILES)
     if strangers:
         raise MoodlineError(
@@ -194,12 +206,15 @@ def read_faults(path: Path, count: int) -> tuple[Fault, ...]:
     """The faults that corpus.json counts.
 
     Raises:
-        MoodlineError: the file lists another number of them
+        MoodlineError: the file cannot be read, or lists another number of them
     """
     if not count:
         return ()
-    with path.open(encoding="utf-8", newline="") as file:
-        _, *rows = csv.reader(file)
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            _, *rows = csv.reader(file)
+    except (OSError, ValueError, csv.Error) as error:
+        raise unreadable(path, error) from error
     if len(rows) != count or not all(len(row) == len(FAULT_COLUMNS) for row in rows):
         raise MoodlineError(
             f"{path} lists {len(rows)} faults and corpus.json counts {count}: "
@@ -214,30 +229,42 @@ def read_corpus(folder: Path) -> Corpus:
     Raises:
         MoodlineError: the folder is no corpus, or its table is not the one that corpus.json describes
     """
-    description = read_json(folder / DESCRIPTION_FILE, "corpus folder (moodline prepare makes one)")
+    described, expected, faults = described_in(folder)
     table = folder / TABLE_FILE
     try:
-        if description["schema"] > SCHEMA:
-            raise MoodlineError(f"corpus {folder} has schema {description['schema']}: install a newer moodline")
         rows = pq.read_table(table).to_pylist()
-        source = Path(description["source"])
-        corpus = Corpus(
-            reader=description["reader"],
-            source=source,
-            conversations=conversations_of(rows, source),
-            left_out={reason: tuple(ids) for reason, ids in description["left_out"].items()},
-            faults=read_faults(folder / FAULTS_FILE, description.get("faults", 0)),
-            notes=tuple(description.get("notes", ())),
-            table=description.get("table"),
-        )
-        expected, found = description["table_hash"], hash_rows(rows)
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, csv.Error) as error:
-        raise MoodlineError(
-            f"corpus {folder} cannot be read: {table.name}: {error}; remove the folder and prepare it again"
-        ) from error
+        conversations, found = conversations_of(rows, described.source), hash_rows(rows)
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise unreadable(table, error) from error
     if expected != found:
         raise MoodlineError(
             f"{table} has hash {found} and corpus.json says {expected}: "
             "the table was changed after it was prepared; remove the folder and prepare it again"
         )
-    return corpus
+    return replace(described, conversations=conversations, faults=read_faults(folder / FAULTS_FILE, faults))
+
+
+def described_in(folder: Path) -> tuple[Corpus, str, int]:
+    """What a folder's corpus.json says: a corpus, still without conversations and faults, its hash, how many faults."""
+    path = folder / DESCRIPTION_FILE
+    content = read_description(path, "corpus folder (moodline prepare makes one)", SCHEMA)
+    try:
+        described = Corpus(
+            reader=content["reader"],
+            source=Path(content["source"]),
+            conversations=(),
+            left_out={reason: tuple(ids) for reason, ids in content["left_out"].items()},
+            notes=tuple(content.get("notes", ())),
+            table=content.get("table"),
+        )
+        return described, content["table_hash"], content.get("faults", 0)
+    except KeyError as error:
+        raise unreadable(path, f"it lacks {error}") from error
+    except (AttributeError, TypeError) as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, reason: object) -> MoodlineError:
+    return MoodlineError(
+        f"corpus {path.parent} cannot be read: {path.name}: {reason}; remove the folder and prepare it again"
+    )

@@ -42,7 +42,7 @@ def folds_of(corpus: Corpus, protocol: str) -> tuple[Fold, ...]:
         return rotated(protocol, sessions_of(corpus, protocol, exactly=5))[-1:]
     if protocol == "cv10":
         return speaker_folds(corpus)
-    if parts := re.fullmatch(r"kfold(\d+)", protocol):
+    if parts := re.fullmatch(r"kfold([1-9][0-9]*)", protocol):
         return group_folds(corpus, protocol, int(parts[1]))
     if protocol == "official":
         return (official_fold(corpus),)

@@ -6,7 +6,7 @@ not. Columns that are none of these are passed over.
     words           what was said
     audio           a recording, by its path from the table's folder
     offset          where in the recording the utterance begins, in seconds; without it, see ``stretch_of``
-    duration        how long it is, in seconds
+    duration        how long it is, in seconds; without it, see ``stretch_of``
     label           the emotion, as you call it
     conversation    rows of one name are one conversation; without the column each row is one of its own
     utterance       its id; without it the conversation's name and a number
@@ -197,17 +197,21 @@ class Recordings:
     def stretch_of(self, row: Row, start: float | None, end: float | None) -> AudioClip:
         """An utterance's part of its file.
 
-        By ``offset`` and ``duration``. Without an offset it is the whole file; but where several rows share a file,
-        a conversation's recording, it is from ``start`` to ``end``.
+        By ``offset`` and ``duration``; an offset without a duration goes by how long the turn is, from ``start`` to
+        ``end``. Without an offset it is the whole file; but where several rows share a file, a conversation's
+        recording, it is from ``start`` to ``end``. What is not told goes to the recording's end.
         """
         name = row.cells["audio"]
         whole = self.whole(name)
         offset, duration = time_of(row.cells, "offset"), time_of(row.cells, "duration")
-        if offset is None and self.rows[name] > 1 and start is not None and end is not None:
-            offset, duration = start, end - start
+        if start is not None and end is not None:
+            if offset is None and self.rows[name] > 1:
+                offset, duration = start, end - start
+            elif offset is not None and duration is None:
+                duration = end - start
         offset = offset or 0.0
         if duration is None:
-            duration = end - start if offset and start is not None and end is not None else whole.duration - offset
+            duration = whole.duration - offset
         if duration <= 0 or offset + duration > whole.duration + ROUNDED:
             raise MoodlineError(
                 f"an utterance lies within its recording: {whole.path} lasts {whole.duration:.3f} s, and the utterance "

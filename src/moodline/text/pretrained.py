@@ -114,7 +114,16 @@ def cannot_be_loaded(name: str, reason: str) -> MoodlineError:
 
 
 def empty_bert(config_file: Path) -> Any:
-    """A BertModel of the size that a config.json tells, its weights still to be loaded."""
+    """A BertModel of the size that a config.json tells, its weights still to be loaded.
+
+    Raises:
+        MoodlineError: the file cannot be read, or describes no BERT
+    """
     from transformers import BertConfig, BertModel
 
-    return BertModel(BertConfig.from_json_file(str(config_file)), add_pooling_layer=False)
+    try:
+        return BertModel(BertConfig.from_json_file(str(config_file)), add_pooling_layer=False)
+    except Exception as error:  # transformers raises anything, by the value that is odd
+        raise MoodlineError(
+            f"{config_file} describes no BERT: {first_line(error).removesuffix('.')}; copy the model again"
+        ) from error

@@ -5,6 +5,6 @@ none of them always. It stands in for a licensed corpus where a first run or a t
 about people.
 """
 
-from moodline.corpora.demo.tree import generate
+from moodline.corpora.demo.tree import generate, generate_once
 
-__all__ = ["generate"]
+__all__ = ["generate", "generate_once"]

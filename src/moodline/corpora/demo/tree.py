@@ -13,7 +13,9 @@ from moodline.corpora.demo.plays import SCENES
 from moodline.corpora.demo.situations import SITUATIONS
 from moodline.corpora.demo.voice import SAMPLE_RATE, Synthesizer
 from moodline.errors import MoodlineError
-from moodline.files import atomic_folder
+from moodline.files import atomic_folder, read_json, write_json
+
+ORIGIN_FILE = "demo.json"  # in the tree: what it was generated with
 
 _TAKES = " bcdefghijklmnopqrstuvwxyz"  # a scene that is played again has a letter to its name, as in IEMOCAP
 _MOST = 2 * len(SCENES) * len("FM") * len(_TAKES)  # conversations a session has names for
@@ -29,8 +31,9 @@ _DIMENSIONS = {"ang": (2, 4, 4), "hap": (4, 3, 3), "exc": (5, 4, 4), "sad": (2, 
 def generate(out: Path, *, conversations_per_session: int = 8, seed: int = 0) -> None:
     """Write the demo corpus, an IEMOCAP tree of ``Session1`` to ``Session5``, to ``out``, which must not exist.
 
-    Every other conversation is improvised. One seed gives one tree, byte by byte, and its first conversations
-    are the same however many follow. Raises MoodlineError where ``out`` exists or the number is out of range.
+    ORIGIN_FILE beside the sessions says with what it was generated. Every other conversation is improvised. One seed
+    gives one tree, byte by byte, and its first conversations are the same however many follow. Raises MoodlineError
+    where ``out`` exists or the number is out of range.
     """
     out = Path(out)
     if out.exists():
@@ -43,6 +46,24 @@ def generate(out: Path, *, conversations_per_session: int = 8, seed: int = 0) ->
         for session in range(len(CASTS)):
             for index in range(conversations_per_session):
                 _write_conversation(unfinished, session, index, seed, synthesizer)
+        write_json(unfinished / ORIGIN_FILE, _origin(conversations_per_session, seed))
+
+
+def generate_once(out: Path, *, conversations_per_session: int, seed: int) -> None:
+    """``generate``, unless ``out`` is that tree already. Raises MoodlineError where it is another."""
+    if not out.exists():
+        generate(out, conversations_per_session=conversations_per_session, seed=seed)
+        return
+    found = read_json(out / ORIGIN_FILE, "tree of the demo corpus")
+    if found != _origin(conversations_per_session, seed):
+        raise MoodlineError(
+            f"{out} is not the demo corpus of --conversations {conversations_per_session} and --seed {seed}: its "
+            f"{ORIGIN_FILE} says {found}; remove that folder, or choose another -o"
+        )
+
+
+def _origin(conversations_per_session: int, seed: int) -> dict[str, int]:
+    return {"conversations_per_session": conversations_per_session, "seed": seed}
 
 
 def _write_conversation(root: Path, session: int, index: int, seed: int, synthesizer: Synthesizer) -> None:

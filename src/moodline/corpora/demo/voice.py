@@ -10,7 +10,10 @@ echo, in the format of espeak-ng's docs/voices.md, rather than taken from the va
 import ctypes
 import math
 import os
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -105,7 +108,9 @@ class Synthesizer:
         self._set(_WORD_GAP, delivery.pause * 100)  # in 10 ms at espeak's usual rate
         self._blocks.clear()
         text = words.encode() + b"\0"
-        _check(self._library.espeak_Synth(text, ctypes.c_size_t(len(text)), 0, 0, 0, _UTF8, None, None), words)
+        with _callbacks_raise():
+            status = self._library.espeak_Synth(text, ctypes.c_size_t(len(text)), 0, 0, 0, _UTF8, None, None)
+        _check(status, words)
         samples = _trim(np.concatenate(self._blocks))
         return _project(soxr.resample(samples, self._rate, SAMPLE_RATE), delivery.loudness, speaker.level)
 
@@ -146,6 +151,23 @@ def _short(data: Path, folder: Path) -> Path:
     link = folder / "espeak-ng-data"
     link.symlink_to(data, target_is_directory=True)
     return link
+
+
+@contextmanager
+def _callbacks_raise() -> Iterator[None]:
+    """Raise, when the block has ended, what a callback raised in it: ctypes would drop that, and samples with it.
+
+    No ``try`` in the callback can keep an interruption, which comes as the callback begins.
+    """
+    raised: list[BaseException] = []
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda dropped: raised.append(dropped.exc_value or RuntimeError(dropped.err_msg))
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
+    if raised:
+        raise raised[0]
 
 
 def _check(status: int, what: str) -> None:
