@@ -13,10 +13,12 @@ from moodline.files import write_text
 from moodline.reproduction.filled import fill
 from moodline.reproduction.ledger import experiments_in, ledger_of, refuse_other_corpus, write_ledger
 from moodline.reproduction.plan import RUNS_FOLDER, Plan, plan_of
+from moodline.reproduction.probe import Probe
 from moodline.reproduction.render import latex, markdown
 from moodline.reproduction.tables import tables_of
 from moodline.reproduction.work import is_done, work_off, write_recipes
 from moodline.training.run import locked
+from moodline.training.sharing import finished_stages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,7 @@ def reproduce(corpus_folder: Path, recipe: Recipe, out: Path, request: Request, 
     refuse_other_corpus(out, corpus.table_hash)
     tables = tables_of(request.tables, recipe, request.protocols, request.sizes)
     plan = plan_of(tables, corpus, request.seeds, request.fold)
-    show(plan, out, console)
+    show(plan, out, request.jobs, console)
     if dry:
         return
     with locked(out):
@@ -70,12 +72,24 @@ def reproduce(corpus_folder: Path, recipe: Recipe, out: Path, request: Request, 
         raise failure
 
 
-def show(plan: Plan, out: Path, console: Console) -> None:
-    """The tasks, what each trains itself, and what is done already."""
+def show(plan: Plan, out: Path, jobs: int, console: Console) -> None:
+    """The tasks, what each trains itself, and about how long: at most, as early stopping is not foreseen."""
+    probe, finished, total = Probe(), finished_stages(out / RUNS_FOLDER), 0.0
     for task in plan.tasks:
-        own = ", ".join(STAGE_NAMES[stage] for stage in plan.own_stages(task)) or "nothing"
-        state = "done" if is_done(task, out) else f"trains {own}; takes over the rest"
-        tell(console, f"{task.name}: {state}")
+        if is_done(task, out):
+            tell(console, f"{task.name}: done")
+            continue
+        own = [stage for stage in plan.own_stages(task) if task.origins[stage] not in finished]
+        seconds = probe.seconds_of(task, own)
+        total += seconds
+        trains = "; ".join(STAGE_NAMES[stage] for stage in own) or "nothing, all its stages are other tasks'"
+        tell(console, f"{task.name}: trains {trains} ({minutes(seconds)})")
+    beside = f", {jobs} at a time" if jobs > 1 else ""
+    tell(console, f"{len(plan.tasks)} tasks: {minutes(total / jobs)} at most{beside}, by a probe on this machine")
+
+
+def minutes(seconds: float) -> str:
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
 def tell(console: Console, line: str) -> None:
