@@ -15,6 +15,7 @@ from moodline.audio.leaf_cnn import (
     shift_rows,
     standardise,
 )
+from moodline.audio.log_mel import LogMel
 from moodline.encoding import Encoding
 
 SHORTEST = 35 * 480 + 1  # 36 frames of 30 ms
@@ -58,6 +59,7 @@ ENCODERS = {
     "plain": encoder(),
     "normalised": encoder(waveform_normalisation=True, channel_normalisation=True, dropout=0.2, mask_frames=9),
     "same padding": encoder(front_end=Leaf(padding="same")),
+    "log-mel": encoder(front_end=LogMel()),
 }
 
 
@@ -162,9 +164,10 @@ def test_silence_and_its_gradients_are_finite() -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
-def test_training_reaches_every_parameter_and_never_what_lies_beyond_an_utterance() -> None:
+@pytest.mark.parametrize("front_end", [Leaf, LogMel])
+def test_training_reaches_every_parameter_and_never_what_lies_beyond_an_utterance(front_end: type) -> None:
     torch.manual_seed(0)
-    model = LeafCnn(front_end=Leaf(), classes=4, waveform_normalisation=True, channel_normalisation=True)
+    model = LeafCnn(front_end=front_end(), classes=4, waveform_normalisation=True, channel_normalisation=True)
     waveforms, lengths = [speech_like(20000), speech_like(30000, 1)], torch.tensor([20000, 30000])
     logits = model(padded(waveforms, 31000), lengths).logits
     nn.functional.cross_entropy(logits, torch.tensor([0, 1])).backward()
