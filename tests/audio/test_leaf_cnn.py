@@ -17,6 +17,7 @@ from moodline.audio.leaf_cnn import (
 )
 from moodline.audio.log_mel import LogMel
 from moodline.encoding import Encoding
+from tests.gradients import assert_every_weight_learns
 
 SHORTEST = 35 * 480 + 1  # 36 frames of 30 ms
 
@@ -171,10 +172,7 @@ def test_training_reaches_every_parameter_and_never_what_lies_beyond_an_utteranc
     waveforms, lengths = [speech_like(20000), speech_like(30000, 1)], torch.tensor([20000, 30000])
     logits = model(padded(waveforms, 31000), lengths).logits
     nn.functional.cross_entropy(logits, torch.tensor([0, 1])).backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
-        assert parameter.grad.abs().max() > 0, name
+    assert_every_weight_learns(model)
     torch.testing.assert_close(model(padded(waveforms, 50000), lengths).logits, logits, rtol=1e-5, atol=1e-5)
 
 

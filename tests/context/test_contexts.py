@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from moodline.context.bc_lstm import BcLstm
 from moodline.context.bigru_attention import BiGruAttention
 from moodline.encoding import Encoding
+from tests.gradients import assert_every_weight_learns
 
 INPUTS, HIDDEN = 5, 8
 
@@ -75,10 +76,7 @@ def test_padding_gets_no_gradient_and_every_weight_does(name: str) -> None:
     assert values.grad.isfinite().all()
     assert (values.grad[1, 2:] == 0).all()
     assert (values.grad[1, :2] != 0).any(dim=1).all()
-    for part, parameter in model.named_parameters():
-        assert parameter.grad is not None, part
-        assert parameter.grad.isfinite().all(), part
-        assert parameter.grad.abs().max() > 0, part
+    assert_every_weight_learns(model)
 
 
 @pytest.mark.parametrize("name", NAMES)
