@@ -1,10 +1,11 @@
-"""What LEAF refuses, and what it makes of signals that give no numbers."""
+"""What LEAF, and log-mel in its place, refuse, and what it makes of signals that give no numbers."""
 
 from typing import Any
 
 import pytest
 
 from moodline.audio import Leaf
+from moodline.audio.log_mel import LogMel
 
 
 @pytest.mark.parametrize(
@@ -22,3 +23,6 @@ from moodline.audio import Leaf
 def test_a_front_end_that_cannot_be_is_refused(arguments: dict[str, Any], rule: str) -> None:
     with pytest.raises(ValueError, match=rule):
         Leaf(**arguments)
+    if "padding" not in arguments:
+        with pytest.raises(ValueError, match=rule):
+            LogMel(**arguments)

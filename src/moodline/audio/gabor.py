@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from moodline.audio.mel import mel_triangles
+
 # The full width at half maximum of a Gaussian's spectrum, in radians per sample, is 2 HALF_WIDTH / bandwidth.
 HALF_WIDTH = math.sqrt(2 * math.log(2))
 SPECTRUM_SIZE = 512  # of the mel filters that the Gabor filters are fitted to
@@ -88,20 +90,13 @@ def mel_initialisation(
     Raises:
         ValueError: where the frequencies do not ascend within what the sample rate can hold.
     """
-    if not 0 <= minimum_frequency < maximum_frequency <= sample_rate / 2:
-        raise ValueError(
-            f"mel filters span ascending frequencies up to half the sample rate of {sample_rate} Hz, "
-            f"received {minimum_frequency} to {maximum_frequency} Hz"
-        )
-
-    def mel(frequency: np.ndarray | float) -> np.ndarray:
-        return 1127.0 * np.log1p(np.asarray(frequency) / 700.0)
-
-    bins = mel(np.linspace(0.0, sample_rate / 2, SPECTRUM_SIZE // 2 + 1))
-    edges = np.linspace(mel(minimum_frequency), mel(maximum_frequency), filters + 2)[:, None]
-    rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
-    triangles = np.maximum(np.minimum(rising, falling), 0.0)  # (filters, bins)
+    triangles = mel_triangles(
+        np.linspace(0.0, sample_rate / 2, SPECTRUM_SIZE // 2 + 1),
+        filters=filters,
+        sample_rate=sample_rate,
+        minimum_frequency=minimum_frequency,
+        maximum_frequency=maximum_frequency,
+    )  # (filters, bins)
     triangles[:, 0] = 0.0
     amplitudes = np.sqrt(triangles)
     peaks = amplitudes.max(axis=1, keepdims=True)
