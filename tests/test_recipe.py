@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,8 @@ def test_an_unknown_key_like_no_other_names_the_list() -> None:
         ("fusion.heads", 0, "fusion.heads must be greater than 0, not 0"),
         ("fusion.dropout", float("nan"), "fusion.dropout must be at least 0 and less than 1, not nan"),
         ("fusion.dropout", None, "fusion.dropout must have a value, not null"),
+        ("fusion.training.learning_rate", math.inf, "fusion.training.learning_rate must be a finite number, not inf"),
+        ("text_context.training.weight_decay", math.inf, "text_context.training.weight_decay must be a finite number"),
         ("fusion.training.epochs", 0, "fusion.training.epochs must be greater than 0, not 0"),
         ("text_context.training.weight_decay", -1, "text_context.training.weight_decay must be 0 or greater"),
         ("audio_context.hidden", 50, "audio_context.hidden and text_context.hidden must be equal, not 50 and 100"),

@@ -4,6 +4,7 @@ A recipe is one YAML file over these classes. "Released" marks values that the p
 authors' released code fixes.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -45,11 +46,13 @@ def _require(config: object, keys: str, rule: bool, meaning: str) -> None:
 def _require_positive(config: object, *keys: str) -> None:
     for key in keys:
         _require(config, key, getattr(config, key) > 0, "greater than 0")
+        _require(config, key, math.isfinite(getattr(config, key)), "a finite number")
 
 
 def _require_at_least_0(config: object, *keys: str) -> None:
     for key in keys:
         _require(config, key, getattr(config, key) >= 0, "0 or greater")
+        _require(config, key, math.isfinite(getattr(config, key)), "a finite number")
 
 
 def _require_share(config: object, *keys: str) -> None:

@@ -36,14 +36,17 @@ FRONT_ENDS = {"leaf": Leaf, "log_mel": LogMel}
 
 
 def build_audio_utterance(config: AudioUtteranceConfig, classes: int) -> LeafCnn:
-    front_end = FRONT_ENDS[config.front_end](
-        filters=config.filters,
-        sample_rate=config.sample_rate,
-        window_ms=config.window_ms,
-        stride_ms=config.stride_ms,
-        minimum_frequency=config.minimum_frequency,
-        maximum_frequency=config.maximum_frequency,
-    )
+    try:
+        front_end = FRONT_ENDS[config.front_end](
+            filters=config.filters,
+            sample_rate=config.sample_rate,
+            window_ms=config.window_ms,
+            stride_ms=config.stride_ms,
+            minimum_frequency=config.minimum_frequency,
+            maximum_frequency=config.maximum_frequency,
+        )
+    except ValueError as error:
+        raise MoodlineError(f"audio_utterance's front-end: {error}; correct it in the recipe") from error
     try:
         return LeafCnn(
             front_end=front_end,

@@ -1,4 +1,4 @@
-"""LEAF among what other projects train models with: data-parallel processes, torch.compile, saved states."""
+"""LEAF among what other projects train with: data-parallel processes, torch.compile, mixed precision, saved states."""
 
 import multiprocessing
 from pathlib import Path
@@ -8,6 +8,7 @@ from torch import Tensor, distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from moodline.audio import Leaf
+from tests.direct_leaf import speech_like
 
 
 def front_end() -> Leaf:
@@ -52,6 +53,20 @@ def test_compiled_it_gives_the_same_features_and_gradients() -> None:
     compiled = torch.compile(front_end(), backend="aot_eager")
     torch.testing.assert_close(compiled(signals())[0], leaf(signals())[0])
     torch.testing.assert_close(gradients(compiled, signals()), gradients(leaf, signals()))
+
+
+def test_mixed_precision_does_not_reach_it() -> None:
+    leaf, other = front_end(), front_end()
+    waveforms = speech_like(8000)[None]
+    expected, _ = leaf(waveforms)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        features, _ = other(waveforms)
+    assert features.dtype == torch.float32
+    torch.testing.assert_close(features, expected, rtol=0, atol=0)
+    for each in (expected, features):
+        each.square().mean().backward()
+    for parameter, same in zip(other.parameters(), leaf.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, same.grad, rtol=0, atol=0)
 
 
 def test_its_state_is_its_parameters_alone() -> None:

@@ -33,11 +33,27 @@ def test_frames_come_as_soon_as_their_windows_are_complete() -> None:
     assert stream.push(signal(160)).shape == (8, 1)
 
 
-def test_what_is_kept_does_not_grow() -> None:
+@pytest.mark.parametrize("stride_ms", [2.5, 30.0, 80.0])
+@pytest.mark.parametrize("size", [1, 37, 1500])
+def test_pieces_of_any_size_give_the_frames_of_the_whole_at_any_stride(stride_ms: float, size: int) -> None:
+    leaf = Leaf(filters=4, sample_rate=8000, maximum_frequency=4000.0, stride_ms=stride_ms).double()
+    stream, whole = LeafStream(leaf), signal(3000).double()
+    with torch.no_grad():
+        expected, _ = leaf(whole[None])
+    parts = [stream.push(piece) for piece in whole.split(size)]
+    torch.testing.assert_close(torch.cat([*parts, stream.finish()], dim=1), expected[0], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 1000, 50000])
+def test_what_is_kept_does_not_grow(size: int) -> None:
     stream = LeafStream(LEAF)
-    for _ in range(60):
-        stream.push(signal(1000))
-    assert len(stream._samples) < 2500
+    for _ in range(2000 // size + 2):
+        stream.push(signal(size))
+    kept = len(stream._samples)
+    for _ in range(20):
+        stream.push(signal(size))
+    assert len(stream._samples) < kept + 2 * LEAF.stride
+    assert kept < 4 * LEAF.window
 
 
 def test_what_is_no_stream_is_refused() -> None:

@@ -75,6 +75,19 @@ def test_help_answers_without_torch() -> None:
         (["train"], ["these are needed: CORPUS, --recipe, --protocol, -o; moodline --help"]),
         (["inspect", "{place}/corpus", "more"], ["moodline: moodline inspect has no option 'more'"]),
         (["evaluate", "{place}/run", "--labels", "meld4"], ["--labels goes with --model"]),
+        (["evaluate", "{place}/run", "--corpus", "{place}/corpus"], ["--corpus goes with --model"]),
+        (["evaluate", "{place}/run", "-o", "{place}/scores"], ["-o goes with --model"]),
+        *(
+            (
+                ["evaluate", "--model", "{place}/run/fold-5/model", "--corpus", "{place}/corpus", "-o", folder],
+                [f"{folder} is a {what}: choose another -o"],
+            )
+            for folder, what in (
+                ("{place}/run", "run"),
+                ("{place}/corpus", "corpus"),
+                ("{place}/run/fold-5/model", "model"),
+            )
+        ),
         (["prepare", "meld", "{place}/tree", "-o", "{place}/x"], ["is not MELD", "train_sent_emo.csv"]),
         (["prepare", "ravdess", "{place}/tree", "-o", "{place}/x"], ["is not RAVDESS", "Actor_01"]),
         (["prepare", "table", "{place}/tree", "-o", "{place}/x"], ["ends with .csv", "tree does not", "rename it"]),

@@ -273,6 +273,9 @@ def test_hardware_that_is_not_there_is_told_before_anything_is_written(
         (["--text_utterance.bert=/nonesuch"], "BERT '/nonesuch' cannot be loaded"),
         (["--text_utterance.bert=wheel:nonesuch", "--fusion.layers=2"], "not 'wheel:nonesuch'"),
         (["--accelerator=gpu", "--fusion.layers=2"], "no training with"),
+        (["--audio_utterance.filters=3"], "audio_utterance.filters and audio_utterance.channels do not fit"),
+        (["--text_utterance.trained_layers=9"], "trained_layers"),
+        (["--audio_utterance.stride_ms=0.01"], "stride is 1 or more"),
     ],
 )
 def test_what_is_refused_leaves_a_finished_run_as_it_was(

@@ -10,7 +10,8 @@ from moodline.audio.mel import mel_triangles
 
 # The full width at half maximum of a Gaussian's spectrum, in radians per sample, is 2 HALF_WIDTH / bandwidth.
 HALF_WIDTH = math.sqrt(2 * math.log(2))
-SPECTRUM_SIZE = 512  # of the mel filters that the Gabor filters are fitted to
+# Of the mel filters that the Gabor filters are fitted to: LEAF's, and larger ones where a filter would have no bin.
+SPECTRUM_SIZES = [2**power for power in range(9, 17)]
 
 
 class GaborFilters(nn.Module):
@@ -40,6 +41,7 @@ class GaborFilters(nn.Module):
         self.inverse_bandwidths = nn.Parameter(torch.tensor(bandwidths, dtype=torch.get_default_dtype()))
         # From a spectrum whose half maximum spans half the band to one as narrow as the window resolves.
         self.bandwidth_range = (4 * HALF_WIDTH / math.pi, window * HALF_WIDTH / math.pi)
+        self.project()  # mel filters may be narrower than that, or wider
 
     @torch.no_grad()
     def project(self) -> None:
@@ -88,18 +90,26 @@ def mel_initialisation(
     maximum of as many bins as the filter's square root has at half its peak or above (LEAF, section 3.1).
 
     Raises:
-        ValueError: where the frequencies do not ascend within what the sample rate can hold.
+        ValueError: where the frequencies do not ascend within what the sample rate can hold, or are too close.
     """
-    triangles = mel_triangles(
-        np.linspace(0.0, sample_rate / 2, SPECTRUM_SIZE // 2 + 1),
-        filters=filters,
-        sample_rate=sample_rate,
-        minimum_frequency=minimum_frequency,
-        maximum_frequency=maximum_frequency,
-    )  # (filters, bins)
-    triangles[:, 0] = 0.0
+    for size in SPECTRUM_SIZES:
+        triangles = mel_triangles(
+            np.linspace(0.0, sample_rate / 2, size // 2 + 1),
+            filters=filters,
+            sample_rate=sample_rate,
+            minimum_frequency=minimum_frequency,
+            maximum_frequency=maximum_frequency,
+        )  # (filters, bins)
+        triangles[:, 0] = 0.0
+        if triangles.any(axis=1).all():
+            break
+    else:
+        raise ValueError(
+            f"mel filters lie no closer than a spectrum of {SPECTRUM_SIZES[-1]} samples resolves, "
+            f"received {filters} between {minimum_frequency} and {maximum_frequency} Hz"
+        )
     amplitudes = np.sqrt(triangles)
     peaks = amplitudes.max(axis=1, keepdims=True)
     width = (amplitudes >= peaks / 2).sum(axis=1)
-    centres = amplitudes.argmax(axis=1) * 2 * math.pi / SPECTRUM_SIZE
-    return centres, HALF_WIDTH * SPECTRUM_SIZE / (math.pi * width)
+    centres = amplitudes.argmax(axis=1) * 2 * math.pi / size
+    return centres, HALF_WIDTH * size / (math.pi * width)

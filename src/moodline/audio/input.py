@@ -1,5 +1,6 @@
 """What the front-ends take, and refuse."""
 
+import torch
 from torch import Tensor
 
 from moodline.padding import same_length_for_all
@@ -28,7 +29,7 @@ def checked_lengths(waveforms: Tensor, lengths: Tensor | None) -> Tensor:
         raise ValueError(f"waveforms are floating-point numbers, received {waveforms.dtype}")
     if lengths is None:
         return same_length_for_all(waveforms)
-    if lengths.shape != waveforms.shape[:1] or lengths.is_floating_point():
+    if lengths.shape != waveforms.shape[:1] or lengths.is_floating_point() or lengths.dtype == torch.bool:
         received = f"{lengths.dtype} of the shape {tuple(lengths.shape)}"
         raise ValueError(f"lengths are {len(waveforms)} whole numbers, one a waveform, received {received}")
     if len(lengths) and not 0 <= int(lengths.min()) <= int(lengths.max()) <= waveforms.shape[1]:

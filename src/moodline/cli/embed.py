@@ -6,6 +6,7 @@ from typing import Any
 
 from moodline.cli import embeddings
 from moodline.cli.parser import Parser
+from moodline.cli.progress import show
 
 HELP = "Write a model's embeddings of every utterance of a corpus."
 
@@ -22,7 +23,6 @@ def add_to(commands: Any) -> None:
 
 
 def run(options: Any, given: Any) -> None:
-    from moodline.cli.evaluate import show
     from moodline.corpora.corpus import read_corpus
     from moodline.inference.embed import embed
     from moodline.inference.given import read_given, vectors_of
@@ -30,8 +30,8 @@ def run(options: Any, given: Any) -> None:
 
     conversations = read_corpus(options.corpus).conversations
     predictor = load(options.model)
-    given = read_given(predictor.model.recipe, embeddings.chosen(options), conversations)
+    files = read_given(predictor.model.recipe, embeddings.chosen(options), conversations)
     progress = partial(show, str(options.model), total=len(conversations))
-    predictor, seen = predictor.with_embeddings(vectors_of(given)), [file.seen for file in given.values()]
+    predictor, seen = predictor.with_embeddings(vectors_of(files)), [file.seen for file in files.values()]
     for path in embed(predictor, conversations, options.stage, options.out, progress, seen):
         print(path)

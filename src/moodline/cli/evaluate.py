@@ -1,12 +1,12 @@
 """moodline evaluate: honest scores of a run, or of one model on another corpus."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from moodline.cli import embeddings
 from moodline.cli.parser import Parser
+from moodline.cli.progress import show
 from moodline.errors import MoodlineError
 
 HELP = "Score a run on its test folds, or a model on another corpus."
@@ -33,8 +33,8 @@ def run(options: Any, given: Any) -> None:
     elsewhere = (options.model, options.corpus, options.out)
     if (options.run is None) == (options.model is None) or (options.model and None in elsewhere):
         raise MoodlineError("moodline evaluate takes a run's folder, or --model FOLDER --corpus OTHER -o OUT")
-    if options.run is not None and options.labels is not None:
-        raise MoodlineError("--labels goes with --model: a run is scored by the labels that it was trained with")
+    if options.run is not None:
+        refuse_elsewhere(options)
     from moodline.evaluation.evaluate import evaluate_model, evaluate_run
     from moodline.evaluation.table import print_table
 
@@ -52,8 +52,13 @@ def run(options: Any, given: Any) -> None:
     print(f"report: {outcome.report}")
 
 
-def show(what: str, done: int, total: int) -> None:
-    """A counter that overwrites itself; nothing where standard error is no terminal."""
-    if sys.stderr.isatty():
-        end = "\n" if done == total else ""
-        print(f"\r{what}: {done}/{total} conversations", end=end, file=sys.stderr, flush=True)
+def refuse_elsewhere(options: Any) -> None:
+    """Refuse what goes with ``--model`` alone beside a run."""
+    reasons = {
+        "labels": "--labels goes with --model: a run is scored by the labels that it was trained with",
+        "corpus": "--corpus goes with --model: a run is scored on the corpus that it was trained on",
+        "out": "-o goes with --model: a run's scores are written into its own folder",
+    }
+    for option, reason in reasons.items():
+        if options[option] is not None:
+            raise MoodlineError(reason)

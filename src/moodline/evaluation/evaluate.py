@@ -12,9 +12,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from moodline.checkpoint import CONFIG_FILE
 from moodline.config import EMBEDDINGS_OPTIONS
 from moodline.conversation import Conversation, LabelSet
-from moodline.corpora.corpus import Corpus, read_corpus
+from moodline.corpora.corpus import DESCRIPTION_FILE, Corpus, read_corpus
 from moodline.corpora.fold import Fold
 from moodline.corpora.protocol import folds_of
 from moodline.embeddings import Embeddings, EmbeddingsFile, read_embeddings
@@ -30,7 +31,7 @@ from moodline.inference.given import read_given, refuse_other_encoders, vectors_
 from moodline.inference.predictor import GivenEmbeddings, Predictor, load
 from moodline.labels import content_of
 from moodline.seen import use_made_of
-from moodline.training.run import Run, read_run
+from moodline.training.run import RUN_FILE, Run, read_run
 
 SCHEMA = 1
 PREDICTIONS_FILE = "predictions.parquet"
@@ -111,6 +112,7 @@ def evaluate_model(
             labels are not the model's
     """
     predictor = load(model)
+    refuse_taken(out)
     corpus = read_corpus(corpus_folder)
     labels = labels_for(predictor.model.label_set, corpus, label_map)
     context = predictor.model.recipe.context
@@ -147,6 +149,15 @@ def evaluate_model(
         ],
     }
     return write_outcome(table, results, {}, corpus, out, with_audio)
+
+
+def refuse_taken(out: Path) -> None:
+    """Refuse to put scores of elsewhere among a run's, or into a corpus or a model."""
+    for file, what in ((RUN_FILE, "run"), (DESCRIPTION_FILE, "corpus"), (CONFIG_FILE, "model")):
+        if (out / file).exists():
+            raise MoodlineError(
+                f"scores of a model elsewhere have a folder of their own, and {out} is a {what}: choose another -o"
+            )
 
 
 def refuse_seen_by_source(file: EmbeddingsFile, conversations: Sequence[Conversation]) -> None:

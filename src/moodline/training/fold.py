@@ -79,10 +79,13 @@ class FoldTraining:
         return self.record_file(stage).is_file() and not self.change_of(stage)
 
     def prepare(self) -> None:
-        """Load what training may fail for, while all that an earlier run left is still there."""
-        if TEXT_UTTERANCE in self.recipe.stages and not self.is_finished(TEXT_UTTERANCE) and self.bert is None:
+        """Load and build what training may fail for, while all that an earlier run left is still there."""
+        unfinished = [stage for stage in self.recipe.stages if not self.is_finished(stage)]
+        if TEXT_UTTERANCE in unfinished and self.bert is None:
             text = self.recipe.text_utterance
             self.bert, self.tokenizer = load_bert(text.bert, text.maximum_tokens)
+        for stage in unfinished:
+            build_stage(stage, self.recipe, len(self.label_set.classes), self.bert)
 
     def run(self, provenance: Provenance) -> None:
         """Train what is not trained yet, and describe the model."""

@@ -17,15 +17,6 @@ Origin = Mapping[str, Any]
 # Keys of a recipe that every stage depends on: with another value of one of them nothing of a run could be kept.
 COMMON = ("seed", "context", "class_weights")
 
-# Keys that recipes have had since later, and what was the case before: where they say just that they are left out, so
-# that what was trained before is not trained again.
-LATER: Mapping[str, Any] = {
-    f"{AUDIO_UTTERANCE}.front_end": "leaf",
-    f"{AUDIO_CONTEXT}.kind": "bigru_attention",
-    f"{TEXT_CONTEXT}.kind": "bigru_attention",
-    f"{FUSION}.kind": "transformer",
-}
-
 # What each stage after the encoders reads.
 READS = {AUDIO_CONTEXT: (AUDIO_UTTERANCE,), TEXT_CONTEXT: (TEXT_UTTERANCE,), FUSION: (AUDIO_CONTEXT, TEXT_CONTEXT)}
 
@@ -53,8 +44,7 @@ def origins_of(
         }
         if stage == TEXT_UTTERANCE:
             content["bert_files"] = bert_files
-        flat = flatten(json.loads(json.dumps(content)))
-        found[stage] = {key: value for key, value in flat.items() if key not in LATER or value != LATER[key]}
+        found[stage] = flatten(json.loads(json.dumps(content)))
     return found
 
 
@@ -70,9 +60,8 @@ def change(before: Origin, now: Origin, names: Mapping[str, str]) -> str:
     """
     keys: Sequence[str] = [*now, *(key for key in before if key not in now)]
     for key in keys:
-        was, is_now = (one.get(key, LATER.get(key)) for one in (before, now))
-        if was != is_now:
+        if before.get(key) != now.get(key):
             if key.startswith("reads."):
                 return f"what it reads of {names[key.removeprefix('reads.')]} is new"
-            return f"{key} was {was!r} and is {is_now!r}"
+            return f"{key} was {before.get(key)!r} and is {now.get(key)!r}"
     return ""

@@ -1,0 +1,109 @@
+"""LEAF's pooled energies as they are defined, for tests of the fast ones, and signals to compare them on."""
+
+import copy
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy.signal import lfilter
+from torch import Tensor, nn
+
+from moodline.audio import Leaf
+
+
+def direct_energies(leaf: Leaf, waveform: Tensor) -> Tensor:
+    """Each filter as a sum over its taps, each frame as a sum over its window: (T,) -> (C, F).
+
+    It computes in the waveform's precision throughout, and gradients of waveform and parameters pass.
+    """
+    half = leaf.window // 2
+    time = torch.arange(-half, half + 1, dtype=waveform.dtype)
+    gabor, pooling = leaf.gabor, leaf.pooling
+    mu, sigma = (p.to(waveform.dtype)[:, None] for p in (gabor.centre_frequencies, gabor.inverse_bandwidths))
+    envelope = torch.exp(-(time**2) / (2 * sigma**2)) / (math.sqrt(2 * math.pi) * sigma)
+    taps = torch.cat([envelope * torch.cos(mu * time), envelope * torch.sin(mu * time)])
+    # Padded first: conv1d's own padding takes a slower path, and for long signals one that does not end.
+    filtered = nn.functional.conv1d(nn.functional.pad(waveform[None, None], (half, half)), taps[:, None])
+    energy = filtered.unflatten(1, (2, -1)).square().sum(dim=1)  # (1, 2 C, T) -> (1, C, T)
+    left, frames = samples_before(leaf, len(waveform)), -(-len(waveform) // leaf.stride)
+    energy = nn.functional.pad(energy, (left, (frames - 1) * leaf.stride + leaf.window - left - len(waveform)))
+    windows = torch.exp(-0.5 * (time / (half * pooling.widths.to(waveform.dtype)[:, None])) ** 2)
+    return nn.functional.conv1d(energy, windows[:, None], stride=leaf.stride, groups=leaf.filters)[0]
+
+
+def samples_before(leaf: Leaf, length: int) -> int:
+    """Zeros before the signal: half a window, or TensorFlow's SAME padding."""
+    if leaf.padding == "symmetric":
+        return leaf.window // 2
+    return max((-(-length // leaf.stride) - 1) * leaf.stride + leaf.window - length, 0) // 2
+
+
+def fast_energies(leaf: Leaf, waveform: Tensor) -> Tensor:
+    """Leaf's own, of one waveform (T,) in the parameters' precision -> (C, F)."""
+    return leaf.energies(waveform.to(leaf.pooling.widths)[None], [len(waveform)])[0]
+
+
+def filter_parameters(leaf: Leaf) -> list[Tensor]:
+    return [leaf.gabor.centre_frequencies, leaf.gabor.inverse_bandwidths, leaf.pooling.widths]
+
+
+def gradients(energies: Callable[[Leaf, Tensor], Tensor], leaf: Leaf, waveform: Tensor) -> list[Tensor]:
+    """Of the waveform and all parameters, for random changes of features, steep where energies are low."""
+    waveform = waveform.clone().requires_grad_()
+    features = (energies(leaf, waveform) + 1e-5).log()
+    of_features = torch.randn(features.shape, generator=torch.Generator().manual_seed(0))
+    return list(torch.autograd.grad(features, [waveform, *filter_parameters(leaf)], of_features.to(features)))
+
+
+def relative_error(actual: Tensor, expected: Tensor) -> float:
+    assert actual.shape == expected.shape
+    return ((actual.double() - expected).norm() / expected.norm()).item()
+
+
+def most_deviate_by(actual: Tensor, expected: Tensor) -> float:
+    """What 99 % of the energies are near the expected ones by."""
+    deviations = ((actual - expected).abs() / (expected + 1e-5)).flatten()
+    return deviations.sort().values[int(0.99 * len(deviations))].item()
+
+
+@torch.no_grad()
+def with_random_parameters(leaf: Leaf, seed: int = 0) -> Leaf:
+    """Parameters from the whole of their ranges, almost up to the ends."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter, (low, high) in (
+        (leaf.gabor.centre_frequencies, (0.0, math.pi)),
+        (leaf.gabor.inverse_bandwidths, leaf.gabor.bandwidth_range),
+        (leaf.pooling.widths, leaf.pooling.width_range),
+    ):
+        share = torch.rand(leaf.filters, generator=generator)
+        share[torch.randperm(leaf.filters, generator=generator)[:4]] = torch.tensor([0.0, 1.0, 0.0, 1.0])
+        parameter.copy_(low * (high / low) ** share if low else high * share)
+        # The ends rounded to single precision may be outside of what is the range in double precision.
+        parameter.copy_(torch.nextafter(parameter, torch.tensor((low + high) / 2)))
+    return leaf
+
+
+def in_double(leaf: Leaf) -> Leaf:
+    """The same in double precision, in its ranges: their ends, rounded to single precision, may be outside."""
+    other = copy.deepcopy(leaf).double()
+    other.project()
+    return other
+
+
+def white_noise(samples: int) -> Tensor:
+    values = np.random.default_rng(samples).normal(scale=0.1, size=samples)
+    return torch.tensor(values, dtype=torch.float32)
+
+
+def speech_like(samples: int, sample_rate: int = 16000) -> Tensor:
+    """Pulses at a wandering pitch through three formants, in syllables with near-silence between them."""
+    time = np.arange(samples) / sample_rate
+    pitch = 120 * 2 ** (0.3 * np.sin(2 * np.pi * 1.3 * time))
+    source = np.diff(np.floor(np.cumsum(pitch) / sample_rate), prepend=0.0) + 0.003 * white_noise(samples).numpy()
+    for frequency, bandwidth in ((600, 80), (1400, 120), (2600, 160)):
+        radius = np.exp(-np.pi * bandwidth / sample_rate)
+        angle = 2 * np.pi * frequency / sample_rate
+        source = lfilter([1 - radius], [1, -2 * radius * np.cos(angle), radius**2], source)
+    speech = source * (np.clip(np.sin(2 * np.pi * 2.1 * time + 0.5), 0, 1) ** 2 + 1e-3)
+    return torch.tensor(0.5 * speech / np.abs(speech).max(), dtype=torch.float32)
