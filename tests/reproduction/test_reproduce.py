@@ -19,7 +19,7 @@ from tests.tiny import tiny_bert
 from tests.trees import write_tree
 
 pytestmark = pytest.mark.slow
-OPTIONS = ("--recipe", "tiny.yaml", "--protocols", "session5", "--tables", "1,3", "--sizes", "8,12", "--seeds", "1")
+OPTIONS = ("--recipe", "tiny.yaml", "--protocols", "session5", "--tables", "1,3", "--sizes", "8", "--seeds", "1")
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def numbers(place: Path, out: str) -> list[tuple[Any, ...]]:
 
 def test_the_ledgers_numbers_are_those_of_the_predictions(place: Path) -> None:
     rows = [row for row in ledger(place, "out") if row["metric"] == "ua" and row["fold"] == "pooled"]
-    assert len(rows) == 6 + 6 * 3  # five parts and the majority; two and the majority of each further system
+    assert len(rows) == 6 + 4 * 3  # five parts and the majority; two and the majority of each further system
     for row in rows:
         run = place / "out/runs" / row["system"] / "session5-seed0-fold5"
         predictions = [
@@ -68,7 +68,6 @@ def test_the_ledgers_numbers_are_those_of_the_predictions(place: Path) -> None:
 def test_shared_stages_are_the_same_file(place: Path) -> None:
     runs = place / "out/runs"
     weights = "session5-seed0-fold5/fold-5/model/audio_utterance.safetensors"
-    assert (runs / "base" / weights).samefile(runs / "audio-12-no-attention" / weights)
     assert not (runs / "base" / weights).samefile(runs / "audio-8" / weights)
     assert (runs / "audio-8" / weights).samefile(runs / "audio-8-no-attention" / weights)
 
@@ -84,7 +83,7 @@ def test_the_selected_row_has_the_lowest_validation_loss(place: Path) -> None:
 def test_latex_has_every_row(place: Path) -> None:
     text = (place / "out/tables.tex").read_text()
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 4
-    assert text.count(r" \\") == 4 + 8 + 4 + 3 + 2  # headers, rows and differences
+    assert text.count(r" \\") == 4 + 4 + 2 + 3 + 2  # headers, rows and differences
 
 
 def test_a_second_time_trains_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,7 +106,7 @@ def test_killed_and_started_again_it_ends_with_the_same_numbers(place: Path) -> 
     time.sleep(3)  # into the task after that
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert len(list(runs.glob("*/*/task.json"))) < 7
+    assert len(list(runs.glob("*/*/task.json"))) < 5
     reproduce(place, "killed", "--jobs", "2")
     assert numbers(place, "killed") == numbers(place, "out")
 

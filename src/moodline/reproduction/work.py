@@ -33,8 +33,12 @@ def is_done(task: Task, out: Path) -> bool:
     folder = task.run_folder(out)
     if not (folder / TASK_FILE).is_file():
         return False
-    run, done = read_run(folder), read_json(folder / TASK_FILE, "task")
-    return run.recipe == task.system.recipe and done["fold_hash"] == task.fold.hash and run.is_complete(task.fold.name)
+    try:
+        run, done = read_run(folder), read_json(folder / TASK_FILE, "task")
+        same = run.recipe == task.system.recipe and done["fold_hash"] == task.fold.hash
+        return same and run.is_complete(task.fold.name)
+    except MoodlineError:  # the task itself will say what is wrong with its run, and keeps no other from its work
+        return False
 
 
 def work_off(plan: Plan, corpus: Path, out: Path, jobs: int, tell: Told) -> None:
