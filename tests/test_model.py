@@ -1,5 +1,8 @@
+import dataclasses
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -8,6 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
+from moodline.audio.leaf import Leaf
+from moodline.audio.log_mel import LogMel
+from moodline.checkpoint import load_part, save_stage
 from moodline.config import (
     AUDIO_CONTEXT,
     AUDIO_UTTERANCE,
@@ -21,7 +27,13 @@ from moodline.config import (
     Recipe,
     TextUtteranceConfig,
 )
-from moodline.model import ConversationModel, build_stage
+from moodline.context.bc_lstm import BcLstm
+from moodline.context.bigru_attention import BiGruAttention
+from moodline.fusion.bc_lstm import HierarchicalBcLstm
+from moodline.fusion.concatenation import Concatenation
+from moodline.fusion.multimodal_transformer import MultimodalTransformer
+from moodline.labels import IEMOCAP4
+from moodline.model import ENCODER_OF, ConversationModel, build_stage
 
 RECIPE = Recipe(
     audio_utterance=AudioUtteranceConfig(channels=(3, 4, 5, 6, 7, 8), embedding=5),
@@ -110,6 +122,17 @@ def test_the_parts_fit_each_other_at_the_sizes_of_the_recipe() -> None:
     assert found[FUSION].embeddings.shape == (1, 2, 24)
 
 
+def inputs_of(stage: str) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(0)
+    if stage == AUDIO_UTTERANCE:
+        return torch.randn(2, 24000, generator=generator), torch.tensor([24000, 20000])
+    if stage == TEXT_UTTERANCE:
+        return torch.randint(0, 20, (2, 5), generator=generator), torch.tensor([5, 4])
+    if stage == FUSION:
+        return *torch.randn(2, 1, 5, 14, generator=generator).unbind(), torch.tensor([5])
+    return torch.randn(1, 5, SIZES[ENCODER_OF[stage]], generator=generator), torch.tensor([5])
+
+
 def varied(stage: str, key: str, value: object) -> Recipe:
     """The recipe with one value changed; of one modality, so that the contexts may differ in size."""
     return replace(RECIPE, modalities="audio", **{stage: replace(getattr(RECIPE, stage), **{key: value})})
@@ -157,20 +180,44 @@ def test_every_size_of_the_recipe_reaches_its_part(stage: str, changes: dict[str
 )
 @torch.no_grad()
 def test_what_is_no_size_reaches_its_part_too(stage: str, key: str, values: tuple) -> None:
-    generator = torch.Generator().manual_seed(0)
-    inputs = {
-        AUDIO_UTTERANCE: lambda: (torch.randn(2, 24000, generator=generator), torch.tensor([24000, 20000])),
-        TEXT_UTTERANCE: lambda: (torch.randint(0, 20, (2, 5), generator=generator), torch.tensor([5, 4])),
-        AUDIO_CONTEXT: lambda: (torch.randn(1, 5, 5, generator=generator), torch.tensor([5])),
-        TEXT_CONTEXT: lambda: (torch.randn(1, 5, 6, generator=generator), torch.tensor([5])),
-        FUSION: lambda: (*torch.randn(2, 1, 5, 14, generator=generator).unbind(), torch.tensor([5])),
-    }[stage]()
+    inputs = inputs_of(stage)
     logits = []
     for value in values:
         part = build(stage, varied(stage, key, value)).train()
         torch.manual_seed(0)
         logits.append(part(*inputs).logits)
     assert not torch.allclose(*logits, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("stage", "key", "boxes"),
+    [
+        (AUDIO_UTTERANCE, "front_end", {"leaf": Leaf, "log_mel": LogMel}),
+        (AUDIO_CONTEXT, "kind", {"bigru_attention": BiGruAttention, "bc_lstm": BcLstm}),
+        (TEXT_CONTEXT, "kind", {"bigru_attention": BiGruAttention, "bc_lstm": BcLstm}),
+        (
+            FUSION,
+            "kind",
+            {"transformer": MultimodalTransformer, "concatenation": Concatenation, "bc_lstm": HierarchicalBcLstm},
+        ),
+    ],
+)
+def test_the_recipe_chooses_a_box_by_its_name_and_a_checkpoint_keeps_it(
+    tmp_path: Path, stage: str, key: str, boxes: dict[str, type]
+) -> None:
+    fields = {one.name: one.type for one in dataclasses.fields(getattr(RECIPE, stage))}
+    assert set(get_args(fields[key])) == set(boxes)
+    for name, box in boxes.items():
+        recipe = varied(stage, key, name)
+        built = build(stage, recipe)
+        chosen = getattr(built, "front_end", built)
+        assert isinstance(chosen, box)
+        save_stage(tmp_path / name, stage, built)
+        loaded = load_part(tmp_path / name, stage, recipe, IEMOCAP4)
+        inputs = inputs_of(stage)
+        with torch.no_grad():
+            for found, expected in zip(loaded(*inputs), built(*inputs), strict=True):
+                assert torch.equal(found, expected)
 
 
 def test_the_papers_recipe_builds_the_papers_transformer() -> None:

@@ -233,6 +233,24 @@ def test_a_given_encoder_is_no_stage_and_tells_its_size() -> None:
     assert recipe_from(json.loads(json.dumps(dataclasses.asdict(both))), "config.json") == both
 
 
+def test_a_recipe_that_was_kept_before_its_boxes_had_names_means_what_it_meant() -> None:
+    stored = json.loads(json.dumps(dataclasses.asdict(Recipe())))
+    del stored["audio_utterance"]["front_end"]
+    for section in ("audio_context", "text_context", "fusion"):
+        del stored[section]["kind"]
+    assert recipe_from(stored, "config.json") == Recipe()
+
+
+@pytest.mark.parametrize("kind", ["concatenation", "bc_lstm"])
+def test_heads_are_idle_where_there_is_no_transformer(kind: str) -> None:
+    assert recipe_from({"fusion": {"kind": kind, "hidden": 50}}, "mine.yaml").fusion.hidden == 50
+
+
+@pytest.mark.parametrize("key", ["audio_utterance.front_end", "audio_context.kind", "fusion.kind"])
+def test_a_box_that_there_is_not_is_refused_beside_those_that_there_are(key: str) -> None:
+    assert refusal(nested(key, "attention")).startswith(f"{key} must be one of ")
+
+
 def test_a_rate_may_be_written_without_a_point(tmp_path: Path) -> None:
     """YAML 1.1 reads 1e-5 as text."""
     path = tmp_path / "mine.yaml"

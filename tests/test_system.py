@@ -275,8 +275,17 @@ def corpus_conversation(place: Path) -> Conversation:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [("--modalities", "text"), ("--context", "all"), ("--modalities", "audio")])
-def test_ablations_train_and_are_scored(place: Path, tmp_path: Path, options: tuple[str, str]) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--modalities", "text"),
+        ("--context", "all"),
+        ("--modalities", "audio", "--audio_utterance.front_end", "log_mel"),
+        ("--audio_context.kind", "bc_lstm", "--text_context.kind", "bc_lstm", "--fusion.kind", "bc_lstm"),
+        ("--fusion.kind", "concatenation"),
+    ],
+)
+def test_ablations_train_and_are_scored(place: Path, tmp_path: Path, options: tuple[str, ...]) -> None:
     self_attention = ("--audio_context.self_attention", "false", "--text_context.self_attention", "false")
     run = tmp_path / "run"
     model = package.load(train(place, run, *options, *self_attention))

@@ -93,10 +93,11 @@ class TrainingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AudioUtteranceConfig:
-    """Part 1: LEAF front-end and CNN (paper, section 2.1).
+    """Part 1: LEAF front-end and CNN (paper, section 2.1), or log-mel in LEAF's place.
 
     Args:
         given: the embeddings, of size ``embedding``, come from a file; this part is not there, its other keys are idle
+        front_end: leaf, or log_mel: mel filters and a logarithm, of which nothing is learned
         sample_rate: of the waveform that the front-end reads, in Hz; recordings of other rates are resampled
         filters: of the front-end; the CNN's depth fits 40
         window_ms: length of filters and of pooling windows
@@ -117,6 +118,7 @@ class AudioUtteranceConfig:
     """
 
     given: bool = False
+    front_end: Literal["leaf", "log_mel"] = "leaf"
     sample_rate: int = 16_000
     filters: int = 40
     window_ms: float = 25.0
@@ -195,10 +197,11 @@ class TextUtteranceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ContextConfig:
-    """Parts 3a and 3b: BiGRU with self-attention (paper, section 2.3).
+    """Parts 3a and 3b: BiGRU with self-attention (paper, section 2.3), or a bidirectional LSTM in its place.
 
     Args:
-        hidden: of the GRU, each direction
+        kind: bigru_attention, or bc_lstm (Poria et al. 2017), which takes hidden, speaker_relative and dropout alone
+        hidden: of the GRU or the LSTM, each direction
         layers: of the GRU
         self_attention: over the conversation, each direction by itself; without it the GRU's output is taken
         speaker_relative: of each utterance's embedding its difference from the mean of its speaker's turns in the
@@ -206,6 +209,7 @@ class ContextConfig:
         dropout: on the input and on the output (released, declared there and never applied)
     """
 
+    kind: Literal["bigru_attention", "bc_lstm"] = "bigru_attention"
     hidden: int = 100
     layers: int = 2
     self_attention: bool = True
@@ -220,17 +224,21 @@ class ContextConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FusionConfig:
-    """Part 4: the multimodal transformer (paper, section 2.4).
+    """Part 4: the multimodal transformer (paper, section 2.4), or a simpler fusion in its place.
 
     Args:
-        hidden: of the transformer
+        kind: transformer; concatenation, a hidden layer over an utterance's two embeddings; or bc_lstm, a further
+            bidirectional LSTM over both (Poria et al. 2017, hierarchical). The last two take hidden and output_dropout
+            alone
+        hidden: of the transformer, of the layer, or of the LSTM, each direction
         heads: of its attention; they divide hidden
         layers: of its encoder
         feed_forward: hidden size between the two maps of a layer (released)
         dropout: within the layers (released)
-        output_dropout: on the utterance's two outputs (released)
+        output_dropout: on the utterance's two outputs (released); of the other kinds, on what they read too
     """
 
+    kind: Literal["transformer", "concatenation", "bc_lstm"] = "transformer"
     hidden: int = 120
     heads: int = 12
     layers: int = 3
@@ -242,7 +250,8 @@ class FusionConfig:
     def __post_init__(self) -> None:
         _require_positive(self, "hidden", "heads", "layers", "feed_forward")
         _require_share(self, "dropout", "output_dropout")
-        _require(self, "heads", self.hidden % self.heads == 0, f"a divisor of hidden ({self.hidden})")
+        idle = self.kind != "transformer"
+        _require(self, "heads", idle or self.hidden % self.heads == 0, f"a divisor of hidden ({self.hidden})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,7 +283,7 @@ class Recipe:
         _require_at_least_0(self, "seed")
         if self.modalities == "both" and self.audio_context.hidden != self.text_context.hidden:
             raise MoodlineError(
-                "the transformer reads both contexts at one size: audio_context.hidden and text_context.hidden must be "
+                "part 4 reads both contexts at one size: audio_context.hidden and text_context.hidden must be "
                 f"equal, not {self.audio_context.hidden} and {self.text_context.hidden}"
             )
 

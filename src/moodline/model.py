@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from moodline.audio.leaf import Leaf
 from moodline.audio.leaf_cnn import LeafCnn
+from moodline.audio.log_mel import LogMel
 from moodline.config import (
     AUDIO_CONTEXT,
     AUDIO_UTTERANCE,
@@ -19,19 +20,24 @@ from moodline.config import (
     Recipe,
     TextUtteranceConfig,
 )
+from moodline.context.bc_lstm import BcLstm
 from moodline.context.bigru_attention import BiGruAttention
 from moodline.encoding import Encoding
 from moodline.errors import MoodlineError
+from moodline.fusion.bc_lstm import HierarchicalBcLstm
+from moodline.fusion.concatenation import Concatenation
 from moodline.fusion.multimodal_transformer import MultimodalTransformer
 from moodline.text.bert_gru import BertGru
 
 # The utterance encoder that each context stage reads.
 ENCODER_OF = {AUDIO_CONTEXT: AUDIO_UTTERANCE, TEXT_CONTEXT: TEXT_UTTERANCE}
+# The front-ends among which a recipe chooses by name.
+FRONT_ENDS = {"leaf": Leaf, "log_mel": LogMel}
 
 
 def build_audio_utterance(config: AudioUtteranceConfig, classes: int) -> LeafCnn:
     try:
-        front_end = Leaf(
+        front_end = FRONT_ENDS[config.front_end](
             filters=config.filters,
             sample_rate=config.sample_rate,
             window_ms=config.window_ms,
@@ -70,7 +76,9 @@ def build_text_utterance(config: TextUtteranceConfig, classes: int, bert: Any) -
     )
 
 
-def build_context(config: ContextConfig, inputs: int, classes: int) -> BiGruAttention:
+def build_context(config: ContextConfig, inputs: int, classes: int) -> BiGruAttention | BcLstm:
+    if config.kind == "bc_lstm":
+        return BcLstm(inputs, classes=classes, hidden=config.hidden, dropout=config.dropout)
     return BiGruAttention(
         inputs,
         classes=classes,
@@ -81,7 +89,11 @@ def build_context(config: ContextConfig, inputs: int, classes: int) -> BiGruAtte
     )
 
 
-def build_fusion(config: FusionConfig, inputs: int, classes: int) -> MultimodalTransformer:
+def build_fusion(config: FusionConfig, inputs: int, classes: int) -> nn.Module:
+    if config.kind == "concatenation":
+        return Concatenation(inputs, classes=classes, hidden=config.hidden, dropout=config.output_dropout)
+    if config.kind == "bc_lstm":
+        return HierarchicalBcLstm(inputs, classes=classes, hidden=config.hidden, dropout=config.output_dropout)
     return MultimodalTransformer(
         inputs,
         classes=classes,

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 
 def length_mask(lengths: Tensor, size: int) -> Tensor:
@@ -23,6 +24,12 @@ def masked_mean(values: Tensor, lengths: Tensor) -> Tensor:
     mask = mask.view(*mask.shape, *[1] * (values.dim() - 2))  # (B, T, 1...)
     total = values.masked_fill(~mask, 0.0).sum(dim=1)
     return total / lengths.view(-1, *[1] * (total.dim() - 1))
+
+
+def run_recurrent(layer: nn.RNNBase, values: Tensor, lengths: Tensor) -> Tensor:
+    """A recurrent layer over the data of padded sequences alone: (B, T, D), lengths at least 1 -> (B, T, outputs)."""
+    packed = pack_padded_sequence(values, lengths.cpu(), batch_first=True, enforce_sorted=False)
+    return pad_packed_sequence(layer(packed)[0], batch_first=True, total_length=values.shape[1])[0]
 
 
 def same_length_for_all(values: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What LEAF refuses, and what it makes of signals that give no numbers."""
+"""What LEAF, and log-mel in its place, refuse, and what it makes of signals that give no numbers."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from moodline.audio import Leaf
+from moodline.audio.log_mel import LogMel
 from tests.direct_leaf import fast_energies, white_noise
 
 
@@ -29,6 +30,9 @@ from tests.direct_leaf import fast_energies, white_noise
 def test_a_front_end_that_cannot_be_is_refused(arguments: dict[str, Any], rule: str) -> None:
     with pytest.raises(ValueError, match=rule):
         Leaf(**arguments)
+    if ("padding" not in arguments and "maximum_frequency" not in arguments) or rule.startswith("half"):
+        with pytest.raises(ValueError, match=rule):
+            LogMel(**arguments)
 
 
 @pytest.mark.parametrize(

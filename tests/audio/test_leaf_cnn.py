@@ -15,7 +15,9 @@ from moodline.audio.leaf_cnn import (
     shift_rows,
     standardise,
 )
+from moodline.audio.log_mel import LogMel
 from moodline.encoding import Encoding
+from tests.gradients import assert_every_weight_learns
 
 SHORTEST = 35 * 480 + 1  # 36 frames of 30 ms
 
@@ -58,6 +60,7 @@ ENCODERS = {
     "plain": encoder(),
     "normalised": encoder(waveform_normalisation=True, channel_normalisation=True, dropout=0.2, mask_frames=9),
     "same padding": encoder(front_end=Leaf(padding="same")),
+    "log-mel": encoder(front_end=LogMel()),
 }
 
 
@@ -162,16 +165,14 @@ def test_silence_and_its_gradients_are_finite() -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
-def test_training_reaches_every_parameter_and_never_what_lies_beyond_an_utterance() -> None:
+@pytest.mark.parametrize("front_end", [Leaf, LogMel])
+def test_training_reaches_every_parameter_and_never_what_lies_beyond_an_utterance(front_end: type) -> None:
     torch.manual_seed(0)
-    model = LeafCnn(front_end=Leaf(), classes=4, waveform_normalisation=True, channel_normalisation=True)
+    model = LeafCnn(front_end=front_end(), classes=4, waveform_normalisation=True, channel_normalisation=True)
     waveforms, lengths = [speech_like(20000), speech_like(30000, 1)], torch.tensor([20000, 30000])
     logits = model(padded(waveforms, 31000), lengths).logits
     nn.functional.cross_entropy(logits, torch.tensor([0, 1])).backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
-        assert parameter.grad.abs().max() > 0, name
+    assert_every_weight_learns(model)
     torch.testing.assert_close(model(padded(waveforms, 50000), lengths).logits, logits, rtol=1e-5, atol=1e-5)
 
 

@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -84,46 +83,3 @@ def test_without_self_attention_the_output_is_the_grus() -> None:
         outputs, _ = model.gru(values)
     torch.testing.assert_close(encode(model, values, [6]).embeddings, outputs)
     assert not any("attention" in name for name, _ in model.named_parameters())
-
-
-@pytest.mark.parametrize("self_attention", [True, False])
-@settings(max_examples=20, deadline=None)
-@given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=5), excess=st.integers(0, 20))
-def test_padding_never_changes_a_result(self_attention: bool, lengths: list[int], excess: int) -> None:
-    model = BOXES[self_attention]
-    batch = torch.full((len(lengths), max(lengths) + excess, INPUTS), 7.0)
-    for row, length in enumerate(lengths):
-        batch[row, :length] = embeddings(length, row)
-    together = encode(model, batch, lengths)
-    for row, length in enumerate(lengths):
-        alone = encode(model, embeddings(length, row)[None], [length])
-        torch.testing.assert_close(together.embeddings[row, :length], alone.embeddings[0], rtol=0, atol=1e-5)
-        torch.testing.assert_close(together.logits[row, :length], alone.logits[0], rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("self_attention", [True, False])
-def test_every_turn_hears_every_other(self_attention: bool) -> None:
-    model, values = BOXES[self_attention], embeddings(5)
-    expected = encode(model, values[None], [5]).embeddings[0]
-    for turn in range(5):
-        changed = values.clone()
-        changed[turn] += 1
-        differences = (encode(model, changed[None], [5]).embeddings[0] - expected).abs().amax(dim=1)
-        assert differences.min() > 1e-6
-
-
-def test_padding_gets_no_gradient() -> None:
-    model = box().train()
-    values = embeddings(12).view(2, 6, INPUTS).requires_grad_()
-    encoding = model(values, torch.tensor([6, 2]))
-    (encoding.logits[0].sum() + encoding.logits[1, :2].sum()).backward()
-    assert values.grad is not None
-    assert values.grad.isfinite().all()
-    assert (values.grad[1, 2:] == 0).all()
-    assert (values.grad[1, :2] != 0).any(dim=1).all()
-
-
-def test_sizes_are_the_arguments() -> None:
-    encoding = encode(box(classes=6, hidden=9, layers=1), embeddings(8).view(2, 4, INPUTS), [4, 3])
-    assert encoding.embeddings.shape == (2, 4, 18)
-    assert encoding.logits.shape == (2, 4, 6)

@@ -6,6 +6,7 @@ from statistics import mean, stdev
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pytest
 from rich.console import Console
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score
@@ -221,6 +222,19 @@ def test_the_baseline_speaks_only_where_nothing_else_does():
     assert final_stage(list(STAGES)) == "fusion"
     assert final_stage(["audio_utterance", "majority", "audio_context"]) == "audio_context"
     assert final_stage(["majority"]) == "majority"
+
+
+def test_further_systems_stand_beside_the_usual_ones_and_speak_for_nothing():
+    table = predictions(stages={**ACCURACY, "tf_idf": 0.9})
+    with pytest.raises(MoodlineError, match="'tf_idf'"):
+        score(table, CLASSES, resamples=10)
+    evaluation = score(table, CLASSES, stages={**STAGES, "tf_idf": "words, TF-IDF"}, resamples=10)
+    assert [one.stage for one in evaluation.scores] == [*ACCURACY, "tf_idf"]
+    assert_scores(evaluation.scores[-1].pooled, of_stage(table, "tf_idf"))
+    usual = table.filter(pa.compute.field("stage") != "tf_idf")
+    assert evaluation.differences == score(usual, CLASSES, resamples=10).differences
+    assert final_stage(["tf_idf", "text_context", "majority"]) == "text_context"
+    assert final_stage(["tf_idf", "majority"]) == "majority"
 
 
 def test_goes_through_json_unchanged_and_without_nan():

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from moodline.audio.mel import mel_triangles
+
 # The full width at half maximum of a Gaussian's spectrum, in radians per sample, is 2 HALF_WIDTH / bandwidth.
 HALF_WIDTH = math.sqrt(2 * math.log(2))
 # Of the mel filters that the Gabor filters are fitted to: LEAF's, and larger ones where a filter would have no bin.
@@ -90,15 +92,15 @@ def mel_initialisation(
     Raises:
         ValueError: where the frequencies do not ascend within what the sample rate can hold, or are too close.
     """
-    if not 0 <= minimum_frequency < maximum_frequency <= sample_rate / 2:
-        raise ValueError(
-            f"mel filters span ascending frequencies up to half the sample rate of {sample_rate} Hz, "
-            f"received {minimum_frequency} to {maximum_frequency} Hz"
-        )
-
-    edges = np.linspace(_mel(minimum_frequency), _mel(maximum_frequency), filters + 2)
     for size in SPECTRUM_SIZES:
-        triangles = _triangles(edges, size, sample_rate)
+        triangles = mel_triangles(
+            np.linspace(0.0, sample_rate / 2, size // 2 + 1),
+            filters=filters,
+            sample_rate=sample_rate,
+            minimum_frequency=minimum_frequency,
+            maximum_frequency=maximum_frequency,
+        )  # (filters, bins)
+        triangles[:, 0] = 0.0
         if triangles.any(axis=1).all():
             break
     else:
@@ -111,16 +113,3 @@ def mel_initialisation(
     width = (amplitudes >= peaks / 2).sum(axis=1)
     centres = amplitudes.argmax(axis=1) * 2 * math.pi / size
     return centres, HALF_WIDTH * size / (math.pi * width)
-
-
-def _mel(frequency: np.ndarray | float) -> np.ndarray:
-    return 1127.0 * np.log1p(np.asarray(frequency) / 700.0)
-
-
-def _triangles(edges: np.ndarray, size: int, sample_rate: int) -> np.ndarray:
-    """Mel filters between their edges (filters + 2,), on the bins of a spectrum (filters, size // 2 + 1)."""
-    bins = _mel(np.linspace(0.0, sample_rate / 2, size // 2 + 1))
-    left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    triangles = np.maximum(np.minimum((bins - left) / (centre - left), (right - bins) / (right - centre)), 0.0)
-    triangles[:, 0] = 0.0
-    return triangles

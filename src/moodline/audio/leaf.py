@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from moodline.audio.energies import Bank, pooled_energies
 from moodline.audio.framing import Run, cut, edge_layout, edge_runs, long_layout, places
 from moodline.audio.gabor import GaborFilters
+from moodline.audio.input import checked_lengths, require_sizes
 from moodline.audio.pcen import Pcen
 from moodline.audio.plan import PlannedBank, full_rate, plan
 from moodline.audio.pooling import GaussianPooling
-from moodline.padding import length_mask, same_length_for_all
+from moodline.padding import length_mask
 
 Energies = Callable[["Leaf", Tensor, Sequence[int]], Tensor]
 
@@ -55,9 +56,7 @@ class Leaf(nn.Module):
         self.window = 2 * round(window_ms * sample_rate / 2000) + 1
         self.stride = round(stride_ms * sample_rate / 1000)
         self.padding = padding
-        for name, value, least in (("filters", filters, 1), ("window", self.window, 3), ("stride", self.stride, 1)):
-            if value < least:
-                raise ValueError(f"{name} is {least} or more (windows and strides in samples), received {value}")
+        require_sizes(filters, self.window, self.stride)
         if padding not in ("symmetric", "same"):
             raise ValueError(f'padding is "symmetric" or "same", received "{padding}"')
         self.gabor = GaborFilters(
@@ -92,7 +91,7 @@ class Leaf(nn.Module):
         Raises:
             ValueError: where the waveforms or the lengths have another shape, type or range.
         """
-        lengths = _checked(waveforms, lengths)
+        lengths = checked_lengths(waveforms, lengths)
         with torch.autocast(waveforms.device.type, enabled=False):
             energies = self.energies(waveforms.to(self.pooling.widths.dtype), lengths.tolist())
             features = self.pcen(energies)
@@ -184,20 +183,3 @@ class Leaf(nn.Module):
         # TensorFlow's SAME padding.
         last = (-(-length // self.stride) - 1) * self.stride
         return self.window // 2 - max(last + self.window - length, 0) // 2
-
-
-def _checked(waveforms: Tensor, lengths: Tensor | None) -> Tensor:
-    """The lengths of a batch of waveforms, if it is one."""
-    if waveforms.dim() != 2:
-        raise ValueError(f"waveforms are a batch (B, T), received the shape {tuple(waveforms.shape)}")
-    if not waveforms.is_floating_point():
-        raise ValueError(f"waveforms are floating-point numbers, received {waveforms.dtype}")
-    if lengths is None:
-        return same_length_for_all(waveforms)
-    if lengths.shape != waveforms.shape[:1] or lengths.is_floating_point() or lengths.dtype == torch.bool:
-        received = f"{lengths.dtype} of the shape {tuple(lengths.shape)}"
-        raise ValueError(f"lengths are {len(waveforms)} whole numbers, one a waveform, received {received}")
-    if len(lengths) and not 0 <= int(lengths.min()) <= int(lengths.max()) <= waveforms.shape[1]:
-        received = f"{int(lengths.min())} to {int(lengths.max())}"
-        raise ValueError(f"lengths are from 0 to the waveforms' {waveforms.shape[1]} samples, received {received}")
-    return lengths

@@ -1,7 +1,7 @@
-"""The audio utterance encoder: LEAF features, a CNN over them and an average over time.
+"""The audio utterance encoder: a front-end's features, a CNN over them and an average over time.
 
 Part one of the system of Dutta and Ganapathy, ICASSP 2022; the CNN is that of their released code, the linear layer
-that gives the embedding is the paper's.
+that gives the embedding is the paper's. Its front-end is LEAF; log-mel in its place shows what LEAF is worth.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from moodline.audio.leaf import Leaf
+from moodline.audio.log_mel import LogMel
 from moodline.encoding import Encoding
 from moodline.padding import length_mask, masked_mean, same_length_for_all
 
@@ -48,7 +49,7 @@ class LeafCnn(nn.Module):
     def __init__(
         self,
         *,
-        front_end: Leaf,
+        front_end: Leaf | LogMel,
         classes: int,
         embedding: int = 100,
         channels: Sequence[int] = CHANNELS,

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from moodline.cli import embed, evaluate, inspect, plot, predict, prepare, train
+from moodline.cli import embed, evaluate, inspect, plot, predict, prepare, reproduce, train
 from moodline.cli.parser import Parser
 from moodline.errors import MoodlineError
 
@@ -16,6 +16,7 @@ COMMANDS = {
     "predict": predict,
     "embed": embed,
     "plot": plot,
+    "reproduce": reproduce,
 }
 USER_ERROR = 2
 INTERRUPTED = 130

@@ -30,6 +30,7 @@ def add_to(commands: Any) -> None:
     train.add_argument("--protocol", required=True, help="session5, cv5, cv10, kfold5, official, all, ...")
     train.add_argument("--fold", type=str, default=None, help="train this fold alone")
     train.add_argument("-o", "--out", type=Path, required=True, help="the run's folder")
+    train.add_argument("--reuse", type=Path, default=None, help="take over what runs in this folder have finished")
     embeddings.add_to(train)
     train.add_argument("--accelerator", default="auto", help="cpu, gpu, ... (Lightning's)")
     train.add_argument("--devices", default="auto", help="how many (Lightning's)")
@@ -67,7 +68,7 @@ def run(options: Any, given: Any) -> None:
     )
     hardware = Hardware(**{field.name: options[field.name] for field in dataclasses.fields(Hardware)})
     console = Console(quiet=not is_main_process())
-    train(experiment, corpus, folds, files, hardware, console)
+    train(experiment, corpus, folds, files, hardware, console, options.reuse)
     further = f"; moodline evaluate {options.out} scores it" if any(fold.test for fold in folds) else ""
     console.print(f"{options.out}: trained{further}", highlight=False, soft_wrap=True)
 

@@ -2,10 +2,9 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from moodline.encoding import Encoding
-from moodline.padding import length_mask
+from moodline.padding import length_mask, run_recurrent
 
 # Shapes: B conversations, S utterances of the longest one, D input size, H hidden size of one direction.
 
@@ -66,11 +65,9 @@ class BiGruAttention(nn.Module):
 
     def forward(self, embeddings: Tensor, lengths: Tensor) -> Encoding:
         """Embeddings (B, S, D), lengths (B,), at least 1 -> contextual ones (B, S, 2H), logits (B, S, classes)."""
-        size = embeddings.shape[1]
-        packed = pack_padded_sequence(self.dropout(embeddings), lengths.cpu(), batch_first=True, enforce_sorted=False)
-        outputs, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=size)  # (B, S, 2H)
+        outputs = run_recurrent(self.gru, self.dropout(embeddings), lengths)  # (B, S, 2H)
         if self.attention:
-            mask = length_mask(lengths, size)
+            mask = length_mask(lengths, outputs.shape[1])
             directions = outputs.chunk(2, dim=-1)  # twice (B, S, H)
             attended = [attend(one, mask) for attend, one in zip(self.attention, directions, strict=True)]
             outputs = torch.cat(attended, dim=-1)  # (B, S, 2H)

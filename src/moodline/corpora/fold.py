@@ -122,12 +122,19 @@ class Fold:
     @property
     def hash(self) -> str:
         """Of the sets' conversations, what was said in them included; not of the order that they come in."""
+        return hashed([self.protocol, self.name, self._content("train", "validation", "test")])
+
+    @property
+    def training_hash(self) -> str:
+        """Of what trains and selects alone: equal for folds of two protocols that differ in their names or tests."""
+        return hashed(self._content("train", "validation"))
+
+    def _content(self, *sets: str) -> dict[str, object]:
         content: dict[str, object] = {
-            name: sorted((one.id, one.fingerprint) for one in conversations)
-            for name, conversations in self.sets.items()
+            name: sorted((one.id, one.fingerprint) for one in self.sets[name]) for name in sets
         }
-        content |= {f"{name} speaker": who for name, who in self.scored_speakers.items() if who is not None}
-        return hashlib.sha256(json.dumps([self.protocol, self.name, content]).encode()).hexdigest()[:16]
+        speakers = {name: self.scored_speakers[name] for name in sets}
+        return content | {f"{name} speaker": who for name, who in speakers.items() if who is not None}
 
     def training_sets(self, labels: LabelSet, context: Literal["labelled", "all"]) -> TrainingSets:
         """What training may see, as a model of this context reads it.
@@ -147,6 +154,10 @@ class Fold:
                 f"{labels.name} ({', '.join(labels.mapping)}); choose another label set or protocol"
             )
         return TrainingSets(train=read["train"], validation=validation)
+
+
+def hashed(content: object) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 def speakers_of(conversations: Conversations) -> frozenset[str]:

@@ -48,10 +48,11 @@ def plot_leaf(folder: Path, out: Path, audio: Path | None = None, file_format: s
         file_format: svg or png
 
     Raises:
-        MoodlineError: the folder is no model, the model has no speech encoder, or the recording cannot be read
+        MoodlineError: the folder is no model, the model has no speech encoder with LEAF, or the recording cannot be
+            read
     """
     encoder, config = trained_encoder(folder)
-    before, after = build_audio_utterance(config, len(encoder.classifier.bias)).front_end, encoder.front_end
+    before, after = leaf_of(build_audio_utterance(config, len(encoder.classifier.bias))), leaf_of(encoder)
     pictures = list(PICTURES)
     if audio is not None:
         pictures.append(features_picture(audio, encoder, config))
@@ -76,9 +77,19 @@ def trained_encoder(folder: Path) -> tuple[LeafCnn, AudioUtteranceConfig]:
             f"LEAF is drawn of a model that was trained on recordings, and {folder} reads {given}: "
             "name a model with speech"
         )
+    if recipe.audio_utterance.front_end != "leaf":
+        raise MoodlineError(
+            f"LEAF is drawn of a model that has it, and {folder} has audio_utterance.front_end "
+            f"{recipe.audio_utterance.front_end}: name a model with leaf"
+        )
     encoder = load_part(folder, AUDIO_UTTERANCE, recipe, description.label_set)
     assert isinstance(encoder, LeafCnn)
     return encoder, recipe.audio_utterance
+
+
+def leaf_of(encoder: LeafCnn) -> Leaf:
+    assert isinstance(encoder.front_end, Leaf), "trained_encoder has refused any other"
+    return encoder.front_end
 
 
 def features_picture(audio: Path, encoder: LeafCnn, config: AudioUtteranceConfig) -> Picture:

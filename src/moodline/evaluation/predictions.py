@@ -4,7 +4,7 @@ Columns: utterance_id, conversation_id, session, speaker, part, fold, stage, lab
 for each scored utterance and stage.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -58,12 +58,25 @@ def predict_for_scores(
     for done, conversation in enumerate(conversations, start=1):
         rows += rows_of(predictor, conversation, labels, fold, speaker)
         progress(done)
+    return table_of(rows, labels, len(conversations), speaker)
+
+
+def table_of(rows: list[dict[str, Any]], labels: LabelSet, conversations: int, speaker: str | None) -> pa.Table:
+    """Rows of predictions as a table.
+
+    Args:
+        conversations: how many they are of
+        speaker: as in ``predict_for_scores``
+
+    Raises:
+        MoodlineError: there is no row
+    """
     if not rows:
         raise MoodlineError(
-            f"nothing can be scored: no utterance {f'of {speaker} ' if speaker else ''}in {len(conversations)} "
+            f"nothing can be scored: no utterance {f'of {speaker} ' if speaker else ''}in {conversations} "
             f"conversations has a label of {labels.name} ({', '.join(labels.mapping)})"
         )
-    return pa.Table.from_pylist(rows, schema=columns(predictor.classes))
+    return pa.Table.from_pylist(rows, schema=columns(labels.classes))
 
 
 def columns(classes: Sequence[str]) -> pa.Schema:
@@ -99,6 +112,10 @@ def opinions(predicted: UtterancePrediction, majority: str) -> Iterator[dict[str
     """Each stage's prediction and probabilities, and those of always saying the training set's majority class."""
     certain = {name: float(name == majority) for name in predicted.probabilities}
     for stage, probabilities in {**predicted.by_stage, MAJORITY: certain}.items():
-        best = max(probabilities, key=lambda name: probabilities[name])
-        named = {f"p_{name}": value for name, value in probabilities.items()}
-        yield {"stage": stage, "predicted": best, **named}
+        yield opinion(stage, probabilities)
+
+
+def opinion(stage: str, probabilities: Mapping[str, float]) -> dict[str, Any]:
+    """The columns of a row that are a stage's own, from its probability of each class."""
+    best = max(probabilities, key=lambda name: probabilities[name])
+    return {"stage": stage, "predicted": best, **{f"p_{name}": value for name, value in probabilities.items()}}

@@ -44,14 +44,22 @@ _KEYS = ("conversation_id", "utterance_id")
 _FACTS = (*_KEYS, "fold", "part", "label")
 
 
-def score(predictions: pa.Table, classes: Sequence[str], *, resamples: int = 1000, seed: int = 0) -> Evaluation:
+def score(
+    predictions: pa.Table,
+    classes: Sequence[str],
+    *,
+    stages: Mapping[str, str] = STAGES,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Evaluation:
     """Scores of all stages in a table of predictions, pooled over its folds, per fold, per part and per class.
 
     The table has a row for each utterance and stage, with the columns utterance_id, conversation_id, fold, part,
     stage, label and predicted. Raises MoodlineError for an unknown stage, for an utterance that a stage scores
-    twice, and where stages do not score the same utterances.
+    twice, and where stages do not score the same utterances. ``stages`` are those known, in the order of their scores:
+    further systems on the same utterances stand beside the usual ones.
     """
-    scored = _align(predictions)
+    scored = _align(predictions, stages)
     gains = _gains_among(scored.stages)
     of_stages = np.eye(len(scored.stages))
     of_gains = np.array([of_stages[above] - of_stages[below] for above, below in gains]).reshape(-1, len(of_stages))
@@ -88,7 +96,7 @@ def score(predictions: pa.Table, classes: Sequence[str], *, resamples: int = 100
 
 def final_stage(stages: Sequence[str]) -> str:
     """The stage that speaks for the system: the last one that is no baseline, in the order of STAGES."""
-    return max((stage for stage in stages if stage != MAJORITY), key=list(STAGES).index, default=MAJORITY)
+    return max((stage for stage in stages if stage in STAGE_NAMES), key=list(STAGES).index, default=MAJORITY)
 
 
 def rough_intervals(scores: Sequence[StageScores]) -> list[str]:
@@ -133,13 +141,13 @@ class _Scored(NamedTuple):
         )
 
 
-def _align(predictions: pa.Table) -> _Scored:
+def _align(predictions: pa.Table, known: Mapping[str, str]) -> _Scored:
     if predictions.num_rows == 0:
         raise MoodlineError("a score needs at least one utterance with a label of the label set: there is none")
     found = predictions["stage"].unique().to_pylist()
-    if strangers := [stage for stage in found if stage not in STAGES]:
-        raise MoodlineError(f"a stage is one of {', '.join(STAGES)}: the predictions name {strangers[0]!r}")
-    stages = tuple(stage for stage in STAGES if stage in found)
+    if strangers := [stage for stage in found if stage not in known]:
+        raise MoodlineError(f"a stage is one of {', '.join(known)}: the predictions name {strangers[0]!r}")
+    stages = tuple(stage for stage in known if stage in found)
     order = [(key, "ascending") for key in _KEYS]
     tables = [predictions.filter(pc.field("stage") == stage).sort_by(order) for stage in stages]
     first = tables[0]

@@ -20,7 +20,8 @@ from moodline.inference.inputs import context_input
 from moodline.model import ENCODER_OF, build_stage
 from moodline.text.pretrained import Tokenizer, load_bert
 from moodline.training.data import StageData, conversation_data, scored_utterances, token_data, waveform_data
-from moodline.training.origin import READS, Origin, change
+from moodline.training.origin import READS, Origin, change, hash_of
+from moodline.training.sharing import take_over
 from moodline.training.stage import LOGGERS, Hardware, TrainedStage, initialise, is_main_process, train_stage
 
 
@@ -104,6 +105,13 @@ class FoldTraining:
             self.run_stage(stage, name, go_on=not changes[stage])
         if is_main_process():
             save_description(self.model_folder, self.recipe, self.label_set, provenance)
+
+    def reuse(self, finished: Mapping[str, Path]) -> None:
+        """Take over stages that others have finished: their records, by the hash of their origin."""
+        for stage in self.recipe.stages:
+            record = finished.get(hash_of(self.origins[stage]))
+            if record is not None and not self.is_finished(stage):
+                take_over(record, self.folder)
 
     def change_of(self, stage: str) -> str:
         """In what a stage that was begun or finished before differs from what it would be now; empty if in nothing."""

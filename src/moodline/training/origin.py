@@ -17,17 +17,17 @@ Origin = Mapping[str, Any]
 # Keys of a recipe that every stage depends on: with another value of one of them nothing of a run could be kept.
 COMMON = ("seed", "context", "class_weights")
 
-
 # What each stage after the encoders reads.
 READS = {AUDIO_CONTEXT: (AUDIO_UTTERANCE,), TEXT_CONTEXT: (TEXT_UTTERANCE,), FUSION: (AUDIO_CONTEXT, TEXT_CONTEXT)}
 
 
 def origins_of(
-    recipe: Recipe, label_set: LabelSet, fold_hash: str, given: Mapping[str, str], bert_files: str, precision: str
+    recipe: Recipe, label_set: LabelSet, training_hash: str, given: Mapping[str, str], bert_files: str, precision: str
 ) -> dict[str, Origin]:
     """Stage by stage, everything that its weights are a function of; that of what it reads is in it by its hash.
 
     Args:
+        training_hash: of the fold's training and validation sets (see Fold)
         given: hashes of the embeddings from files, by the encoder whose place they take
         bert_files: a hash of what BERT is loaded from
         precision: of the arithmetic, as Lightning calls it
@@ -37,7 +37,7 @@ def origins_of(
         content = {
             **{key: getattr(recipe, key) for key in COMMON},
             "label_set": content_of(label_set),
-            "fold_hash": fold_hash,
+            "training_hash": training_hash,
             "precision": precision,
             stage: dataclasses.asdict(getattr(recipe, stage)),
             "reads": {source: hash_of(found[source]) for source in READS.get(stage, ())},

@@ -30,6 +30,7 @@ from moodline.training.data import refuse_silent
 from moodline.training.fold import FoldTraining
 from moodline.training.origin import COMMON, origins_of
 from moodline.training.provenance import provenance_of, refuse_seen_test
+from moodline.training.sharing import finished_stages
 from moodline.training.stage import Hardware, is_main_process
 
 SCHEMA = 1
@@ -191,11 +192,13 @@ def train(
     given: Mapping[str, EmbeddingsFile],
     hardware: Hardware,
     console: Console,
+    reuse: Path | None = None,
 ) -> None:
     """Train the folds that are not trained yet; what is finished is kept.
 
     Args:
         given: embeddings from files, by the encoder whose place they take
+        reuse: a folder of other runs, whose finished stages are taken over where they were made from the same
 
     Raises:
         MoodlineError: a fold cannot train, the folder is another run's, or another process trains in it; or the
@@ -219,6 +222,7 @@ def train(
         refuse_silent(one for _, sets, _ in prepared for one in (*sets.train, *sets.validation))
     bert_files = fingerprint_of(run.recipe.text_utterance.bert) if TEXT_UTTERANCE in run.recipe.stages else ""
     hashes = {encoder: file.hash for encoder, file in given.items()}
+    precision = hardware.precision
     refuse_foreign(run.folder)
     with locked(run.folder):
         refuse_other_run(run)
@@ -231,7 +235,7 @@ def train(
                 run.recipe,
                 run.label_set,
                 run.fold_folder(fold.name),
-                origins=origins_of(run.recipe, run.label_set, fold.hash, hashes, bert_files, hardware.precision),
+                origins=origins_of(run.recipe, run.label_set, fold.training_hash, hashes, bert_files, precision),
                 given=given,
                 title=title,
                 hardware=hardware,
@@ -240,6 +244,8 @@ def train(
             training.prepare()
             if is_main_process():  # after all that may be refused: a refused command leaves a run as it was
                 write_json(run.folder / RUN_FILE, run.description())
+                if reuse is not None:
+                    training.reuse(finished_stages(reuse))
             if run.is_complete(fold.name) and all(map(training.is_finished, run.recipe.stages)):
                 console.print(f"{title}model {run.model_folder(fold.name)}: finished before", highlight=False)
                 continue

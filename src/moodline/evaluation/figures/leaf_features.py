@@ -6,9 +6,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from moodline.audio.leaf import Leaf
+from moodline.audio.log_mel import LogMel
 
-_SPECTRUM_SIZE = 512  # at least; of LEAF's mel filters too
-_FLOOR = 1e-5  # of mel energies, as LEAF has one
 _HIDDEN = 1, 99.5  # percentiles of a panel's values: what lies outside takes the map's last colour
 
 
@@ -18,7 +17,7 @@ def draw_features(figure: Figure, waveform: Tensor, before: Leaf, after: Leaf, f
     ``frequencies`` are the lowest and the highest of the mel filters, in Hz.
     """
     panels = {
-        "log-mel": log_mel(waveform.numpy(), after, frequencies),
+        "log-mel": log_mel(waveform, after, frequencies),
         "LEAF, initial": features(waveform, before),
         "LEAF, trained": features(waveform, after),
     }
@@ -47,19 +46,16 @@ def features(waveform: Tensor, leaf: Leaf) -> np.ndarray:
     return leaf(waveform[None])[0][0].cpu().numpy()
 
 
-def log_mel(waveform: np.ndarray, leaf: Leaf, frequencies: tuple[float, float]) -> np.ndarray:
-    """Logarithms of mel energies with LEAF's number of filters, window (Hann's) and frames: (T,) -> (filters, F)."""
-    half, stride = leaf.window // 2, leaf.stride
-    padded = np.pad(waveform, (half, half + stride))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, leaf.window)[: len(waveform) : stride]  # (F, window)
-    size = max(_SPECTRUM_SIZE, leaf.window)
-    power = np.abs(np.fft.rfft(frames * np.hanning(leaf.window), size)) ** 2  # (F, bins)
-    bins = _mel(np.fft.rfftfreq(size, 1 / leaf.sample_rate))
-    lowest, highest = _mel(np.array(frequencies))
-    edges = np.linspace(lowest, highest, leaf.filters + 2)
-    triangles = [np.interp(bins, edges[place : place + 3], (0, 1, 0)) for place in range(leaf.filters)]
-    return np.log(np.maximum(np.stack(triangles) @ power.T, _FLOOR))
-
-
-def _mel(frequency: np.ndarray) -> np.ndarray:
-    return 1127.0 * np.log1p(frequency / 700.0)
+@torch.no_grad()
+def log_mel(waveform: Tensor, leaf: Leaf, frequencies: tuple[float, float]) -> np.ndarray:
+    """What log-mel of LEAF's number of filters, window and frames makes of it: (T,) -> (filters, F)."""
+    minimum, maximum = frequencies
+    box = LogMel(
+        filters=leaf.filters,
+        sample_rate=leaf.sample_rate,
+        window_ms=1000 * (leaf.window - 1) / leaf.sample_rate,
+        stride_ms=1000 * leaf.stride / leaf.sample_rate,
+        minimum_frequency=minimum,
+        maximum_frequency=maximum,
+    )
+    return box(waveform[None])[0][0].numpy()

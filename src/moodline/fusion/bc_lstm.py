@@ -1,0 +1,30 @@
+"""Instead of the transformer: the second level of bc-LSTM's hierarchy (Poria et al., ACL 2017, section 3.3)."""
+
+import torch
+from torch import Tensor, nn
+
+from moodline.context.bc_lstm import BcLstm
+from moodline.encoding import Encoding
+
+# Shapes: B conversations, S utterances of the longest one, D input size of a modality, H hidden size of one direction.
+
+
+class HierarchicalBcLstm(nn.Module):
+    """Contextual embeddings of both modalities, side by side, through a further contextual LSTM.
+
+    Level one of the hierarchy is a contextual LSTM for each modality, trained before and frozen; this is level two.
+
+    Args:
+        inputs: D, size of each modality's contextual embeddings
+        classes: how many emotions
+        hidden: H, of the LSTM, each direction
+        dropout: on the input and on what is classified
+    """
+
+    def __init__(self, inputs: int, *, classes: int, hidden: int = 120, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.level = BcLstm(2 * inputs, classes=classes, hidden=hidden, dropout=dropout)
+
+    def forward(self, audio: Tensor, text: Tensor, lengths: Tensor) -> Encoding:
+        """Audio and text (B, S, D), lengths (B,), at least 1 -> fused embeddings (B, S, 2H), logits (B, S, classes)."""
+        return self.level(torch.cat([audio, text], dim=-1), lengths)  # (B, S, 2D)

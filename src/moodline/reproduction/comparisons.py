@@ -1,0 +1,120 @@
+"""How far two systems are apart: a paired bootstrap over conversations, and an effect size."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from moodline.errors import MoodlineError
+from moodline.evaluation.results import Estimate
+from moodline.evaluation.scores import measure, measure_resamples
+from moodline.metrics import confusion
+
+RESAMPLES = 1000
+KEYS = ("conversation_id", "utterance_id")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """A part of a system: its predictions with each seed, as predictions.parquet has them."""
+
+    stage: str
+    seeds: Sequence[pa.Table]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One part minus another, each the mean over its seeds.
+
+    Args:
+        wa, ua, weighted_f1: the difference, with the 95 % percentile interval over resampled conversations
+        effect: Cohen's d of paired values: the mean over conversations of the difference in the share of utterances
+            that are right, over its standard deviation; None where the difference is the same in all
+    """
+
+    wa: Estimate
+    ua: Estimate
+    weighted_f1: Estimate
+    effect: float | None
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval of the difference in UA leaves out zero."""
+        return self.ua.interval is not None and not self.ua.interval[0] <= 0 <= self.ua.interval[1]
+
+
+def compare(one: Side, other: Side, classes: Sequence[str], *, seed: int = 0) -> Comparison:
+    """One part minus the other on the same utterances, and on the same draws of their conversations.
+
+    Raises:
+        MoodlineError: the two are not of the same utterances with the same labels
+    """
+    (ids, first), (other_ids, second) = (by_conversation(side, classes) for side in (one, other))
+    if ids != other_ids:
+        raise MoodlineError("systems are compared on the same utterances: these two were scored on different ones")
+    wa, ua, f1 = estimates([first, second], np.array([1.0, -1.0]), seed)
+    return Comparison(wa=wa, ua=ua, weighted_f1=f1, effect=effect_of(right(first) - right(second)))
+
+
+def averaged(side: Side, classes: Sequence[str], *, seed: int = 0) -> tuple[Estimate, Estimate, Estimate]:
+    """WA, UA and weighted F1 of a part, the mean over its seeds, with intervals over conversations."""
+    return estimates([by_conversation(side, classes)[1]], np.array([1.0]), seed)
+
+
+def estimates(
+    sides: Sequence[NDArray[np.int64]], factors: NDArray[np.float64], seed: int
+) -> tuple[Estimate, Estimate, Estimate]:
+    """The sum of factors times each side's measures, from confusions (seeds, conversations, C, C) of each."""
+    conversations = sides[0].shape[1]
+    drawn = np.random.default_rng(seed).integers(0, conversations, (RESAMPLES, conversations))
+    values = sum(factor * over_seeds(measure(side.sum(axis=1))) for factor, side in zip(factors, sides, strict=True))
+    resampled = sum(
+        factor * over_seeds(measure_resamples(side, drawn)) for factor, side in zip(factors, sides, strict=True)
+    )
+    bounds = np.percentile(resampled, [2.5, 97.5], axis=1).T.tolist()  # (3, B) -> (3, 2)
+    wa, ua, f1 = (
+        Estimate(float(value), (low, high) if conversations > 1 else None)
+        for value, (low, high) in zip(np.asarray(values), bounds, strict=True)
+    )
+    return wa, ua, f1
+
+
+def over_seeds(measures: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(3, seeds, ...) -> their means (3, ...)."""
+    return measures.mean(axis=1)
+
+
+def right(confusions: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(seeds, conversations, C, C) -> the share of a conversation's utterances that are right, over seeds (K,)."""
+    shares = np.trace(confusions, axis1=2, axis2=3) / confusions.sum(axis=(2, 3))
+    return shares.mean(axis=0)
+
+
+def effect_of(differences: NDArray[np.float64]) -> float | None:
+    deviation = float(np.std(differences, ddof=1)) if len(differences) > 1 else 0.0
+    return float(differences.mean()) / deviation if deviation else None
+
+
+def by_conversation(side: Side, classes: Sequence[str]) -> tuple[list[tuple[str, ...]], NDArray[np.int64]]:
+    """The utterances with their labels, and confusion matrices (seeds, conversations, C, C) in the order of ids."""
+    matrices, known = [], None
+    for table in side.seeds:
+        rows = table.filter(pc.field("stage") == side.stage).sort_by([(key, "ascending") for key in KEYS])
+        ids = list(zip(*(rows[name].to_pylist() for name in (*KEYS, "label")), strict=True))
+        if known not in (None, ids):
+            raise MoodlineError("seeds are averaged over the same utterances: these were scored on different ones")
+        known = ids
+        conversations, starts = np.unique(np.array([row[0] for row in ids]), return_index=True)
+        stops = [*starts[1:].tolist(), len(ids)]
+        labels, predicted = rows["label"].to_pylist(), rows["predicted"].to_pylist()
+        matrices.append(
+            [
+                confusion(labels[start:stop], predicted[start:stop], classes)
+                for start, stop in zip(starts.tolist(), stops, strict=True)
+            ]
+        )
+        assert len(conversations)
+    return known or [], np.array(matrices)

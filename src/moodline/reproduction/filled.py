@@ -1,0 +1,132 @@
+"""Tables with their numbers: what is done of each row, which one validation selects, what is clearly apart."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from statistics import mean, stdev
+
+from moodline.config import FUSION
+from moodline.evaluation.results import Estimate
+from moodline.reproduction.comparisons import Comparison, Side, averaged, compare
+from moodline.reproduction.ledger import MEASURES, Experiment
+from moodline.reproduction.tables import Row, Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilledRow:
+    """What is known of a row.
+
+    Args:
+        measures: the mean over seeds, with its interval over conversations, by measure; empty where nothing is done
+        deviations: the standard deviation over seeds, by measure, of several
+        seeds, folds: how many were done
+        validation_loss: the mean over seeds and folds; selection is by it alone
+        selected: whether it is the lowest of its choice
+        stands_out: whether its UA is the highest of its choice, and clearly above each other one
+    """
+
+    row: Row
+    measures: Mapping[str, Estimate] = field(default_factory=dict)
+    deviations: Mapping[str, float] = field(default_factory=dict)
+    seeds: int = 0
+    folds: int = 0
+    validation_loss: float | None = None
+    selected: bool = False
+    stands_out: bool = False
+
+    @property
+    def title(self) -> str:
+        return ", ".join(self.row.cells)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """How far one row is above another."""
+
+    one: FilledRow
+    other: FilledRow
+    comparison: Comparison
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilledTable:
+    table: Table
+    rows: tuple[FilledRow, ...]
+    pairs: tuple[Pair, ...]
+
+
+def fill(table: Table, experiments: Sequence[Experiment]) -> FilledTable:
+    """A table from all that is done, complete or not."""
+    done = [whole(row, table.protocol, experiments) for row in table.rows]
+    rows = [filled(row, of_row) for row, of_row in zip(table.rows, done, strict=True)]
+    sides = {row.title: side(row.row, of_row) for row, of_row in zip(rows, done, strict=True) if of_row}
+    classes = next((classes_of(of_row[0]) for of_row in done if of_row), ())
+
+    def apart(one: FilledRow, other: FilledRow) -> Comparison:
+        return compare(sides[one.title], sides[other.title], classes)
+
+    marked: list[FilledRow] = []
+    for row in rows:
+        rivals = [one for one in rows if one.row.choice == row.row.choice and one.measures]
+        if row.measures and row.row.choice:
+            best = max(rivals, key=lambda one: one.measures["ua"].value)
+            row = replace(
+                row,
+                selected=row is lowest(rivals),
+                stands_out=row is best
+                and len(rivals) > 1
+                and all(apart(row, one).is_clear for one in rivals if one is not row),
+            )
+        marked.append(row)
+    pairs = [Pair(one=one, other=other, comparison=apart(one, other)) for one, other in compared(table, marked)]
+    return FilledTable(table=table, rows=tuple(marked), pairs=tuple(pairs))
+
+
+def whole(row: Row, protocol: str, experiments: Sequence[Experiment]) -> list[Experiment]:
+    """A row's seeds, of those that have most folds: others are not to be averaged with them."""
+    found = [one for one in experiments if (one.system, one.protocol) == (row.system.name, protocol)]
+    most = max((len(one.tasks) for one in found), default=0)
+    return [one for one in found if len(one.tasks) == most]
+
+
+def side(row: Row, experiments: Sequence[Experiment]) -> Side:
+    return Side(stage=row.stage, seeds=[one.predictions() for one in experiments])
+
+
+def classes_of(experiment: Experiment) -> Sequence[str]:
+    return experiment.tasks[0].results["label_set"]["classes"]
+
+
+def filled(row: Row, experiments: Sequence[Experiment]) -> FilledRow:
+    if not experiments:
+        return FilledRow(row=row)
+    of_row, classes = side(row, experiments), classes_of(experiments[0])
+    by_seed = [averaged(replace(of_row, seeds=[one]), classes) for one in of_row.seeds]
+    values = {measure: [one[at].value for one in by_seed] for at, measure in enumerate(MEASURES)}
+    return FilledRow(
+        row=row,
+        measures=dict(zip(MEASURES, averaged(of_row, classes), strict=True)),
+        deviations={measure: stdev(found) for measure, found in values.items()} if len(by_seed) > 1 else {},
+        seeds=len(experiments),
+        folds=len(experiments[0].tasks),
+        validation_loss=mean(one.validation_loss(row.stage) for one in experiments),
+    )
+
+
+def lowest(rows: Sequence[FilledRow]) -> FilledRow:
+    """The row that validation selects."""
+    return min(rows, key=lambda row: row.validation_loss or 0.0)
+
+
+def compared(table: Table, rows: Sequence[FilledRow]) -> list[tuple[FilledRow, FilledRow]]:
+    """The rows whose difference a reader of the table asks for: what it adds, minus what it adds it to."""
+    known = [row for row in rows if row.measures]
+    if table.number == 1:
+        return [
+            (one, other)
+            for one, other in product(known, known)
+            if one.row.cells[:-1] == other.row.cells[:-1] and (one.row.cells[-1], other.row.cells[-1]) == ("yes", "no")
+        ]
+    if table.number == 2:
+        return [(one, other) for one, other in product(known, known) if one.selected and other is not one]
+    return [(one, other) for one, other in product(known, known) if one.row.stage == FUSION and other is not one]

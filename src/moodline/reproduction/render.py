@@ -1,0 +1,113 @@
+"""Filled tables as Markdown and as LaTeX; what stands out is bold, and nothing else is."""
+
+from collections.abc import Sequence
+
+from moodline.evaluation.results import Estimate
+from moodline.reproduction.filled import FilledRow, FilledTable
+
+NUMBERS = ("WA", "UA", "weighted F1", "validation loss", "seeds", "folds")
+DIFFERENCES = ("difference", "WA", "UA", "weighted F1", "effect")
+MEASURES = {"WA": "wa", "UA": "ua", "weighted F1": "weighted_f1"}
+NOTE = (
+    "In brackets: 95 % over conversations, of the mean over seeds; ± standard deviation over seeds. Selected: the "
+    "lowest validation loss of its choice; test scores take no part. Bold: a UA whose difference from each other row "
+    "of its choice leaves out zero. Differences are paired over conversations; effect: Cohen's d over conversations."
+)
+
+
+def cells_of(row: FilledRow) -> list[str]:
+    """A row's cells in plain text."""
+    first = [*row.row.cells[:-1], row.row.cells[-1] + (" (selected)" if row.selected else "")]
+    if not row.measures:
+        return [*first, *("not run" for _ in MEASURES), "", "0", "0"]
+    numbers = [scored(row, measure) for measure in MEASURES.values()]
+    return [*first, *numbers, f"{row.validation_loss:.3f}", str(row.seeds), str(row.folds)]
+
+
+def scored(row: FilledRow, measure: str) -> str:
+    deviation = f" ± {row.deviations[measure]:.3f}" if measure in row.deviations else ""
+    return f"{row.measures[measure]}{deviation}"
+
+
+def differences_of(table: FilledTable) -> list[list[str]]:
+    return [
+        [
+            f"{pair.one.title} minus {pair.other.title}",
+            *(signed(getattr(pair.comparison, measure)) for measure in MEASURES.values()),
+            "" if pair.comparison.effect is None else f"{pair.comparison.effect:+.2f}",
+        ]
+        for pair in table.pairs
+    ]
+
+
+def signed(estimate: Estimate) -> str:
+    low, high = estimate.interval or (None, None)
+    return f"{estimate.value:+.3f}" + ("" if low is None else f" [{low:+.3f}, {high:+.3f}]")
+
+
+def title_of(table: FilledTable) -> str:
+    return f"Table {table.table.number}: {table.table.title} ({table.table.protocol})"
+
+
+def markdown(tables: Sequence[FilledTable]) -> str:
+    parts = [NOTE]
+    for table in tables:
+        parts += [f"## {title_of(table)}", grid([*table.table.columns, *NUMBERS], bold_rows(table, "**{}**"))]
+        if table.pairs:
+            parts.append(grid(DIFFERENCES, differences_of(table)))
+    return "\n\n".join(parts) + "\n"
+
+
+def bold_rows(table: FilledTable, mark: str) -> list[list[str]]:
+    """The rows' cells, with the UA that stands out marked."""
+    at = len(table.table.columns) + list(MEASURES).index("UA")
+    found = []
+    for row in table.rows:
+        cells = cells_of(row)
+        if row.stands_out:
+            cells[at] = mark.format(cells[at])
+        found.append(cells)
+    return found
+
+
+def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+
+
+def latex(tables: Sequence[FilledTable]) -> str:
+    """Tables for booktabs."""
+    return "\n".join(one for table in tables for one in latex_of(table)) + f"% {NOTE}\n"
+
+
+def latex_of(table: FilledTable) -> list[str]:
+    header = [*table.table.columns, *NUMBERS]
+    found = [tabular(header, bold_rows(table, r"\textbf{{{}}}"), title_of(table))]
+    if table.pairs:
+        found.append(tabular(DIFFERENCES, differences_of(table), f"{title_of(table)}, differences"))
+    return found
+
+
+def tabular(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
+    lines = [" & ".join(map(escaped, line)) + r" \\" for line in (header, *rows)]
+    return "\n".join(
+        [
+            r"\begin{table}",
+            rf"\caption{{{escaped(caption)}}}",
+            rf"\begin{{tabular}}{{{'l' * len(header)}}}",
+            r"\toprule",
+            lines[0],
+            r"\midrule",
+            *lines[1:],
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def escaped(text: str) -> str:
+    for sign in "%&_#":
+        text = text.replace(sign, f"\\{sign}")
+    return text.replace("±", r"$\pm$")

@@ -1,0 +1,155 @@
+"""A baseline under a fold: what it is scored on, and what it never reads."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from moodline.config import Recipe, TextUtteranceConfig
+from moodline.conversation import Conversation, Utterance
+from moodline.corpora.corpus import Corpus
+from moodline.corpora.fold import Fold
+from moodline.corpora.protocol import folds_of
+from moodline.errors import MoodlineError
+from moodline.evaluation.predictions import columns
+from moodline.evaluation.scores import STAGES, score
+from moodline.labels import IEMOCAP4, same_names
+from moodline.reproduction.baselines import BASELINE_NAMES, BASELINES, baseline_predictions
+from moodline.reproduction.baselines.predictions import class_weights
+from tests.tiny import tiny_bert
+
+LABELS = sorted(IEMOCAP4.mapping)
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    return Recipe(text_utterance=TextUtteranceConfig(bert=str(tiny_bert(tmp_path_factory.mktemp("bert")))))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("features")
+
+
+@pytest.fixture(scope="module")
+def fold(corpus: Corpus) -> Fold:
+    (fold,) = folds_of(corpus, "session5")
+    return fold
+
+
+def with_turns(conversations: tuple[Conversation, ...], change: Callable[[Utterance], Utterance]) -> tuple:
+    return tuple(replace(one, utterances=tuple(map(change, one.utterances))) for one in conversations)
+
+
+def other_label(turn: Utterance) -> Utterance:
+    """Another class, where it has one; a turn that has none keeps none, so that what is scored is the same."""
+    if turn.label not in LABELS:
+        return turn
+    return replace(turn, label=LABELS[(LABELS.index(turn.label) + 2) % len(LABELS)])
+
+
+def answers(table: pa.Table) -> pa.Table:
+    return table.drop_columns(["label"])
+
+
+@pytest.mark.parametrize("key", BASELINES)
+def test_it_is_scored_on_the_test_sets_utterances_beside_the_systems_stages(
+    key: str, fold: Fold, recipe: Recipe, folder: Path
+) -> None:
+    table = baseline_predictions(BASELINES[key], fold, IEMOCAP4, recipe, folder)
+    assert table.schema == columns(IEMOCAP4.classes)
+    expected = [
+        (conversation.id, turn.id, turn.speaker, IEMOCAP4.mapping[turn.label])
+        for conversation in fold.test
+        for turn in conversation.utterances
+        if turn.label in IEMOCAP4.mapping
+    ]
+    named = ("conversation_id", "utterance_id", "speaker", "label")
+    assert list(zip(*(table[name].to_pylist() for name in named), strict=True)) == expected
+    assert set(table["stage"].to_pylist()) == {key}
+    assert set(table["fold"].to_pylist()) == {fold.name}
+    for row in table.to_pylist():
+        chances = {name: row[f"p_{name}"] for name in IEMOCAP4.classes}
+        assert sum(chances.values()) == pytest.approx(1, abs=1e-5)
+        assert row["predicted"] == max(chances, key=lambda name: chances[name])
+    (scores,) = score(table, IEMOCAP4.classes, stages={**STAGES, **BASELINE_NAMES}, resamples=10).scores
+    assert scores.stage == key
+    if key == "tf_idf":  # a label shows in the words of the tree
+        assert scores.pooled.ua.value == 1
+
+
+@pytest.mark.parametrize("key", BASELINES)
+def test_labels_of_the_test_set_change_nothing_that_it_says(key: str, fold: Fold, recipe: Recipe, folder: Path) -> None:
+    other = replace(fold, test=with_turns(fold.test, other_label))
+    tables = [baseline_predictions(BASELINES[key], one, IEMOCAP4, recipe, folder) for one in (fold, other)]
+    assert answers(tables[0]).equals(answers(tables[1]))
+    assert not tables[0]["label"].equals(tables[1]["label"])
+
+
+def test_a_speaker_who_is_tested_beside_one_who_validates_is_context_alone(
+    corpus: Corpus, recipe: Recipe, folder: Path
+) -> None:
+    """In cv10 both sets hold the same conversations: one speaker's labels select, the other's are hidden."""
+    for fold in folds_of(corpus, "cv10")[:2]:
+        table = baseline_predictions(BASELINES["tf_idf"], fold, IEMOCAP4, recipe, folder)
+        assert set(table["speaker"].to_pylist()) == {fold.test_speaker}
+
+        def change(turn: Utterance, tested: str | None = fold.test_speaker) -> Utterance:
+            return other_label(turn) if turn.speaker == tested else turn
+
+        other = replace(fold, test=with_turns(fold.test, change), validation=with_turns(fold.validation, change))
+        again = baseline_predictions(BASELINES["tf_idf"], other, IEMOCAP4, recipe, folder)
+        assert answers(table).equals(answers(again))
+
+
+@pytest.mark.parametrize("key", BASELINES)
+def test_it_says_the_same_again_whether_or_not_its_features_were_kept(
+    key: str, fold: Fold, recipe: Recipe, folder: Path, tmp_path: Path
+) -> None:
+    tables = [baseline_predictions(BASELINES[key], fold, IEMOCAP4, recipe, one) for one in (folder, folder, tmp_path)]
+    assert tables[0].equals(tables[1])
+    assert tables[0].equals(tables[2])
+    assert {path.suffix for path in tmp_path.iterdir()} == (set() if key == "tf_idf" else {".parquet", ".lock"})
+
+
+def test_classes_are_weighted_as_the_recipe_weights_them(fold: Fold, recipe: Recipe) -> None:
+    counts = dict.fromkeys(IEMOCAP4.classes, 0)
+    for conversation in fold.train:
+        for turn in conversation.utterances:
+            if turn.label in IEMOCAP4.mapping:
+                counts[IEMOCAP4.mapping[turn.label]] += 1
+    assert class_weights(fold.train, IEMOCAP4, recipe) == pytest.approx(dict.fromkeys(IEMOCAP4.classes, 1.0))
+    found = class_weights(fold.train, IEMOCAP4, replace(recipe, class_weights="balanced"))
+    masses = [found[name] * counts[name] for name in IEMOCAP4.classes]
+    assert masses == pytest.approx([masses[0]] * len(masses), rel=1e-5)
+
+
+def test_a_class_without_training_utterances_is_named(fold: Fold, recipe: Recipe, folder: Path) -> None:
+    def change(turn: Utterance) -> Utterance:
+        return replace(turn, label=None) if turn.label == "sad" else turn
+
+    poorer = replace(fold, train=with_turns(fold.train, change))
+    with pytest.raises(MoodlineError, match="session5, fold 5 has none of sad"):
+        baseline_predictions(BASELINES["tf_idf"], poorer, IEMOCAP4, recipe, folder)
+
+
+def test_a_fold_without_a_test_set_is_refused(corpus: Corpus, recipe: Recipe, folder: Path) -> None:
+    (fold,) = folds_of(corpus, "all")
+    with pytest.raises(MoodlineError, match="nothing can be scored"):
+        baseline_predictions(BASELINES["tf_idf"], fold, IEMOCAP4, recipe, folder)
+
+
+def test_two_classes_are_enough(fold: Fold, recipe: Recipe, folder: Path) -> None:
+    labels = same_names("two", "sad", "ang")
+    for baseline in BASELINES.values():
+        table = baseline_predictions(baseline, fold, labels, recipe, folder)
+        assert set(table["label"].to_pylist()) == {"sad", "ang"}
+
+
+def test_names_and_stages_of_the_system_are_not_taken() -> None:
+    assert not set(BASELINES) & set(STAGES)
+    assert all(baseline.key == key for key, baseline in BASELINES.items())
+    names = [*STAGES.values(), *BASELINE_NAMES.values()]
+    assert len(set(names)) == len(names)
