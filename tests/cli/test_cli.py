@@ -88,6 +88,10 @@ def test_help_answers_without_torch() -> None:
             ["predict", "{place}/corpus", "--model", "{place}/run/fold-5/model", "--conversation", "Ses09"],
             ["no conversation 'Ses09'", "Ses01F_impro01"],
         ),
+        (
+            ["predict", "{place}/corpus", "--model", "{place}/run/fold-5/model", "--conversation", ""],
+            ["no conversation ''", "Ses01F_impro01"],
+        ),
     ],
 )
 def test_mistakes_get_a_sentence(

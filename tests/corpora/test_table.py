@@ -269,6 +269,13 @@ def test_prepare_names_what_it_passes_over_and_assumes(tmp_path: Path, capsys: p
     assert all(note in told for note in ("joy", "left out: nothing", *notes))
 
 
+def test_one_conversation_of_one_utterance_is_told_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    moodline("prepare", "table", written(tmp_path, "text\nHi\n"), "-o", tmp_path / "out")
+    assert "out: 1 conversation, 1 utterance; left out: 0" in capsys.readouterr().out
+    moodline("inspect", tmp_path / "out")
+    assert "1 conversation, 1 utterance, 1 speaker, " in capsys.readouterr().out
+
+
 def test_a_corrected_table_takes_the_place_of_the_old_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def prepare(name: str, text: str) -> str:
         moodline("prepare", "table", written(tmp_path, text, name), "-o", tmp_path / "out")
