@@ -3,6 +3,7 @@
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -125,6 +126,22 @@ def test_what_to_do_goes_by_the_reason(tmp_path: Path, number: int, remedy: str)
     with pytest.raises(MoodlineError) as error, atomic_file(tmp_path / "a.txt"):
         raise OSError(number, os.strerror(number))
     assert str(error.value) == f"{tmp_path / 'a.txt'} cannot be written: {os.strerror(number)}; {remedy}"
+
+
+@pytest.mark.parametrize("writing", [atomic_file, atomic_folder, replaced_folder])
+def test_what_cannot_be_read_meanwhile_is_not_told_as_unwritable(tmp_path: Path, writing: Any) -> None:
+    (tmp_path / "out").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"source\.txt"), writing(tmp_path / "out"):
+        (tmp_path / "source.txt").read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("writing", [atomic_file, atomic_folder, replaced_folder])
+def test_what_cannot_be_written_meanwhile_is_told_as_that(tmp_path: Path, writing: Any) -> None:
+    (tmp_path / "out").mkdir()
+    with pytest.raises(MoodlineError, match=f"{tmp_path}/out cannot be written: "), writing(tmp_path / "out") as place:
+        (place / "none" / "a.txt").write_text("a")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_file_below_a_file_is_told_as_that(tmp_path: Path) -> None:

@@ -27,40 +27,54 @@ def unwritable(path: Path, error: OSError) -> MoodlineError:
 
 
 @contextmanager
+def writing(path: Path, *places: Path) -> Iterator[None]:
+    """Tell an OSError of the block as why ``path`` cannot be written.
+
+    With ``places``, only one that names a file there, or none: what the block reads elsewhere is not its writing.
+    """
+    try:
+        yield
+    except OSError as error:
+        named = None if error.filename is None else Path(str(error.filename))
+        if named is not None and places and not any(named.is_relative_to(place) for place in places):
+            raise
+        raise unwritable(path, error) from error
+
+
+@contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """A temporary path to write to; it becomes ``path`` when the block ends without an error."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path, temporary):
         try:
             yield temporary
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise unwritable(path, error) from error
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """A temporary folder to fill; it becomes ``path``, which must not exist yet, when the block ends in peace."""
-    try:
+    with writing(path):
         temporary = beside(path)
+    with writing(path, temporary):
         try:
             yield temporary
             temporary.chmod(0o755)
             os.rename(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    except OSError as error:
-        raise unwritable(path, error) from error
 
 
 @contextmanager
 def replaced_folder(path: Path) -> Iterator[Path]:
     """A temporary folder to fill; it takes the place of the folder ``path`` when the block ends in peace."""
-    try:
+    with writing(path):
         aside = beside(path)
+    with writing(path, path, aside):
         try:
             with atomic_folder(path) as temporary:
                 yield temporary
@@ -71,8 +85,6 @@ def replaced_folder(path: Path) -> Iterator[Path]:
             raise
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-    except OSError as error:
-        raise unwritable(path, error) from error
 
 
 def beside(path: Path) -> Path:

@@ -67,6 +67,7 @@ def test_help_answers_without_torch() -> None:
         ([], ["prepare", "train"]),
         (["prepare", "iemocap", "{place}/bert", "-o", "{place}/x"], ["is not IEMOCAP", "Session1"]),
         (["prepare", "iemocap", "{place}/none", "-o", "{place}/x"], ["none", "check the path"]),
+        (["inspect", "{place}/tiny.yaml"], ["tiny.yaml is no corpus folder", "it is a file; give the folder"]),
         (["inspect", "{place}/tree"], ["is no corpus folder", "corpus.json"]),
         (["evaluate", "{place}/corpus"], ["is no run folder", "run.json"]),
         (["evaluate"], ["--model FOLDER --corpus OTHER"]),
@@ -90,7 +91,7 @@ def test_help_answers_without_torch() -> None:
         ),
         (["prepare", "meld", "{place}/tree", "-o", "{place}/x"], ["is not MELD", "train_sent_emo.csv"]),
         (["prepare", "ravdess", "{place}/tree", "-o", "{place}/x"], ["is not RAVDESS", "Actor_01"]),
-        (["prepare", "table", "{place}/tree", "-o", "{place}/x"], ["ends with .csv", "tree does not", "rename it"]),
+        (["prepare", "table", "{place}/tree", "-o", "{place}/x"], ["a table is a file: there is none at {place}/tree"]),
         (["evaluate", "--model", "{place}/run/fold-5/model"], ["--model FOLDER --corpus OTHER"]),
         (["predict", "{place}/corpus", "--model", "{place}/corpus"], ["is no model folder", "config.json"]),
         (["plot", "leaf", "{place}/corpus", "-o", "{place}/x"], ["is no model folder", "config.json"]),
@@ -99,6 +100,10 @@ def test_help_answers_without_torch() -> None:
         (
             ["predict", "{place}/corpus", "--model", "{place}/run/fold-5/model", "--conversation", "Ses09"],
             ["no conversation 'Ses09'", "Ses01F_impro01"],
+        ),
+        (
+            ["predict", "{place}/corpus", "--model", "{place}/run/fold-5/model", "--conversation", ""],
+            ["no conversation ''", "Ses01F_impro01"],
         ),
     ],
 )

@@ -1,11 +1,13 @@
-"""A disk that is full: prepare and evaluate stop with one sentence, and what was finished stays as it is.
+"""A disk that is full: prepare, train and evaluate stop with one sentence, and what was finished stays as it is.
 
 A limit on the size of files stands in for the disk: a write beyond it fails in the same place, with another number.
 """
 
+import errno
 import json
+import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +33,7 @@ def room_for(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def stopped(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+def stopped(capsys: pytest.CaptureFixture[str], *arguments: object, reason: str = "File too large") -> str:
     """The one sentence that the command ends with."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as end:
@@ -39,7 +41,7 @@ def stopped(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     assert end.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "cannot be written: " in line
-    assert "File too large; free space or choose another folder" in line
+    assert f"{reason}; free space or choose another folder" in line
     return line
 
 
@@ -71,6 +73,41 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("full")
     trained(place, options=("--modalities", "text"))
     return place / "run"
+
+
+@pytest.mark.parametrize(
+    "name", ["text_context.pt", "text_context.parquet", "text_context.safetensors", "text_context.json", "README.md"]
+)
+def test_training_keeps_the_stages_that_are_finished(
+    name: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No space is left when this file of the second stage, or of the model, is written; then there is some again."""
+    out, place = tmp_path / "run", run.parent
+    command = ("train", place / "corpus", "--recipe", place / "tiny.yaml", "--protocol", "session5", "-o", out)
+    with monkeypatch.context() as full:
+        full.setattr(os, "replace", no_space_for(name))
+        line = stopped(capsys, *command, "--modalities", "text", reason="No space left on device")
+    assert f"/{name} cannot be written" in line
+    fold = out / "fold-5"
+    first = ("stages/text_utterance.json", "model/text_utterance.safetensors", "embeddings/text_utterance.parquet")
+    kept = {one: (fold / one).stat().st_mtime_ns for one in first}
+    assert not [*out.rglob("*.part"), *out.rglob(name)]
+    moodline(*command, "--modalities", "text")
+    assert "words, utterance: finished before" in capsys.readouterr().out
+    assert {one: (fold / one).stat().st_mtime_ns for one in first} == kept
+    assert contents(fold / "model") == contents(run / "fold-5/model")
+
+
+def no_space_for(name: str) -> Callable[[Path, Path], None]:
+    """``os.replace`` on a disk that has no room for files of this name."""
+    replace = os.replace
+
+    def replace_others(source: Path, target: Path) -> None:
+        if target.name == name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(source, target)
+
+    return replace_others
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from rich.console import Console
 from moodline.corpora import iemocap
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.inspection import print_inspection
+from moodline.wording import counted
 from tests.trees import append, transcription_of, write_tree
 
 FOUR_CLASSES = {"ang", "hap", "exc", "sad", "neu"}
@@ -89,6 +90,6 @@ def test_a_corpus_of_words_alone_is_told(corpus: Corpus, count: int) -> None:
     first = corpus.conversations[0]
     mute = replace(first, utterances=tuple(replace(u, audio=None, label=None) for u in first.utterances))
     text = told(replace(corpus, reader="words", conversations=(mute,) * count))
-    assert f"{count} conversations" in text
+    assert counted(count, "conversation") in text
     assert "0.00 hours" in text
     assert "utterance, seconds" not in text

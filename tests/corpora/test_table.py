@@ -164,7 +164,7 @@ def test_a_recordings_end_may_be_rounded(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("season,episode\n1,2\n", ["words", "audio", "season, episode"]),
-        ("", ["words", "none"]),
+        ("", ["a table has rows", "talks.csv is empty; fill it in"]),
         ("text\n", ["no row"]),
         ("text,label\nHi, you,joy\n", ["talks.csv:2", "3 for 2", "quotes"]),
         ('text,label\n"Hi,joy\nNo,joy\n', ["talks.csv:3", "quote"]),
@@ -209,13 +209,14 @@ def test_empty_rows_are_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["talks.xlsx", "talks"])
 def test_another_ending_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(MoodlineError, match=r"ends with \.csv, .*: .*/talks(\.xlsx)? does not; rename it"):
+    with pytest.raises(MoodlineError, match=r"ends with \.csv, .*: .*/talks(\.xlsx)? does not; save it as CSV"):
         table.read(written(tmp_path, "text\nHi\n", name))
 
 
-@pytest.mark.parametrize("name", ["none.csv", "folder.csv"])
+@pytest.mark.parametrize("name", ["none.csv", "none.xlsx", "folder.csv", "folder"])
 def test_a_table_that_is_not_there_is_refused_for_that(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "folder").mkdir()
     with pytest.raises(MoodlineError, match=rf"there is none at .*/{name}; check the path"):
         table.read(tmp_path / name)
 
@@ -266,6 +267,13 @@ def test_prepare_names_what_it_passes_over_and_assumes(tmp_path: Path, capsys: p
     moodline("inspect", tmp_path / "out")
     told = capsys.readouterr().out
     assert all(note in told for note in ("joy", "left out: nothing", *notes))
+
+
+def test_one_conversation_of_one_utterance_is_told_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    moodline("prepare", "table", written(tmp_path, "text\nHi\n"), "-o", tmp_path / "out")
+    assert "out: 1 conversation, 1 utterance; left out: 0" in capsys.readouterr().out
+    moodline("inspect", tmp_path / "out")
+    assert "1 conversation, 1 utterance, 1 speaker, " in capsys.readouterr().out
 
 
 def test_a_corrected_table_takes_the_place_of_the_old_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

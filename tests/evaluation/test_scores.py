@@ -287,6 +287,12 @@ def test_table_shows_every_number_within_80_columns(folds):
     assert len(over_folds) == (len(evaluation.scores) if folds > 1 else 0)
 
 
+def test_one_conversation_is_told_as_one():
+    written = StringIO()
+    print_table(score(predictions(conversations=1), CLASSES).scores, protocol="cv5", console=Console(file=written))
+    assert " utterances, 1 conversation\n" in written.getvalue()
+
+
 def test_one_part_is_not_told_apart():
     written = StringIO()
     print_table(score(predictions(parts=(None,)), CLASSES).scores, protocol="cv5", console=Console(file=written))

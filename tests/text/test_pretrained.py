@@ -1,5 +1,7 @@
 import json
+import logging
 import shutil
+import socket
 import sys
 from pathlib import Path
 
@@ -130,6 +132,27 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_a_hub_out_of_reach_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     assert WHEEL_MINILM in refusal("no-such-owner/no-such-bert")
+
+
+def test_each_try_to_reach_the_hub_is_not_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No name is resolved; the waits between the hub's tries are left out."""
+    tries: list[float] = []
+
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror("Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", tries.append)
+    logger = logging.getLogger("huggingface_hub")
+    logger.addHandler(caplog.handler)
+    try:
+        assert WHEEL_MINILM in refusal("no-such-owner/no-such-bert")
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert tries
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("content", [b"", b"not weights at all", None])

@@ -33,7 +33,8 @@ def run(options: Any, given: Any) -> None:
     from moodline.inference.predictor import load
 
     corpus = read_corpus(options.corpus)
-    chosen = [corpus.conversation(options.conversation)] if options.conversation else list(corpus.conversations)
+    named = options.conversation
+    chosen = list(corpus.conversations) if named is None else [corpus.conversation(named)]
     predictor = load(options.model)
     given = read_given(predictor.model.recipe, embeddings.chosen(options), chosen)
     predictions = predictor.with_embeddings(vectors_of(given)).predict_all(chosen)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moodline.cli.parser import Parser
+from moodline.wording import counted
 
 if TYPE_CHECKING:
     from moodline.corpora.corpus import Corpus
@@ -65,9 +66,10 @@ def finish(corpus: "Corpus", out: Path, strict: bool) -> None:
     if strict:
         refuse_faults(corpus)
     replaced = write_corpus(corpus, out)
-    count = sum(1 for _ in corpus.utterances)
+    conversations = counted(len(corpus.conversations), "conversation")
+    utterances = counted(sum(1 for _ in corpus.utterances), "utterance")
     left_out = sum(len(ids) for ids in corpus.left_out.values())
-    print(f"{out}: {len(corpus.conversations)} conversations, {count} utterances; left out: {left_out}")
+    print(f"{out}: {conversations}, {utterances}; left out: {left_out}")
     if replaced:
         print(f"  what {out} held before was other content of the same source: it is replaced")
     for note in corpus.notes:

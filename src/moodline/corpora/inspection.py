@@ -12,6 +12,7 @@ from moodline.corpora.corpus import FAULTS_FILE, Corpus
 from moodline.corpora.iemocap import EXPECTED_BY_SESSION
 from moodline.corpora.validation import told_faults
 from moodline.labels import IEMOCAP4
+from moodline.wording import counted
 
 SHOWN_IDS = 3
 SHOWN_LABELS = 12  # more do not fit a line
@@ -27,8 +28,8 @@ def print_inspection(corpus: Corpus, console: Console | None = None) -> None:
     told = f" ({', '.join(f'{count} {part}' for part, count in parts.items())})" if parts else ""
     console.print(f"{corpus.reader}, {corpus.source}, table {corpus.table_hash}", highlight=False, soft_wrap=True)
     console.print(
-        f"{len(corpus.conversations)} conversations{told}, {len(utterances)} utterances, {len(speakers)} speakers, "
-        f"{hours:.2f} hours",
+        f"{counted(len(corpus.conversations), 'conversation')}{told}, {counted(len(utterances), 'utterance')}, "
+        f"{counted(len(speakers), 'speaker')}, {hours:.2f} hours",
         highlight=False,
         soft_wrap=True,
     )

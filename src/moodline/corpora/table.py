@@ -60,20 +60,22 @@ def read(source: Path) -> Corpus:
     Raises:
         MoodlineError: ``source`` is no table, has neither words nor audio, or has faults
     """
-    read_records = FORMATS.get(source.suffix.lower())
-    if read_records is None:
-        raise MoodlineError(f"a table is a file that ends with {', '.join(FORMATS)}: {source} does not; rename it")
     if not source.is_file():
         raise MoodlineError(f"a table is a file: there is none at {source}; check the path")
+    read_records = FORMATS.get(source.suffix.lower())
+    if read_records is None:
+        raise MoodlineError(f"a table is a file that ends with {', '.join(FORMATS)}: {source} does not; save it as CSV")
     faults = Faults(source.parent.resolve())
     names, records = read_records(source, faults)
     if faults.found and not names:
         raise MoodlineError(summary(faults.found, source))
+    if not any(name.strip() for name in names):
+        raise MoodlineError(f"a table has rows, of which the first names the columns: {source} is empty; fill it in")
     columns = recognised(names)
     if not columns.keys() & {"words", "audio"}:
         raise MoodlineError(
             f"a table has a column of words ({', '.join(NAMES['words'])}) or of audio ({', '.join(NAMES['audio'])}): "
-            f"{source} has {' '.join(', '.join(names).split()) or 'none'}; rename one"
+            f"{source} has {' '.join(', '.join(names).split())}; rename one"
         )
     if passed_over := [name for name in names if name not in columns.values()]:
         more = ", ..." if len(passed_over) > SHOWN_COLUMNS else ""

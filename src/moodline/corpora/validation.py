@@ -24,6 +24,7 @@ from typing import NamedTuple
 from moodline.audio import waveform
 from moodline.conversation import Conversation, Utterance
 from moodline.errors import MoodlineError
+from moodline.wording import counted
 
 SHOWN_FAULTS = 3
 NO_TURN_LEFT = "a conversation without a usable turn"
@@ -88,7 +89,7 @@ def in_one_line(text: str) -> str:
 def summary(faults: Sequence[Fault], source: Path) -> str:
     """The first fault told whole and the others counted, in one sentence."""
     others = len(faults) - 1
-    more = f" (and {others} more fault{'s' if others > 1 else ''} in {source})" if others else ""
+    more = f" (and {counted(others, 'more fault')} in {source})" if others else ""
     return faults[0].sentence + more
 
 

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from moodline.evaluation.results import Scores, Spread, StageScores
 from moodline.evaluation.scores import STAGES
+from moodline.wording import counted
 
 MEASURES = ("WA", "UA", "weighted F1")
 
@@ -36,7 +37,7 @@ def _heading(scores: Sequence[StageScores], protocol: str) -> tuple[str, ...]:
 
 
 def _size(scores: Scores) -> str:
-    return f"n = {scores.utterances:,} utterances, {scores.conversations:,} conversations"
+    return f"n = {counted(scores.utterances, 'utterance')}, {counted(scores.conversations, 'conversation')}"
 
 
 def _table(scores: Sequence[StageScores]) -> Table:

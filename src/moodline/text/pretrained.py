@@ -80,11 +80,13 @@ def load_bert(name: str, maximum_tokens: int) -> tuple[Any, Tokenizer]:
     Raises:
         MoodlineError: there is none of that name, it is not whole, or its files cannot be read
     """
+    import huggingface_hub.utils
     from safetensors import SafetensorError
     from transformers import AutoTokenizer, BertModel
     from transformers.utils import logging
 
     source = resolve(name)
+    huggingface_hub.utils.logging.set_verbosity_error()  # a hub out of reach is told once, not at each try
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
