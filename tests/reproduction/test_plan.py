@@ -96,6 +96,11 @@ def test_one_fold_of_each_protocol(tables: list[Table], corpus: Corpus) -> None:
     assert {task.fold.name for task in plan_of(tables, corpus, 1, "5").tasks} == {"5"}
 
 
+def test_a_fold_that_no_protocol_has_is_refused(tables: list[Table], corpus: Corpus) -> None:
+    with pytest.raises(MoodlineError, match="session5 has the folds 5: '9' is none of them"):
+        plan_of(tables, corpus, 1, "9")
+
+
 def test_what_the_tables_cannot_be_of_is_refused(base: Recipe, tmp_path: Path) -> None:
     with pytest.raises(MoodlineError, match="the tables are 1, 2, 3: 7 is none of them"):
         tables_of((1, 7), base, PROTOCOLS, SIZES)

@@ -127,6 +127,12 @@ def test_another_corpus_is_not_mixed_in(place: Path, capsys: pytest.CaptureFixtu
     assert "a ledger is of one corpus" in capsys.readouterr().err
 
 
+def test_another_recipe_is_not_averaged_with_what_is_there(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        reproduce(place, "out", "--fusion.training.epochs", "1")
+    assert "a ledger is of one recipe" in capsys.readouterr().err
+
+
 def test_a_task_that_fails_is_told_and_the_others_are_done(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(place / "out", place / "broken")
     for name in ("base", "text-8"):

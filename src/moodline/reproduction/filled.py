@@ -1,5 +1,6 @@
 """Tables with their numbers: what is done of each row, which one validation selects, what is clearly apart."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -115,7 +116,7 @@ def filled(row: Row, experiments: Sequence[Experiment]) -> FilledRow:
 
 def lowest(rows: Sequence[FilledRow]) -> FilledRow:
     """The row that validation selects."""
-    return min(rows, key=lambda row: row.validation_loss or 0.0)
+    return min(rows, key=lambda row: math.inf if row.validation_loss is None else row.validation_loss)
 
 
 def compared(table: Table, rows: Sequence[FilledRow]) -> list[tuple[FilledRow, FilledRow]]:

@@ -15,6 +15,7 @@ from moodline.evaluation.evaluate import PREDICTIONS_FILE, RESULTS_FILE
 from moodline.evaluation.results import Estimate, Scores
 from moodline.evaluation.scores import MAJORITY, score
 from moodline.files import atomic_file, read_json
+from moodline.reproduction.plan import RUNS_FOLDER
 from moodline.reproduction.work import TASK_FILE
 from moodline.training.origin import READS
 
@@ -165,7 +166,7 @@ def refuse_other_corpus(out: Path, corpus_hash: str) -> None:
     Raises:
         MoodlineError: names the two corpora by their hashes
     """
-    for experiment in experiments_in(out / "runs"):
+    for experiment in experiments_in(out / RUNS_FOLDER):
         for task in experiment.tasks:
             if (found := task.results["corpus"]["table_hash"]) != corpus_hash:
                 raise MoodlineError(

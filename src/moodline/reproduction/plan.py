@@ -8,7 +8,7 @@ from pathlib import Path
 from moodline.config import TEXT_UTTERANCE
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.fold import Fold
-from moodline.corpora.protocol import folds_of
+from moodline.corpora.protocol import choose_fold, folds_of
 from moodline.labels import label_set_of
 from moodline.reproduction.systems import System
 from moodline.reproduction.tables import Table
@@ -41,9 +41,6 @@ class Task:
     def run_folder(self, out: Path) -> Path:
         return out / RUNS_FOLDER / self.name
 
-    def fold_folder(self, out: Path) -> Path:
-        return self.run_folder(out) / f"fold-{self.fold.name}"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -69,25 +66,25 @@ class Plan:
         return {self.owners[origin].name for origin in task.origins.values()} - {task.name}
 
 
-def plan_of(tables: Sequence[Table], corpus: Corpus, seeds: int, folds: str | None = None) -> Plan:
+def plan_of(tables: Sequence[Table], corpus: Corpus, seeds: int, fold: str | None = None) -> Plan:
     """All tasks of some tables; those of the tables' base system and of the first seed come first.
 
     Args:
-        folds: the name of the one fold that is trained of each protocol; None for all
+        fold: the name of the one fold that is trained of each protocol; None for all
 
     Raises:
-        MoodlineError: the corpus does not serve a protocol, or BERT's files cannot be read
+        MoodlineError: the corpus does not serve a protocol, it has no such fold, or BERT's files cannot be read
     """
     wanted = dict.fromkeys((row.system, table.protocol) for table in tables for row in table.rows)
     chosen = {
-        protocol: [fold for fold in folds_of(corpus, protocol) if folds in (None, fold.name)]
+        protocol: choose_fold(folds_of(corpus, protocol), fold)
         for protocol in dict.fromkeys(protocol for _, protocol in wanted)
     }
     tasks = (
-        task_of(system, protocol, fold, system.recipe.seed + number)
+        task_of(system, protocol, one, system.recipe.seed + number)
         for number in range(seeds)
         for system, protocol in wanted
-        for fold in chosen[protocol]
+        for one in chosen[protocol]
     )
     return Plan(tasks=in_order(tasks))
 

@@ -116,9 +116,23 @@ def ran(arguments: Sequence[object], log: Path, jobs: int) -> Cost:
 
 
 def write_recipes(plan: Plan, out: Path) -> None:
-    """Every system's recipe, whole, where the tasks' commands read it."""
+    """Every system's recipe, whole, where the tasks' commands read it.
+
+    Raises:
+        MoodlineError: the folder has numbers of a system of that name and of another recipe
+    """
     import yaml
 
-    for system in {task.system.name: task.system for task in reversed(plan.tasks)}.values():
-        content = dataclasses.asdict(system.recipe)
-        write_text(out / "recipes" / f"{system.name}.yaml", yaml.safe_dump(content, sort_keys=False))
+    # The first task of a system is of the base's own seed; the others' is given by their commands.
+    recipes = {task.system.name: task.system.recipe for task in reversed(plan.tasks)}
+    contents = {
+        out / "recipes" / f"{name}.yaml": yaml.safe_dump(dataclasses.asdict(recipe), sort_keys=False)
+        for name, recipe in recipes.items()
+    }
+    for path, content in contents.items():
+        if path.exists() and path.read_text(encoding="utf-8") != content:
+            raise MoodlineError(
+                f"a ledger is of one recipe, and {path} is of another than is asked for: choose another -o"
+            )
+    for path, content in contents.items():
+        write_text(path, content)

@@ -111,6 +111,7 @@ class FoldTraining:
         for stage in self.recipe.stages:
             record = finished.get(hash_of(self.origins[stage]))
             if record is not None and not self.is_finished(stage):
+                self.discard([stage])  # what is half another's must not pass for a whole model
                 take_over(record, self.folder)
 
     def change_of(self, stage: str) -> str:
