@@ -100,6 +100,16 @@ def test_the_fingerprint_goes_by_what_was_said_and_when(key: str, value: str | f
     assert (changed.fingerprint == original.fingerprint) is same
 
 
+@given(heard=st.text(max_size=8))
+def test_the_fingerprint_goes_by_the_reference_words_whatever_was_recognised(heard: str) -> None:
+    original = conversation("hap", "sad")
+    first, second = original.utterances
+    recognised = replace(first, words=heard, reference=first.words)
+    assert replace(original, utterances=(recognised, second)).fingerprint == original.fingerprint
+    other = replace(recognised, reference="Something else.")
+    assert replace(original, utterances=(other, second)).fingerprint != original.fingerprint
+
+
 def test_the_fingerprint_goes_by_the_order_and_the_number_of_turns() -> None:
     original = conversation("ang", "neu", "sad")
     first, second, third = original.utterances

@@ -37,6 +37,7 @@ class Provenance:
     Attributes:
         trained_on, selected_on, selected_on_turns: see ``moodline.seen.Seen``
         notes: what stands beside every score of the model, a sentence each
+        words: the column of the corpus's that the model was trained on: reference, or recognised
         embeddings: the files that were given in the place of utterance encoders: encoder -> name and hash
     """
 
@@ -52,6 +53,7 @@ class Provenance:
     torch_version: str
     selected_on_turns: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    words: str = "reference"
     embeddings: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -140,7 +142,7 @@ def model_card(recipe: Recipe, label_set: LabelSet, provenance: Provenance) -> s
     counts = "\n".join(f"| {name} | {count} |" for name, count in provenance.class_counts.items())
     mapping = ", ".join(f"{found} -> {emotion}" for found, emotion in label_set.mapping.items())
     turns = ", one speaker's turns of each" if provenance.selected_on_turns else ""
-    notes = "".join(f"- {note.capitalize()}\n" for note in provenance.notes)
+    notes = "".join(f"- {note[:1].upper()}{note[1:]}\n" for note in provenance.notes)
     given = "".join(
         f"- Reads embeddings of length {size} in the place of {encoder}; trained on {provenance.embeddings[encoder]}\n"
         for encoder, size in recipe.given.items()

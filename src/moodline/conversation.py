@@ -69,7 +69,10 @@ class AudioClip:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Utterance:
-    """One speaker's turn: its words, its speech and, where it is known, its label as the corpus spells it."""
+    """One speaker's turn: its words, its speech and, where it is known, its label as the corpus spells it.
+
+    ``words`` are what a model reads. Where they are a recogniser's, ``reference`` holds what was said in truth.
+    """
 
     id: str
     speaker: str
@@ -78,6 +81,12 @@ class Utterance:
     start: float | None = None
     end: float | None = None
     label: str | None = None
+    reference: str | None = None
+
+    @property
+    def said(self) -> str:
+        """The reference words, whatever was recognised."""
+        return self.words if self.reference is None else self.reference
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,13 +135,16 @@ class Conversation:
     def fingerprint(self) -> str:
         """A hash of what was said and when: the same for a copy under other names, or with other labels.
 
+        Recognised words in the place of the reference ones make no other conversation of it: a model has seen its
+        labels, whichever words it read.
+
         Where no time is known, a recording's file name without its ending, and its length, tell its utterance from
         another of the same words: RAVDESS's actors all speak the same two sentences. A turn of which nothing is known
         goes by its id, and a lone turn of which words alone are known by its conversation's id too: many say "Yes.".
         """
         said = [
-            (" ".join(u.words.lower().split()), round(u.start or 0.0, 2), round(u.end or 0.0, 2), *recording_of(u))
-            if u.words or u.audio or u.start is not None or u.end is not None
+            (" ".join(u.said.lower().split()), round(u.start or 0.0, 2), round(u.end or 0.0, 2), *recording_of(u))
+            if u.said or u.audio or u.start is not None or u.end is not None
             else u.id
             for u in self.utterances
         ]

@@ -56,7 +56,8 @@ def test_help_answers_without_torch() -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert all(
-        command in result.stdout for command in ("prepare", "inspect", "train", "evaluate", "predict", "embed", "plot")
+        command in result.stdout
+        for command in ("prepare", "inspect", "transcribe", "train", "evaluate", "predict", "embed", "plot")
     )
 
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from moodline.cli import embeddings
+from moodline.cli import embeddings, words
 from moodline.cli.parser import Parser
 from moodline.cli.progress import show
 from moodline.errors import MoodlineError
@@ -22,6 +22,7 @@ def add_to(commands: Any) -> None:
     )
     evaluate.add_argument("-o", "--out", type=Path, default=None, help="where the scores of --model go")
     embeddings.add_to(evaluate)
+    words.add_to(evaluate, "that are scored; without it those that trained the run, or --corpus's reference words")
     evaluate.add_argument("--format", choices=["table", "json"], default="table", help="what is printed")
     evaluate.add_argument(
         "--with-audio", action="store_true", help="put the speech of the errors that the report shows into it"
@@ -40,10 +41,17 @@ def run(options: Any, given: Any) -> None:
 
     files = embeddings.chosen(options)
     if options.run is not None:
-        outcome = evaluate_run(options.run, show, files, with_audio=options.with_audio)
+        outcome = evaluate_run(options.run, show, files, with_audio=options.with_audio, words=options.words)
     else:
         outcome = evaluate_model(
-            options.model, options.corpus, options.out, show, files, options.labels, with_audio=options.with_audio
+            options.model,
+            options.corpus,
+            options.out,
+            show,
+            files,
+            options.labels,
+            with_audio=options.with_audio,
+            words=options.words or words.REFERENCE,
         )
     if options.format == "json":
         print(json.dumps(outcome.results, indent=2))

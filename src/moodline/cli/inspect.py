@@ -17,5 +17,9 @@ def add_to(commands: Any) -> None:
 def run(options: Any, given: Any) -> None:
     from moodline.corpora.corpus import read_corpus
     from moodline.corpora.inspection import print_inspection
+    from moodline.corpora.recognised import told_words
 
-    print_inspection(read_corpus(options.corpus))
+    corpus = read_corpus(options.corpus)
+    print_inspection(corpus)
+    for line in told_words(options.corpus, corpus):
+        print(line)

@@ -4,13 +4,14 @@ import os
 import sys
 from collections.abc import Sequence
 
-from moodline.cli import embed, evaluate, inspect, plot, predict, prepare, reproduce, train
+from moodline.cli import embed, evaluate, inspect, plot, predict, prepare, reproduce, train, transcribe
 from moodline.cli.parser import Parser
 from moodline.errors import MoodlineError
 
 COMMANDS = {
     "prepare": prepare,
     "inspect": inspect,
+    "transcribe": transcribe,
     "train": train,
     "evaluate": evaluate,
     "predict": predict,

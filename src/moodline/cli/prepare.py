@@ -60,7 +60,7 @@ def prepare(reader: str, source: Path, out: Path, strict: bool) -> None:
 
 def finish(corpus: "Corpus", out: Path, strict: bool) -> None:
     """Write what a reader read, and tell how much that is, how it was taken, what was left out, first faults."""
-    from moodline.corpora.corpus import FAULTS_FILE, refuse_faults, write_corpus
+    from moodline.corpora.corpus import FAULTS_FILE, RECOGNISED_FILE, refuse_faults, write_corpus
     from moodline.corpora.validation import told_faults
 
     if strict:
@@ -72,6 +72,8 @@ def finish(corpus: "Corpus", out: Path, strict: bool) -> None:
     print(f"{out}: {conversations}, {utterances}; left out: {left_out}")
     if replaced:
         print(f"  what {out} held before was other content of the same source: it is replaced")
+        if (out / RECOGNISED_FILE).is_file():
+            print(f"  its recognised words are those of before: moodline transcribe {out} recognises what is new")
     for note in corpus.notes:
         print(f"  {note}")
     for reason, ids in corpus.left_out.items():

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from moodline.cli import embeddings
+from moodline.cli import embeddings, words
 from moodline.cli.parser import Parser
 from moodline.config import Recipe
 from moodline.recipe import known_keys, nearest, read_recipe, recipe_from
@@ -32,6 +32,7 @@ def add_to(commands: Any) -> None:
     train.add_argument("-o", "--out", type=Path, required=True, help="the run's folder")
     train.add_argument("--reuse", type=Path, default=None, help="take over what runs in this folder have finished")
     embeddings.add_to(train)
+    words.add_to(train, "that train; the run is then scored on such words too")
     train.add_argument("--accelerator", default="auto", help="cpu, gpu, ... (Lightning's)")
     train.add_argument("--devices", default="auto", help="how many (Lightning's)")
     train.add_argument("--num-nodes", type=int, default=1, help="machines (Lightning's)")
@@ -45,14 +46,14 @@ def run(options: Any, given: Any) -> None:
     recipe, name = chosen_recipe(options.recipe, given)
     from rich.console import Console
 
-    from moodline.corpora.corpus import read_corpus
     from moodline.corpora.protocol import choose_fold, folds_of
+    from moodline.corpora.recognised import read_corpus_with
     from moodline.embeddings import read_embeddings
     from moodline.training.run import GivenFile, Run, label_set_for, train
     from moodline.training.stage import Hardware, is_main_process
 
     label_set = label_set_for(recipe, options.out)
-    corpus = read_corpus(options.corpus)
+    corpus = read_corpus_with(options.words or words.REFERENCE, options.corpus)
     files = {encoder: read_embeddings(path) for encoder, path in embeddings.chosen(options).items()}
     recipe = recipe.with_given({encoder: file.size for encoder, file in files.items()})
     folds = choose_fold(folds_of(corpus, options.protocol), options.fold)
@@ -64,6 +65,8 @@ def run(options: Any, given: Any) -> None:
         corpus_folder=options.corpus.resolve(),
         corpus_hash=corpus.table_hash,
         label_set=label_set,
+        words=corpus.words,
+        words_hash=corpus.recognition.words_hash if corpus.recognition else None,
         embeddings={encoder: GivenFile(file=file.path.resolve(), hash=file.hash) for encoder, file in files.items()},
     )
     hardware = Hardware(**{field.name: options[field.name] for field in dataclasses.fields(Hardware)})

@@ -3,6 +3,7 @@
     utterances.parquet   read as it is by pandas, polars, DuckDB and datasets.load_dataset("parquet")
     corpus.json          reader, source, counts, hash of the table, what was left out and why
     faults.csv           where the source has faults: id, sentence; a line for each that was left out for one
+    recognised.*         a second column of words, where moodline transcribe made one: see recognised.py
 
 ``audio_file`` is relative to the source folder, so that the table, and its hash, are the same on every machine; only
 a file outside that folder keeps its whole path. ``audio_hash`` is a hash of that file's bytes, so that a recording that
@@ -10,6 +11,7 @@ is replaced in its place makes another table; a table of a schema before it lack
 """
 
 import csv
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from moodline.conversation import Conversation, Utterance
+from moodline.corpora.recognition import RECOGNISED, REFERENCE, Recognition
 from moodline.corpora.rows import COLUMNS, conversations_of, hash_rows, rows_of
 from moodline.corpora.validation import Fault, Faults, summary
 from moodline.errors import MoodlineError
@@ -27,7 +30,9 @@ SCHEMA = 3
 TABLE_FILE = "utterances.parquet"
 DESCRIPTION_FILE = "corpus.json"
 FAULTS_FILE = "faults.csv"
-FILES = (TABLE_FILE, DESCRIPTION_FILE, FAULTS_FILE)
+RECOGNISED_FILE = "recognised.parquet"
+RECOGNITION_FILE = "recognised.json"
+FILES = (TABLE_FILE, DESCRIPTION_FILE, FAULTS_FILE, RECOGNISED_FILE, RECOGNITION_FILE)
 FAULT_COLUMNS = ("id", "sentence")
 
 
@@ -40,6 +45,7 @@ class Corpus:
         faults: what is broken; no part of the table's hash
         notes: how the source as a whole was taken, a sentence each
         table: the name of the source's file that was read, where it is one file
+        recognition: what the recognised words are that stand in the place of the reference ones; None for the latter
     """
 
     reader: str
@@ -49,6 +55,12 @@ class Corpus:
     faults: tuple[Fault, ...] = ()
     notes: tuple[str, ...] = ()
     table: str | None = None
+    recognition: Recognition | None = None
+
+    @property
+    def words(self) -> str:
+        """Which of ``recognition.WORDS`` its utterances have."""
+        return REFERENCE if self.recognition is None else RECOGNISED
 
     @property
     def utterances(self) -> Iterable[Utterance]:
@@ -131,6 +143,8 @@ def write_corpus(corpus: Corpus, out: Path) -> bool:
         refuse_strangers(out)
         with replaced_folder(out) as folder:
             fill(folder, corpus)
+            if (out / RECOGNISED_FILE).is_file():  # words whose recording has not changed need not be heard again
+                shutil.copy(out / RECOGNISED_FILE, folder)
         return True
     if out.exists():
         out.rmdir()

@@ -55,7 +55,7 @@ def row_of(source: Path, conversation: Conversation, order: int, utterance: Utte
         "split": conversation.split,
         "start": utterance.start,
         "end": utterance.end,
-        "words": utterance.words,
+        "words": utterance.said,
         "label": utterance.label,
         "audio_file": relative(clip.path, source).as_posix() if clip else None,
         "audio_offset": clip.offset if clip else None,

@@ -15,9 +15,11 @@ import pyarrow.parquet as pq
 from moodline.checkpoint import CONFIG_FILE
 from moodline.config import EMBEDDINGS_OPTIONS
 from moodline.conversation import Conversation, LabelSet
-from moodline.corpora.corpus import DESCRIPTION_FILE, Corpus, read_corpus
+from moodline.corpora.corpus import DESCRIPTION_FILE, Corpus
 from moodline.corpora.fold import Fold
 from moodline.corpora.protocol import folds_of
+from moodline.corpora.recognised import read_corpus_with
+from moodline.corpora.recognition import RECOGNISED, REFERENCE
 from moodline.embeddings import Embeddings, EmbeddingsFile, read_embeddings
 from moodline.errors import MoodlineError
 from moodline.evaluation.calibration import with_calibration
@@ -31,6 +33,7 @@ from moodline.inference.given import read_given, refuse_other_encoders, vectors_
 from moodline.inference.predictor import GivenEmbeddings, Predictor, load
 from moodline.labels import content_of
 from moodline.seen import use_made_of
+from moodline.training.data import refuse_unread_words
 from moodline.training.run import RUN_FILE, Run, read_run
 
 SCHEMA = 1
@@ -53,19 +56,27 @@ class Outcome:
 
 
 def evaluate_run(
-    folder: Path, progress: Progress, files: Mapping[str, Path] | None = None, *, with_audio: bool = False
+    folder: Path,
+    progress: Progress,
+    files: Mapping[str, Path] | None = None,
+    *,
+    with_audio: bool = False,
+    words: str | None = None,
 ) -> Outcome:
     """Score every trained fold of a run on its test set; ``with_audio`` puts speech into the report.
 
     Args:
         files: where the run's files of embeddings are now, by encoder, if not where they were
+        words: that the test sets are read with; None for those that trained the run. Scores of others go into files of
+            their own, beside those of the run's.
 
     Raises:
         MoodlineError: no fold is trained, the protocol has no test set, or the corpus or the embeddings are not the
-            run's any more
+            run's any more; or there are no such words
     """
     run = read_run(folder)
-    corpus = corpus_of(run)
+    corpus = corpus_of(run, words or run.words)
+    refuse_unread_words(run.recipe, corpus)
     all_folds = folds_of(corpus, run.protocol)
     folds = [fold for fold in all_folds if run.is_complete(fold.name)]
     if not folds:
@@ -80,15 +91,15 @@ def evaluate_run(
     embeddings = embeddings_of(run, files or {})
     tables = [fold_predictions(run, fold, embeddings, progress) for fold in folds]
     results = {
-        **description(run.label_set, run.recipe.context, corpus),
+        **description(run.label_set, run.recipe.context, corpus, run.words),
         "protocol": run.protocol,
         "recipe": run.recipe_name,
         "seed": run.recipe.seed,
-        "notes": notes_of(folds, len(all_folds)),
+        "notes": [*notes_of(folds, len(all_folds)), *notes_on_words(run.words, corpus)],
         "folds": [fold_counts(fold, run.label_set) for fold in folds],
     }
     curves = {fold.name: run.histories(fold.name) for fold in folds}
-    return write_outcome(pa.concat_tables(tables), results, curves, corpus, folder, with_audio)
+    return write_outcome(pa.concat_tables(tables), results, curves, corpus, folder, with_audio, run.words)
 
 
 def evaluate_model(
@@ -100,12 +111,14 @@ def evaluate_model(
     label_map: str | None = None,
     *,
     with_audio: bool = False,
+    words: str = REFERENCE,
 ) -> Outcome:
     """Score one model on all conversations of a corpus that it has not seen; ``with_audio`` as in ``evaluate_run``.
 
     Args:
         files: of that corpus's embeddings, by encoder, for a model that reads given ones
         label_map: names the label set that tells which of the model's classes the corpus's labels are
+        words: those of the corpus that are read
 
     Raises:
         MoodlineError: the model was trained or selected on one of them, or lacks their embeddings, or the corpus's
@@ -113,7 +126,8 @@ def evaluate_model(
     """
     predictor = load(model)
     refuse_taken(out)
-    corpus = read_corpus(corpus_folder)
+    corpus = read_corpus_with(words, corpus_folder)
+    refuse_unread_words(predictor.model.recipe, corpus)
     labels = labels_for(predictor.model.label_set, corpus, label_map)
     context = predictor.model.recipe.context
     seen = [conversation.in_context(labels, context) for conversation in corpus.conversations]
@@ -130,11 +144,11 @@ def evaluate_model(
     )
     provenance = predictor.model.provenance
     results = {
-        **description(labels, context, corpus),
+        **description(labels, context, corpus, provenance.words),
         "protocol": f"elsewhere (model of {provenance.protocol}, fold {provenance.fold}, {provenance.corpus_reader})",
         "recipe": str(model),
         "seed": predictor.model.recipe.seed,
-        "notes": [f"in training: {note}" for note in provenance.notes],
+        "notes": [*(f"in training: {note}" for note in provenance.notes), *notes_on_words(provenance.words, corpus)],
         "folds": [
             {
                 "name": "elsewhere",
@@ -148,7 +162,7 @@ def evaluate_model(
             }
         ],
     }
-    return write_outcome(table, results, {}, corpus, out, with_audio)
+    return write_outcome(table, results, {}, corpus, out, with_audio, REFERENCE)
 
 
 def refuse_taken(out: Path) -> None:
@@ -170,13 +184,18 @@ def refuse_seen_by_source(file: EmbeddingsFile, conversations: Sequence[Conversa
             )
 
 
-def corpus_of(run: Run) -> Corpus:
-    """The run's corpus, unchanged since training."""
-    corpus = read_corpus(run.corpus_folder)
+def corpus_of(run: Run, words: str) -> Corpus:
+    """The run's corpus, unchanged since training, with words of one kind; those that trained it unchanged too."""
+    corpus = read_corpus_with(words, run.corpus_folder)
     if corpus.table_hash != run.corpus_hash:
         raise MoodlineError(
             f"{run.folder} was trained on a corpus with hash {run.corpus_hash}, and {run.corpus_folder} now has "
             f"{corpus.table_hash}: prepare that corpus again, or train anew"
+        )
+    if corpus.recognition and run.words == RECOGNISED and corpus.recognition.words_hash != run.words_hash:
+        raise MoodlineError(
+            f"{run.folder} was trained on recognised words with hash {run.words_hash}, and those of "
+            f"{run.corpus_folder} now have {corpus.recognition.words_hash}: bring those back, or train anew"
         )
     return corpus
 
@@ -228,7 +247,7 @@ def refuse_other_fold(predictor: Predictor, fold: Fold) -> None:
         )
 
 
-def description(labels: LabelSet, context: str, corpus: Corpus) -> dict[str, Any]:
+def description(labels: LabelSet, context: str, corpus: Corpus, trained_words: str) -> dict[str, Any]:
     """What of results.json does not depend on what is scored."""
     return {
         "schema": SCHEMA,
@@ -240,6 +259,11 @@ def description(labels: LabelSet, context: str, corpus: Corpus) -> dict[str, Any
             "source": str(corpus.source),
             "conversations": len(corpus.conversations),
             "utterances": sum(1 for _ in corpus.utterances),
+        },
+        "words": {
+            "trained": trained_words,
+            "scored": corpus.words,
+            "recognition": corpus.recognition.content() if corpus.recognition else None,
         },
         "versions": {name: metadata.version(name) for name in PACKAGES},
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -265,6 +289,13 @@ def notes_of(folds: Sequence[Fold], of: int) -> list[str]:
     return notes
 
 
+def notes_on_words(trained: str, corpus: Corpus) -> list[str]:
+    """What a reader of the scores must know of the words, where they are not the reference ones throughout."""
+    if trained == corpus.words == REFERENCE:
+        return []
+    return [f"trained on {trained} words, scored on {corpus.recognition or 'reference words'}"]
+
+
 def counts(conversations: Sequence[Conversation], labels: LabelSet) -> dict[str, Any]:
     """Conversations, scored utterances, and these by class."""
     classes = Counter(
@@ -281,13 +312,24 @@ def counts(conversations: Sequence[Conversation], labels: LabelSet) -> dict[str,
 
 
 def write_outcome(
-    predictions: pa.Table, results: dict[str, Any], curves: Curves, corpus: Corpus, out: Path, with_audio: bool
+    predictions: pa.Table,
+    results: dict[str, Any],
+    curves: Curves,
+    corpus: Corpus,
+    out: Path,
+    with_audio: bool,
+    usual_words: str,
 ) -> Outcome:
+    """Write what an evaluation found; that of other words than the usual ones under names that tell them."""
     evaluation = score(predictions, results["label_set"]["classes"])
     notes = [*results["notes"], *rough_intervals(evaluation.scores)]
     results = with_calibration({**results, "notes": notes, **dataclasses.asdict(evaluation)}, predictions)
-    with atomic_file(out / PREDICTIONS_FILE) as temporary:
+    paths = [out / name for name in (PREDICTIONS_FILE, RESULTS_FILE, REPORT_FILE)]
+    if corpus.words != usual_words:
+        paths = [path.with_stem(f"{path.stem}-{corpus.words}") for path in paths]
+    predictions_file, results_file, report = paths
+    with atomic_file(predictions_file) as temporary:
         pq.write_table(predictions, temporary)
-    write_json(out / RESULTS_FILE, results)
-    write_report(results, curves, predictions, corpus.conversations, out / REPORT_FILE, with_audio=with_audio)
-    return Outcome(results=results, evaluation=evaluation, report=out / REPORT_FILE)
+    write_json(results_file, results)
+    write_report(results, curves, predictions, corpus.conversations, report, with_audio=with_audio)
+    return Outcome(results=results, evaluation=evaluation, report=report)

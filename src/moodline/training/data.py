@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from moodline.config import AUDIO_UTTERANCE, Recipe
+from moodline.config import AUDIO_UTTERANCE, TEXT_UTTERANCE, Recipe
 from moodline.conversation import Conversation, LabelSet, Utterance
+from moodline.corpora.corpus import Corpus
 from moodline.errors import MoodlineError
 from moodline.inference.inputs import encoder_length, tokens_of, waveform_of
 from moodline.padding import pad
@@ -136,6 +137,17 @@ def refuse_silent(conversations: Iterable[Conversation]) -> None:
             f"speech is trained on each utterance's audio, and {silent[0]} has none (of {len(silent)} without): train "
             "words alone with --modalities text, or give --audio-embeddings FILE"
         )
+
+
+def refuse_unread_words(recipe: Recipe, corpus: Corpus) -> None:
+    """Refuse recognised words where no part reads any.
+
+    Raises:
+        MoodlineError: so
+    """
+    if corpus.recognition is not None and TEXT_UTTERANCE not in recipe.stages:
+        how = "--modalities audio" if recipe.modalities == "audio" else "embeddings in the place of text_utterance"
+        raise MoodlineError(f"--words {corpus.words} is for a system that reads words, and this one has {how}")
 
 
 def waveform_data(

@@ -22,7 +22,13 @@ READS = {AUDIO_CONTEXT: (AUDIO_UTTERANCE,), TEXT_CONTEXT: (TEXT_UTTERANCE,), FUS
 
 
 def origins_of(
-    recipe: Recipe, label_set: LabelSet, training_hash: str, given: Mapping[str, str], bert_files: str, precision: str
+    recipe: Recipe,
+    label_set: LabelSet,
+    training_hash: str,
+    given: Mapping[str, str],
+    bert_files: str,
+    precision: str,
+    recognised: str | None = None,
 ) -> dict[str, Origin]:
     """Stage by stage, everything that its weights are a function of; that of what it reads is in it by its hash.
 
@@ -31,6 +37,7 @@ def origins_of(
         given: hashes of the embeddings from files, by the encoder whose place they take
         bert_files: a hash of what BERT is loaded from
         precision: of the arithmetic, as Lightning calls it
+        recognised: a hash of the recognised words that are read; None where they are the reference ones
     """
     found: dict[str, Origin] = {encoder: {"hash": hash} for encoder, hash in given.items()}
     for stage in recipe.stages:
@@ -44,6 +51,8 @@ def origins_of(
         }
         if stage == TEXT_UTTERANCE:
             content["bert_files"] = bert_files
+            if recognised is not None:
+                content["recognised_words"] = recognised
         found[stage] = flatten(json.loads(json.dumps(content)))
     return found
 

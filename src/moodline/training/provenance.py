@@ -24,6 +24,11 @@ def refuse_seen_test(fold: Fold, given: Mapping[str, EmbeddingsFile]) -> None:
                 )
 
 
+def notes_on_words(corpus: Corpus) -> tuple[str, ...]:
+    """What stands beside every score of a model of recognised words."""
+    return (str(corpus.recognition),) if corpus.recognition else ()
+
+
 def provenance_of(label_set: LabelSet, corpus: Corpus, fold: Fold, given: Mapping[str, EmbeddingsFile]) -> Provenance:
     """What a fold's model is made from; what the models behind embeddings given have seen, it has seen too.
 
@@ -58,6 +63,7 @@ def provenance_of(label_set: LabelSet, corpus: Corpus, fold: Fold, given: Mappin
         class_counts={name: counts[name] for name in label_set.classes},
         moodline_version=metadata.version("moodline"),
         torch_version=metadata.version("torch"),
-        notes=fold.notes,
+        notes=(*fold.notes, *notes_on_words(corpus)),
+        words=corpus.words,
         embeddings={encoder: f"{file.path.name}, hash {file.hash}" for encoder, file in given.items()},
     )

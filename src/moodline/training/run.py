@@ -19,6 +19,7 @@ from moodline.config import AUDIO_UTTERANCE, STAGE_NAMES, TEXT_UTTERANCE, Recipe
 from moodline.conversation import LabelSet
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.fold import Fold
+from moodline.corpora.recognition import REFERENCE
 from moodline.embeddings import EmbeddingsFile
 from moodline.errors import MoodlineError
 from moodline.files import flatten, read_json, remove_leftovers, write_json
@@ -26,7 +27,7 @@ from moodline.inference.given import refuse_unfit
 from moodline.labels import content_of, label_set_from, label_set_of, refuse_misspelt
 from moodline.recipe import recipe_from
 from moodline.text.pretrained import fingerprint_of
-from moodline.training.data import refuse_silent
+from moodline.training.data import refuse_silent, refuse_unread_words
 from moodline.training.fold import FoldTraining
 from moodline.training.origin import COMMON, origins_of
 from moodline.training.provenance import provenance_of, refuse_seen_test
@@ -50,7 +51,13 @@ class GivenFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run as its folder tells it; ``embeddings`` are those given, by encoder."""
+    """A run as its folder tells it.
+
+    Attributes:
+        embeddings: those given, by encoder
+        words: which of the corpus's it reads, see ``corpora.recognition.WORDS``
+        words_hash: of recognised words; None for the reference ones, which the corpus's own hash covers
+    """
 
     folder: Path
     recipe_name: str
@@ -60,6 +67,8 @@ class Run:
     corpus_hash: str
     label_set: LabelSet
     embeddings: Mapping[str, GivenFile] = field(default_factory=dict)
+    words: str = REFERENCE
+    words_hash: str | None = None
 
     def fold_folder(self, name: str) -> Path:
         return self.folder / f"fold-{name}"
@@ -109,6 +118,8 @@ class Run:
             "corpus_folder": str(self.corpus_folder),
             "corpus_hash": self.corpus_hash,
             "label_set": content_of(self.label_set),
+            "words": self.words,
+            "words_hash": self.words_hash,
             "embeddings": {
                 encoder: {"file": str(given.file), "hash": given.hash} for encoder, given in self.embeddings.items()
             },
@@ -137,6 +148,8 @@ def read_run(folder: Path) -> Run:
             corpus_folder=Path(content["corpus_folder"]),
             corpus_hash=content["corpus_hash"],
             label_set=label_set_from(content["label_set"], str(path)) if known else label_set_of(recipe.label_set),
+            words=content.get("words", REFERENCE),
+            words_hash=content.get("words_hash"),
             embeddings={
                 encoder: GivenFile(file=Path(given["file"]), hash=given["hash"])
                 for encoder, given in content.get("embeddings", {}).items()
@@ -205,6 +218,7 @@ def train(
             embeddings given are not those of the recipe and the corpus
     """
     hardware.check()
+    refuse_unread_words(run.recipe, corpus)
     refuse_misspelt(run.label_set, {turn.label for turn in corpus.utterances if turn.label is not None})
     refuse_unfit(run.recipe, given, [one.in_context(run.label_set, run.recipe.context) for one in corpus.conversations])
     # Of all folds before the first one trains: a fold that cannot train is told at once.
@@ -235,7 +249,9 @@ def train(
                 run.recipe,
                 run.label_set,
                 run.fold_folder(fold.name),
-                origins=origins_of(run.recipe, run.label_set, fold.training_hash, hashes, bert_files, precision),
+                origins=origins_of(
+                    run.recipe, run.label_set, fold.training_hash, hashes, bert_files, precision, run.words_hash
+                ),
                 given=given,
                 title=title,
                 hardware=hardware,

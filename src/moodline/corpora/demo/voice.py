@@ -42,7 +42,7 @@ class Speaker:
 
     ``language`` is the accent, ``pitch`` where the voice usually lies (lowest and highest, in Hz), ``formants``
     their frequency in percent of espeak's own (a small head has high ones), ``rate`` in words a minute, ``level``
-    that of the recording in dB.
+    that of the recording in dB. ``phonemes`` names one of espeak's tables of sounds; None takes its British one.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Speaker:
     formants: int
     rate: int
     level: float
+    phonemes: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,7 +79,7 @@ class Synthesizer:
         try:
             import espeakng_loader
         except ModuleNotFoundError:
-            raise MoodlineError("the demo corpus is spoken by espeakng-loader: install moodline[demo]") from None
+            raise MoodlineError("the voices are those of espeakng-loader: install moodline[demo]") from None
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
         self._data = Path(espeakng_loader.get_data_path())
         self._blocks: list[np.ndarray] = []
@@ -101,7 +102,10 @@ class Synthesizer:
         self._folder.cleanup()
 
     def speak(self, words: str, speaker: Speaker, delivery: Delivery) -> np.ndarray:
-        """The words as this speaker says them: (T,) int16 at SAMPLE_RATE, from the first sound to the last."""
+        """The words as this speaker says them: (T,) int16 at SAMPLE_RATE, from the first sound to the last.
+
+        Empty where there is nothing to say, as in "...".
+        """
         self._select(_definition(speaker, delivery))
         self._set(_RATE, speaker.rate * delivery.rate)
         self._set(_VOLUME, _HEADROOM)
@@ -112,6 +116,8 @@ class Synthesizer:
             status = self._library.espeak_Synth(text, ctypes.c_size_t(len(text)), 0, 0, 0, _UTF8, None, None)
         _check(status, words)
         samples = _trim(np.concatenate(self._blocks))
+        if len(samples) == 0:
+            return np.zeros(0, np.int16)
         return _project(soxr.resample(samples, self._rate, SAMPLE_RATE), delivery.loudness, speaker.level)
 
     def _collect(self, samples: "ctypes._Pointer[ctypes.c_short]", count: int, events: int | None) -> int:
@@ -133,8 +139,9 @@ def _definition(speaker: Speaker, delivery: Delivery) -> str:
     low, high = (math.log2(hertz) for hertz in speaker.pitch)
     centre, half = (low + high) / 2 + delivery.pitch / 12, (high - low) / 2 * delivery.range
     formants = "".join(f"formant {k} {speaker.formants} 100 100\n" for k in range(6))
+    phonemes = f"phonemes {speaker.phonemes}\n" if speaker.phonemes else ""
     return (
-        f"name {speaker.name}\nlanguage {speaker.language}\nflutter 0\nroughness 0\n"
+        f"name {speaker.name}\nlanguage {speaker.language}\n{phonemes}flutter 0\nroughness 0\n"
         f"pitch {round(2 ** (centre - half))} {round(2 ** (centre + half))}\n{formants}"
     )
 
@@ -178,7 +185,7 @@ def _check(status: int, what: str) -> None:
 def _trim(samples: np.ndarray) -> np.ndarray:
     """From the first sample of speech to the last: (T,) -> (T',)."""
     speech = np.flatnonzero(np.abs(samples) > _SILENCE)
-    return samples[speech[0] : speech[-1] + 1]
+    return samples[speech[0] : speech[-1] + 1] if len(speech) else samples[:0]
 
 
 def _project(samples: np.ndarray, effort: float, level: float) -> np.ndarray:
