@@ -9,12 +9,11 @@ from torch import Tensor, nn
 
 from moodline.audio.energies import Bank, pooled_energies
 from moodline.audio.framing import Run, cut, edge_layout, edge_runs, long_layout, places
+from moodline.audio.front_end import FrontEnd
 from moodline.audio.gabor import GaborFilters
-from moodline.audio.input import checked_lengths, require_sizes
 from moodline.audio.pcen import Pcen
 from moodline.audio.plan import PlannedBank, full_rate, plan
 from moodline.audio.pooling import GaussianPooling
-from moodline.padding import length_mask
 
 Energies = Callable[["Leaf", Tensor, Sequence[int]], Tensor]
 
@@ -24,7 +23,7 @@ def _uncompiled(method: Energies) -> Energies:
     return torch.compiler.disable(method)  # pyright: ignore[reportReturnType]
 
 
-class Leaf(nn.Module):
+class Leaf(FrontEnd):
     """Waveforms to features: Gabor filters, squared modulus, Gaussian pooling and sPCEN, all of it learned.
 
     The features are those of the LEAF authors' implementation with ``padding="same"``, whose alignment to the signal
@@ -50,13 +49,8 @@ class Leaf(nn.Module):
         maximum_frequency: float = 7800.0,
         padding: Literal["symmetric", "same"] = "symmetric",
     ) -> None:
-        super().__init__()
-        self.filters = filters
-        self.sample_rate = sample_rate
-        self.window = 2 * round(window_ms * sample_rate / 2000) + 1
-        self.stride = round(stride_ms * sample_rate / 1000)
+        super().__init__(filters=filters, sample_rate=sample_rate, window_ms=window_ms, stride_ms=stride_ms)
         self.padding = padding
-        require_sizes(filters, self.window, self.stride)
         if padding not in ("symmetric", "same"):
             raise ValueError(f'padding is "symmetric" or "same", received "{padding}"')
         self.gabor = GaborFilters(
@@ -75,28 +69,9 @@ class Leaf(nn.Module):
         self.pooling.project()
         self.pcen.project()
 
-    def frames(self, lengths: Tensor) -> Tensor:
-        """How many frames signals of so many samples give."""
-        return -(-lengths // self.stride)
-
-    def shortest(self, frames: int) -> int:
-        """The least number of samples that gives so many frames."""
-        return (frames - 1) * self.stride + 1
-
-    def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Waveforms (B, T) at the sample rate, lengths (B,) in samples -> features (B, filters, F), frames (B,).
-
-        What lies beyond a waveform's length is not looked at; features beyond its frames are zero.
-
-        Raises:
-            ValueError: where the waveforms or the lengths have another shape, type or range.
-        """
-        lengths = checked_lengths(waveforms, lengths)
-        with torch.autocast(waveforms.device.type, enabled=False):
-            energies = self.energies(waveforms.to(self.pooling.widths.dtype), lengths.tolist())
-            features = self.pcen(energies)
-        frames = self.frames(lengths)
-        return features * length_mask(frames, features.shape[-1])[:, None], frames
+    def features(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        """See ``FrontEnd``."""
+        return self.pcen(self.energies(waveforms.to(self.pooling.widths.dtype), lengths.tolist()))
 
     @_uncompiled
     def energies(self, waveforms: Tensor, lengths: Sequence[int]) -> Tensor:

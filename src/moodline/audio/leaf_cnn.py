@@ -9,8 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from moodline.audio.leaf import Leaf
-from moodline.audio.log_mel import LogMel
+from moodline.audio.front_end import FrontEnd
 from moodline.encoding import Encoding
 from moodline.padding import length_mask, masked_mean, same_length_for_all
 
@@ -49,7 +48,7 @@ class LeafCnn(nn.Module):
     def __init__(
         self,
         *,
-        front_end: Leaf | LogMel,
+        front_end: FrontEnd,
         classes: int,
         embedding: int = 100,
         channels: Sequence[int] = CHANNELS,

@@ -2,10 +2,10 @@
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from moodline.audio.input import checked_lengths, require_sizes
+from moodline.audio.front_end import FrontEnd
 from moodline.audio.mel import mel_triangles
 from moodline.padding import length_mask
 
@@ -13,7 +13,7 @@ LEAST_SPECTRUM_SIZE = 512  # of LEAF's mel filters too
 ENERGY_FLOOR = 1e-5
 
 
-class LogMel(nn.Module):
+class LogMel(FrontEnd):
     """Waveforms to features: Hann's window, power spectrum, triangular mel filters, logarithm.
 
     log(max(E, floor) / floor): silence is zero, as it is in LEAF's features, so that what is masked or continued
@@ -43,12 +43,7 @@ class LogMel(nn.Module):
         minimum_frequency: float = 60.0,
         maximum_frequency: float = 7800.0,
     ) -> None:
-        super().__init__()
-        self.filters = filters
-        self.sample_rate = sample_rate
-        self.window = 2 * round(window_ms * sample_rate / 2000) + 1
-        self.stride = round(stride_ms * sample_rate / 1000)
-        require_sizes(filters, self.window, self.stride)
+        super().__init__(filters=filters, sample_rate=sample_rate, window_ms=window_ms, stride_ms=stride_ms)
         self.spectrum_size = max(LEAST_SPECTRUM_SIZE, 1 << (self.window - 1).bit_length())  # a power of two
         triangles = mel_triangles(
             np.fft.rfftfreq(self.spectrum_size, 1 / sample_rate),
@@ -64,28 +59,10 @@ class LogMel(nn.Module):
     def project(self) -> None:
         """Nothing is learned, so nothing has left its range."""
 
-    def frames(self, lengths: Tensor) -> Tensor:
-        """How many frames signals of so many samples give."""
-        return -(-lengths // self.stride)
-
-    def shortest(self, frames: int) -> int:
-        """The least number of samples that gives so many frames."""
-        return (frames - 1) * self.stride + 1
-
-    def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Waveforms (B, T) at the sample rate, lengths (B,) in samples -> features (B, filters, F), frames (B,).
-
-        What lies beyond a waveform's length is not looked at; features beyond its frames are zero.
-
-        Raises:
-            ValueError: where the waveforms or the lengths have another shape, type or range.
-        """
-        lengths = checked_lengths(waveforms, lengths)
-        with torch.autocast(waveforms.device.type, enabled=False):
-            energies = self.energies(waveforms.to(self.hann.dtype), lengths)
-            features = (energies.clamp(min=ENERGY_FLOOR) / ENERGY_FLOOR).log()
-        frames = self.frames(lengths)
-        return features * length_mask(frames, features.shape[-1])[:, None], frames
+    def features(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        """See ``FrontEnd``."""
+        energies = self.energies(waveforms.to(self.hann.dtype), lengths)
+        return (energies.clamp(min=ENERGY_FLOOR) / ENERGY_FLOOR).log()
 
     def energies(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Mel energies (B, filters, F), F that of the longest waveform."""

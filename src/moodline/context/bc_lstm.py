@@ -1,7 +1,7 @@
 """Instead of the BiGRU with self-attention: the contextual LSTM of bc-LSTM.
 
 Poria, Cambria, Hazarika, Majumder, Zadeh and Morency, "Context-Dependent Sentiment Analysis in User-Generated Videos",
-ACL 2017, section 3.2: one bidirectional LSTM over a video's utterances, a dense layer, a softmax.
+ACL 2017 (doi:10.18653/v1/P17-1081): one bidirectional LSTM over a video's utterances, a dense layer, a softmax.
 """
 
 from torch import Tensor, nn

@@ -1,11 +1,8 @@
 """Scoring a run on its test folds, or one model on another corpus: predictions, results, report. It never trains."""
 
 import dataclasses
-import datetime
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +11,7 @@ import pyarrow.parquet as pq
 
 from moodline.checkpoint import CONFIG_FILE
 from moodline.config import EMBEDDINGS_OPTIONS
-from moodline.conversation import Conversation, LabelSet
+from moodline.conversation import Conversation
 from moodline.corpora.corpus import DESCRIPTION_FILE, Corpus
 from moodline.corpora.fold import Fold
 from moodline.corpora.protocol import folds_of
@@ -23,6 +20,7 @@ from moodline.corpora.recognition import RECOGNISED, REFERENCE
 from moodline.embeddings import Embeddings, EmbeddingsFile, read_embeddings
 from moodline.errors import MoodlineError
 from moodline.evaluation.calibration import with_calibration
+from moodline.evaluation.description import counts, description, fold_counts, notes_of, notes_on_words
 from moodline.evaluation.elsewhere import labels_for
 from moodline.evaluation.predictions import predict_for_scores
 from moodline.evaluation.report import write_report
@@ -31,16 +29,13 @@ from moodline.evaluation.scores import rough_intervals, score
 from moodline.files import atomic_file, write_json
 from moodline.inference.given import read_given, refuse_other_encoders, vectors_of
 from moodline.inference.predictor import GivenEmbeddings, Predictor, load
-from moodline.labels import content_of
 from moodline.seen import use_made_of
 from moodline.training.data import refuse_unread_words
 from moodline.training.run import RUN_FILE, Run, read_run
 
-SCHEMA = 1
 PREDICTIONS_FILE = "predictions.parquet"
 RESULTS_FILE = "results.json"
 REPORT_FILE = "report.html"
-PACKAGES = ("moodline", "torch", "transformers", "lightning", "numpy", "scikit-learn")
 
 Progress = Callable[[str, int, int], None]
 Curves = Mapping[str, Mapping[str, list[dict[str, float]]]]
@@ -245,70 +240,6 @@ def refuse_other_fold(predictor: Predictor, fold: Fold) -> None:
             f"a fold's model is scored on that fold: the model was trained on one with hash {found}, and "
             f"{fold.protocol}, fold {fold.name} has {fold.hash}; train into a new folder"
         )
-
-
-def description(labels: LabelSet, context: str, corpus: Corpus, trained_words: str) -> dict[str, Any]:
-    """What of results.json does not depend on what is scored."""
-    return {
-        "schema": SCHEMA,
-        "label_set": content_of(labels),
-        "context": context,
-        "corpus": {
-            "reader": corpus.reader,
-            "table_hash": corpus.table_hash,
-            "source": str(corpus.source),
-            "conversations": len(corpus.conversations),
-            "utterances": sum(1 for _ in corpus.utterances),
-        },
-        "words": {
-            "trained": trained_words,
-            "scored": corpus.words,
-            "recognition": corpus.recognition.content() if corpus.recognition else None,
-        },
-        "versions": {name: metadata.version(name) for name in PACKAGES},
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-
-
-def fold_counts(fold: Fold, labels: LabelSet) -> dict[str, Any]:
-    sets = {name: counts(conversations, labels) for name, conversations in fold.scored.items()}
-    left_out = None if fold.left_out is None else counts(fold.left_out, labels)
-    shared = len(fold.shared_speakers)
-    return {"name": fold.name, "hash": fold.hash, **sets, "left_out": left_out, "shared_speakers": shared}
-
-
-def notes_of(folds: Sequence[Fold], of: int) -> list[str]:
-    """What a reader of the scores must know of the folds, of so many in the protocol; what holds for all, once."""
-    names: dict[str, list[str]] = {}
-    for fold in folds:
-        for note in fold.notes:
-            names.setdefault(note, []).append(fold.name)
-    notes = [note if len(those) == len(folds) else f"fold {', '.join(those)}: {note}" for note, those in names.items()]
-    if len(folds) < of:
-        notes += [f"{len(folds)} of the protocol's {of} folds: the others are not trained yet"]
-    return notes
-
-
-def notes_on_words(trained: str, corpus: Corpus) -> list[str]:
-    """What a reader of the scores must know of the words, where they are not the reference ones throughout."""
-    if trained == corpus.words == REFERENCE:
-        return []
-    return [f"trained on {trained} words, scored on {corpus.recognition or 'reference words'}"]
-
-
-def counts(conversations: Sequence[Conversation], labels: LabelSet) -> dict[str, Any]:
-    """Conversations, scored utterances, and these by class."""
-    classes = Counter(
-        labels.classes[index]
-        for conversation in conversations
-        for utterance in conversation.utterances
-        if (index := labels.index(utterance.label)) is not None
-    )
-    return {
-        "conversations": len(conversations),
-        "utterances": sum(classes.values()),
-        "classes": {name: classes[name] for name in labels.classes},
-    }
 
 
 def write_outcome(

@@ -1,4 +1,4 @@
-"""Instead of the transformer: the second level of bc-LSTM's hierarchy (Poria et al., ACL 2017, section 3.3)."""
+"""Instead of the transformer: the second level of bc-LSTM's hierarchy (Poria et al. 2017)."""
 
 import torch
 from torch import Tensor, nn
