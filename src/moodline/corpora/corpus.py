@@ -7,7 +7,7 @@
 
 ``audio_file`` is relative to the source folder, so that the table, and its hash, are the same on every machine; only
 a file outside that folder keeps its whole path. ``audio_hash`` is a hash of that file's bytes, so that a recording that
-is replaced in its place makes another table; a table of a schema before it lacks the column, and is read without.
+is replaced in its place makes another table.
 """
 
 import csv
@@ -26,7 +26,7 @@ from moodline.corpora.validation import Fault, Faults, summary
 from moodline.errors import MoodlineError
 from moodline.files import atomic_folder, hash_of_file, read_description, replaced_folder, write_json
 
-SCHEMA = 3
+SCHEMA = 4
 TABLE_FILE = "utterances.parquet"
 DESCRIPTION_FILE = "corpus.json"
 FAULTS_FILE = "faults.csv"
@@ -167,7 +167,7 @@ def replaceable(out: Path, reader: str, source: Path, table: str | None = None) 
     for what, there, here in (
         ("reader", found.reader, reader),
         ("source", found.source, source),
-        ("table", found.table or table, table),  # folders of before do not say it
+        ("table", found.table, table),
     ):
         if there != here:
             raise MoodlineError(
@@ -268,10 +268,10 @@ def described_in(folder: Path) -> tuple[Corpus, str, int]:
             source=Path(content["source"]),
             conversations=(),
             left_out={reason: tuple(ids) for reason, ids in content["left_out"].items()},
-            notes=tuple(content.get("notes", ())),
-            table=content.get("table"),
+            notes=tuple(content["notes"]),
+            table=content["table"],
         )
-        return described, content["table_hash"], content.get("faults", 0)
+        return described, content["table_hash"], content["faults"]
     except KeyError as error:
         raise unreadable(path, f"it lacks {error}") from error
     except (AttributeError, TypeError) as error:

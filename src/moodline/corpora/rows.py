@@ -31,8 +31,6 @@ COLUMNS = pa.schema(
         pa.field("audio_hash", pa.string()),
     ]
 )
-# Columns that tables once did not have: a row that has nothing there hashes as it did without them.
-LATER_COLUMNS = ("split", "audio_hash")
 
 
 def rows_of(source: Path, conversations: Iterable[Conversation]) -> list[dict[str, Any]]:
@@ -74,8 +72,7 @@ def hash_rows(rows: list[dict[str, Any]]) -> str:
     """A hash of the table's content, whatever version of Parquet's writer wrote it."""
     digest = hashlib.sha256()
     for row in rows:
-        names = [name for name in COLUMNS.names if name not in LATER_COLUMNS or row.get(name) is not None]
-        digest.update(json.dumps([row[name] for name in names]).encode())
+        digest.update(json.dumps([row[name] for name in COLUMNS.names]).encode())
     return digest.hexdigest()[:16]
 
 
@@ -85,7 +82,7 @@ def conversations_of(rows: list[dict[str, Any]], source: Path) -> tuple[Conversa
             id=conversation_id,
             session=turns[0]["session"],
             part=turns[0]["part"],
-            split=turns[0].get("split"),
+            split=turns[0]["split"],
             utterances=tuple(utterance_of(row, source) for row in sorted(turns, key=lambda row: row["order"])),
         )
         for conversation_id, turns in (
@@ -102,7 +99,7 @@ def utterance_of(row: dict[str, Any], source: Path) -> Utterance:
             offset=row["audio_offset"],
             duration=row["audio_duration"],
             sample_rate=row["sample_rate"],
-            file_hash=row.get("audio_hash"),
+            file_hash=row["audio_hash"],
         )
     return Utterance(
         id=row["utterance_id"],
