@@ -115,6 +115,9 @@ class AudioUtteranceConfig:
         speed_change: speed in training is drawn from 1 - this to 1 + this, an utterance and epoch at a time
         front_end_rate: learning rate of the front-end's own parameters, as a multiple of the stage's
         batch_seconds: padded audio in a batch, at most
+        padding: masked, or released: each utterance is padded to padded_seconds, at a random offset in training, and
+            what is added counts as speech everywhere
+        padded_seconds: to which released padding lengthens every utterance (34 are the longest of IEMOCAP)
     """
 
     given: bool = False
@@ -136,12 +139,15 @@ class AudioUtteranceConfig:
     speed_change: float = 0.0
     front_end_rate: float = 1.0
     batch_seconds: float = 544.0
+    padding: Literal["masked", "released"] = "masked"
+    padded_seconds: float = 34.0
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(batch_size=16, learning_rate=1e-5, epochs=100)
     )
 
     def __post_init__(self) -> None:
-        _require_positive(self, "sample_rate", "filters", "window_ms", "stride_ms", "embedding", "batch_seconds")
+        _require_positive(self, "sample_rate", "filters", "window_ms", "stride_ms", "embedding")
+        _require_positive(self, "batch_seconds", "padded_seconds")
         _require_share(self, "dropout", "speed_change")
         _require_at_least_0(self, "mask_channels", "mask_frames", "shift_channels", "front_end_rate")
         _require(
@@ -204,6 +210,7 @@ class ContextConfig:
         hidden: of the GRU or the LSTM, each direction
         layers: of the GRU
         self_attention: over the conversation, each direction by itself; without it the GRU's output is taken
+        attention: the paper's, or the released code's, whose softmax runs over the wrong axis and which masks nothing
         speaker_relative: of each utterance's embedding its difference from the mean of its speaker's turns in the
             conversation is read
         dropout: on the input and on the output (released, declared there and never applied)
@@ -213,6 +220,7 @@ class ContextConfig:
     hidden: int = 100
     layers: int = 2
     self_attention: bool = True
+    attention: Literal["paper", "released"] = "paper"
     speaker_relative: bool = False
     dropout: float = 0.2
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(learning_rate=1e-3, epochs=20))
@@ -263,6 +271,8 @@ class Recipe:
         context: labelled drops turns of other labels (the paper's code); all keeps them as unscored context
         modalities: both, or one of them alone
         class_weights: balanced weighs the loss by a class's rarity in the training set, square_root by its square root
+        selection: which utterances select the encoders' epochs: fold, those of the validation set; released, a random
+            part of training and validation set together, so that the one trains what the other selects
         seed: all randomness is a function of it
     """
 
@@ -270,6 +280,7 @@ class Recipe:
     context: Literal["labelled", "all"] = "labelled"
     modalities: Literal["both", "audio", "text"] = "both"
     class_weights: Literal["none", "square_root", "balanced"] = "none"
+    selection: Literal["fold", "released"] = "fold"
     seed: int = 0
     audio_utterance: AudioUtteranceConfig = field(default_factory=AudioUtteranceConfig)
     text_utterance: TextUtteranceConfig = field(default_factory=TextUtteranceConfig)

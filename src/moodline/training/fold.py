@@ -1,6 +1,7 @@
 """The five parts of one fold, trained in order; each is frozen before the next one trains."""
 
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ class FoldTraining:
     """Trains one fold into a folder.
 
         model/                  the model folder, complete when its config.json is there
-        stages/<stage>.json     written last: the stage is finished, what it was made from, how its epochs went
+        stages/<stage>.json     written last: the stage is finished, what it was made from, how its epochs went, and the
+                                most memory that the process had held by then
         stages/<stage>.pt       Lightning's state of a stage that is not finished; loaded as weights only
         embeddings/             what the finished stages give, for the next ones
         logs/                   TensorBoard and CSV
@@ -186,7 +188,12 @@ class FoldTraining:
         save_stage(self.model_folder, stage, trained.part)
         if stage == TEXT_UTTERANCE and self.tokenizer is not None:
             save_text_assets(self.model_folder, getattr(trained.part, "bert"), self.tokenizer)  # noqa: B009
-        record = {"origin": self.origins[stage], "seconds": round(trained.seconds, 1), "epochs": trained.history}
+        record = {
+            "origin": self.origins[stage],
+            "seconds": round(trained.seconds, 1),
+            "peak_mebibytes": peak_mebibytes(),
+            "epochs": trained.history,
+        }
         write_json(self.record_file(stage), record)
         for file in self.unfinished_files(stage):
             file.unlink(missing_ok=True)
@@ -231,3 +238,13 @@ class FoldTraining:
         sizes = [len(conversation.utterances) for conversation in self.conversations]
         encodings = encode_conversations(part, by_conversation(stack(vectors, self.ids), sizes))
         return dict(zip(self.ids, torch.cat([encoding.embeddings for encoding in encodings]), strict=True))
+
+
+def peak_mebibytes() -> int | None:
+    """The most memory that this process has held so far; None where the system does not tell."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in KiB; macOS alone counts bytes
+    return round(peak / (1024**2 if sys.platform == "darwin" else 1024))

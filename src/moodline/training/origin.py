@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from moodline.config import AUDIO_CONTEXT, AUDIO_UTTERANCE, FUSION, TEXT_CONTEXT, TEXT_UTTERANCE, Recipe
+from moodline.config import AUDIO_CONTEXT, AUDIO_UTTERANCE, ENCODERS, FUSION, TEXT_CONTEXT, TEXT_UTTERANCE, Recipe
 from moodline.conversation import LabelSet
 from moodline.files import flatten
 from moodline.labels import content_of
@@ -49,6 +49,8 @@ def origins_of(
             stage: dataclasses.asdict(getattr(recipe, stage)),
             "reads": {source: hash_of(found[source]) for source in READS.get(stage, ())},
         }
+        if stage in ENCODERS:
+            content["selection"] = recipe.selection
         if stage == TEXT_UTTERANCE:
             content["bert_files"] = bert_files
             if recognised is not None:
