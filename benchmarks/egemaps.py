@@ -4,14 +4,11 @@
     .venv/bin/python benchmarks/egemaps.py corpora/tree cv5
 
 The features are the baseline's (reproduction/baselines/egemaps.py); the machine here has a Gaussian kernel, is trained
-on each fold's training set and scored on its test set, and the validation set is idle. Once with features standardised
-over the training set, and once over all of each speaker's utterances, which no system has that is given one
-conversation.
-"""
+on each fold's training"""
 
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,17 +35,34 @@ def classes_of(utterances: Sequence[Utterance]) -> list[str]:
     return [LABELS.classes[LABELS.index(turn.label) or 0] for turn in utterances]
 
 
+def relative_to(
+    features: Mapping[str, np.ndarray], groups: Mapping[str, str], *, deviation: bool
+) -> dict[str, np.ndarray]:
+    """Each utterance's features less the mean of its group, and over the group's standard deviation."""
+    members: dict[str, list[str]] = {}
+    for one in features:
+        members.setdefault(groups[one], []).append(one)
+    found: dict[str, np.ndarray] = {}
+    for ids in members.values():
+        rows = StandardScaler(with_std=deviation).fit_transform(np.stack([features[one] for one in ids]))
+        found |= zip(ids, rows, strict=True)
+    return found
+
+
 def main(folder: Path, protocol: str) -> None:
     corpus = read_corpus(folder)
     utterances = [turn for turn in labelled(corpus.conversations, LABELS) if turn.audio is not None]
     with tempfile.TemporaryDirectory() as kept:
         rows = np.asarray(EGEMAPS.reader(Recipe(), Path(kept))(utterances))
     raw = dict(zip((turn.id for turn in utterances), rows, strict=True))
-    relative: dict[str, np.ndarray] = {}
-    for speaker in {turn.speaker for turn in utterances}:
-        ids = [turn.id for turn in utterances if turn.speaker == speaker]
-        relative |= zip(ids, StandardScaler().fit_transform(np.stack([raw[one] for one in ids])), strict=True)
-    for name, features in {"by the training set": raw, "by speaker": relative}.items():
+    everywhere = relative_to(raw, {turn.id: turn.speaker for turn in utterances}, deviation=True)
+    within = relative_to(
+        raw,
+        {turn.id: f"{one.id} {turn.speaker}" for one in corpus.conversations for turn in one.utterances},
+        deviation=False,
+    )
+    kinds = {"by the training set": raw, "by speaker within the conversation": within, "by speaker": everywhere}
+    for name, features in kinds.items():
         matrices = []
         for fold in folds_of(corpus, protocol):
             train, test = (

@@ -10,11 +10,12 @@ from moodline.corpora.corpus import Corpus
 from moodline.errors import MoodlineError
 from moodline.reproduction.plan import Plan, plan_of
 from moodline.reproduction.systems import BASE, changed
-from moodline.reproduction.tables import SIZES, Table, tables_of
+from moodline.reproduction.tables import SIZES, Choices, Table, asked_for, tables_of
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
 
 PROTOCOLS = ("session5", "cv5")
+CHOICES = Choices(sizes=SIZES, longest_seconds=8.0)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
 
 @pytest.fixture(scope="module")
 def tables(base: Recipe) -> list[Table]:
-    return tables_of((1, 2, 3), base, PROTOCOLS, SIZES)
+    return tables_of(asked_for(("1", "2", "3"), PROTOCOLS), base, CHOICES)
 
 
 @pytest.fixture(scope="module")
@@ -40,20 +41,20 @@ def plan(tables: list[Table], corpus: Corpus) -> Plan:
 
 
 def test_the_base_recipe_is_in_every_table(tables: list[Table], base: Recipe) -> None:
-    assert [(table.number, table.protocol) for table in tables] == [
-        (1, "session5"),
-        (2, "session5"),
-        (3, "session5"),
-        (3, "cv5"),
+    assert [(table.key, table.protocol) for table in tables] == [
+        ("1", "session5"),
+        ("2", "session5"),
+        ("3", "session5"),
+        ("3", "cv5"),
     ]
     for table in tables:
         own = [row for row in table.rows if row.system.name == BASE]
         assert all(row.system.recipe == base for row in own)
         assert {row.cells for row in own} == {
-            1: {("speech, context", "100", "yes"), ("words, context", "100", "yes")},
-            2: {("3", "120", "12")},
-            3: {("speech, context",), ("words, context",), ("both, fused",)},
-        }[table.number]
+            "1": {("speech, context", "100", "yes"), ("words, context", "100", "yes")},
+            "2": {("3", "120", "12")},
+            "3": {("speech, context",), ("words, context",), ("both, fused",)},
+        }[table.key]
 
 
 def test_systems_differ_in_what_their_rows_say_alone(tables: list[Table], base: Recipe) -> None:
@@ -102,7 +103,7 @@ def test_a_fold_that_no_protocol_has_is_refused(tables: list[Table], corpus: Cor
 
 
 def test_what_the_tables_cannot_be_of_is_refused(base: Recipe, tmp_path: Path) -> None:
-    with pytest.raises(MoodlineError, match="the tables are 1, 2, 3: 7 is none of them"):
-        tables_of((1, 7), base, PROTOCOLS, SIZES)
+    with pytest.raises(MoodlineError, match=r"the tables are 1, 2, 3, 4, .*: 7 is none of them"):
+        asked_for(("1", "7"), PROTOCOLS)
     with pytest.raises(MoodlineError, match="modalities is both, not text"):
-        tables_of((3,), changed(base, {"modalities": "text"}), PROTOCOLS, SIZES)
+        tables_of(asked_for(("3",), PROTOCOLS), changed(base, {"modalities": "text"}), CHOICES)

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from moodline.cli import embed, evaluate, inspect, plot, predict, prepare, reproduce, train, transcribe
+from moodline.cli import baselines, embed, evaluate, inspect, plot, predict, prepare, reproduce, train, transcribe
 from moodline.cli.parser import Parser
 from moodline.errors import MoodlineError
 
@@ -17,6 +17,7 @@ COMMANDS = {
     "predict": predict,
     "embed": embed,
     "plot": plot,
+    "baselines": baselines,
     "reproduce": reproduce,
 }
 USER_ERROR = 2

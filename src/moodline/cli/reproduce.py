@@ -15,8 +15,8 @@ def add_to(commands: Any) -> None:
     reproduce.add_argument("corpus", type=Path, help="a corpus folder")
     reproduce.add_argument("-o", "--out", type=Path, required=True, help="the ledger's folder")
     reproduce.add_argument("--recipe", default="iemocap", help="a YAML file, or the name of one of moodline's")
-    reproduce.add_argument("--tables", default="1,2,3", help="which, as 1,3")
-    reproduce.add_argument("--protocols", default="session5,cv5,cv10", help="the first is that of Tables 1 and 2")
+    reproduce.add_argument("--tables", default="1,2,3,4,baselines,released", help="which, as 1,3,baselines")
+    reproduce.add_argument("--protocols", default="session5,cv5,cv10", help="Tables 3 and 4: all; others: the first")
     reproduce.add_argument("--fold", type=str, default=None, help="train this fold of each protocol alone")
     reproduce.add_argument("--sizes", default="50,100,200", help="of the utterance embedding, in Table 1")
     reproduce.add_argument("--seeds", type=int, default=5, help="how many, from the recipe's on")
@@ -36,14 +36,26 @@ def run(options: Any, given: Any) -> None:
     from moodline.reproduction.reproduce import Request, reproduce
 
     request = Request(
-        tables=numbers(options.tables, "--tables"),
-        protocols=[name for name in options.protocols.split(",") if name],
+        tables=names(options.tables, "--tables"),
+        protocols=names(options.protocols, "--protocols"),
         sizes=numbers(options.sizes, "--sizes"),
         seeds=options.seeds,
         fold=options.fold,
         jobs=options.jobs,
     )
     reproduce(options.corpus, recipe, options.out, request, Console(), dry=options.dry_run)
+
+
+def names(text: str, option: str) -> list[str]:
+    """Names, as 1,baselines.
+
+    Raises:
+        MoodlineError: there is none
+    """
+    found = [name.strip() for name in text.split(",") if name.strip()]
+    if not found:
+        raise MoodlineError(f"{option} takes names with commas between: there is none in {text!r}")
+    return found
 
 
 def numbers(text: str, option: str) -> list[int]:

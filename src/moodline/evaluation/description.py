@@ -53,9 +53,12 @@ def notes_of(folds: Sequence[Fold], of: int) -> list[str]:
         for note in fold.notes:
             names.setdefault(note, []).append(fold.name)
     notes = [note if len(those) == len(folds) else f"fold {', '.join(those)}: {note}" for note, those in names.items()]
-    if len(folds) < of:
-        notes += [f"{len(folds)} of the protocol's {of} folds: the others are not trained yet"]
-    return notes
+    return [*notes, *missing_folds(len(folds), of)]
+
+
+def missing_folds(count: int, of: int) -> list[str]:
+    """A note where not all folds of a protocol are scored."""
+    return [f"{count} of the protocol's {of} folds: the others are not trained yet"] if count < of else []
 
 
 def notes_on_words(trained: str, corpus: Corpus) -> list[str]:

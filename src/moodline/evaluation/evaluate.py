@@ -255,12 +255,17 @@ def write_outcome(
     evaluation = score(predictions, results["label_set"]["classes"])
     notes = [*results["notes"], *rough_intervals(evaluation.scores)]
     results = with_calibration({**results, "notes": notes, **dataclasses.asdict(evaluation)}, predictions)
-    paths = [out / name for name in (PREDICTIONS_FILE, RESULTS_FILE, REPORT_FILE)]
-    if corpus.words != usual_words:
-        paths = [path.with_stem(f"{path.stem}-{corpus.words}") for path in paths]
-    predictions_file, results_file, report = paths
+    predictions_file, results_file, report = (
+        file_of(name, out, corpus.words, usual_words) for name in (PREDICTIONS_FILE, RESULTS_FILE, REPORT_FILE)
+    )
     with atomic_file(predictions_file) as temporary:
         pq.write_table(predictions, temporary)
     write_json(results_file, results)
     write_report(results, curves, predictions, corpus.conversations, report, with_audio=with_audio)
     return Outcome(results=results, evaluation=evaluation, report=report)
+
+
+def file_of(name: str, out: Path, words: str, usual_words: str) -> Path:
+    """Where one of an evaluation's files is: of other words than the usual ones, under a name that tells them."""
+    path = out / name
+    return path if words == usual_words else path.with_stem(f"{path.stem}-{words}")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from moodline.conversation import AudioClip, Conversation
@@ -56,7 +56,7 @@ def write_report(
     classes = results["label_set"]["classes"]
     of_system = predictions.filter(pc.field("stage") == final["stage"])
     page = (
-        _environment()
+        environment("moodline.evaluation")
         .get_template("report.html.jinja")
         .render(
             results=results,
@@ -146,9 +146,10 @@ def _learning(curves: Curves) -> list[dict[str, Any]]:
     ]
 
 
-def _environment() -> Environment:
+def environment(*packages: str) -> Environment:
+    """The templates of these packages, and how numbers are written in them."""
     environment = Environment(
-        loader=PackageLoader("moodline.evaluation", "templates"),
+        loader=ChoiceLoader([PackageLoader(package, "templates") for package in packages]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -39,6 +39,8 @@ _GAINS = (
 )
 # Of fewer conversations a percentile interval holds the truth clearly less often than it says (docs/protocols.md).
 FEWEST_CONVERSATIONS = 20
+# How the note on it begins.
+ROUGH = "intervals over"
 _KEYS = ("conversation_id", "utterance_id")
 # What must not differ between the rows of one utterance in several stages.
 _FACTS = (*_KEYS, "fold", "part", "label")
@@ -104,7 +106,7 @@ def rough_intervals(scores: Sequence[StageScores]) -> list[str]:
     first = scores[0]
     sizes = [("", first.pooled), *((f"{part} ", found) for part, found in first.parts.items())]
     return [
-        f"intervals over {found.conversations} {which}conversations are rough and too narrow: "
+        f"{ROUGH} {found.conversations} {which}conversations are rough and too narrow: "
         f"they take {FEWEST_CONVERSATIONS} or more"
         for which, found in sizes
         if 1 < found.conversations < FEWEST_CONVERSATIONS

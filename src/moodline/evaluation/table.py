@@ -13,16 +13,25 @@ MEASURES = ("WA", "UA", "weighted F1")
 
 
 def print_table(
-    scores: Sequence[StageScores], *, protocol: str, notes: Sequence[str] = (), console: Console | None = None
+    scores: Sequence[StageScores],
+    *,
+    protocol: str,
+    notes: Sequence[str] = (),
+    names: Mapping[str, str] = STAGES,
+    console: Console | None = None,
 ) -> None:
-    """Print every stage's scores: pooled, their mean ± standard deviation over several folds, and each part's alone."""
+    """Print every stage's scores: pooled, their mean ± standard deviation over several folds, and each part's alone.
+
+    Args:
+        names: of the stages, for people
+    """
     console = console or Console()
     for line in (*_heading(scores, protocol), *(f"Note: {note}." for note in notes)):
         console.print(line, markup=False, highlight=False)
-    console.print(_table(scores))
+    console.print(_table(scores, names))
     for part, first in scores[0].parts.items():
         console.print(f"\n{part}: {_size(first)}", markup=False, highlight=False)
-        console.print(_part_table({stage.stage: stage.parts[part] for stage in scores}))
+        console.print(_part_table({stage.stage: stage.parts[part] for stage in scores}, names))
 
 
 def _heading(scores: Sequence[StageScores], protocol: str) -> tuple[str, ...]:
@@ -40,26 +49,27 @@ def _size(scores: Scores) -> str:
     return f"n = {counted(scores.utterances, 'utterance')}, {counted(scores.conversations, 'conversation')}"
 
 
-def _table(scores: Sequence[StageScores]) -> Table:
+def _table(scores: Sequence[StageScores], names: Mapping[str, str]) -> Table:
     table = _new_table()
     for stage in scores:
         spread = stage.over_folds
-        table.add_row(STAGES[stage.stage], *_cells(stage.pooled))
+        table.add_row(names[stage.stage], *_cells(stage.pooled))
         if len(stage.folds) > 1:
             table.add_row("  over folds", *map(_mean, (spread.wa, spread.ua, spread.weighted_f1)), style="dim")
     return table
 
 
-def _part_table(scores: Mapping[str, Scores]) -> Table:
+def _part_table(scores: Mapping[str, Scores], names: Mapping[str, str]) -> Table:
     table = _new_table()
     for stage, of_stage in scores.items():
-        table.add_row(STAGES[stage], *_cells(of_stage))
+        table.add_row(names[stage], *_cells(of_stage))
     return table
 
 
 def _new_table() -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), highlight=False)
-    for column in ("stage", *MEASURES):
+    table.add_column("stage")
+    for column in MEASURES:
         table.add_column(column, no_wrap=True)
     return table
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from statistics import mean, stdev
 
-from moodline.config import FUSION
 from moodline.evaluation.results import Estimate
 from moodline.reproduction.comparisons import Comparison, Side, averaged, compare
 from moodline.reproduction.ledger import MEASURES, Experiment
@@ -22,6 +21,7 @@ class FilledRow:
         deviations: the standard deviation over seeds, by measure, of several
         seeds, folds: how many were done
         validation_loss: the mean over seeds and folds; selection is by it alone
+        notes: what a reader of the numbers must know
         selected: whether it is the lowest of its choice
         stands_out: whether its UA is the highest of its choice, and clearly above each other one
     """
@@ -32,6 +32,7 @@ class FilledRow:
     seeds: int = 0
     folds: int = 0
     validation_loss: float | None = None
+    notes: tuple[str, ...] = ()
     selected: bool = False
     stands_out: bool = False
 
@@ -85,13 +86,17 @@ def fill(table: Table, experiments: Sequence[Experiment]) -> FilledTable:
 
 def whole(row: Row, protocol: str, experiments: Sequence[Experiment]) -> list[Experiment]:
     """A row's seeds, of those that have most folds: others are not to be averaged with them."""
-    found = [one for one in experiments if (one.system, one.protocol) == (row.system.name, protocol)]
+    found = [
+        one
+        for one in experiments
+        if (one.system, one.protocol) == (row.system.name, protocol) and row.words in one.tested
+    ]
     most = max((len(one.tasks) for one in found), default=0)
     return [one for one in found if len(one.tasks) == most]
 
 
 def side(row: Row, experiments: Sequence[Experiment]) -> Side:
-    return Side(stage=row.stage, seeds=[one.predictions() for one in experiments])
+    return Side(stage=row.stage, seeds=[one.predictions(row.words) for one in experiments])
 
 
 def classes_of(experiment: Experiment) -> Sequence[str]:
@@ -103,6 +108,7 @@ def filled(row: Row, experiments: Sequence[Experiment]) -> FilledRow:
         return FilledRow(row=row)
     of_row, classes = side(row, experiments), classes_of(experiments[0])
     by_seed = [averaged(replace(of_row, seeds=[one]), classes) for one in of_row.seeds]
+    losses = [loss for one in experiments if (loss := one.validation_loss(row.stage)) is not None]
     values = {measure: [one[at].value for one in by_seed] for at, measure in enumerate(MEASURES)}
     return FilledRow(
         row=row,
@@ -110,7 +116,8 @@ def filled(row: Row, experiments: Sequence[Experiment]) -> FilledRow:
         deviations={measure: stdev(found) for measure, found in values.items()} if len(by_seed) > 1 else {},
         seeds=len(experiments),
         folds=len(experiments[0].tasks),
-        validation_loss=mean(one.validation_loss(row.stage) for one in experiments),
+        validation_loss=mean(losses) if losses else None,
+        notes=tuple(dict.fromkeys(note for one in experiments for note in one.notes(row.words))),
     )
 
 
@@ -120,14 +127,9 @@ def lowest(rows: Sequence[FilledRow]) -> FilledRow:
 
 
 def compared(table: Table, rows: Sequence[FilledRow]) -> list[tuple[FilledRow, FilledRow]]:
-    """The rows whose difference a reader of the table asks for: what it adds, minus what it adds it to."""
-    known = [row for row in rows if row.measures]
-    if table.number == 1:
-        return [
-            (one, other)
-            for one, other in product(known, known)
-            if one.row.cells[:-1] == other.row.cells[:-1] and (one.row.cells[-1], other.row.cells[-1]) == ("yes", "no")
-        ]
-    if table.number == 2:
-        return [(one, other) for one, other in product(known, known) if one.selected and other is not one]
-    return [(one, other) for one, other in product(known, known) if one.row.stage == FUSION and other is not one]
+    """The rows whose difference a reader of the table asks for, one minus the other, where both are done."""
+    if table.differences is not None:
+        pairs = [(rows[one], rows[other]) for one, other in table.differences]
+    else:
+        pairs = [(one, other) for one, other in product(rows, rows) if one.selected and other is not one]
+    return [(one, other) for one, other in pairs if one.measures and other.measures]

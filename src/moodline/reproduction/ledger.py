@@ -9,12 +9,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from moodline.config import STAGES
+from moodline.config import STAGE_NAMES
+from moodline.corpora.recognition import WORDS
 from moodline.errors import MoodlineError
-from moodline.evaluation.evaluate import PREDICTIONS_FILE, RESULTS_FILE
+from moodline.evaluation.description import missing_folds
+from moodline.evaluation.evaluate import PREDICTIONS_FILE, RESULTS_FILE, file_of
 from moodline.evaluation.results import Estimate, Scores
-from moodline.evaluation.scores import MAJORITY, score
+from moodline.evaluation.scores import MAJORITY, ROUGH, score
 from moodline.files import atomic_file, read_json
+from moodline.reproduction.names import PART_NAMES
 from moodline.reproduction.plan import RUNS_FOLDER
 from moodline.reproduction.work import TASK_FILE
 from moodline.training.origin import READS
@@ -26,6 +29,9 @@ SCHEMA = pa.schema(
     [
         ("system", pa.string()),
         ("part", pa.string()),
+        ("words_in_training", pa.string()),
+        ("words_in_test", pa.string()),
+        ("word_error_rate", pa.float64()),  # of recognised words in the test, over the corpus
         ("protocol", pa.string()),
         ("fold", pa.string()),  # a fold's name, or pooled over all folds
         ("seed", pa.int64()),
@@ -40,8 +46,11 @@ SCHEMA = pa.schema(
         ("label_set", pa.string()),
         ("corpus_hash", pa.string()),
         ("fold_hashes", pa.list_(pa.string())),
-        ("seconds", pa.float64()),  # of training the part and what it reads, on all folds
-        ("peak_mebibytes", pa.float64()),  # of the most expensive task
+        (
+            "seconds",
+            pa.float64(),
+        ),  # of training the part and what it reads, on all folds; the baselines', of all of them
+        ("peak_mebibytes", pa.float64()),  # that a process had held when it had trained the part, on its worst fold
         ("versions", pa.string()),
         ("created", pa.string()),
         ("command", pa.string()),
@@ -62,11 +71,20 @@ class Done:
     def fold_folder(self) -> Path:
         return self.folder / f"fold-{self.facts['fold']}"
 
+    @property
+    def words(self) -> str:
+        """Those that trained it."""
+        return self.results["words"]["trained"]
+
     def record(self, stage: str) -> Mapping[str, Any]:
         return read_json(self.fold_folder / "stages" / f"{stage}.json", "stage")
 
-    def predictions(self) -> pa.Table:
-        return pq.read_table(self.folder / PREDICTIONS_FILE)
+    def results_on(self, words: str) -> Mapping[str, Any]:
+        """results.json of a test on such words."""
+        return read_json(file_of(RESULTS_FILE, self.folder, words, self.words), "run's scores")
+
+    def predictions(self, words: str) -> pa.Table:
+        return pq.read_table(file_of(PREDICTIONS_FILE, self.folder, words, self.words))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +96,27 @@ class Experiment:
     seed: int
     tasks: tuple[Done, ...]
 
-    def predictions(self) -> pa.Table:
-        return pa.concat_tables([task.predictions() for task in self.tasks])
+    @property
+    def tested(self) -> list[str]:
+        """The kinds of words that all folds are scored on."""
+        return [words for words in WORDS if all(words in task.facts["tested"] for task in self.tasks)]
 
-    def validation_loss(self, stage: str) -> float:
-        """Of a trained part's best epoch, the mean over the folds."""
+    def predictions(self, words: str) -> pa.Table:
+        return pa.concat_tables([task.predictions(words) for task in self.tasks])
+
+    def validation_loss(self, stage: str) -> float | None:
+        """Of a part's best epoch, the mean over the folds; None for what is not selected by it."""
+        if stage not in STAGE_NAMES:
+            return None
         return mean(min(row["validation_loss"] for row in task.record(stage)["epochs"]) for task in self.tasks)
+
+    def notes(self, words: str) -> list[str]:
+        """What a reader of its numbers must know."""
+        of = self.tasks[0].facts["folds"]
+        found = dict.fromkeys(note for task in self.tasks for note in task.results_on(words)["notes"])
+        # What each task says of itself holds no more of all of them.
+        of_one_fold = [note for note in found if note in missing_folds(1, of) or note.startswith(ROUGH)]
+        return [*(note for note in found if note not in of_one_fold), *missing_folds(len(self.tasks), of)]
 
 
 def experiments_in(runs: Path) -> list[Experiment]:
@@ -107,13 +140,14 @@ def ledger_of(experiments: Sequence[Experiment]) -> pa.Table:
 
 
 def rows_of(experiment: Experiment) -> Iterator[dict[str, Any]]:
-    first = experiment.tasks[0].results
-    evaluation = score(experiment.predictions(), first["label_set"]["classes"], seed=0)
-    for stage in evaluation.scores:
-        facts = facts_of(experiment, stage.stage)
-        yield from numbers(stage.pooled, facts | {"fold": POOLED, "folds": len(experiment.tasks)})
-        for fold, scores in stage.folds.items():
-            yield from numbers(scores, facts | {"fold": fold, "folds": 1})
+    classes = experiment.tasks[0].results["label_set"]["classes"]
+    for words in experiment.tested:
+        evaluation = score(experiment.predictions(words), classes, stages=PART_NAMES, seed=0)
+        for part in evaluation.scores:
+            facts = facts_of(experiment, part.stage, words)
+            yield from numbers(part.pooled, facts | {"fold": POOLED, "folds": len(experiment.tasks)})
+            for fold, scores in part.folds.items():
+                yield from numbers(scores, facts | {"fold": fold, "folds": 1})
 
 
 def numbers(scores: Scores, facts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -125,34 +159,49 @@ def numbers(scores: Scores, facts: Mapping[str, Any]) -> Iterator[dict[str, Any]
         yield {**facts, **size, "metric": metric, "value": estimate.value, "low": low, "high": high}
 
 
-def facts_of(experiment: Experiment, stage: str) -> dict[str, Any]:
-    """What all numbers of a part of an experiment have in common."""
+def facts_of(experiment: Experiment, part: str, words: str) -> dict[str, Any]:
+    """What all numbers of a part of an experiment, tested on such words, have in common."""
     tasks, first = experiment.tasks, experiment.tasks[0].results
-    trained = stages_of(stage)
+    recognition = tasks[0].results_on(words)["words"]["recognition"]
     return {
         "system": experiment.system,
-        "part": stage,
+        "part": part,
+        "words_in_training": tasks[0].words,
+        "words_in_test": words,
+        "word_error_rate": recognition and recognition["errors"]["wer"],
         "protocol": experiment.protocol,
         "seed": experiment.seed,
-        "validation_loss": experiment.validation_loss(stage) if trained else None,
+        "validation_loss": experiment.validation_loss(part),
         "label_set": f"{first['label_set']['name']} v{first['label_set']['version']}",
         "corpus_hash": first["corpus"]["table_hash"],
         "fold_hashes": [task.facts["fold_hash"] for task in tasks],
-        "seconds": sum(task.record(one)["seconds"] for task in tasks for one in trained),
-        "peak_mebibytes": max(task.facts["peak_mebibytes"] for task in tasks),
+        **cost_of(experiment, part),
         "versions": ", ".join(f"{name} {version}" for name, version in first["versions"].items()),
         "created": max(task.results["created"] for task in tasks),
         "command": tasks[0].facts["command"],
-        "notes": sorted({note for task in tasks for note in task.results["notes"]}),
+        "notes": experiment.notes(words),
     }
 
 
-def stages_of(stage: str) -> list[str]:
-    """A part and all that it reads; none for a baseline that trains nothing."""
-    if stage == MAJORITY:
+def cost_of(experiment: Experiment, part: str) -> dict[str, float | None]:
+    """What training a part and all that it reads took; of a classical baseline, what the task of all of them did."""
+    tasks, trained = experiment.tasks, stages_of(part)
+    if part == MAJORITY:
+        return {"seconds": None, "peak_mebibytes": None}
+    if trained:
+        records = [task.record(stage) for task in tasks for stage in trained]
+        seconds, peaks = sum(one["seconds"] for one in records), [one["peak_mebibytes"] for one in records]
+    else:
+        seconds, peaks = sum(task.facts["seconds"] for task in tasks), [task.facts["peak_mebibytes"] for task in tasks]
+    return {"seconds": seconds, "peak_mebibytes": None if None in peaks else max(peaks)}
+
+
+def stages_of(part: str) -> list[str]:
+    """A part and all that it reads; none for a baseline."""
+    if part not in STAGE_NAMES:
         return []
-    read = [one for source in READS.get(stage, ()) for one in stages_of(source)]
-    return sorted({stage, *read}, key=STAGES.index)
+    read = [one for source in READS.get(part, ()) for one in stages_of(source)]
+    return sorted({part, *read}, key=list(STAGE_NAMES).index)
 
 
 def write_ledger(table: pa.Table, out: Path) -> None:

@@ -4,13 +4,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from moodline.config import TEXT_UTTERANCE
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.fold import Fold
 from moodline.corpora.protocol import choose_fold, folds_of
+from moodline.corpora.recognition import RECOGNISED, REFERENCE
+from moodline.errors import MoodlineError
 from moodline.labels import label_set_of
-from moodline.reproduction.systems import System
+from moodline.reproduction.systems import CLASSICAL, System
 from moodline.reproduction.tables import Table
 from moodline.text.pretrained import fingerprint_of
 from moodline.training.origin import hash_of, origins_of
@@ -25,18 +28,38 @@ class Task:
     """One fold of one system with one seed: a run of its own, so that tasks do not wait for one another's folders.
 
     Args:
+        folds: how many the protocol has
         origins: hashes of what its stages are made from, by stage
+        tested: the kinds of words that it is scored on
+        words_hash: of the corpus's recognised words, where it reads them
     """
 
     system: System
     protocol: str
     fold: Fold
+    folds: int
     seed: int
     origins: dict[str, str]
+    tested: tuple[str, ...]
+    words_hash: str | None
 
     @property
     def name(self) -> str:
         return f"{self.system.name}/{self.protocol}-seed{self.seed}-fold{self.fold.name}"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What its numbers are of."""
+        return {
+            "system": self.system.name,
+            "protocol": self.protocol,
+            "fold": self.fold.name,
+            "fold_hash": self.fold.hash,
+            "folds": self.folds,
+            "seed": self.seed,
+            "tested": list(self.tested),
+            "words_hash": self.words_hash,
+        }
 
     def run_folder(self, out: Path) -> Path:
         return out / RUNS_FOLDER / self.name
@@ -66,25 +89,45 @@ class Plan:
         return {self.owners[origin].name for origin in task.origins.values()} - {task.name}
 
 
-def plan_of(tables: Sequence[Table], corpus: Corpus, seeds: int, fold: str | None = None) -> Plan:
+def plan_of(
+    tables: Sequence[Table],
+    corpus: Corpus,
+    seeds: int,
+    fold: str | None = None,
+    words_hash: str | None = None,
+) -> Plan:
     """All tasks of some tables; those of the tables' base system and of the first seed come first.
 
     Args:
         fold: the name of the one fold that is trained of each protocol; None for all
+        words_hash: of the corpus's recognised words, where a table reads them
 
     Raises:
         MoodlineError: the corpus does not serve a protocol, it has no such fold, or BERT's files cannot be read
     """
-    wanted = dict.fromkeys((row.system, table.protocol) for table in tables for row in table.rows)
-    chosen = {
-        protocol: choose_fold(folds_of(corpus, protocol), fold)
-        for protocol in dict.fromkeys(protocol for _, protocol in wanted)
-    }
+    tested: dict[tuple[System, str], set[str]] = {}
+    for table in tables:
+        for row in table.rows:
+            tested.setdefault((row.system, table.protocol), set()).add(row.words)
+    folds = {protocol: folds_of(corpus, protocol) for protocol in dict.fromkeys(table.protocol for table in tables)}
+    for protocol, those in folds.items():
+        if not all(one.test for one in those):
+            raise MoodlineError(f"tables are of test sets, and protocol {protocol} has none: choose others")
     tasks = (
-        task_of(system, protocol, one, system.recipe.seed + number)
+        task_of(
+            system,
+            protocol,
+            one,
+            system.recipe.seed + number,
+            folds=len(folds[protocol]),
+            # The words that it reads in training are among them: results.json is of those.
+            tested=tuple(sorted(words | {system.words})),
+            words_hash=words_hash if RECOGNISED in words | {system.words} else None,
+        )
         for number in range(seeds)
-        for system, protocol in wanted
-        for one in chosen[protocol]
+        for (system, protocol), words in tested.items()
+        for one in choose_fold(folds[protocol], fold)
+        if number == 0 or system.name != CLASSICAL  # of which nothing is random
     )
     return Plan(tasks=in_order(tasks))
 
@@ -94,16 +137,30 @@ def in_order(tasks: Iterable[Task]) -> tuple[Task, ...]:
     return tuple(sorted(tasks, key=lambda task: (task.seed, -len(task.origins))))
 
 
-def task_of(system: System, protocol: str, fold: Fold, seed: int) -> Task:
+def task_of(
+    system: System,
+    protocol: str,
+    fold: Fold,
+    seed: int,
+    *,
+    folds: int = 1,
+    tested: tuple[str, ...] = (REFERENCE,),
+    words_hash: str | None = None,
+) -> Task:
     recipe = replace(system.recipe, seed=seed)
     system = replace(system, recipe=recipe)
-    bert_files = fingerprint_of(recipe.text_utterance.bert) if TEXT_UTTERANCE in recipe.stages else ""
+    stages = system.stages
+    bert_files = fingerprint_of(recipe.text_utterance.bert) if TEXT_UTTERANCE in stages else ""
     labels, precision = label_set_of(recipe.label_set), Hardware().precision
-    origins = origins_of(recipe, labels, fold.training_hash, {}, bert_files, precision)
+    recognised = words_hash if system.words == RECOGNISED else None
+    origins = origins_of(recipe, labels, fold.training_hash, {}, bert_files, precision, recognised)
     return Task(
         system=system,
         protocol=protocol,
         fold=fold,
+        folds=folds,
         seed=seed,
-        origins={stage: hash_of(origin) for stage, origin in origins.items()},
+        origins={stage: hash_of(origins[stage]) for stage in stages},
+        tested=tested,
+        words_hash=words_hash,
     )

@@ -21,7 +21,8 @@ def cells_of(row: FilledRow) -> list[str]:
     if not row.measures:
         return [*first, *("not run" for _ in MEASURES), "", "0", "0"]
     numbers = [scored(row, measure) for measure in MEASURES.values()]
-    return [*first, *numbers, f"{row.validation_loss:.3f}", str(row.seeds), str(row.folds)]
+    loss = "" if row.validation_loss is None else f"{row.validation_loss:.3f}"
+    return [*first, *numbers, loss, str(row.seeds), str(row.folds)]
 
 
 def scored(row: FilledRow, measure: str) -> str:
@@ -45,17 +46,24 @@ def signed(estimate: Estimate) -> str:
     return f"{estimate.value:+.3f}" + ("" if low is None else f" [{low:+.3f}, {high:+.3f}]")
 
 
-def title_of(table: FilledTable) -> str:
-    return f"Table {table.table.number}: {table.table.title} ({table.table.protocol})"
-
-
 def markdown(tables: Sequence[FilledTable]) -> str:
     parts = [NOTE]
     for table in tables:
-        parts += [f"## {title_of(table)}", grid([*table.table.columns, *NUMBERS], bold_rows(table, "**{}**"))]
+        parts += [f"## {table.table.name}", grid([*table.table.columns, *NUMBERS], bold_rows(table, "**{}**"))]
+        parts += [*notes_of(table)]
         if table.pairs:
             parts.append(grid(DIFFERENCES, differences_of(table)))
     return "\n\n".join(parts) + "\n"
+
+
+def notes_of(table: FilledTable) -> list[str]:
+    """What a reader of a table's numbers must know, and of which rows it holds."""
+    rows: dict[str, list[str]] = {}
+    for row in table.rows:
+        for note in row.notes:
+            rows.setdefault(note, []).append(row.title)
+    done = sum(1 for row in table.rows if row.measures)
+    return [f"{'All rows' if len(those) == done else '; '.join(those)}: {note}." for note, those in rows.items()]
 
 
 def bold_rows(table: FilledTable, mark: str) -> list[list[str]]:
@@ -82,9 +90,10 @@ def latex(tables: Sequence[FilledTable]) -> str:
 
 def latex_of(table: FilledTable) -> list[str]:
     header = [*table.table.columns, *NUMBERS]
-    found = [tabular(header, bold_rows(table, r"\textbf{{{}}}"), title_of(table))]
+    caption = ". ".join([table.table.name, *notes_of(table)])
+    found = [tabular(header, bold_rows(table, r"\textbf{{{}}}"), caption)]
     if table.pairs:
-        found.append(tabular(DIFFERENCES, differences_of(table), f"{title_of(table)}, differences"))
+        found.append(tabular(DIFFERENCES, differences_of(table), f"{table.table.name}, differences"))
     return found
 
 

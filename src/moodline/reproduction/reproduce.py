@@ -1,5 +1,6 @@
 """The paper's tables from one corpus: plan, work, ledger, tables."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,18 +8,23 @@ from pathlib import Path
 from rich.console import Console
 
 from moodline.config import STAGE_NAMES, Recipe
-from moodline.corpora.corpus import read_corpus
+from moodline.corpora.corpus import Corpus, read_corpus
 from moodline.errors import MoodlineError
-from moodline.files import write_text
-from moodline.reproduction.filled import fill
+from moodline.files import read_json, write_json, write_text
+from moodline.reproduction.checks import refuse_unfit, warnings_of, words_hash_for
+from moodline.reproduction.filled import FilledTable, fill
 from moodline.reproduction.ledger import experiments_in, ledger_of, refuse_other_corpus, write_ledger
-from moodline.reproduction.plan import RUNS_FOLDER, Plan, plan_of
+from moodline.reproduction.plan import RUNS_FOLDER, Plan, Task, plan_of
 from moodline.reproduction.probe import Probe
 from moodline.reproduction.render import latex, markdown
-from moodline.reproduction.tables import tables_of
+from moodline.reproduction.report import REPORT_FILE, write_report
+from moodline.reproduction.tables import MAKERS, Asked, Choices, Table, asked_for, tables_of
 from moodline.reproduction.work import is_done, work_off, write_recipes
 from moodline.training.run import locked
 from moodline.training.sharing import finished_stages
+
+# In DIR: the tables that were asked for so far, in any command, and the sizes of Table 1.
+ASKED_FILE = "asked.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,15 +32,15 @@ class Request:
     """What is asked for.
 
     Args:
-        tables: their numbers
-        protocols: the first is that of Tables 1 and 2
+        tables: their keys
+        protocols: Tables 3 and 4 are of each, the others of the first
         sizes: of the utterance embedding, in Table 1
         seeds: how many, from the recipe's on
         fold: the one fold that is trained of each protocol; None for all
         jobs: tasks at a time
     """
 
-    tables: Sequence[int]
+    tables: Sequence[str]
     protocols: Sequence[str]
     sizes: Sequence[int]
     seeds: int
@@ -50,26 +56,56 @@ def reproduce(corpus_folder: Path, recipe: Recipe, out: Path, request: Request, 
     """
     corpus = read_corpus(corpus_folder)
     refuse_other_corpus(out, corpus.table_hash)
-    tables = tables_of(request.tables, recipe, request.protocols, request.sizes)
-    plan = plan_of(tables, corpus, request.seeds, request.fold)
+    asked = asked_for(request.tables, request.protocols)
+    tables = tables_of(asked, recipe, choices_of(request.sizes, corpus))
+    words_hash = words_hash_for(tables, corpus_folder, corpus)
+    plan = plan_of(tables, corpus, request.seeds, request.fold, words_hash)
+    refuse_unfit(plan, corpus, out)
+    for sentence in warnings_of(plan):
+        tell(console, f"Note: {sentence}.")
     show(plan, out, request.jobs, console)
     if dry:
         return
     with locked(out):
         write_recipes(plan, out)
+        asked, sizes = remember(out, asked, request.sizes)
         failure: MoodlineError | None = None
         try:
             work_off(plan, corpus_folder.resolve(), out, request.jobs, lambda line: tell(console, line))
         except MoodlineError as error:
             failure = error  # what is done is worth its tables
-        experiments = experiments_in(out / RUNS_FOLDER)
-        write_ledger(ledger_of(experiments), out)
-        filled = [fill(table, experiments) for table in tables]
-        write_text(out / "tables.md", markdown(filled))
-        write_text(out / "tables.tex", latex(filled))
-    tell(console, markdown(filled))
+        found = write_findings(out, tables_of(asked, recipe, choices_of(sizes, corpus)))
+    tell(console, markdown(found))
+    tell(console, f"report: {out / REPORT_FILE}")
     if failure is not None:
         raise failure
+
+
+def choices_of(sizes: Sequence[int], corpus: Corpus) -> Choices:
+    longest = max((turn.audio.duration for turn in corpus.utterances if turn.audio is not None), default=0.0)
+    return Choices(sizes=tuple(sizes), longest_seconds=math.ceil(10 * longest) / 10)
+
+
+def write_findings(out: Path, tables: Sequence[Table]) -> list[FilledTable]:
+    """The ledger and the tables of all that is done in a folder."""
+    experiments = experiments_in(out / RUNS_FOLDER)
+    ledger = ledger_of(experiments)
+    write_ledger(ledger, out)
+    filled = [fill(table, experiments) for table in tables]
+    write_text(out / "tables.md", markdown(filled))
+    write_text(out / "tables.tex", latex(filled))
+    write_report(filled, ledger, out)
+    return filled
+
+
+def remember(out: Path, asked: Sequence[Asked], sizes: Sequence[int]) -> tuple[list[Asked], list[int]]:
+    """Add these to what was asked for before, and return all: a further command shows the earlier ones' tables too."""
+    before = read_json(out / ASKED_FILE, "ledger") if (out / ASKED_FILE).is_file() else {"tables": [], "sizes": []}
+    every = {Asked(*one) for one in before["tables"]} | {*asked}
+    ordered = [Asked(key, protocol) for key in MAKERS for protocol in sorted({one.protocol for one in every})]
+    tables, sizes = [one for one in ordered if one in every], sorted({*before["sizes"], *sizes})
+    write_json(out / ASKED_FILE, {"tables": tables, "sizes": sizes})
+    return tables, sizes
 
 
 def show(plan: Plan, out: Path, jobs: int, console: Console) -> None:
@@ -82,10 +118,17 @@ def show(plan: Plan, out: Path, jobs: int, console: Console) -> None:
         own = [stage for stage in plan.own_stages(task) if task.origins[stage] not in finished]
         seconds = probe.seconds_of(task, own)
         total += seconds
-        trains = "; ".join(STAGE_NAMES[stage] for stage in own) or "nothing, all its stages are other tasks'"
-        tell(console, f"{task.name}: trains {trains} ({minutes(seconds)})")
+        tell(console, f"{task.name}: {told(task, own)} ({minutes(seconds)})")
     beside = f", {jobs} at a time" if jobs > 1 else ""
     tell(console, f"{len(plan.tasks)} tasks: {minutes(total / jobs)} at most{beside}, by a probe on this machine")
+
+
+def told(task: Task, own: Sequence[str]) -> str:
+    """What a task trains itself."""
+    if not task.system.stages:
+        return "the classical baselines, whose time is not measured before"
+    stages = "; ".join(STAGE_NAMES[stage] for stage in own)
+    return f"trains {stages or 'nothing, another task trains all of its stages'}"
 
 
 def minutes(seconds: float) -> str:

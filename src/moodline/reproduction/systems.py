@@ -5,16 +5,28 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from moodline.config import Recipe
+from moodline.corpora.recognition import RECOGNISED, REFERENCE
 
 BASE = "base"
+CLASSICAL = "classical"
 
 
 @dataclass(frozen=True, kw_only=True)
 class System:
-    """A recipe under a name, which is that of its runs' folder and stands in the ledger."""
+    """A recipe under a name, which is that of its runs' folder and stands in the ledger.
+
+    Args:
+        words: those of the corpus that train it
+    """
 
     name: str
     recipe: Recipe
+    words: str = REFERENCE
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Those that train; the classical systems have none, and read of the recipe what is not of a stage alone."""
+        return () if self.name == CLASSICAL else self.recipe.stages
 
 
 def base_system(recipe: Recipe) -> System:
@@ -39,6 +51,32 @@ def fusion_system(base: Recipe, *, layers: int, hidden: int, heads: int) -> Syst
     if is_unchanged(base, changes):
         return base_system(base)
     return System(name=f"fusion-{layers}x{hidden}-{heads}-heads", recipe=changed(base, changes))
+
+
+def log_mel_system(base: Recipe) -> System:
+    """Speech alone, of log-mel: what LEAF is worth is the difference."""
+    return System(name="log-mel", recipe=changed(base, {"audio_utterance.front_end": "log_mel", "modalities": "audio"}))
+
+
+def concatenation_system(base: Recipe) -> System:
+    """A hidden layer over an utterance's two embeddings in the place of the transformer."""
+    return System(name="concatenation", recipe=changed(base, {"fusion.kind": "concatenation"}))
+
+
+def bc_lstm_system(base: Recipe) -> System:
+    """Poria et al. 2017 on the same utterance embeddings."""
+    parts = ("audio_context", "text_context", "fusion")
+    return System(name="bc-lstm", recipe=changed(base, {f"{part}.kind": "bc_lstm" for part in parts}))
+
+
+def recognised_system(base: Recipe) -> System:
+    """The base, trained on recognised words; what it has of speech is the base's."""
+    return System(name="recognised-words", recipe=base, words=RECOGNISED)
+
+
+def classical_system(base: Recipe) -> System:
+    """The classical baselines (reproduction/baselines): several systems in one, each a part of its own."""
+    return System(name=CLASSICAL, recipe=base)
 
 
 def is_unchanged(recipe: Recipe, changes: Mapping[str, Any]) -> bool:

@@ -1,12 +1,27 @@
-"""The paper's tables as the systems that their rows compare."""
+"""The paper's tables, and those that belong beside them, as the systems that their rows compare."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import NamedTuple
 
-from moodline.config import AUDIO_CONTEXT, FUSION, STAGE_NAMES, TEXT_CONTEXT, Recipe
+from moodline.config import AUDIO_CONTEXT, AUDIO_UTTERANCE, FUSION, TEXT_CONTEXT, TEXT_UTTERANCE, Recipe
+from moodline.corpora.recognition import RECOGNISED, REFERENCE
 from moodline.errors import MoodlineError
-from moodline.reproduction.systems import System, base_system, fusion_system, unimodal_system
+from moodline.evaluation.scores import MAJORITY
+from moodline.reproduction.baselines import BASELINE_NAMES
+from moodline.reproduction.names import PART_NAMES
+from moodline.reproduction.systems import (
+    System,
+    base_system,
+    bc_lstm_system,
+    classical_system,
+    concatenation_system,
+    fusion_system,
+    log_mel_system,
+    recognised_system,
+    unimodal_system,
+)
 
 CONTEXT_OF = {"audio": AUDIO_CONTEXT, "text": TEXT_CONTEXT}
 # Of Table 2; the paper's own values are not at hand, those of its text (3 layers of 120, 12 heads) are among them.
@@ -14,7 +29,6 @@ LAYERS = (1, 2, 3, 4)
 HIDDEN = (60, 120, 240)
 HEADS = (4, 8, 12)
 SIZES = (50, 100, 200)
-TABLES = (1, 2, 3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +38,7 @@ class Row:
     Args:
         cells: what tells it from the others, under the table's columns
         system: whose scores it shows, at the stage
+        words: those of the corpus that it is tested on
         choice: rows of one choice are candidates for the same part, of which validation selects one; empty where
             nothing is selected
     """
@@ -31,66 +46,108 @@ class Row:
     cells: tuple[str, ...]
     system: System
     stage: str
+    words: str = REFERENCE
     choice: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows under one protocol."""
+    """Rows under one protocol.
 
-    number: int
+    Args:
+        key: what the command line calls it
+        differences: the places of two rows, one minus the other; None: the selected row minus each other one
+    """
+
+    key: str
     title: str
     columns: tuple[str, ...]
     protocol: str
     rows: tuple[Row, ...]
+    differences: tuple[tuple[int, int], ...] | None
+
+    @property
+    def name(self) -> str:
+        """With the paper's number, where the paper has it."""
+        numbered = f"Table {self.key}: " if self.key.isdigit() else ""
+        return f"{numbered}{self.title} ({self.protocol})"
 
 
-def tables_of(numbers: Sequence[int], base: Recipe, protocols: Sequence[str], sizes: Sequence[int]) -> list[Table]:
-    """The tables of these numbers: 1 and 2 under the first protocol, 3 under each.
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What some tables depend on beside the base recipe.
+
+    Args:
+        sizes: of the utterance embedding, in Table 1
+        longest_seconds: of the corpus's utterances, to which the released code pads all
+    """
+
+    sizes: tuple[int, ...]
+    longest_seconds: float
+
+
+class Asked(NamedTuple):
+    """A table by its key and its protocol."""
+
+    key: str
+    protocol: str
+
+
+def asked_for(keys: Sequence[str], protocols: Sequence[str]) -> list[Asked]:
+    """Tables 3 and 4 under each protocol, the others under the first.
 
     Raises:
-        MoodlineError: there is no table of this number, or the base recipe lacks a modality
+        MoodlineError: there is no table of a key
     """
-    if strangers := [number for number in numbers if number not in TABLES]:
-        raise MoodlineError(f"the tables are {', '.join(map(str, TABLES))}: {strangers[0]} is none of them")
+    if strangers := [key for key in keys if key not in MAKERS]:
+        raise MoodlineError(f"the tables are {', '.join(MAKERS)}: {strangers[0]} is none of them")
+    return [
+        Asked(key, protocol)
+        for key in MAKERS
+        if key in keys
+        for protocol in (protocols if key in OF_EVERY_PROTOCOL else protocols[:1])
+    ]
+
+
+def tables_of(asked: Sequence[Asked], base: Recipe, choices: Choices) -> list[Table]:
+    """The tables that are asked for.
+
+    Raises:
+        MoodlineError: the base recipe lacks a modality
+    """
     if base.modalities != "both":
         raise MoodlineError(f"the tables compare speech, words and both: modalities is both, not {base.modalities}")
-    found = []
-    if 1 in numbers:
-        found.append(embeddings_table(base, protocols[0], sizes))
-    if 2 in numbers:
-        found.append(transformer_table(base, protocols[0]))
-    if 3 in numbers:
-        found += [protocol_table(base, protocol) for protocol in protocols]
-    return found
+    return [MAKERS[key](base, protocol, choices) for key, protocol in asked]
 
 
-def embeddings_table(base: Recipe, protocol: str, sizes: Sequence[int]) -> Table:
+def embeddings_table(base: Recipe, protocol: str, choices: Choices) -> Table:
     """Table 1: the size of the utterance embedding, with and without self-attention, speech and words."""
+    rows = tuple(
+        Row(
+            cells=(PART_NAMES[CONTEXT_OF[modality]], str(size), "yes" if attention else "no"),
+            system=unimodal_system(base, modality, size, self_attention=attention),
+            stage=CONTEXT_OF[modality],
+            choice=modality,
+        )
+        for modality, size, attention in product(CONTEXT_OF, choices.sizes, (True, False))
+    )
     return Table(
-        number=1,
+        key="1",
         title="Size of the utterance embedding, and self-attention",
         columns=("part", "embedding", "self-attention"),
         protocol=protocol,
-        rows=tuple(
-            Row(
-                cells=(STAGE_NAMES[CONTEXT_OF[modality]], str(size), "yes" if attention else "no"),
-                system=unimodal_system(base, modality, size, self_attention=attention),
-                stage=CONTEXT_OF[modality],
-                choice=modality,
-            )
-            for modality, size, attention in product(CONTEXT_OF, sizes, (True, False))
-        ),
+        rows=rows,
+        differences=tuple((place, place + 1) for place in range(0, len(rows), 2)),
     )
 
 
-def transformer_table(base: Recipe, protocol: str) -> Table:
+def transformer_table(base: Recipe, protocol: str, choices: Choices) -> Table:
     """Table 2: layers and hidden size of the transformer, and its heads at the base's size."""
     own = base.fusion
-    sizes = [(layers, hidden, own.heads) for layers, hidden in product(LAYERS, HIDDEN) if hidden % own.heads == 0]
+    shapes = [(layers, hidden, own.heads) for layers, hidden in product(LAYERS, HIDDEN) if hidden % own.heads == 0]
     heads = [(own.layers, own.hidden, count) for count in HEADS if own.hidden % count == 0]
     return Table(
-        number=2,
+        key="2",
         title="Size of the transformer",
         columns=("layers", "hidden", "heads"),
         protocol=protocol,
@@ -101,20 +158,74 @@ def transformer_table(base: Recipe, protocol: str) -> Table:
                 stage=FUSION,
                 choice="transformer",
             )
-            for layers, hidden, count in dict.fromkeys([*sizes, (own.layers, own.hidden, own.heads), *heads])
+            for layers, hidden, count in dict.fromkeys([*shapes, (own.layers, own.hidden, own.heads), *heads])
         ),
+        differences=None,
     )
 
 
-def protocol_table(base: Recipe, protocol: str) -> Table:
+def protocol_table(base: Recipe, protocol: str, choices: Choices) -> Table:
     """Table 3: speech, words and both."""
     return Table(
-        number=3,
+        key="3",
         title="Speech, words and both",
         columns=("part",),
         protocol=protocol,
         rows=tuple(
-            Row(cells=(STAGE_NAMES[stage],), system=base_system(base), stage=stage)
+            Row(cells=(PART_NAMES[stage],), system=base_system(base), stage=stage)
             for stage in (AUDIO_CONTEXT, TEXT_CONTEXT, FUSION)
         ),
+        differences=((2, 0), (2, 1)),
     )
+
+
+def recognised_table(base: Recipe, protocol: str, choices: Choices) -> Table:
+    """Table 4: words alone and both, trained and tested on reference and on recognised words."""
+    own, other = base_system(base), recognised_system(base)
+    settings = ((own, REFERENCE), (own, RECOGNISED), (other, RECOGNISED))
+    return Table(
+        key="4",
+        title="Recognised words",
+        columns=("part", "words in training", "words in the test"),
+        protocol=protocol,
+        rows=tuple(
+            Row(cells=(PART_NAMES[stage], system.words, words), system=system, stage=stage, words=words)
+            for stage, (system, words) in product((TEXT_CONTEXT, FUSION), settings)
+        ),
+        differences=((1, 0), (2, 1), (4, 3), (5, 4)),
+    )
+
+
+def baselines_table(base: Recipe, protocol: str, choices: Choices) -> Table:
+    """The parts of the paper's system beside what is simpler, under the same folds."""
+    own, classical = base_system(base), classical_system(base)
+    shown = (
+        (PART_NAMES[MAJORITY], own, MAJORITY),
+        (BASELINE_NAMES["egemaps"], classical, "egemaps"),
+        ("speech, log-mel in the place of LEAF", log_mel_system(base), AUDIO_UTTERANCE),
+        ("speech, LEAF", own, AUDIO_UTTERANCE),
+        (BASELINE_NAMES["tf_idf"], classical, "tf_idf"),
+        (BASELINE_NAMES["sentence_embeddings"], classical, "sentence_embeddings"),
+        ("words, BERT and GRU", own, TEXT_UTTERANCE),
+        ("both, bc-LSTM", bc_lstm_system(base), FUSION),
+        ("both, concatenation", concatenation_system(base), FUSION),
+        ("both, transformer", own, FUSION),
+    )
+    return Table(
+        key="baselines",
+        title="Baselines",
+        columns=("system",),
+        protocol=protocol,
+        rows=tuple(Row(cells=(name,), system=system, stage=stage) for name, system, stage in shown),
+        differences=((3, 2), (3, 1), (6, 4), (6, 5), (9, 8), (9, 7)),
+    )
+
+
+MAKERS: Mapping[str, Callable[[Recipe, str, Choices], Table]] = {
+    "1": embeddings_table,
+    "2": transformer_table,
+    "3": protocol_table,
+    "4": recognised_table,
+    "baselines": baselines_table,
+}
+OF_EVERY_PROTOCOL = ("3", "4")

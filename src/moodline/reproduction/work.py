@@ -1,43 +1,43 @@
-"""Tasks at work: moodline's own commands, some side by side, each in a process of its own."""
+"""Tasks at work: moodline's own commands, some side by side."""
 
 import dataclasses
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import NamedTuple
 
 from moodline.errors import MoodlineError
 from moodline.files import read_json, write_json, write_text
+from moodline.reproduction.commands import ran
 from moodline.reproduction.plan import RUNS_FOLDER, Plan, Task
+from moodline.reproduction.systems import System
 from moodline.training.run import read_run
 
 # In a task's run: its command, and what it took.
 TASK_FILE = "task.json"
+# In DIR: what the classical baselines read, computed once for all folds.
+FEATURES_FOLDER = "features"
 
 Told = Callable[[str], None]
 
 
-class Cost(NamedTuple):
-    """What a task's processes took: seconds by the clock, and the most memory that one of them held."""
-
-    seconds: float
-    peak_mebibytes: float
-
-
 def is_done(task: Task, out: Path) -> bool:
-    """Whether a task is trained as it is planned now, and scored."""
+    """Whether a task is trained as it is planned now, and scored on all that is asked for."""
     folder = task.run_folder(out)
     if not (folder / TASK_FILE).is_file():
         return False
     try:
-        run, done = read_run(folder), read_json(folder / TASK_FILE, "task")
-        same = run.recipe == task.system.recipe and done["fold_hash"] == task.fold.hash
-        return same and run.is_complete(task.fold.name)
-    except MoodlineError:  # the task itself will say what is wrong with its run, and keeps no other from its work
+        done, facts = read_json(folder / TASK_FILE, "task"), task.facts
+        if not {*facts.pop("tested")} <= {*done["tested"]}:
+            return False
+        if task.words_hash is None:
+            del facts["words_hash"]
+        if any(done[key] != value for key, value in facts.items()):
+            return False
+        if not task.system.stages:
+            return True
+        run = read_run(folder)
+        return run.recipe == task.system.recipe and run.is_complete(task.fold.name)
+    except (MoodlineError, KeyError):  # the task itself will say what is wrong, and keeps no other from its work
         return False
 
 
@@ -75,44 +75,33 @@ def do(task: Task, corpus: Path, out: Path, jobs: int) -> None:
     """Train what no other task has trained, and score it."""
     folder = task.run_folder(out)
     (folder / TASK_FILE).unlink(missing_ok=True)
-    recipe = out / "recipes" / f"{task.system.name}.yaml"
-    train = ["train", corpus, "--recipe", recipe, "--seed", task.seed, "--protocol", task.protocol]
-    train += ["--fold", task.fold.name, "--reuse", out / RUNS_FOLDER, "-o", folder]
     log = out / "logs" / f"{task.name}.txt"
-    costs = [ran(command, log, jobs) for command in (train, ["evaluate", folder])]
+    commands = commands_of(task, corpus, out)
+    costs = [ran(command, log, jobs) for command in commands]
     write_json(
         folder / TASK_FILE,
         {
-            "system": task.system.name,
-            "protocol": task.protocol,
-            "fold": task.fold.name,
-            "fold_hash": task.fold.hash,
-            "seed": task.seed,
-            "command": " ".join(map(str, ["moodline", *train])),
+            **task.facts,
+            "command": " ".join(map(str, ["moodline", *commands[0]])),
             "seconds": round(sum(cost.seconds for cost in costs), 1),
-            "peak_mebibytes": round(max(cost.peak_mebibytes for cost in costs)),
+            "peak_mebibytes": max((cost.peak_mebibytes for cost in costs if cost.peak_mebibytes), default=None),
         },
     )
 
 
-def ran(arguments: Sequence[object], log: Path, jobs: int) -> Cost:
-    """Run one of moodline's commands with its share of the cores.
+def commands_of(task: Task, corpus: Path, out: Path) -> list[list[object]]:
+    """What trains a task, and what scores it on each kind of words."""
+    folder, system = task.run_folder(out), task.system
+    of_fold = ["--recipe", recipe_file(system, out), "--protocol", task.protocol, "--fold", task.fold.name]
+    if not system.stages:
+        return [["baselines", corpus, *of_fold, "--features", out / FEATURES_FOLDER, "-o", folder]]
+    train = ["train", corpus, *of_fold, "--seed", task.seed, "--words", system.words]
+    train += ["--reuse", out / RUNS_FOLDER, "-o", folder]
+    return [train, *(["evaluate", folder, "--words", words] for words in task.tested)]
 
-    Raises:
-        MoodlineError: what the command said, where it failed
-    """
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
-    environment = os.environ | {"OMP_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false"}
-    command = [sys.executable, "-m", "moodline.cli.main", *map(str, arguments)]
-    log.parent.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
-    with log.open("a", encoding="utf-8") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
-        _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        said = log.read_text(encoding="utf-8").strip().splitlines() or [f"it ended with status {status}"]
-        raise MoodlineError(f"{said[-1].removeprefix('moodline: ')} (all that it said: {log})")
-    return Cost(time.monotonic() - started, usage.ru_maxrss / 1024)
+
+def recipe_file(system: System, out: Path) -> Path:
+    return out / "recipes" / f"{system.name}.yaml"
 
 
 def write_recipes(plan: Plan, out: Path) -> None:
@@ -124,10 +113,10 @@ def write_recipes(plan: Plan, out: Path) -> None:
     import yaml
 
     # The first task of a system is of the base's own seed; the others' is given by their commands.
-    recipes = {task.system.name: task.system.recipe for task in reversed(plan.tasks)}
+    systems = {task.system.name: task.system for task in reversed(plan.tasks)}
     contents = {
-        out / "recipes" / f"{name}.yaml": yaml.safe_dump(dataclasses.asdict(recipe), sort_keys=False)
-        for name, recipe in recipes.items()
+        recipe_file(system, out): yaml.safe_dump(dataclasses.asdict(system.recipe), sort_keys=False)
+        for system in systems.values()
     }
     for path, content in contents.items():
         if path.exists() and path.read_text(encoding="utf-8") != content:

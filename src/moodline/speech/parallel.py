@@ -1,16 +1,14 @@
 """Recognising many utterances side by side, in processes of one recogniser each."""
 
 import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing.connection import wait
 
 from moodline.errors import MoodlineError
+from moodline.processes import end_with_parent
 from moodline.speech.recogniser import Recogniser, load
 from moodline.speech.sound import Sound
 
@@ -59,16 +57,8 @@ def _begin(chosen: str) -> None:
     """Load this process's recogniser, leave Ctrl-C to the parent, and end when the parent does."""
     global _recogniser
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     _recogniser = load(chosen)
-
-
-def _end_with_parent() -> None:
-    """A parent that is killed ends no process of its pool."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "a process of a pool has a parent"
-    wait([parent.sentinel])
-    os._exit(1)
 
 
 def _heard_here(sound: Sound) -> str:

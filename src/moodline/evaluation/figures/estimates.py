@@ -14,24 +14,34 @@ _MARKERS = {"ua": ("UA", BLUE, "o"), "wa": ("WA", VERMILLION, "s")}
 def stage_figure(scores: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> str:
     """UA and WA of every stage with their intervals; ``scores`` are StageScores as in results.json."""
     rows = [stage["pooled"] for stage in scores]
-    labels = [names[stage["stage"]] for stage in scores]
+    return score_figure("stages", "Scores of each stage", rows, [names[stage["stage"]] for stage in scores])
+
+
+def score_figure(name: str, title: str, rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> str:
+    """UA and WA with their intervals, a line for each row; rows have both as results.json has them."""
     with figure_of(4.0, 0.8 + 0.42 * len(rows)) as figure:
         axes = figure.subplots()
         _estimates(axes, rows, labels)
         axes.set_xlabel("score")
-        return svg(figure, "stages", "Scores of each stage", _told(rows, labels))
+        return svg(figure, name, title, _told(rows, labels))
 
 
 def gain_figure(differences: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> str:
     """Differences between stages with their intervals; ``differences`` as in results.json."""
     pairs = [(names[gain["stage"]], names[gain["minus"]]) for gain in differences]
-    with figure_of(4.0, 0.8 + 0.5 * len(differences)) as figure:
+    return difference_figure("gains", "Differences between stages", differences, pairs)
+
+
+def difference_figure(
+    name: str, title: str, rows: Sequence[Mapping[str, Any]], pairs: Sequence[tuple[str, str]]
+) -> str:
+    """Differences of UA and WA with their intervals; pairs say what is above what."""
+    with figure_of(4.0, 0.8 + 0.5 * len(rows)) as figure:
         axes = figure.subplots()
         axes.axvline(0, color=GREY, linewidth=1)
-        _estimates(axes, differences, [f"{above}\n\N{MINUS SIGN} {below}" for above, below in pairs])
+        _estimates(axes, rows, [f"{above}\n\N{MINUS SIGN} {below}" for above, below in pairs])
         axes.set_xlabel("difference")
-        told = _told(differences, [f"{above} minus {below}" for above, below in pairs])
-        return svg(figure, "gains", "Differences between stages", told)
+        return svg(figure, name, title, _told(rows, [f"{above} minus {below}" for above, below in pairs]))
 
 
 def part_figure(parts: Mapping[str, Mapping[str, Any]]) -> str:
