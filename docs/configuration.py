@@ -31,8 +31,10 @@ In a run's own folder a changed value trains again the stages that depend on it,
 so that it is another run, which needs another `-o`.
 
 [recipes/iemocap.yaml](../recipes/iemocap.yaml) writes the paper's values out;
-[iemocap-10ms](../recipes/iemocap-10ms.yaml), [small](../recipes/small.yaml) and [demo](../recipes/demo.yaml) say what
-differs from the defaults. "Released" marks what the paper leaves open and the authors' released code fixes.
+[iemocap-10ms](../recipes/iemocap-10ms.yaml), [as-released](../recipes/as-released.yaml),
+[small](../recipes/small.yaml) and [demo](../recipes/demo.yaml) say what differs from the defaults. "Released" marks
+what the paper leaves open and the authors' released code fixes; as a value, what that code does otherwise than the
+paper ([protocols.md](protocols.md#as-released)).
 """
 
 

@@ -21,18 +21,20 @@ from moodline.config import (
     TextUtteranceConfig,
 )
 from moodline.context.bc_lstm import BcLstm
-from moodline.context.bigru_attention import BiGruAttention
+from moodline.context.bigru_attention import BiGruAttention, SelfAttention
 from moodline.encoding import Encoding
 from moodline.errors import MoodlineError
 from moodline.fusion.bc_lstm import HierarchicalBcLstm
 from moodline.fusion.concatenation import Concatenation
 from moodline.fusion.multimodal_transformer import MultimodalTransformer
+from moodline.reproduction.released import ReleasedAttention
 from moodline.text.bert_gru import BertGru
 
 # The utterance encoder that each context stage reads.
 ENCODER_OF = {AUDIO_CONTEXT: AUDIO_UTTERANCE, TEXT_CONTEXT: TEXT_UTTERANCE}
-# The front-ends among which a recipe chooses by name.
+# Among these a recipe chooses by name.
 FRONT_ENDS = {"leaf": Leaf, "log_mel": LogMel}
+ATTENTIONS = {"paper": SelfAttention, "released": ReleasedAttention}
 
 
 def build_audio_utterance(config: AudioUtteranceConfig, classes: int) -> LeafCnn:
@@ -85,6 +87,7 @@ def build_context(config: ContextConfig, inputs: int, classes: int) -> BiGruAtte
         hidden=config.hidden,
         layers=config.layers,
         self_attention=config.self_attention,
+        attention=ATTENTIONS[config.attention],
         dropout=config.dropout,
     )
 

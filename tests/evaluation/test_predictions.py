@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from moodline.checkpoint import Provenance
+from moodline.config import Recipe
 from moodline.conversation import Conversation
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.fold import Fold
@@ -18,7 +19,7 @@ BY_SESSION = ("session5", "cv5", "cv10", "cv5-script-disjoint", "cv10-script-dis
 
 
 def made_from(fold: Fold, corpus: Corpus) -> Provenance:
-    return provenance_of(IEMOCAP4, corpus, fold, given={})
+    return provenance_of(Recipe(), IEMOCAP4, corpus, fold, given={})
 
 
 def is_refused(provenance: Provenance, conversation: Conversation, speaker: str | None) -> bool:

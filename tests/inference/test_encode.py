@@ -23,6 +23,7 @@ from moodline.conversation import AudioClip, Utterance
 from moodline.encoding import Encoding
 from moodline.inference.encode import by_conversation, encode_conversations, encode_utterances, in_order
 from moodline.model import build_stage
+from moodline.reproduction.systems import changed
 from moodline.text.pretrained import Tokenizer, load_bert
 from tests.tiny import WORDS, tiny_bert
 
@@ -81,6 +82,32 @@ def test_utterances_of_speech_are_encoded_as_each_alone(tmp_path: Path) -> None:
         for number, (offset, duration) in enumerate(stretches)
     ]
     assert_each_is_encoded_as_if_alone(AUDIO_UTTERANCE, build(AUDIO_UTTERANCE), utterances, None)
+
+
+def test_zeros_around_an_utterance_change_its_encoding_under_released_padding_alone(tmp_path: Path) -> None:
+    path = tmp_path / "speech.wav"
+    speech = 0.1 * np.random.default_rng(0).standard_normal(2 * RATE)
+    soundfile.write(path, speech, RATE, subtype="FLOAT")
+    one, longest = (
+        utterance(number, audio=AudioClip(path=path, duration=duration, sample_rate=RATE))
+        for number, duration in enumerate((1.5, 2.0))
+    )
+    part = build(AUDIO_UTTERANCE)
+
+    def encoded(padding: str, seconds: float, *utterances: Utterance) -> Tensor:
+        changes = {"audio_utterance.padding": padding, "audio_utterance.padded_seconds": seconds}
+        return encode_utterances(AUDIO_UTTERANCE, part, utterances, changed(RECIPE, changes), None).embeddings
+
+    alone = encoded("masked", 1.5, one)[0]
+    masked = torch.stack([encoded("masked", 3.0, one)[0], encoded("masked", 3.0, one, longest)[0]])
+    torch.testing.assert_close(masked, alone.expand_as(masked), rtol=0, atol=1e-5)
+    torch.testing.assert_close(encoded("released", 1.5, one)[0], alone, rtol=0, atol=1e-5)  # nothing to add
+    three, six = (encoded("released", seconds, one)[0] for seconds in (3.0, 6.0))
+    padded = torch.from_numpy(np.pad(speech[: 3 * RATE // 2], (0, 3 * RATE // 2))).float()
+    with torch.no_grad():
+        expected = part.eval()(padded[None]).embeddings[0]  # as speech of three seconds
+    torch.testing.assert_close(three, expected, rtol=0, atol=1e-5)
+    assert min(torch.dist(first, second) for first, second in ((alone, three), (three, six))) > 2e-4
 
 
 class Recorder(nn.Module):

@@ -12,6 +12,7 @@ from torch import Tensor
 from moodline.config import Recipe
 from moodline.conversation import AudioClip, Conversation, Utterance
 from moodline.labels import IEMOCAP4
+from moodline.reproduction.systems import changed
 from moodline.text.pretrained import load_bert
 from moodline.training.data import (
     Item,
@@ -56,7 +57,8 @@ def speed(item: Item) -> float:
 
 def speeds(clip: AudioClip, ids: list[str], seed: int = 0, epoch: int = 0, change: float = 0.2) -> dict[str, float]:
     utterances = [Utterance(id=name, speaker="F", words="", audio=clip) for name in ids]
-    items = WaveformItems(utterances, torch.zeros(len(ids), dtype=torch.long), Recipe(seed=seed), change)
+    recipe = changed(Recipe(seed=seed), {"audio_utterance.speed_change": change})
+    items = WaveformItems(utterances, torch.zeros(len(ids), dtype=torch.long), recipe, train=True)
     items.epoch = epoch
     return {name: speed(items[index]) for index, name in enumerate(ids)}
 
@@ -80,19 +82,64 @@ def test_speeds_lie_within_the_change_and_use_it(ramp: AudioClip) -> None:
 
 
 def test_without_a_change_the_waveform_is_the_recording(ramp: AudioClip) -> None:
-    items = WaveformItems([Utterance(id="a", speaker="F", words="", audio=ramp)], torch.tensor([2]), Recipe(), 0.0)
-    assert items[0].sequences[0].equal(SLOPE * torch.arange(RATE))
-    assert int(items[0].labels) == 2
+    utterance = Utterance(id="a", speaker="F", words="", audio=ramp)
+    for train in (True, False):
+        items = WaveformItems([utterance], torch.tensor([2]), Recipe(), train=train)
+        assert items[0].sequences[0].equal(SLOPE * torch.arange(RATE))
+        assert int(items[0].labels) == 2
 
 
 def test_the_speed_is_changed_in_training_alone(ramp: AudioClip) -> None:
-    recipe = Recipe()
-    recipe = replace(recipe, audio_utterance=replace(recipe.audio_utterance, speed_change=0.2))
+    recipe = changed(Recipe(), {"audio_utterance.speed_change": 0.2})
     heard = Conversation(id="c", utterances=tuple(replace(utterance, audio=ramp) for utterance in FIRST.utterances))
     data = waveform_data([heard], [heard], recipe, IEMOCAP4)
     assert data.train_lengths == data.validation_lengths == [1.0] * 3
     assert [speed(data.validation[index]) for index in range(3)] == pytest.approx([1.0] * 3)
     assert all(abs(speed(data.train[index]) - 1) > 1e-4 for index in range(3))
+
+
+PADDED = 1.5  # seconds
+RELEASED = {"audio_utterance.padding": "released", "audio_utterance.padded_seconds": PADDED}
+
+
+def places(clip: AudioClip, seed: int = 0, epoch: int = 0, train: bool = True) -> dict[str, int]:
+    """Where each utterance begins in its padding, in samples; that it is whole is checked."""
+    utterances = [Utterance(id=name, speaker="F", words="", audio=clip) for name in IDS]
+    recipe = changed(Recipe(seed=seed), RELEASED)
+    items = WaveformItems(utterances, torch.zeros(len(IDS), dtype=torch.long), recipe, train=train)
+    items.epoch = epoch
+    found = {}
+    for index, name in enumerate(IDS):
+        (samples,) = items[index].sequences
+        assert len(samples) == PADDED * RATE
+        begin = int(samples.nonzero()[0]) - 1  # a ramp begins with a zero
+        assert samples[begin : begin + RATE].equal(SLOPE * torch.arange(RATE))
+        found[name] = begin
+    return found
+
+
+def test_the_place_in_the_padding_depends_on_seed_epoch_and_id_alone(ramp: AudioClip) -> None:
+    drawn = places(ramp)
+    assert places(ramp) == drawn
+    assert len(set(drawn.values())) == len(IDS)
+    for other in (places(ramp, seed=1), places(ramp, epoch=1)):
+        assert all(other[name] != drawn[name] for name in IDS)
+    assert 0 <= min(drawn.values()) < 0.15 * RATE
+    assert 0.35 * RATE < max(drawn.values()) <= 0.5 * RATE
+
+
+def test_what_selects_is_padded_at_its_end(ramp: AudioClip) -> None:
+    assert places(ramp, train=False) == places(ramp, epoch=1, train=False) == dict.fromkeys(IDS, 0)
+
+
+def test_the_padded_length_is_what_batches_are_made_by(ramp: AudioClip) -> None:
+    heard = Conversation(id="c", utterances=tuple(replace(utterance, audio=ramp) for utterance in FIRST.utterances))
+    data = waveform_data([heard], [heard], changed(Recipe(), RELEASED), IEMOCAP4)
+    assert data.train_lengths == data.validation_lengths == [PADDED] * 3
+    short = changed(Recipe(), RELEASED | {"audio_utterance.padded_seconds": 0.5})
+    data = waveform_data([heard], [heard], short, IEMOCAP4)
+    assert data.train_lengths == [1.0] * 3  # longer ones stay
+    assert [len(data.train[index].sequences[0]) for index in range(3)] == [RATE] * 3
 
 
 def test_utterance_encoders_train_on_the_turns_that_have_a_class() -> None:

@@ -1,5 +1,7 @@
 """Parts 3a and 3b: utterance embeddings in the context of their conversation (paper, section 2.3)."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -36,6 +38,7 @@ class BiGruAttention(nn.Module):
         hidden: H, of the GRU, each direction
         layers: of the GRU
         self_attention: each direction attends to its own outputs; without it the outputs are taken as they are
+        attention: of one direction, from H: reads outputs (B, S, H) and their mask (B, S)
         dropout: on the input, between the GRU's layers, and on what is classified
     """
 
@@ -47,6 +50,7 @@ class BiGruAttention(nn.Module):
         hidden: int = 100,
         layers: int = 2,
         self_attention: bool = True,
+        attention: Callable[[int], nn.Module] = SelfAttention,
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
@@ -59,7 +63,7 @@ class BiGruAttention(nn.Module):
             batch_first=True,
         )
         directions = 2 if self_attention else 0
-        self.attention = nn.ModuleList(SelfAttention(hidden) for _ in range(directions))
+        self.attention = nn.ModuleList(attention(hidden) for _ in range(directions))
         self.dropout = nn.Dropout(dropout)
         self.classify = nn.Linear(2 * hidden, classes)
 

@@ -31,6 +31,7 @@ from moodline.inference.given import read_given, refuse_other_encoders, vectors_
 from moodline.inference.predictor import GivenEmbeddings, Predictor, load
 from moodline.seen import use_made_of
 from moodline.training.data import refuse_unread_words
+from moodline.training.provenance import notes_on_selection
 from moodline.training.run import RUN_FILE, Run, read_run
 
 PREDICTIONS_FILE = "predictions.parquet"
@@ -90,7 +91,11 @@ def evaluate_run(
         "protocol": run.protocol,
         "recipe": run.recipe_name,
         "seed": run.recipe.seed,
-        "notes": [*notes_of(folds, len(all_folds)), *notes_on_words(run.words, corpus)],
+        "notes": [
+            *notes_of(folds, len(all_folds)),
+            *notes_on_selection(run.recipe),
+            *notes_on_words(run.words, corpus),
+        ],
         "folds": [fold_counts(fold, run.label_set) for fold in folds],
     }
     curves = {fold.name: run.histories(fold.name) for fold in folds}

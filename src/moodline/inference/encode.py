@@ -10,7 +10,7 @@ from moodline.batching import length_batches
 from moodline.config import AUDIO_UTTERANCE, Recipe
 from moodline.conversation import Utterance
 from moodline.encoding import Encoding
-from moodline.inference.inputs import encoder_length, tokens_of, waveform_of
+from moodline.inference.inputs import encoder_length, padded, tokens_of, waveform_of
 from moodline.padding import pad
 from moodline.text.pretrained import Tokenizer
 
@@ -31,7 +31,8 @@ def encode_utterances(
 
     def inputs(chosen: Sequence[Utterance]) -> list[Tensor]:
         if stage == AUDIO_UTTERANCE:
-            return [waveform_of(utterance, recipe.audio_utterance.sample_rate) for utterance in chosen]
+            audio = recipe.audio_utterance
+            return [padded(waveform_of(utterance, audio.sample_rate), audio) for utterance in chosen]
         assert tokenizer is not None, "a model of words is loaded with its tokenizer"
         return tokens_of(chosen, tokenizer)
 
@@ -40,7 +41,7 @@ def encode_utterances(
         return part(values.to(device), lengths.to(device))
 
     part.eval()
-    lengths = [encoder_length(stage, utterance) for utterance in utterances]
+    lengths = [encoder_length(stage, utterance, recipe) for utterance in utterances]
     longest = recipe.audio_utterance.batch_seconds if stage == AUDIO_UTTERANCE else float("inf")
     batches = length_batches(lengths, batch_size=ENCODER_BATCH, maximum_total=longest)
     return in_order(batches, encode)

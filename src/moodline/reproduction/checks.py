@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from moodline.config import AUDIO_UTTERANCE
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.recognised import read_recognised
 from moodline.corpora.recognition import RECOGNISED
@@ -16,7 +15,6 @@ from moodline.reproduction.plan import Plan, Task
 from moodline.reproduction.systems import CLASSICAL
 from moodline.reproduction.tables import Table
 from moodline.reproduction.work import FEATURES_FOLDER
-from moodline.training.data import refuse_silent
 from moodline.training.provenance import provenance_of
 
 
@@ -39,15 +37,13 @@ def refuse_unfit(plan: Plan, corpus: Corpus, out: Path) -> None:
     """Refuse a plan of which a task could not be done.
 
     Raises:
-        MoodlineError: a fold's training set lacks a class or its validation set labels, utterances lack audio, or what
-            a baseline needs is not installed
+        MoodlineError: a fold's training set lacks a class or its validation set labels, or what a baseline needs is not
+            installed
     """
     for task in first_of_each_fold(plan):
         labels = label_set_of(task.system.recipe.label_set)
-        provenance_of(labels, corpus, task.fold, {})
-        sets = task.fold.training_sets(labels, task.system.recipe.context)
-        if AUDIO_UTTERANCE in task.system.recipe.stages:
-            refuse_silent([*sets.train, *sets.validation, *task.fold.test])
+        provenance_of(task.system.recipe, labels, corpus, task.fold, {})
+        task.fold.training_sets(labels, task.system.recipe.context)
     classical = next((task for task in plan.tasks if task.system.name == CLASSICAL), None)
     if classical is not None:
         for baseline in BASELINES.values():

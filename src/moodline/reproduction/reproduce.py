@@ -1,6 +1,5 @@
 """The paper's tables from one corpus: plan, work, ledger, tables."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from moodline.config import STAGE_NAMES, Recipe
-from moodline.corpora.corpus import Corpus, read_corpus
+from moodline.corpora.corpus import read_corpus
 from moodline.errors import MoodlineError
 from moodline.files import read_json, write_json, write_text
 from moodline.reproduction.checks import refuse_unfit, warnings_of, words_hash_for
@@ -18,6 +17,7 @@ from moodline.reproduction.plan import RUNS_FOLDER, Plan, Task, plan_of
 from moodline.reproduction.probe import Probe
 from moodline.reproduction.render import latex, markdown
 from moodline.reproduction.report import REPORT_FILE, write_report
+from moodline.reproduction.systems import longest_seconds
 from moodline.reproduction.tables import MAKERS, Asked, Choices, Table, asked_for, tables_of
 from moodline.reproduction.work import is_done, work_off, write_recipes
 from moodline.training.run import locked
@@ -56,8 +56,9 @@ def reproduce(corpus_folder: Path, recipe: Recipe, out: Path, request: Request, 
     """
     corpus = read_corpus(corpus_folder)
     refuse_other_corpus(out, corpus.table_hash)
+    longest = longest_seconds(corpus)
     asked = asked_for(request.tables, request.protocols)
-    tables = tables_of(asked, recipe, choices_of(request.sizes, corpus))
+    tables = tables_of(asked, recipe, Choices(sizes=request.sizes, longest_seconds=longest))
     words_hash = words_hash_for(tables, corpus_folder, corpus)
     plan = plan_of(tables, corpus, request.seeds, request.fold, words_hash)
     refuse_unfit(plan, corpus, out)
@@ -74,16 +75,11 @@ def reproduce(corpus_folder: Path, recipe: Recipe, out: Path, request: Request, 
             work_off(plan, corpus_folder.resolve(), out, request.jobs, lambda line: tell(console, line))
         except MoodlineError as error:
             failure = error  # what is done is worth its tables
-        found = write_findings(out, tables_of(asked, recipe, choices_of(sizes, corpus)))
+        found = write_findings(out, tables_of(asked, recipe, Choices(sizes=sizes, longest_seconds=longest)))
     tell(console, markdown(found))
     tell(console, f"report: {out / REPORT_FILE}")
     if failure is not None:
         raise failure
-
-
-def choices_of(sizes: Sequence[int], corpus: Corpus) -> Choices:
-    longest = max((turn.audio.duration for turn in corpus.utterances if turn.audio is not None), default=0.0)
-    return Choices(sizes=tuple(sizes), longest_seconds=math.ceil(10 * longest) / 10)
 
 
 def write_findings(out: Path, tables: Sequence[Table]) -> list[FilledTable]:

@@ -5,10 +5,14 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from moodline.config import Recipe
+from moodline.corpora.corpus import Corpus
 from moodline.corpora.recognition import RECOGNISED, REFERENCE
+from moodline.inference.inputs import seconds_of
+from moodline.training.data import refuse_silent
 
 BASE = "base"
 CLASSICAL = "classical"
+AS_RELEASED = "as-released"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +81,28 @@ def recognised_system(base: Recipe) -> System:
 def classical_system(base: Recipe) -> System:
     """The classical baselines (reproduction/baselines): several systems in one, each a part of its own."""
     return System(name=CLASSICAL, recipe=base)
+
+
+def as_released_system(base: Recipe, padded_seconds: float) -> System:
+    """The authors' released code's selection, padding and attention, at the base's rates: see ``released``."""
+    changes = {
+        "selection": "released",
+        "audio_utterance.padding": "released",
+        "audio_utterance.padded_seconds": padded_seconds,
+        "audio_context.attention": "released",
+        "text_context.attention": "released",
+    }
+    return System(name=AS_RELEASED, recipe=changed(base, changes))
+
+
+def longest_seconds(corpus: Corpus) -> float:
+    """To which the released code pads: the length of the corpus's longest utterance.
+
+    Raises:
+        MoodlineError: an utterance has no audio
+    """
+    refuse_silent(corpus.conversations)
+    return max(seconds_of(utterance) for utterance in corpus.utterances)
 
 
 def is_unchanged(recipe: Recipe, changes: Mapping[str, Any]) -> bool:

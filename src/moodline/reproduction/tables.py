@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
 
-from moodline.config import AUDIO_CONTEXT, AUDIO_UTTERANCE, FUSION, TEXT_CONTEXT, TEXT_UTTERANCE, Recipe
+from moodline.config import AUDIO_CONTEXT, AUDIO_UTTERANCE, FUSION, STAGES, TEXT_CONTEXT, TEXT_UTTERANCE, Recipe
 from moodline.corpora.recognition import RECOGNISED, REFERENCE
 from moodline.errors import MoodlineError
 from moodline.evaluation.scores import MAJORITY
@@ -13,6 +13,7 @@ from moodline.reproduction.baselines import BASELINE_NAMES
 from moodline.reproduction.names import PART_NAMES
 from moodline.reproduction.systems import (
     System,
+    as_released_system,
     base_system,
     bc_lstm_system,
     classical_system,
@@ -82,7 +83,7 @@ class Choices:
         longest_seconds: of the corpus's utterances, to which the released code pads all
     """
 
-    sizes: tuple[int, ...]
+    sizes: Sequence[int]
     longest_seconds: float
 
 
@@ -221,11 +222,28 @@ def baselines_table(base: Recipe, protocol: str, choices: Choices) -> Table:
     )
 
 
+def released_table(base: Recipe, protocol: str, choices: Choices) -> Table:
+    """Every part with the released code's selection, padding and attention, beside the same part without."""
+    systems = {"clean": base_system(base), "as released": as_released_system(base, choices.longest_seconds)}
+    return Table(
+        key="released",
+        title="As released, and clean",
+        columns=("part", "selection, padding, attention"),
+        protocol=protocol,
+        rows=tuple(
+            Row(cells=(PART_NAMES[stage], name), system=system, stage=stage)
+            for stage, (name, system) in product(STAGES, systems.items())
+        ),
+        differences=tuple((place + 1, place) for place in range(0, 2 * len(STAGES), 2)),
+    )
+
+
 MAKERS: Mapping[str, Callable[[Recipe, str, Choices], Table]] = {
     "1": embeddings_table,
     "2": transformer_table,
     "3": protocol_table,
     "4": recognised_table,
     "baselines": baselines_table,
+    "released": released_table,
 }
 OF_EVERY_PROTOCOL = ("3", "4")

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -11,7 +12,7 @@ from moodline.config import AUDIO_UTTERANCE, TEXT_UTTERANCE, Recipe
 from moodline.conversation import Conversation, LabelSet, Utterance
 from moodline.corpora.corpus import Corpus
 from moodline.errors import MoodlineError
-from moodline.inference.inputs import encoder_length, tokens_of, waveform_of
+from moodline.inference.inputs import encoder_length, padded, tokens_of, waveform_of
 from moodline.padding import pad
 from moodline.text.pretrained import Tokenizer
 from moodline.training.augmentation import change_speed
@@ -43,12 +44,15 @@ def collate(items: Sequence[Item]) -> Batch:
 
 
 class WaveformItems(Dataset[Item]):
-    """Labelled utterances' waveforms, read when they are needed; their speed is changed in training."""
+    """Labelled utterances' waveforms, read when they are needed.
 
-    def __init__(self, utterances: Sequence[Utterance], labels: Tensor, recipe: Recipe, speed_change: float) -> None:
+    Args:
+        train: whether they train: their speed and their place in the padding are then drawn anew in each epoch
+    """
+
+    def __init__(self, utterances: Sequence[Utterance], labels: Tensor, recipe: Recipe, *, train: bool) -> None:
         self.utterances, self.labels = utterances, labels
-        self.sample_rate = recipe.audio_utterance.sample_rate
-        self.speed_change, self.seed = speed_change, recipe.seed
+        self.config, self.seed, self.train = recipe.audio_utterance, recipe.seed, train
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -56,11 +60,16 @@ class WaveformItems(Dataset[Item]):
 
     def __getitem__(self, index: int) -> Item:
         utterance = self.utterances[index]
-        samples = waveform_of(utterance, self.sample_rate)
-        if self.speed_change:
-            generator = generator_of(self.seed, AUDIO_UTTERANCE, "speed", self.epoch, utterance.id)
-            samples = change_speed(samples, generator.uniform(1 - self.speed_change, 1 + self.speed_change))
-        return Item((samples,), self.labels[index])
+        samples = waveform_of(utterance, self.config.sample_rate)
+        if not self.train:
+            return Item((padded(samples, self.config),), self.labels[index])
+        if change := self.config.speed_change:
+            samples = change_speed(samples, self.generator("speed", utterance).uniform(1 - change, 1 + change))
+        place = self.generator("place", utterance).random()
+        return Item((padded(samples, self.config, place),), self.labels[index])
+
+    def generator(self, what: str, utterance: Utterance) -> np.random.Generator:
+        return generator_of(self.seed, AUDIO_UTTERANCE, what, self.epoch, utterance.id)
 
 
 class KeptItems(Dataset[Item]):
@@ -154,10 +163,10 @@ def waveform_data(
     train: Sequence[Conversation], validation: Sequence[Conversation], recipe: Recipe, label_set: LabelSet
 ) -> StageData:
     sets = []
-    for conversations, speed_change in ((train, recipe.audio_utterance.speed_change), (validation, 0.0)):
+    for conversations, trains in ((train, True), (validation, False)):
         utterances, labels = scored_utterances(conversations, label_set)
-        items = WaveformItems(utterances, labels, recipe, speed_change)
-        sets += [items, [encoder_length(AUDIO_UTTERANCE, utterance) for utterance in utterances]]
+        items = WaveformItems(utterances, labels, recipe, train=trains)
+        sets += [items, [encoder_length(AUDIO_UTTERANCE, utterance, recipe) for utterance in utterances]]
     return StageData(*sets)
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from torch import nn
 
 from moodline.checkpoint import CONFIG_FILE, Provenance, save_description, save_stage, save_text_assets
-from moodline.config import AUDIO_UTTERANCE, FUSION, STAGE_NAMES, TEXT_UTTERANCE, Recipe
+from moodline.config import AUDIO_UTTERANCE, ENCODERS, FUSION, STAGE_NAMES, TEXT_UTTERANCE, Recipe
 from moodline.conversation import Conversation, LabelSet
 from moodline.corpora.fold import TrainingSets
 from moodline.embeddings import Embeddings, EmbeddingsFile, read_embeddings, stack, unique_ids, write_embeddings
@@ -19,9 +19,11 @@ from moodline.files import read_json, write_json
 from moodline.inference.encode import by_conversation, encode_conversations, encode_utterances
 from moodline.inference.inputs import context_input
 from moodline.model import ENCODER_OF, build_stage
+from moodline.reproduction.released import ReleasedSelection
 from moodline.text.pretrained import Tokenizer, load_bert
 from moodline.training.data import StageData, conversation_data, scored_utterances, token_data, waveform_data
 from moodline.training.origin import READS, Origin, change, hash_of
+from moodline.training.randomness import seed_of
 from moodline.training.sharing import take_over
 from moodline.training.stage import LOGGERS, Hardware, TrainedStage, initialise, is_main_process, train_stage
 
@@ -168,7 +170,7 @@ class FoldTraining:
             self.data(stage),
             self.recipe,
             classes=classes,
-            scored_labels=scored_utterances(self.train, self.label_set)[1],
+            scored_labels=scored_utterances(self.sets_of(stage)[0], self.label_set)[1],
             logs=self.logs,
             state=self.state_file(stage),
             go_on=go_on and self.state_file(stage).is_file(),
@@ -202,13 +204,21 @@ class FoldTraining:
         bert, self.bert = (self.bert, None) if stage == TEXT_UTTERANCE else (None, self.bert)
         return build_stage(stage, self.recipe, len(self.label_set.classes), bert)
 
+    def sets_of(self, stage: str) -> tuple[Sequence[Conversation], Sequence[Conversation]]:
+        """What a stage trains on, and what its epoch is selected by."""
+        if stage in ENCODERS and self.recipe.selection == "released":
+            select = ReleasedSelection(seed_of(self.recipe.seed, "selection"))
+            return select(self.train, self.validation, self.label_set)
+        return self.train, self.validation
+
     def data(self, stage: str) -> StageData:
+        train, validation = self.sets_of(stage)
         if stage == AUDIO_UTTERANCE:
-            return waveform_data(self.train, self.validation, self.recipe, self.label_set)
+            return waveform_data(train, validation, self.recipe, self.label_set)
         if stage == TEXT_UTTERANCE:
             assert self.tokenizer is not None, "prepare loads the tokenizer"
-            return token_data(self.train, self.validation, self.tokenizer, self.label_set)
-        return conversation_data(self.train, self.validation, self.read(stage), self.label_set)
+            return token_data(train, validation, self.tokenizer, self.label_set)
+        return conversation_data(train, validation, self.read(stage), self.label_set)
 
     def read(self, stage: str) -> list[Embeddings]:
         """What a context stage or the fusion reads: (D,) by utterance id, for each sequence."""

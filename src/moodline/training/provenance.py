@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from importlib import metadata
 
 from moodline.checkpoint import Provenance
+from moodline.config import ENCODERS, Recipe
 from moodline.conversation import LabelSet
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.fold import Fold
 from moodline.embeddings import EmbeddingsFile
 from moodline.errors import MoodlineError
+from moodline.reproduction.released import ReleasedSelection
 from moodline.seen import joined, use_made_of
 
 
@@ -29,7 +31,15 @@ def notes_on_words(corpus: Corpus) -> tuple[str, ...]:
     return (str(corpus.recognition),) if corpus.recognition else ()
 
 
-def provenance_of(label_set: LabelSet, corpus: Corpus, fold: Fold, given: Mapping[str, EmbeddingsFile]) -> Provenance:
+def notes_on_selection(recipe: Recipe) -> tuple[str, ...]:
+    """What stands beside every score of a system that trains an encoder with the released selection."""
+    idle = recipe.selection != "released" or not set(ENCODERS) & set(recipe.stages)
+    return () if idle else (ReleasedSelection.NOTE,)
+
+
+def provenance_of(
+    recipe: Recipe, label_set: LabelSet, corpus: Corpus, fold: Fold, given: Mapping[str, EmbeddingsFile]
+) -> Provenance:
     """What a fold's model is made from; what the models behind embeddings given have seen, it has seen too.
 
     Raises:
@@ -63,7 +73,7 @@ def provenance_of(label_set: LabelSet, corpus: Corpus, fold: Fold, given: Mappin
         class_counts={name: counts[name] for name in label_set.classes},
         moodline_version=metadata.version("moodline"),
         torch_version=metadata.version("torch"),
-        notes=(*fold.notes, *notes_on_words(corpus)),
+        notes=(*fold.notes, *notes_on_selection(recipe), *notes_on_words(corpus)),
         words=corpus.words,
         embeddings={encoder: f"{file.path.name}, hash {file.hash}" for encoder, file in given.items()},
     )

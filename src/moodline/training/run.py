@@ -228,7 +228,7 @@ def train(
         (
             fold,
             fold.training_sets(run.label_set, run.recipe.context),
-            provenance_of(run.label_set, corpus, fold, given),
+            provenance_of(run.recipe, run.label_set, corpus, fold, given),
         )
         for fold in folds
     ]
@@ -265,7 +265,7 @@ def train(
             if run.is_complete(fold.name) and all(map(training.is_finished, run.recipe.stages)):
                 console.print(f"{title}model {run.model_folder(fold.name)}: finished before", highlight=False)
                 continue
-            for note in fold.notes:
+            for note in provenance.notes:
                 console.print(f"{title}{note}", highlight=False, soft_wrap=True)
             training.run(provenance)
 

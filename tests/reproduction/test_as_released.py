@@ -1,0 +1,126 @@
+"""A system with all of the released code's choices: what trains it, and the mark on its every number."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from moodline.config import AUDIO_UTTERANCE, ENCODERS, STAGES, Recipe
+from moodline.corpora.corpus import Corpus
+from moodline.corpora.protocol import folds_of
+from moodline.errors import MoodlineError
+from moodline.evaluation.evaluate import evaluate_model
+from moodline.inference.predictor import load
+from moodline.labels import IEMOCAP4
+from moodline.model import ENCODER_OF
+from moodline.recipe import read_recipe, recipe_from
+from moodline.reproduction.released import ReleasedAttention, classified
+from moodline.reproduction.systems import as_released_system, changed, longest_seconds
+from moodline.training.data import WaveformItems
+from moodline.training.fold import FoldTraining
+from moodline.training.provenance import notes_on_selection
+from moodline.training.stage import Hardware
+from tests.system import AS_RELEASED, moodline, write_recipe
+from tests.tiny import tiny_bert
+from tests.trees import write_tree
+
+NOTE = "not speaker-disjoint in selection"
+
+
+def training(corpus: Corpus, recipe: Recipe, folder: Path, protocol: str = "session5") -> FoldTraining:
+    sets = folds_of(corpus, protocol)[0].training_sets(IEMOCAP4, recipe.context)
+    nothing_else = {"origins": {}, "given": {}, "title": "", "hardware": Hardware(), "console": Console()}
+    return FoldTraining(sets, recipe, IEMOCAP4, folder, **nothing_else)
+
+
+def as_released(base: Recipe) -> Recipe:
+    return as_released_system(base, 2.0).recipe
+
+
+@pytest.mark.parametrize("protocol", ["session5", "cv10"])
+def test_the_encoders_alone_train_on_what_the_fold_selects_by(corpus: Corpus, tmp_path: Path, protocol: str) -> None:
+    clean, released = (training(corpus, recipe, tmp_path, protocol) for recipe in (Recipe(), as_released(Recipe())))
+    selecting = classified(clean.validation, IEMOCAP4)
+    for stage in STAGES:
+        assert clean.sets_of(stage) == (clean.train, clean.validation)
+        train, validation = (classified(part, IEMOCAP4) for part in released.sets_of(stage))
+        assert bool(train & selecting) == (stage in ENCODERS)
+        assert len(validation) == len(selecting)
+        if stage not in ENCODERS:
+            assert released.sets_of(stage) == (clean.train, clean.validation)
+
+
+def test_the_encoders_read_the_turns_drawn(corpus: Corpus, tmp_path: Path) -> None:
+    released = training(corpus, as_released(Recipe()), tmp_path)
+    data = released.data(AUDIO_UTTERANCE)
+    for items, part in zip((data.train, data.validation), released.sets_of(AUDIO_UTTERANCE), strict=True):
+        assert isinstance(items, WaveformItems)
+        assert {turn.id for turn in items.utterances} == classified(part, IEMOCAP4)
+        assert len(items[0].sequences[0]) == 2 * items.config.sample_rate
+
+
+def test_the_draw_is_another_for_another_seed(corpus: Corpus, tmp_path: Path) -> None:
+    drawn = [
+        training(corpus, as_released(Recipe(seed=seed)), tmp_path).sets_of(AUDIO_UTTERANCE)[1] for seed in (0, 0, 1)
+    ]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_three_choices_are_all_that_differs_from_the_base() -> None:
+    base = changed(Recipe(), {"fusion.layers": 2, "audio_utterance.stride_ms": 10})
+    system = as_released_system(base, 12.5)
+    assert system.name == "as-released"
+    own = system.recipe
+    assert own.audio_utterance.padded_seconds == 12.5
+    assert {own.selection, own.audio_utterance.padding, own.audio_context.attention, own.text_context.attention} == {
+        "released"
+    }
+    back = {"selection": "fold", "audio_utterance.padding": "masked", "audio_utterance.padded_seconds": 34.0}
+    back |= {f"{stage}.attention": "paper" for stage in ("audio_context", "text_context")}
+    assert changed(own, back) == base
+
+
+def test_the_recipe_is_the_papers_with_these_choices() -> None:
+    paper, released = (recipe_from(read_recipe(name)[0], name) for name in ("iemocap", "as-released"))
+    assert released == as_released_system(paper, 34).recipe
+
+
+def test_the_longest_utterance_is_what_all_are_padded_to(corpus: Corpus) -> None:
+    assert longest_seconds(corpus) == max(turn.audio.duration for turn in corpus.utterances if turn.audio)
+    first = corpus.conversations[0]
+    silent = replace(first, utterances=tuple(replace(turn, audio=None) for turn in first.utterances))
+    with pytest.raises(MoodlineError, match=f"{first.utterances[0].id} has none"):
+        longest_seconds(replace(corpus, conversations=(silent, *corpus.conversations[1:])))
+
+
+def test_a_system_that_trains_no_encoder_has_no_mark() -> None:
+    released = as_released(Recipe())
+    assert notes_on_selection(released) == (NOTE,)
+    assert notes_on_selection(Recipe()) == ()
+    assert notes_on_selection(released.with_given({AUDIO_UTTERANCE: 12})) == (NOTE,)
+    assert notes_on_selection(released.with_given(dict.fromkeys(ENCODERS, 12))) == ()
+
+
+@pytest.mark.slow
+def test_the_mark_is_on_every_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, seed in (("corpus", 0), ("other", 7)):
+        write_tree(tmp_path / f"{name}-tree", seed=seed)
+        moodline("prepare", "iemocap", tmp_path / f"{name}-tree", "-o", tmp_path / name)
+    recipe = write_recipe(tmp_path / "tiny.yaml", tiny_bert(tmp_path / "bert"))
+    options = ("--recipe", recipe, "--protocol", "session5", *AS_RELEASED)
+    capsys.readouterr()
+    moodline("train", tmp_path / "corpus", *options, "-o", tmp_path / "run")
+    assert capsys.readouterr().out.count(NOTE) == 1
+    moodline("evaluate", tmp_path / "run")
+    assert f"Note: {NOTE}." in capsys.readouterr().out
+    results = json.loads((tmp_path / "run/results.json").read_text())
+    assert results["notes"].count(NOTE) == 1
+    model = tmp_path / "run/fold-5/model"
+    for file in (tmp_path / "run/report.html", model / "README.md"):
+        assert NOTE.capitalize() in file.read_text()
+    outcome = evaluate_model(model, tmp_path / "other", tmp_path / "elsewhere", lambda *_: None)
+    assert f"in training: {NOTE}" in outcome.results["notes"]
+    parts = load(model).model.network.parts
+    assert all(isinstance(one, ReleasedAttention) for stage in ENCODER_OF for one in parts[stage].attention)
