@@ -114,8 +114,9 @@ class Experiment:
         """What a reader of its numbers must know."""
         of = self.tasks[0].facts["folds"]
         found = dict.fromkeys(note for task in self.tasks for note in task.results_on(words)["notes"])
-        # What each task says of itself holds no more of all of them.
-        of_one_fold = [note for note in found if note in missing_folds(1, of) or note.startswith(ROUGH)]
+        # What a task says of itself alone holds no more of several.
+        several = len(self.tasks) > 1
+        of_one_fold = [note for note in found if note in missing_folds(1, of) or (several and note.startswith(ROUGH))]
         return [*(note for note in found if note not in of_one_fold), *missing_folds(len(self.tasks), of)]
 
 

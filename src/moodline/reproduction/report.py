@@ -33,7 +33,6 @@ def write_report(tables: Sequence[FilledTable], ledger: pa.Table, out: Path) -> 
             columns=NUMBERS,
             difference_columns=DIFFERENCES,
             note=NOTE,
-            classes=[],  # of the style sheet's confusion matrices, of which this page has none
         )
     )
     write_text(out / REPORT_FILE, page)
