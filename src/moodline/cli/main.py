@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from moodline.cli import embed, evaluate, inspect, plot, predict, prepare, reproduce, train, transcribe
+from moodline.cli import embed, evaluate, inspect, plot, predict, prepare, reproduce, robustness, train, transcribe
 from moodline.cli.parser import Parser
 from moodline.errors import MoodlineError
 
@@ -18,6 +18,7 @@ COMMANDS = {
     "embed": embed,
     "plot": plot,
     "reproduce": reproduce,
+    "robustness": robustness,
 }
 USER_ERROR = 2
 INTERRUPTED = 130

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from moodline.conversation import AudioClip, Conversation
@@ -56,7 +56,7 @@ def write_report(
     classes = results["label_set"]["classes"]
     of_system = predictions.filter(pc.field("stage") == final["stage"])
     page = (
-        _environment()
+        environment()
         .get_template("report.html.jinja")
         .render(
             results=results,
@@ -146,9 +146,10 @@ def _learning(curves: Curves) -> list[dict[str, Any]]:
     ]
 
 
-def _environment() -> Environment:
+def environment(*packages: str) -> Environment:
+    """What pages are made with: the templates of these packages, then the report's own, which they may include."""
     environment = Environment(
-        loader=PackageLoader("moodline.evaluation", "templates"),
+        loader=ChoiceLoader([PackageLoader(package, "templates") for package in (*packages, "moodline.evaluation")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -156,7 +157,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "estimate": lambda estimate: str(Estimate(**estimate)),
-        "difference": _difference,
+        "difference": difference,
         "percent": lambda share: f"{100 * share:.1f}\N{NO-BREAK SPACE}%",
         "score": lambda value: "\N{EN DASH}" if value is None else f"{value:.3f}",
         "signed": lambda value: f"{value:+.3f}".replace("-", "\N{MINUS SIGN}"),
@@ -166,7 +167,7 @@ def _environment() -> Environment:
     return environment
 
 
-def _difference(estimate: Mapping[str, Any]) -> str:
+def difference(estimate: Mapping[str, Any]) -> str:
     """As an estimate, with its signs."""
     value, interval = estimate["value"], estimate["interval"]
     signed = f"{value:+.3f}" if interval is None else f"{value:+.3f} [{interval[0]:+.3f}, {interval[1]:+.3f}]"

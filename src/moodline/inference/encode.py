@@ -14,6 +14,8 @@ from moodline.inference.inputs import encoder_length, tokens_of, waveform_of
 from moodline.padding import pad
 from moodline.text.pretrained import Tokenizer
 
+Sound = Callable[[Utterance, int], Tensor]
+
 ENCODER_BATCH = 16
 CONVERSATION_BATCH = 32
 
@@ -25,13 +27,17 @@ def encode_utterances(
     utterances: Sequence[Utterance],
     recipe: Recipe,
     tokenizer: Tokenizer | None,
+    sound: Sound = waveform_of,
 ) -> Encoding:
-    """Every utterance's encoding by an utterance encoder, in the given order: (N, E) and (N, classes)."""
+    """Every utterance's encoding by an utterance encoder, in the given order: (N, E) and (N, classes).
+
+    ``sound`` is what an encoder of speech hears of an utterance at a sample rate: (T,).
+    """
     device = next(part.parameters()).device
 
     def inputs(chosen: Sequence[Utterance]) -> list[Tensor]:
         if stage == AUDIO_UTTERANCE:
-            return [waveform_of(utterance, recipe.audio_utterance.sample_rate) for utterance in chosen]
+            return [sound(utterance, recipe.audio_utterance.sample_rate) for utterance in chosen]
         assert tokenizer is not None, "a model of words is loaded with its tokenizer"
         return tokens_of(chosen, tokenizer)
 
