@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from moodline.speech.error_rate import normalisation, word_errors
 from moodline.training.randomness import generator_of
 
-STEPS = 24  # of the bisection for a rate: far finer than a word
+STEPS = 16  # of the bisection for a rate: finer than a word
 
 
 class Word(NamedTuple):
