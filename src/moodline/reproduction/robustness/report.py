@@ -38,11 +38,8 @@ def write_page(curves: Curves, out: Path) -> None:
 def section_of(curve: str, rows: Sequence[Row]) -> dict[str, Any]:
     """A curve's figures and the lines of its table."""
     own = [row for row in rows if row["curve"] == curve]
-    real = (
-        [row for row in rows if row["curve"] == INTERPOLATED and row["x"] == 1]
-        if curve in (INTERPOLATED, DRAWN)
-        else []
-    )
+    is_of_words = curve in (INTERPOLATED, DRAWN)
+    real = [row for row in rows if is_of_words and (row["curve"], row["x"]) == (INTERPOLATED, 1)]
     return {
         "key": curve,
         "title": NAMES[curve],
