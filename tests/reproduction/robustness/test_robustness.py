@@ -239,6 +239,26 @@ def test_runs_of_one_modality_have_its_curves(place: Path, capsys: pytest.Captur
         assert {row["part"] for row in rows(place / modality)} == {part}
 
 
+def test_folds_are_pooled_and_those_not_trained_are_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for fold in ("1", "2"):
+        moodline(
+            *("train", place / "corpus", "--recipe", place / "tiny.yaml", "--protocol", "cv5", "--fold", fold),
+            *("--modalities", "text", "-o", place / "cv5"),
+        )
+    capsys.readouterr()
+    moodline("robustness", place / "cv5")
+    out = capsys.readouterr().out
+    assert "Note: 2 of the protocol's 5 folds: the others are not trained yet." in out
+    assert "Note: intervals over 4 conversations are rough and too narrow" in out
+    files = [place / f"cv5/robustness/fold-{fold}/interpolated+0.5.parquet" for fold in ("1", "2")]
+    both = pa.concat_tables([predictions(file, "text_context") for file in files])
+    found = {row["metric"]: row for row in rows(place / "cv5", curve=INTERPOLATED, x=0.5)}
+    assert (found["ua"]["utterances"], found["ua"]["folds"]) == (both.num_rows, 2)
+    truth, said = both["label"].to_pylist(), both["predicted"].to_pylist()
+    assert found["wa"]["value"] == pytest.approx(accuracy_score(truth, said))
+    assert found["ua"]["value"] == pytest.approx(balanced_accuracy_score(truth, said))
+
+
 def test_embeddings_from_files_have_no_curve_of_theirs(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     moodline("embed", place / "corpus", "--model", place / "run/fold-5/model", "-o", place / "vectors")
     # Vectors whose model is not told: moodline's own were made by a model that has seen the validation set.
