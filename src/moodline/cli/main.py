@@ -4,7 +4,19 @@ import os
 import sys
 from collections.abc import Sequence
 
-from moodline.cli import baselines, embed, evaluate, inspect, plot, predict, prepare, reproduce, train, transcribe
+from moodline.cli import (
+    baselines,
+    embed,
+    evaluate,
+    inspect,
+    plot,
+    predict,
+    prepare,
+    reproduce,
+    robustness,
+    train,
+    transcribe,
+)
 from moodline.cli.parser import Parser
 from moodline.errors import MoodlineError
 
@@ -19,6 +31,7 @@ COMMANDS = {
     "plot": plot,
     "baselines": baselines,
     "reproduce": reproduce,
+    "robustness": robustness,
 }
 USER_ERROR = 2
 INTERRUPTED = 130

@@ -74,16 +74,7 @@ def evaluate_run(
     corpus = corpus_of(run, words or run.words)
     refuse_unread_words(run.recipe, corpus)
     all_folds = folds_of(corpus, run.protocol)
-    folds = [fold for fold in all_folds if run.is_complete(fold.name)]
-    if not folds:
-        begun = [fold.name for fold in all_folds if run.fold_folder(fold.name).is_dir()]
-        lacks = "".join(f"; fold {name}: {run.lack_of(name)}" for name in begun)
-        raise MoodlineError(f"{folder} has no trained fold of its recipe yet{lacks}; finish moodline train first")
-    if not all(fold.test for fold in folds):
-        raise MoodlineError(
-            f"protocol {run.protocol} has no test set, its model is for use: "
-            "score it elsewhere with moodline evaluate --model FOLDER --corpus OTHER"
-        )
+    folds = folds_to_score(run, all_folds)
     embeddings = embeddings_of(run, files or {})
     tables = [fold_predictions(run, fold, embeddings, progress) for fold in folds]
     results = {
@@ -100,6 +91,25 @@ def evaluate_run(
     }
     curves = {fold.name: run.histories(fold.name) for fold in folds}
     return write_outcome(pa.concat_tables(tables), results, curves, corpus, folder, with_audio, run.words)
+
+
+def folds_to_score(run: Run, all_folds: Sequence[Fold]) -> list[Fold]:
+    """Those of its protocol's folds that a run has trained, with a test set each.
+
+    Raises:
+        MoodlineError: there is none
+    """
+    folds = [fold for fold in all_folds if run.is_complete(fold.name)]
+    if not folds:
+        begun = [fold.name for fold in all_folds if run.fold_folder(fold.name).is_dir()]
+        lacks = "".join(f"; fold {name}: {run.lack_of(name)}" for name in begun)
+        raise MoodlineError(f"{run.folder} has no trained fold of its recipe yet{lacks}; finish moodline train first")
+    if not all(fold.test for fold in folds):
+        raise MoodlineError(
+            f"protocol {run.protocol} has no test set, its model is for use: "
+            "score it elsewhere with moodline evaluate --model FOLDER --corpus OTHER"
+        )
+    return folds
 
 
 def evaluate_model(

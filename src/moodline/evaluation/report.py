@@ -56,7 +56,7 @@ def write_report(
     classes = results["label_set"]["classes"]
     of_system = predictions.filter(pc.field("stage") == final["stage"])
     page = (
-        environment("moodline.evaluation")
+        environment()
         .get_template("report.html.jinja")
         .render(
             results=results,
@@ -147,9 +147,9 @@ def _learning(curves: Curves) -> list[dict[str, Any]]:
 
 
 def environment(*packages: str) -> Environment:
-    """The templates of these packages, and how numbers are written in them."""
+    """What pages are made with: the templates of these packages, then the report's own, which they may include."""
     environment = Environment(
-        loader=ChoiceLoader([PackageLoader(package, "templates") for package in packages]),
+        loader=ChoiceLoader([PackageLoader(package, "templates") for package in (*packages, "moodline.evaluation")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -157,7 +157,7 @@ def environment(*packages: str) -> Environment:
     )
     environment.filters |= {
         "estimate": lambda estimate: str(Estimate(**estimate)),
-        "difference": _difference,
+        "difference": difference,
         "percent": lambda share: f"{100 * share:.1f}\N{NO-BREAK SPACE}%",
         "score": lambda value: "\N{EN DASH}" if value is None else f"{value:.3f}",
         "signed": lambda value: f"{value:+.3f}".replace("-", "\N{MINUS SIGN}"),
@@ -167,7 +167,7 @@ def environment(*packages: str) -> Environment:
     return environment
 
 
-def _difference(estimate: Mapping[str, Any]) -> str:
+def difference(estimate: Mapping[str, Any]) -> str:
     """As an estimate, with its signs."""
     value, interval = estimate["value"], estimate["interval"]
     signed = f"{value:+.3f}" if interval is None else f"{value:+.3f} [{interval[0]:+.3f}, {interval[1]:+.3f}]"

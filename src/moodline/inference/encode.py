@@ -14,6 +14,8 @@ from moodline.inference.inputs import encoder_length, padded, tokens_of, wavefor
 from moodline.padding import pad
 from moodline.text.pretrained import Tokenizer
 
+Sound = Callable[[Utterance, int], Tensor]
+
 ENCODER_BATCH = 16
 CONVERSATION_BATCH = 32
 
@@ -25,14 +27,18 @@ def encode_utterances(
     utterances: Sequence[Utterance],
     recipe: Recipe,
     tokenizer: Tokenizer | None,
+    sound: Sound = waveform_of,
 ) -> Encoding:
-    """Every utterance's encoding by an utterance encoder, in the given order: (N, E) and (N, classes)."""
+    """Every utterance's encoding by an utterance encoder, in the given order: (N, E) and (N, classes).
+
+    ``sound`` is what an encoder of speech hears of an utterance at a sample rate: (T,).
+    """
     device = next(part.parameters()).device
 
     def inputs(chosen: Sequence[Utterance]) -> list[Tensor]:
         if stage == AUDIO_UTTERANCE:
             audio = recipe.audio_utterance
-            return [padded(waveform_of(utterance, audio.sample_rate), audio) for utterance in chosen]
+            return [padded(sound(utterance, audio.sample_rate), audio) for utterance in chosen]
         assert tokenizer is not None, "a model of words is loaded with its tokenizer"
         return tokens_of(chosen, tokenizer)
 

@@ -23,7 +23,7 @@ def write_report(tables: Sequence[FilledTable], ledger: pa.Table, out: Path) -> 
     """Write the page into ``out``; tables of which nothing is done yet are left out, and named."""
     shown = [table for table in tables if any(row.measures for row in table.rows)]
     page = (
-        environment("moodline.reproduction", "moodline.evaluation")
+        environment("moodline.reproduction")
         .get_template("ledger.html.jinja")
         .render(
             tables=[section_of(table) for table in shown],

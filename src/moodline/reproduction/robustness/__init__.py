@@ -1,0 +1,1 @@
+"""How a run's scores fall as what it reads and hears gets worse: the curves of ``moodline robustness``."""

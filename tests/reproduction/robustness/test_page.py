@@ -1,0 +1,117 @@
+"""The page of curves: whole whatever there is to show, and as a browser lays it out."""
+
+import html
+import json
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from moodline.config import Recipe
+from moodline.corpora.corpus import Corpus
+from moodline.labels import IEMOCAP4
+from moodline.reproduction.robustness.draw import Curves
+from moodline.reproduction.robustness.figures import MEASURES, curve_figure
+from moodline.reproduction.robustness.points import ENCODER, Point, points_of_speech, points_of_words
+from moodline.reproduction.robustness.report import write_page
+from moodline.reproduction.robustness.rows import Measured, table_of
+from moodline.speech.error_rate import WordErrors
+from moodline.training.run import Run
+from tests.evaluation.test_report import Page
+from tests.evaluation.test_report_in_browser import DESK, LOOKING, PHONE, chromium  # noqa: F401
+
+STAGES = ("audio_context", "text_context", "fusion")
+FACTS = {
+    "protocol": "session5",
+    "folds": 1,
+    "seed": 0,
+    "words": "reference",
+    "corpus_hash": "0",
+    "recognition": "words recognised by <unknown> (1), in the recordings: WER 0.500",
+}
+
+
+def made_up(points: Sequence[Point], stages: Sequence[str] = STAGES, talks: int = 8) -> pa.Table:
+    """Numbers of predictions drawn at random, the worse the further a point is."""
+    generator, measured = np.random.default_rng(0), []
+    for point in points:
+        bad = point.x if ENCODER[point.curve] == "text_utterance" else (30 - min(point.x, 30)) / 40
+        table = []
+        for stage in stages:
+            for talk in range(talks):
+                for turn in range(12):
+                    label = IEMOCAP4.classes[turn % 4]
+                    said = IEMOCAP4.classes[generator.integers(4)] if generator.random() < 0.3 + 0.7 * bad else label
+                    row = {"utterance_id": f"{talk}-{turn}", "conversation_id": str(talk), "fold": "5", "part": None}
+                    table.append({**row, "stage": stage, "label": label, "predicted": said})
+        errors = None
+        if ENCODER[point.curve] == "text_utterance":
+            errors = WordErrors(substitutions=round(1000 * point.x), deletions=0, insertions=0, words=1000)
+        measured.append(Measured(point=point, predictions=pa.Table.from_pylist(table), errors=errors))
+    return table_of(measured, IEMOCAP4.classes, FACTS)
+
+
+def curves_of(table: pa.Table, corpus: Corpus, *notes: str) -> Curves:
+    run = Run(
+        folder=Path("run"),
+        recipe_name="<own>",
+        recipe=Recipe(),
+        protocol="session5",
+        corpus_folder=Path("corpus"),
+        corpus_hash="0",
+        label_set=IEMOCAP4,
+    )
+    return Curves(run=run, corpus=corpus, table=table, notes=notes)
+
+
+@pytest.fixture(scope="module")
+def pages(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """All curves; the least there can be: one conversation, speech alone, nobody to talk over it."""
+    place = tmp_path_factory.mktemp("pages")
+    full = made_up([*points_of_words(), *points_of_speech(with_babble=True)])
+    least = made_up(points_of_speech(with_babble=False), ("audio_context",), talks=1)
+    write_page(curves_of(full, corpus, "a note"), place / "full.html")
+    write_page(curves_of(least, corpus), place / "least.html")
+    return {"full": place / "full.html", "least": place / "least.html"}
+
+
+def test_a_page_is_whole(pages: dict[str, Path]) -> None:
+    full, least = (Page(pages[name].read_text(encoding="utf-8")) for name in ("full", "least"))
+    assert (full.tags["svg"], full.tags["table"], full.tags["section"]) == (8, 4, 4)
+    assert (least.tags["svg"], least.tags["table"], least.tags["section"]) == (4, 2, 2)
+    assert "A note." in full.text
+    assert "by <unknown>" in full.text
+    assert "no interval" in least.text
+    assert "no babble" in least.text
+    assert full.text.count("[") > full.text.count("no babble")
+
+
+def test_a_figure_tells_every_point_to_who_cannot_see_it() -> None:
+    rows = made_up(points_of_speech(with_babble=True)).to_pylist()
+    for metric, name in MEASURES.items():
+        own = [row for row in rows if row["curve"] == "babble"]
+        drawn = curve_figure("babble", metric, own, [])
+        (told,) = re.findall(r"<desc[^>]*>(.*?)</desc>", drawn)
+        assert f">{name}: Speech in babble</title>" in drawn
+        for row in own:
+            if row["metric"] == metric and row["part"] in ("audio_context", "fusion"):
+                where = "no babble" if math.isinf(row["x"]) else f"{row['x']:g} dB"
+                assert f"{row['value']:.3f} at {where}" in html.unescape(told)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [PHONE, DESK])
+@pytest.mark.parametrize("name", ["full", "least"])
+def test_fits_the_screen_and_loads_nothing(chromium, pages, tmp_path, name, width) -> None:  # noqa: F811
+    looking = LOOKING.format(width=width, report=html.escape(pages[name].read_text(encoding="utf-8")))
+    (tmp_path / "looking.html").write_text(looking, encoding="utf-8")
+    done = chromium(tmp_path / "looking.html", "--dump-dom", "--virtual-time-budget=5000", "--window-size=1400,900")
+    (body,) = re.findall(r"<body[^>]*>(.*)</body>", done.stdout, re.DOTALL)
+    found = json.loads(html.unescape(body))
+    assert (found["seen"], found["wide"], found["hidden"], found["loaded"]) == (width, [], 0, [])
+    assert found["needed"] <= width
+    assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
