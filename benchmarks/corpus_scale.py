@@ -56,6 +56,8 @@ def measure(sizes: Sequence[int], folder: Path, threads: int) -> list[dict]:
     saving = multiprocessing.get_context("spawn").Process(target=save_model, args=(model,))
     saving.start()
     saving.join()
+    if saving.exitcode:
+        raise SystemExit("the model cannot be made")
     least: dict[str, float] = {}
     measured = []
     print(f"{'utterances':>10s}  {'command':10s}{'s':>9s}{'s per 1,000':>13s}{'peak MiB':>10s}{'over least':>12s}")
