@@ -17,7 +17,7 @@ from moodline.evaluation.scores import MAJORITY
 from moodline.inference.predictor import ConversationPrediction, Predictor, UtterancePrediction
 from moodline.seen import use_made_of
 
-ROWS_AT_ONCE = 2**14
+ROWS_AT_ONCE = 2**12
 
 
 def refuse_seen(provenance: Provenance, conversations: Sequence[Conversation], speaker: str | None = None) -> None:
