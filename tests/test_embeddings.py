@@ -1,5 +1,6 @@
 """Files of embeddings: what comes back of them, from which writers, and what is refused with which words."""
 
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,11 +14,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moodline import embeddings
 from moodline.conversation import Conversation, Utterance
 from moodline.embeddings import (
     METADATA_KEY,
     EmbeddingsFile,
     SeenByModel,
+    embeddings_writer,
     read_embeddings,
     require,
     stack,
@@ -49,6 +52,27 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         assert found.vectors[name].dtype == torch.float32
         assert found.vectors[name].equal(vector)
     assert [path.name for path in (tmp_path / "embeddings").iterdir()] == ["stage.parquet"]
+
+
+def test_vectors_that_come_in_pieces_are_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, ids, vectors = SeenByModel(trained_on=("a",)), [f"turn{turn}" for turn in range(8)], torch.randn(8, 7)
+    write_embeddings(tmp_path / "whole.parquet", dict(zip(ids, vectors, strict=True)), seen)
+    monkeypatch.setattr(embeddings, "ROWS_AT_ONCE", 4)
+    with embeddings_writer(tmp_path / "pieces.parquet", seen) as writer:
+        for first in range(0, 8, 3):
+            writer.add(ids[first : first + 3], vectors[first : first + 3])
+    assert pq.ParquetFile(tmp_path / "pieces.parquet").num_row_groups == 2
+    whole, pieces = (read_embeddings(tmp_path / f"{name}.parquet") for name in ("whole", "pieces"))
+    assert list(pieces.vectors) == ids
+    assert (pieces.hash, pieces.seen) == (whole.hash, whole.seen)
+
+
+def test_vectors_of_which_some_never_come_leave_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embeddings, "ROWS_AT_ONCE", 1)
+    with suppress(KeyError), embeddings_writer(tmp_path / "a.parquet") as writer:
+        writer.add(IDS, torch.randn(3, 7))
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_their_model_has_seen_is_kept_with_them(tmp_path: Path) -> None:

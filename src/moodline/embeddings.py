@@ -8,7 +8,8 @@ also tells, in the table's metadata, which conversations its model has seen.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,7 @@ from moodline.errors import MoodlineError, first_line
 from moodline.files import atomic_file
 
 METADATA_KEY = b"moodline"
+ROWS_AT_ONCE = 2**14
 SHOWN_IDS = 3
 LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
 NUMBERS = (pa.types.is_floating, pa.types.is_integer)
@@ -68,14 +70,50 @@ class EmbeddingsFile:
 
 def write_embeddings(path: Path, embeddings: Embeddings, seen: SeenByModel | None = None) -> None:
     """Vectors (D,) by utterance id to a table with the columns id and vector."""
-    vectors = torch.stack(list(embeddings.values())).numpy().astype(np.float32)
-    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])  # (N D,) -> N rows of D
-    table = pa.table({"id": list(embeddings), "vector": column})
-    if seen is not None:
-        content = asdict(seen)
-        table = table.replace_schema_metadata({METADATA_KEY: json.dumps(content).encode()})
+    with embeddings_writer(path, seen) as writer:
+        writer.add(list(embeddings), torch.stack(list(embeddings.values())))
+
+
+@contextmanager
+def embeddings_writer(path: Path, seen: SeenByModel | None = None) -> Iterator["EmbeddingsWriter"]:
+    """What writes the table as vectors come, one or more; it becomes ``path`` when the block ends without an error."""
     with atomic_file(path) as temporary:
-        pq.write_table(table, temporary)
+        writer = EmbeddingsWriter(temporary, seen)
+        yield writer
+        writer.close()
+
+
+class EmbeddingsWriter:
+    """Keeps no more than some thousand vectors in memory; see ``embeddings_writer``."""
+
+    def __init__(self, path: Path, seen: SeenByModel | None) -> None:
+        self.path, self.seen = path, seen
+        self.ids: list[str] = []
+        self.vectors: list[Tensor] = []
+        self.file: pq.ParquetWriter | None = None
+
+    def add(self, ids: Sequence[str], vectors: Tensor) -> None:
+        """Utterances' vectors (N, D), of one D in all calls."""
+        self.ids += ids
+        self.vectors.append(vectors)
+        if len(self.ids) >= ROWS_AT_ONCE:
+            self._write()
+
+    def close(self) -> None:
+        if self.ids:
+            self._write()
+        if self.file is not None:
+            self.file.close()
+
+    def _write(self) -> None:
+        vectors = torch.cat(self.vectors).numpy().astype(np.float32)
+        column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])  # (N D,) -> N rows of D
+        table = pa.table({"id": self.ids, "vector": column})
+        if self.file is None:
+            told = {METADATA_KEY: json.dumps(asdict(self.seen)).encode()} if self.seen is not None else None
+            self.file = pq.ParquetWriter(self.path, table.schema.with_metadata(told))
+        self.file.write_table(table)
+        self.ids, self.vectors = [], []
 
 
 def read_embeddings(path: str | Path) -> EmbeddingsFile:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import soundfile
 
 from moodline.conversation import AudioClip, Conversation, Utterance
 from moodline.corpora import corpus as corpus_module
-from moodline.corpora import iemocap
+from moodline.corpora import iemocap, rows
 from moodline.corpora.corpus import (
     DESCRIPTION_FILE,
     TABLE_FILE,
@@ -28,6 +29,7 @@ from moodline.errors import MoodlineError
 from tests.corpora.files import content_of
 from tests.trees import write_tree
 
+TURNS = 20
 COLUMNS = [
     "utterance_id",
     "conversation_id",
@@ -57,6 +59,55 @@ def folder(corpus: Corpus, tmp_path: Path) -> Path:
 def test_what_is_written_comes_back(corpus: Corpus, folder: Path) -> None:
     assert read_corpus(folder) == corpus
     assert read_corpus(folder).table_hash == corpus.table_hash
+
+
+def test_a_table_of_several_row_groups_is_the_same_corpus(
+    corpus: Corpus, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "ROWS_AT_ONCE", 3)
+    write_corpus(corpus, tmp_path / "pieces")
+    assert pq.ParquetFile(tmp_path / "pieces" / TABLE_FILE).num_row_groups > 1
+    assert read_corpus(tmp_path / "pieces") == read_corpus(folder) == corpus
+    assert (tmp_path / "pieces" / DESCRIPTION_FILE).read_bytes() == (folder / DESCRIPTION_FILE).read_bytes()
+
+
+def test_memory_to_read_an_utterance_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All rows as dictionaries would take twice the bound, the conversations alone take half of it."""
+    monkeypatch.setattr(rows, "ROWS_AT_ONCE", 100)
+    peaks = []
+    for talks in (50, 250):
+        write_corpus(large(talks, tmp_path), tmp_path / f"{talks}")
+        tracemalloc.start()
+        read_corpus(tmp_path / f"{talks}")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert (peaks[1] - peaks[0]) / (200 * TURNS) < 800  # bytes
+
+
+def large(talks: int, source: Path) -> Corpus:
+    """Talks of ``TURNS`` turns, each talk in a recording of its own, which is not read."""
+    conversations = tuple(
+        Conversation(
+            id=f"talk-{talk}",
+            session=f"{talk % 5}",
+            utterances=tuple(
+                Utterance(
+                    id=f"talk-{talk}-{turn}",
+                    speaker=f"speaker-{talk}-{turn % 2}",
+                    words=f"what is said in {talk} at {turn}",
+                    label="neu",
+                    start=turn + 0.25,
+                    end=turn + 1.25,
+                    audio=AudioClip(
+                        path=source / f"talk-{talk}.wav", offset=turn + 0.25, duration=1.0, sample_rate=16000
+                    ),
+                )
+                for turn in range(TURNS)
+            ),
+        )
+        for talk in range(talks)
+    )
+    return Corpus(reader="table", source=source, conversations=conversations, left_out={})
 
 
 def test_the_hash_is_that_of_every_row(folder: Path) -> None:

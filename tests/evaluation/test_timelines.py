@@ -9,13 +9,12 @@ from tests.made_up import made_up
 
 
 def scored(right, wrong):
-    """The rows of a conversation, so many of them right."""
-    answers = [("sad", "sad")] * right + [("sad", "happy")] * wrong
-    return {str(turn): {"label": label, "predicted": said} for turn, (label, said) in enumerate(answers)}
+    """A conversation's utterances that are right, and all that are scored."""
+    return right, right + wrong
 
 
 @pytest.mark.parametrize(
-    ("rows", "chosen"),
+    ("counts", "chosen"),
     [
         ({"only": scored(1, 1)}, ("only",)),
         ({"good": scored(3, 1), "bad": scored(1, 3)}, ("good", "bad")),
@@ -26,18 +25,18 @@ def scored(right, wrong):
         ({"b": scored(2, 0), "a": scored(2, 0), "c": scored(2, 0)}, ("a", "b")),
     ],
 )
-def test_the_rule_that_chooses(rows, chosen):
-    assert best_and_worst(rows) == chosen
+def test_the_rule_that_chooses(counts, chosen):
+    assert best_and_worst(counts) == chosen
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)).filter(any), min_size=2, max_size=12))
 def test_nothing_typical_is_better_than_the_best_or_worse_than_the_worst(counts):
-    rows = {f"{number:02d}": scored(*pair) for number, pair in enumerate(counts)}
-    best, worst = best_and_worst(rows)
+    by_id = {f"{number:02d}": scored(*pair) for number, pair in enumerate(counts)}
+    best, worst = best_and_worst(by_id)
     assert best != worst
     sizes = sorted(sum(pair) for pair in counts)
-    share = {name: pair[0] / sum(pair) for name, pair in zip(rows, counts, strict=True)}
-    typical = [name for name, row in rows.items() if len(row) >= sizes[(len(sizes) - 1) // 2]]
+    share = {name: pair[0] / sum(pair) for name, pair in zip(by_id, counts, strict=True)}
+    typical = [name for name, (_, total) in by_id.items() if total >= sizes[(len(sizes) - 1) // 2]]
     assert {best, worst} <= set(typical)
     assert share[best] == max(share[name] for name in typical)
     assert share[worst] == min(share[name] for name in typical)

@@ -17,11 +17,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from moodline.conversation import Conversation, Utterance
 from moodline.corpora.recognition import RECOGNISED, REFERENCE, Recognition
-from moodline.corpora.rows import COLUMNS, conversations_of, hash_rows, rows_of
+from moodline.corpora.rows import TableHash, conversations_of, read_table, rows_of, write_table
 from moodline.corpora.validation import Fault, Faults, summary
 from moodline.errors import MoodlineError
 from moodline.files import atomic_folder, hash_of_file, read_description, replaced_folder, write_json
@@ -68,7 +67,10 @@ class Corpus:
 
     @property
     def table_hash(self) -> str:
-        return hash_rows(rows_of(self.source, self.conversations))
+        table_hash = TableHash()
+        for row in rows_of(self.source, self.conversations):
+            table_hash.add(row)
+        return str(table_hash)
 
     def conversation(self, conversation_id: str) -> Conversation:
         for conversation in self.conversations:
@@ -84,14 +86,14 @@ def corpus_of(reader: str, conversations: Iterable[Conversation | None], faults:
     Raises:
         MoodlineError: no conversation is left
     """
-    kept = tuple(conversation for conversation in conversations if conversation is not None)
+    kept = tuple(with_file_hashes(one for one in conversations if one is not None))
     if not kept:
         why = summary(faults.found, faults.source) if faults.found else "check that it is the whole corpus"
         raise MoodlineError(f"no conversation of {faults.source} can be used: {why}")
     return Corpus(
         reader=reader,
         source=faults.source,
-        conversations=tuple(with_file_hashes(kept)),
+        conversations=kept,
         left_out={reason: tuple(ids) for reason, ids in faults.left_out.items()},
         faults=tuple(faults.found),
         notes=tuple(faults.notes),
@@ -188,8 +190,8 @@ def refuse_strangers(out: Path) -> None:
 
 
 def fill(folder: Path, corpus: Corpus) -> None:
-    rows = rows_of(corpus.source, corpus.conversations)
-    pq.write_table(pa.Table.from_pylist(rows, schema=COLUMNS), folder / TABLE_FILE)
+    table_hash = TableHash()
+    write_table(folder / TABLE_FILE, table_hash.over(rows_of(corpus.source, corpus.conversations)))
     write_json(
         folder / DESCRIPTION_FILE,
         {
@@ -198,8 +200,8 @@ def fill(folder: Path, corpus: Corpus) -> None:
             "source": str(corpus.source),
             "table": corpus.table,
             "conversations": len(corpus.conversations),
-            "utterances": len(rows),
-            "table_hash": hash_rows(rows),
+            "utterances": sum(1 for _ in corpus.utterances),
+            "table_hash": str(table_hash),
             "left_out": {reason: list(ids) for reason, ids in corpus.left_out.items()},
             "faults": len(corpus.faults),
             "notes": list(corpus.notes),
@@ -246,13 +248,13 @@ def read_corpus(folder: Path) -> Corpus:
     described, expected, faults = described_in(folder)
     table = folder / TABLE_FILE
     try:
-        rows = pq.read_table(table).to_pylist()
-        conversations, found = conversations_of(rows, described.source), hash_rows(rows)
+        table_hash = TableHash()
+        conversations = tuple(conversations_of(table_hash.over(read_table(table)), described.source))
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise unreadable(table, error) from error
-    if expected != found:
+    if expected != str(table_hash):
         raise MoodlineError(
-            f"{table} has hash {found} and corpus.json says {expected}: "
+            f"{table} has hash {table_hash} and corpus.json says {expected}: "
             "the table was changed after it was prepared; remove the folder and prepare it again"
         )
     return replace(described, conversations=conversations, faults=read_faults(folder / FAULTS_FILE, faults))

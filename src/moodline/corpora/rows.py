@@ -1,13 +1,19 @@
-"""What a row of a corpus's table is: one utterance, its conversation's facts, and where its speech lies."""
+"""What a row of a corpus's table is: one utterance, its conversation's facts, and where its speech lies.
+
+Rows come and go one by one, and texts that stand in many of them are kept once, so that a corpus of many hours takes
+little memory.
+"""
 
 import hashlib
 import json
-from collections.abc import Iterable
-from itertools import groupby
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from moodline.conversation import AudioClip, Conversation, Utterance
 
@@ -31,17 +37,22 @@ COLUMNS = pa.schema(
         pa.field("audio_hash", pa.string()),
     ]
 )
+# Columns whose texts stand in many rows.
+REPEATED = ("conversation_id", "speaker", "session", "part", "split", "label", "audio_file", "audio_hash")
+ROWS_AT_ONCE = 2**14  # of a table, which are a row group of its file
+
+Row = dict[str, Any]
 
 
-def rows_of(source: Path, conversations: Iterable[Conversation]) -> list[dict[str, Any]]:
-    return [
+def rows_of(source: Path, conversations: Iterable[Conversation]) -> Iterator[Row]:
+    return (
         row_of(source, conversation, order, utterance)
         for conversation in conversations
         for order, utterance in enumerate(conversation.utterances)
-    ]
+    )
 
 
-def row_of(source: Path, conversation: Conversation, order: int, utterance: Utterance) -> dict[str, Any]:
+def row_of(source: Path, conversation: Conversation, order: int, utterance: Utterance) -> Row:
     clip = utterance.audio
     return {
         "utterance_id": utterance.id,
@@ -68,34 +79,59 @@ def relative(path: Path, source: Path) -> Path:
     return path.relative_to(source) if path.is_relative_to(source) else path
 
 
-def hash_rows(rows: list[dict[str, Any]]) -> str:
-    """A hash of the table's content, whatever version of Parquet's writer wrote it."""
-    digest = hashlib.sha256()
-    for row in rows:
-        digest.update(json.dumps([row[name] for name in COLUMNS.names]).encode())
-    return digest.hexdigest()[:16]
+class TableHash:
+    """A hash of a table's content, whatever version of Parquet's writer wrote it."""
+
+    def __init__(self) -> None:
+        self.digest = hashlib.sha256()
+
+    def add(self, row: Row) -> None:
+        self.digest.update(json.dumps([row[name] for name in COLUMNS.names]).encode())
+
+    def over(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """The same rows, each added as it passes."""
+        for row in rows:
+            self.add(row)
+            yield row
+
+    def __str__(self) -> str:
+        return self.digest.hexdigest()[:16]
 
 
-def conversations_of(rows: list[dict[str, Any]], source: Path) -> tuple[Conversation, ...]:
-    return tuple(
-        Conversation(
+def write_table(path: Path, rows: Iterable[Row]) -> None:
+    with pq.ParquetWriter(path, COLUMNS) as writer:
+        remaining = iter(rows)
+        while some := list(islice(remaining, ROWS_AT_ONCE)):
+            writer.write_table(pa.Table.from_pylist(some, schema=COLUMNS))
+
+
+def read_table(path: Path) -> Iterator[Row]:
+    kept: dict[str | None, str | None] = {}
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(ROWS_AT_ONCE):
+            for row in batch.to_pylist():
+                yield row | {name: kept.setdefault(row[name], row[name]) for name in REPEATED}
+
+
+def conversations_of(rows: Iterable[Row], source: Path) -> Iterator[Conversation]:
+    place = cache(source.joinpath)
+    for conversation_id, group in groupby(rows, key=lambda row: row["conversation_id"]):
+        turns = sorted(group, key=lambda row: row["order"])
+        yield Conversation(
             id=conversation_id,
             session=turns[0]["session"],
             part=turns[0]["part"],
             split=turns[0]["split"],
-            utterances=tuple(utterance_of(row, source) for row in sorted(turns, key=lambda row: row["order"])),
+            utterances=tuple(utterance_of(row, place) for row in turns),
         )
-        for conversation_id, turns in (
-            (key, list(group)) for key, group in groupby(rows, key=lambda row: row["conversation_id"])
-        )
-    )
 
 
-def utterance_of(row: dict[str, Any], source: Path) -> Utterance:
+def utterance_of(row: Row, place: Callable[[str], Path]) -> Utterance:
+    """``place`` gives the path of an ``audio_file``."""
     clip = None
     if row["audio_file"] is not None:
         clip = AudioClip(
-            path=source / row["audio_file"],
+            path=place(row["audio_file"]),
             offset=row["audio_offset"],
             duration=row["audio_duration"],
             sample_rate=row["sample_rate"],

@@ -83,10 +83,10 @@ def read(source: Path) -> Corpus:
     for column, assumed in ASSUMED.items():
         if column not in columns:
             faults.note(assumed)
-    conversations = list(conversations_of(rows_of(source, columns, records, faults), faults))
-    if not conversations and not faults.found:
+    rows = rows_of(source, columns, records, faults)
+    if not rows and not faults.found:
         raise MoodlineError(f"{source} has no row with words or audio: fill it in")
-    return replace(corpus_of("table", conversations, faults), table=source.name)
+    return replace(corpus_of("table", conversations_of(rows, faults), faults), table=source.name)
 
 
 def rows_of(source: Path, columns: Mapping[str, str], records: Sequence[Record], faults: Faults) -> list[Row]:

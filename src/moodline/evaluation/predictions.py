@@ -4,7 +4,8 @@ Columns: utterance_id, conversation_id, session, speaker, part, fold, stage, lab
 for each scored utterance and stage.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +16,8 @@ from moodline.errors import MoodlineError
 from moodline.evaluation.scores import MAJORITY
 from moodline.inference.predictor import ConversationPrediction, Predictor, UtterancePrediction
 from moodline.seen import use_made_of
+
+ROWS_AT_ONCE = 2**12
 
 
 def refuse_seen(provenance: Provenance, conversations: Sequence[Conversation], speaker: str | None = None) -> None:
@@ -54,15 +57,17 @@ def predict_for_scores(
         MoodlineError: a conversation was in the model's training or validation set, or none has a scored utterance
     """
     refuse_seen(predictor.model.provenance, conversations, speaker)
-    rows: list[dict[str, Any]] = []
-    for done, conversation in enumerate(conversations, start=1):
-        rows += rows_of(predictor, conversation, labels, fold, speaker)
-        progress(done)
-    return table_of(rows, labels, len(conversations), speaker)
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for done, conversation in enumerate(conversations, start=1):
+            yield from rows_of(predictor, conversation, labels, fold, speaker)
+            progress(done)
+
+    return table_of(rows(), labels, len(conversations), speaker)
 
 
-def table_of(rows: list[dict[str, Any]], labels: LabelSet, conversations: int, speaker: str | None) -> pa.Table:
-    """Rows of predictions as a table.
+def table_of(rows: Iterable[dict[str, Any]], labels: LabelSet, conversations: int, speaker: str | None) -> pa.Table:
+    """Rows of predictions as a table; no more than some thousand of them are kept as they come.
 
     Args:
         conversations: how many they are of
@@ -71,12 +76,16 @@ def table_of(rows: list[dict[str, Any]], labels: LabelSet, conversations: int, s
     Raises:
         MoodlineError: there is no row
     """
-    if not rows:
+    schema, remaining = columns(labels.classes), iter(rows)
+    tables: list[pa.Table] = []
+    while some := list(islice(remaining, ROWS_AT_ONCE)):
+        tables.append(pa.Table.from_pylist(some, schema=schema))
+    if not tables:
         raise MoodlineError(
             f"nothing can be scored: no utterance {f'of {speaker} ' if speaker else ''}in {conversations} "
             f"conversations has a label of {labels.name} ({', '.join(labels.mapping)})"
         )
-    return pa.Table.from_pylist(rows, schema=columns(labels.classes))
+    return pa.concat_tables(tables)
 
 
 def columns(classes: Sequence[str]) -> pa.Schema:

@@ -41,6 +41,8 @@ _GAINS = (
 FEWEST_CONVERSATIONS = 20
 # How the note on it begins.
 ROUGH = "intervals over"
+# Positions of conversations that are drawn before they are measured: 8 MiB of them, and as much some times over.
+DRAWS_AT_ONCE = 2**20
 _KEYS = ("conversation_id", "utterance_id")
 # What must not differ between the rows of one utterance in several stages.
 _FACTS = (*_KEYS, "fold", "part", "label")
@@ -151,15 +153,18 @@ def _align(predictions: pa.Table, known: Mapping[str, str]) -> _Scored:
         raise MoodlineError(f"a stage is one of {', '.join(known)}: the predictions name {strangers[0]!r}")
     stages = tuple(stage for stage in known if stage in found)
     order = [(key, "ascending") for key in _KEYS]
-    tables = [predictions.filter(pc.field("stage") == stage).sort_by(order) for stage in stages]
-    first = tables[0]
-    for stage, table in zip(stages, tables, strict=True):
+    needed = predictions.select([*_FACTS, "stage", "predicted"])
+    first = needed.filter(pc.field("stage") == stages[0]).sort_by(order)
+    predicted: list[NDArray] = []
+    for stage in stages:
+        table = needed.filter(pc.field("stage") == stage).sort_by(order)
         _check_once(stage, table)
         if not table.select(_FACTS).equals(first.select(_FACTS)):
             raise MoodlineError(
                 "all stages score the same utterances, with the same label, fold and part: "
                 f"{stage!r} differs from {stages[0]!r}; evaluate the run again"
             )
+        predicted.append(_array(table["predicted"]))
     parts = [part for part in first["part"].unique().to_pylist() if part is not None]
     return _Scored(
         stages=stages,
@@ -167,7 +172,7 @@ def _align(predictions: pa.Table, known: Mapping[str, str]) -> _Scored:
         folds=_array(first["fold"]),
         parts=_array(first["part"]),
         labels=_array(first["label"]),
-        predicted=np.stack([_array(table["predicted"]) for table in tables]),
+        predicted=np.stack(predicted),
         # In the order of the protocol, which a sort by name would lose (10 before 2).
         fold_names=tuple(predictions["fold"].unique().to_pylist()),
         part_names=tuple(sorted(parts)) if len(parts) > 1 else (),
@@ -185,7 +190,9 @@ def _check_once(stage: str, table: pa.Table) -> None:
 
 
 def _array(column: pa.ChunkedArray) -> NDArray:
-    return np.array(column.to_pylist(), dtype=object)
+    """Its texts, each that stands there often kept once."""
+    kept: dict[str | None, str | None] = {}
+    return np.array([kept.setdefault(one, one) for one in column.to_pylist()], dtype=object)
 
 
 class _Settings(NamedTuple):
@@ -271,6 +278,7 @@ def _intervals(
         vectorized=True,
         method="percentile",
         n_resamples=settings.resamples,
+        batch=max(1, DRAWS_AT_ONCE // conversations),
         rng=np.random.default_rng(settings.seed),
     ).confidence_interval
     return [

@@ -1,7 +1,9 @@
 """How scores differ between the people, or the sessions, that were scored."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,8 +24,13 @@ class Group:
 
 def groups_by(column: str, predictions: pa.Table, classes: Sequence[str]) -> tuple[Group, ...]:
     """One stage's predictions by ``column``, in the order of its values; rows without one belong to no group."""
-    names = sorted(name for name in predictions[column].unique().to_pylist() if name is not None)
-    return tuple(_group(name, predictions.filter(pc.field(column) == name), classes) for name in names)
+    known = predictions.filter(pc.field(column).is_valid()).sort_by(column)
+    sizes = Counter(known[column].to_pylist())  # in the order of its values, as these are sorted
+    starts = accumulate(sizes.values(), initial=0)
+    return tuple(
+        _group(name, known.slice(start, size), classes)
+        for (name, size), start in zip(sizes.items(), starts, strict=False)
+    )
 
 
 def _group(name: str, rows: pa.Table, classes: Sequence[str]) -> Group:

@@ -4,13 +4,14 @@ The rule that chooses them: of the scored conversations with at least as many sc
 one with the largest share right, and the one with the smallest. Of equals, the longer one; then the first by id.
 """
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median_low
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from moodline.conversation import Conversation, Utterance
 
@@ -45,31 +46,30 @@ class Timeline:
 
 def timelines(predictions: pa.Table, conversations: Sequence[Conversation], most: int) -> tuple[Timeline, ...]:
     """The best conversation and the worst by one stage's predictions, each cut to so many turns; one if it is alone."""
-    rows: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
-    for row in predictions.to_pylist():
-        rows[row["conversation_id"]][row["utterance_id"]] = row
+    scored = Counter(predictions["conversation_id"].to_pylist())
+    right = Counter(predictions.filter(pc.field("label") == pc.field("predicted"))["conversation_id"].to_pylist())
     by_id = {conversation.id: conversation for conversation in conversations}
-    return tuple(_timeline(by_id[chosen], rows[chosen], most) for chosen in best_and_worst(rows))
+    return tuple(
+        _timeline(by_id[chosen], predictions.filter(pc.field("conversation_id") == chosen).to_pylist(), most)
+        for chosen in best_and_worst({name: (right[name], count) for name, count in scored.items()})
+    )
 
 
-def best_and_worst(rows: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> tuple[str, ...]:
-    """Ids of two conversations, or of the only one, from rows by conversation and utterance."""
-    typical = median_low([len(scored) for scored in rows.values()])
-    share = {name: _right(scored) / len(scored) for name, scored in rows.items() if len(scored) >= typical}
-    best = min(share, key=lambda name: (-share[name], -len(rows[name]), name))
+def best_and_worst(counts: Mapping[str, tuple[int, int]]) -> tuple[str, ...]:
+    """Ids of two conversations, or of the only one, from how many of each one's utterances are right and scored."""
+    typical = median_low([scored for _, scored in counts.values()])
+    share = {name: right / scored for name, (right, scored) in counts.items() if scored >= typical}
+    best = min(share, key=lambda name: (-share[name], -counts[name][1], name))
     others = [name for name in share if name != best]
-    return (best, *sorted(others, key=lambda name: (share[name], -len(rows[name]), name))[:1])
+    return (best, *sorted(others, key=lambda name: (share[name], -counts[name][1], name))[:1])
 
 
-def _right(scored: Mapping[str, Mapping[str, Any]]) -> int:
-    return sum(row["label"] == row["predicted"] for row in scored.values())
-
-
-def _timeline(conversation: Conversation, scored: Mapping[str, Mapping[str, Any]], most: int) -> Timeline:
+def _timeline(conversation: Conversation, scored: Sequence[Mapping[str, Any]], most: int) -> Timeline:
+    rows = {row["utterance_id"]: row for row in scored}
     return Timeline(
         conversation=conversation,
-        turns=tuple(_turn(utterance, scored.get(utterance.id)) for utterance in conversation.utterances[:most]),
-        right=_right(scored),
+        turns=tuple(_turn(utterance, rows.get(utterance.id)) for utterance in conversation.utterances[:most]),
+        right=sum(row["label"] == row["predicted"] for row in scored),
         scored=len(scored),
     )
 

@@ -1,13 +1,12 @@
 """A model's embeddings of whole corpora: the way out of ``moodline.embeddings``."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-
-from torch import Tensor
 
 from moodline.config import AUDIO_CONTEXT, AUDIO_UTTERANCE, FUSION, TEXT_CONTEXT, TEXT_UTTERANCE
 from moodline.conversation import Conversation
-from moodline.embeddings import SeenByModel, unique_ids, write_embeddings
+from moodline.embeddings import SeenByModel, embeddings_writer, unique_ids
 from moodline.errors import MoodlineError
 from moodline.inference.predictor import Predictor
 from moodline.seen import Seen, joined
@@ -47,20 +46,19 @@ def embed(
         )
     if not unique_ids(conversations):
         raise MoodlineError("nothing can be embedded: the corpus has no utterance; prepare it again")
-    found: dict[str, dict[str, Tensor]] = {stage: {} for stage in files}
-    for done, conversation in enumerate(conversations, start=1):
-        if conversation.utterances:
-            encodings = predictor.encode(conversation)
-            ids = [utterance.id for utterance in conversation.utterances]
-            for stage in files:
-                found[stage].update(zip(ids, encodings[stage].embeddings, strict=True))
-        progress(done)
     all_seen = [predictor.model.provenance, *seen]
     by_all = SeenByModel(
         trained_on=joined(one.trained_on for one in all_seen),
         selected_on=joined(one.selected_on for one in all_seen),
         selected_on_turns=joined(one.selected_on_turns for one in all_seen),
     )
-    for stage, name in files.items():
-        write_embeddings(out / name, found[stage], by_all)
+    with ExitStack() as stack:
+        writers = {stage: stack.enter_context(embeddings_writer(out / name, by_all)) for stage, name in files.items()}
+        for done, conversation in enumerate(conversations, start=1):
+            if conversation.utterances:
+                encodings = predictor.encode(conversation)
+                ids = [utterance.id for utterance in conversation.utterances]
+                for stage, writer in writers.items():
+                    writer.add(ids, encodings[stage].embeddings)
+            progress(done)
     return [out / name for name in files.values()]
