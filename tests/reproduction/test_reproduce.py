@@ -7,29 +7,41 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
+from moodline.corpora.corpus import read_corpus
 from tests.system import moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
 
 pytestmark = pytest.mark.slow
-OPTIONS = ("--recipe", "tiny.yaml", "--protocols", "session5", "--tables", "1,3", "--sizes", "8", "--seeds", "1")
+OPTIONS = ("--recipe", "tiny.yaml", "--protocols", "session5", "--sizes", "8", "--seeds", "1", "--jobs", "2")
+ALL = ("--tables", "1,3,4,baselines,released")
+FEW = ("--tables", "3,baselines")
+UNIMODAL = ("audio-8", "audio-8-no-attention", "text-8", "text-8-no-attention", "log-mel")
+RELEASED_MARK = "not speaker-disjoint in selection"
+HEARD = ("yes i am so happy", "no", "", "i am not sad", "angry")
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A corpus and, in out/, the tables of it."""
+    """A corpus with recognised words and, in out/, the tables of it."""
     place = tmp_path_factory.mktemp("reproduce")
     write_tree(place / "tree", turns=9, seed=1)
     write_recipe(place / "tiny.yaml", tiny_bert(place / "bert"))
     moodline("prepare", "iemocap", place / "tree", "-o", place / "corpus")
-    reproduce(place, "out", "--jobs", "2")
+    ids = [turn.id for turn in read_corpus(place / "corpus").utterances]
+    words = [HEARD[number % len(HEARD)] for number in range(len(ids))]
+    pq.write_table(pa.table({"id": ids, "words": words}), place / "heard.parquet")
+    moodline("transcribe", place / "corpus", "--words", place / "heard.parquet")
+    reproduce(place, "out", *ALL)
     return place
 
 
@@ -47,22 +59,77 @@ def ledger(place: Path, out: str) -> list[dict[str, Any]]:
 
 
 def numbers(place: Path, out: str) -> list[tuple[Any, ...]]:
-    keys = ("system", "part", "protocol", "fold", "seed", "metric", "value", "low", "high", "fold_hashes")
+    keys = ("system", "part", "words_in_test", "protocol", "fold", "seed", "metric", "value", "low", "high")
     return sorted(tuple(map(str, (row[key] for key in keys))) for row in ledger(place, out))
 
 
 def test_the_ledgers_numbers_are_those_of_the_predictions(place: Path) -> None:
     rows = [row for row in ledger(place, "out") if row["metric"] == "ua" and row["fold"] == "pooled"]
-    assert len(rows) == 6 + 4 * 3  # five parts and the majority; two and the majority of each further system
+    count = Counter((row["system"], row["words_in_training"], row["words_in_test"]) for row in rows)
+    whole = 6  # five parts and the majority
+    assert count == {
+        ("base", "reference", "reference"): whole,
+        ("base", "reference", "recognised"): whole,
+        ("recognised-words", "recognised", "recognised"): whole,
+        ("as-released", "reference", "reference"): whole,
+        ("concatenation", "reference", "reference"): whole,
+        ("bc-lstm", "reference", "reference"): whole,
+        **{(name, "reference", "reference"): 3 for name in (*UNIMODAL, "classical")},
+    }
     for row in rows:
-        run = place / "out/runs" / row["system"] / "session5-seed0-fold5"
-        predictions = [
-            one for one in pq.read_table(run / "predictions.parquet").to_pylist() if one["stage"] == row["part"]
-        ]
+        other = row["words_in_test"] != row["words_in_training"]
+        file = f"predictions-{row['words_in_test']}.parquet" if other else "predictions.parquet"
+        table = pq.read_table(place / "out/runs" / row["system"] / "session5-seed0-fold5" / file)
+        predictions = [one for one in table.to_pylist() if one["stage"] == row["part"]]
         truth, said = ([one[key] for one in predictions] for key in ("label", "predicted"))
         assert row["value"] == pytest.approx(balanced_accuracy_score(truth, said))
         assert row["utterances"] == len(predictions)
-        assert (row["validation_loss"] is None) == (row["part"] == "majority")
+        trained = row["system"] != "classical" and row["part"] != "majority"
+        assert (row["validation_loss"] is not None) == trained
+        assert (row["word_error_rate"] is not None) == (row["words_in_test"] == "recognised")
+        assert (RELEASED_MARK in row["notes"]) == (row["system"] == "as-released")
+
+
+def test_the_tables_show_what_was_tested_on_which_words(place: Path) -> None:
+    found = {(row["system"], row["part"], row["words_in_test"]): row["value"] for row in pooled_ua(place)}
+    cells = [line.split(" | ") for line in section_of(place, "Table 4")]
+    shown = {
+        (line[0].strip("| "), *line[1:3]): float(line[4][:5]) for line in cells if len(line) == 9 and "[" in line[4]
+    }
+    for part, name in (("text_context", "words, context"), ("fusion", "both, fused")):
+        assert shown == shown | {
+            (name, "reference", "reference"): pytest.approx(found["base", part, "reference"], abs=5e-4),
+            (name, "reference", "recognised"): pytest.approx(found["base", part, "recognised"], abs=5e-4),
+            (name, "recognised", "recognised"): pytest.approx(found["recognised-words", part, "recognised"], abs=5e-4),
+        }
+    assert len(shown) == 6
+
+
+def pooled_ua(place: Path) -> list[dict[str, Any]]:
+    return [row for row in ledger(place, "out") if row["metric"] == "ua" and row["fold"] == "pooled"]
+
+
+def section_of(place: Path, title: str) -> list[str]:
+    """The lines of one table's section."""
+    sections = (place / "out/tables.md").read_text().split("\n## ")
+    return next(one for one in sections if one.startswith(title)).splitlines()
+
+
+def test_what_is_as_released_is_marked_in_table_and_report(place: Path) -> None:
+    marked = "\n".join(section_of(place, "As released"))
+    assert f"both, fused, as released: {RELEASED_MARK}" in marked
+    assert not any(RELEASED_MARK in line for line in section_of(place, "Table 3"))
+    report = (place / "out/report.html").read_text()
+    assert report.count(RELEASED_MARK) == 1
+    assert report.count("<section") == 5 + 2  # the tables, the measures, what it took
+    assert "://" not in report.replace("http://www.w3.org/", "")
+
+
+def test_another_commands_tables_stay(place: Path) -> None:
+    shutil.copytree(place / "out", place / "later")
+    reproduce(place, "later", "--tables", "3")
+    for file in ("tables.md", "ledger.parquet"):
+        assert (place / "later" / file).read_bytes() == (place / "out" / file).read_bytes()
 
 
 def test_shared_stages_are_the_same_file(place: Path) -> None:
@@ -73,7 +140,7 @@ def test_shared_stages_are_the_same_file(place: Path) -> None:
 
 
 def test_the_selected_row_has_the_lowest_validation_loss(place: Path) -> None:
-    lines = [line.split(" | ") for line in (place / "out/tables.md").read_text().splitlines()]
+    lines = [line.split(" | ") for line in section_of(place, "Table 1")]
     rows = [line for line in lines if line[0] == "| speech, context" and len(line) == 9]
     selected = [line for line in rows if line[2].endswith("(selected)")]
     assert [line[6] for line in selected] == [min(line[6] for line in rows)]
@@ -82,37 +149,42 @@ def test_the_selected_row_has_the_lowest_validation_loss(place: Path) -> None:
 
 def test_latex_has_every_row(place: Path) -> None:
     text = (place / "out/tables.tex").read_text()
-    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 4
-    assert text.count(r" \\") == 4 + 4 + 2 + 3 + 2  # headers, rows and differences
+    lines = (place / "out/tables.md").read_text().splitlines()
+    rows = [line for line in lines if line.startswith("| ") and not line.startswith("| ---")]
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 10  # five tables and their differences
+    assert text.count(r" \\") == len(rows)
 
 
 def test_a_second_time_trains_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (place / "out/ledger.parquet").read_bytes()
     capsys.readouterr()
-    reproduce(place, "out")
+    reproduce(place, "out", *ALL)
     assert "begun" not in capsys.readouterr().out
     assert (place / "out/ledger.parquet").read_bytes() == before
 
 
 def test_killed_and_started_again_it_ends_with_the_same_numbers(place: Path) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    arguments = [sys.executable, "-m", "moodline.cli.main", *command(place, "killed")]
+    arguments = [sys.executable, "-m", "moodline.cli.main", *command(place, "killed", *FEW)]
     process = subprocess.Popen(
         arguments, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     runs = place / "killed/runs"
-    while process.poll() is None and not list(runs.glob("*/*/task.json")):
-        time.sleep(0.1)
-    time.sleep(3)  # into the task after that
+    while process.poll() is None and not list(runs.glob("base/*/task.json")):
+        time.sleep(0.05)
+    time.sleep(1)  # into the tasks after that
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert len(list(runs.glob("*/*/task.json"))) < 5
-    reproduce(place, "killed", "--jobs", "2")
-    assert numbers(place, "killed") == numbers(place, "out")
+    assert len(list(runs.glob("*/*/task.json"))) < 5  # tasks
+    reproduce(place, "killed", *FEW)
+    killed = numbers(place, "killed")
+    systems = {one[0] for one in killed}
+    assert systems == {"base", "bc-lstm", "concatenation", "log-mel", "classical"}
+    assert killed == [one for one in numbers(place, "out") if one[0] in systems and one[2] == "reference"]
 
 
 def test_a_dry_run_writes_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    reproduce(place, "dry", "--dry-run")
+    reproduce(place, "dry", *ALL, "--dry-run")
     assert not (place / "dry").exists()
     out = capsys.readouterr().out
     assert "text-8-no-attention/session5-seed0-fold5" in out
@@ -123,25 +195,83 @@ def test_another_corpus_is_not_mixed_in(place: Path, capsys: pytest.CaptureFixtu
     moodline("prepare", "iemocap", place / "other-tree", "-o", place / "other")
     shutil.copyfile(place / "tiny.yaml", place / "again.yaml")
     with pytest.raises(SystemExit):
-        moodline("reproduce", place / "other", "-o", place / "out", "--recipe", place / "again.yaml")
+        moodline("reproduce", place / "other", "-o", place / "out", "--recipe", place / "again.yaml", "--tables", "3")
     assert "a ledger is of one corpus" in capsys.readouterr().err
 
 
 def test_another_recipe_is_not_averaged_with_what_is_there(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        reproduce(place, "out", "--fusion.training.epochs", "1")
+        reproduce(place, "out", "--tables", "3", "--fusion.training.epochs", "1")
     assert "a ledger is of one recipe" in capsys.readouterr().err
 
 
 def test_a_task_that_fails_is_told_and_the_others_are_done(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(place / "out", place / "broken")
-    for name in ("base", "text-8"):
+    for name in ("base", "classical"):
         task = place / "broken/runs" / name / "session5-seed0-fold5/task.json"
         task.write_text(json.dumps(json.loads(task.read_text()) | {"fold_hash": "another"}))
     letter = place / "broken/runs/base/session5-seed0-fold5/run.json"
     letter.write_text("{}")
     with pytest.raises(SystemExit):
-        reproduce(place, "broken")
+        reproduce(place, "broken", *FEW)
     told = capsys.readouterr()
-    assert "text-8/session5-seed0-fold5: done" in told.out
+    assert "classical/session5-seed0-fold5: done" in told.out
     assert "run.json" in told.err
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        (("--tables", "3,nine"), "the tables are 1, 2, 3, 4, baselines, released: nine is none of them"),
+        (("--tables", ","), "--tables takes names"),
+        (("--seeds", "0"), "--seeds is 1 or more, not 0"),
+        (("--protocols", "all", "--tables", "3"), "protocol all has none"),
+        (("--protocols", "cv9", "--tables", "3"), "cv9"),
+        (("--modalities", "text", "--tables", "3"), "modalities is both, not text"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(
+    place: Path, change: tuple[str, ...], rule: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        reproduce(place, "refused", *change)
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert rule in told
+    assert told.count("\n") == 1
+    assert not (place / "refused").exists()
+
+
+def test_missing_recognised_words_are_told_before_any_training(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(place / "corpus", place / "unheard", ignore=shutil.ignore_patterns("recognised.*"))
+    with pytest.raises(SystemExit):
+        moodline(
+            "reproduce", place / "unheard", "-o", place / "refused", "--recipe", place / "tiny.yaml", "--tables", "4"
+        )
+    told = capsys.readouterr().err
+    assert "has them for 0 of 90" in told
+    assert "leave it out of --tables" in told
+
+
+def test_an_extra_that_is_not_installed_is_told_before_any_training(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "opensmile", None)
+    with pytest.raises(SystemExit):
+        reproduce(place, "refused", *FEW)
+    assert "moodline[reproduce]" in capsys.readouterr().err
+    assert not (place / "refused").exists()
+
+
+def test_a_class_that_a_fold_lacks_is_told_before_any_training(
+    place: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    labels = tmp_path / "labels.yaml"
+    labels.write_text(
+        "name: own\nversion: 1\nclasses: [happy, sad, afraid]\nmapping: {hap: happy, sad: sad, fea: afraid}\n"
+    )
+    with pytest.raises(SystemExit):
+        reproduce(place, "refused", "--tables", "3", "--label_set", labels)
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert not (place / "refused").exists()
