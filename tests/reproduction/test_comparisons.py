@@ -13,7 +13,7 @@ from moodline.reproduction.comparisons import RESAMPLES, Side, averaged, compare
 CLASSES = ("angry", "happy", "sad")
 
 
-def answers(seed: int, accuracy: float, conversations: int = 15) -> pa.Table:
+def answers(seed: int, accuracy: float, conversations: int = 24) -> pa.Table:
     """Made-up answers to the same questions, right with a probability."""
     truth, rng = np.random.default_rng(99), np.random.default_rng(seed)
     rows = []

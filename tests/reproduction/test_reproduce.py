@@ -79,14 +79,15 @@ def test_the_ledgers_numbers_are_those_of_the_predictions(place: Path) -> None:
     for row in rows:
         other = row["words_in_test"] != row["words_in_training"]
         file = f"predictions-{row['words_in_test']}.parquet" if other else "predictions.parquet"
-        table = pq.read_table(place / "out/runs" / row["system"] / "session5-seed0-fold5" / file)
+        (run,) = (place / "out/runs" / row["system"]).glob("session5-seed0-fold5*")
+        table = pq.read_table(run / file)
         predictions = [one for one in table.to_pylist() if one["stage"] == row["part"]]
         truth, said = ([one[key] for one in predictions] for key in ("label", "predicted"))
         assert row["value"] == pytest.approx(balanced_accuracy_score(truth, said))
         assert row["utterances"] == len(predictions)
         trained = row["system"] != "classical" and row["part"] != "majority"
         assert (row["validation_loss"] is not None) == trained
-        assert (row["word_error_rate"] is not None) == (row["words_in_test"] == "recognised")
+        assert (row["corpus_word_error_rate"] is not None) == (row["words_in_test"] == "recognised")
         assert (RELEASED_MARK in row["notes"]) == (row["system"] == "as-released")
 
 
@@ -125,6 +126,57 @@ def test_what_is_as_released_is_marked_in_table_and_report(place: Path) -> None:
     assert "://" not in report.replace("http://www.w3.org/", "")
 
 
+def test_the_tables_numbers_are_in_a_file(place: Path) -> None:
+    shown = pq.read_table(place / "out/tables.parquet").to_pylist()
+    ua = [row for row in shown if row["metric"] == "ua"]
+    values = {(row["table"], row["row"]): row["value"] for row in ua if not row["minus"]}
+    own = [row for row in pooled_ua(place) if row["words_in_test"] == "reference"]
+    seeds = {(row["system"], row["part"]): row["value"] for row in own}
+    assert values["3", "both, fused"] == pytest.approx(seeds["base", "fusion"])
+    assert values["released", "both, fused, as released"] == pytest.approx(seeds["as-released", "fusion"])
+    (difference,) = (row for row in ua if row["table"] == "released" and (row["minus"] or "").startswith("both"))
+    assert difference["value"] == pytest.approx(seeds["as-released", "fusion"] - seeds["base", "fusion"])
+    assert RELEASED_MARK in difference["notes"]
+
+
+def test_what_was_read_with_other_recognised_words_is_left_out(place: Path) -> None:
+    """Transcribed again, without a new Table 4: no number of the old words stays."""
+    shutil.copytree(place / "out", place / "heard-anew/out")
+    shutil.copytree(place / "corpus", place / "heard-anew/corpus", ignore=shutil.ignore_patterns("recognised.*"))
+    shutil.copyfile(place / "tiny.yaml", place / "heard-anew/tiny.yaml")
+    ids = [turn.id for turn in read_corpus(place / "corpus").utterances]
+    pq.write_table(pa.table({"id": ids, "words": ["yes"] * len(ids)}), place / "anew.parquet")
+    moodline("transcribe", place / "heard-anew/corpus", "--words", place / "anew.parquet")
+    reproduce(place / "heard-anew", "out", "--tables", "3")
+    rows = ledger(place / "heard-anew", "out")
+    assert {row["words_in_test"] for row in rows} == {"reference"}
+    assert "recognised-words" not in {row["system"] for row in rows}
+    assert "not run" in (place / "heard-anew/out/tables.md").read_text()
+    reproduce(place / "heard-anew", "out", "--tables", "4")
+    wer = {row["corpus_word_error_rate"] for row in ledger(place / "heard-anew", "out")} - {None}
+    assert len(wer) == 1
+    assert wer != {row["corpus_word_error_rate"] for row in ledger(place, "out")} - {None}
+
+
+def test_rows_of_different_folds_are_not_compared(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One system has one fold, the other two: both are shown, and no difference between them."""
+    shutil.copytree(place / "out", place / "folds")
+    reproduce(place, "folds", "--tables", "3", "--protocols", "cv5", "--fold", "4")
+    reproduce(place, "folds", "--tables", "3", "--protocols", "cv5", "--fold", "5")
+    reproduce(place, "folds", "--tables", "baselines", "--protocols", "cv5", "--fold", "5")
+    shown = pq.read_table(place / "folds/tables.parquet").to_pylist()
+    of_cv5 = [row for row in shown if (row["table"], row["protocol"]) == ("baselines", "cv5")]
+    folds = {row["row"]: row["folds"] for row in of_cv5 if not row["minus"]}
+    assert folds["both, transformer"] == ["4", "5"]
+    assert folds["both, concatenation"] == ["5"]
+    assert not any(row["minus"] == "both, concatenation" for row in of_cv5)
+    assert "of the protocol's 5 folds" in capsys.readouterr().out
+    rows = [row for row in ledger(place, "folds") if row["protocol"] == "cv5" and row["system"] == "base"]
+    assert {row["fold"]: len(row["fold_hashes"]) for row in rows} == {"4": 1, "5": 1, "pooled": 2}
+    assert len({row["command"] for row in rows if row["fold"] != "pooled"}) == 2
+    assert all(any(note.startswith("intervals over") for note in row["notes"]) for row in rows)
+
+
 def test_another_commands_tables_stay(place: Path) -> None:
     shutil.copytree(place / "out", place / "later")
     reproduce(place, "later", "--tables", "3")
@@ -143,6 +195,7 @@ def test_the_selected_row_has_the_lowest_validation_loss(place: Path) -> None:
     lines = [line.split(" | ") for line in section_of(place, "Table 1")]
     rows = [line for line in lines if line[0] == "| speech, context" and len(line) == 9]
     selected = [line for line in rows if line[2].endswith("(selected)")]
+    assert len(rows) == 2
     assert [line[6] for line in selected] == [min(line[6] for line in rows)]
     assert all(line[7] == "1" for line in rows)  # seeds
 
@@ -227,6 +280,9 @@ def test_a_task_that_fails_is_told_and_the_others_are_done(place: Path, capsys: 
         (("--seeds", "0"), "--seeds is 1 or more, not 0"),
         (("--protocols", "all", "--tables", "3"), "protocol all has none"),
         (("--protocols", "cv9", "--tables", "3"), "cv9"),
+        (("--selection", "released", "--tables", "3"), "selection is fold, not released"),
+        (("--fusion.kind", "concatenation", "--tables", "3"), "fusion.kind is transformer, not concatenation"),
+        (("--tables", "released", "--protocols", "cv10"), "these are the test set's too"),
         (("--modalities", "text", "--tables", "3"), "modalities is both, not text"),
     ],
 )

@@ -9,7 +9,7 @@ from moodline.training.origin import Origin, change, origins_of
 
 
 def origins(recipe: Recipe) -> dict[str, Origin]:
-    return origins_of(recipe, IEMOCAP4, "a fold", {}, "a bert", "32-true")
+    return origins_of(recipe, IEMOCAP4, "a corpus", "a fold", {}, "a bert", "32-true")
 
 
 @pytest.mark.parametrize(

@@ -106,13 +106,15 @@ def final_stage(stages: Sequence[str]) -> str:
 def rough_intervals(scores: Sequence[StageScores]) -> list[str]:
     """A sentence where there are few conversations for an interval: in all, or in parts of the corpus."""
     first = scores[0]
-    sizes = [("", first.pooled), *((f"{part} ", found) for part, found in first.parts.items())]
-    return [
-        f"{ROUGH} {found.conversations} {which}conversations are rough and too narrow: "
-        f"they take {FEWEST_CONVERSATIONS} or more"
-        for which, found in sizes
-        if 1 < found.conversations < FEWEST_CONVERSATIONS
-    ]
+    parts = [note for part, found in first.parts.items() for note in rough_interval(found.conversations, f"{part} ")]
+    return [*rough_interval(first.pooled.conversations), *parts]
+
+
+def rough_interval(conversations: int, which: str = "") -> list[str]:
+    """A sentence where so many conversations are few for an interval; ``which`` says of what part, with a space."""
+    few = 1 < conversations < FEWEST_CONVERSATIONS
+    sentence = f"{ROUGH} {conversations} {which}conversations are rough and too narrow: they take "
+    return [f"{sentence}{FEWEST_CONVERSATIONS} or more"] if few else []
 
 
 def _gains_among(stages: Sequence[str]) -> list[tuple[int, int]]:

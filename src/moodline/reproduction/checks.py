@@ -4,12 +4,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from moodline.corpora.corpus import Corpus
-from moodline.corpora.recognised import read_recognised
+from moodline.corpora.recognised import read_recognised, read_recognition
 from moodline.corpora.recognition import RECOGNISED
+from moodline.embeddings import unique_ids
 from moodline.errors import MoodlineError
 from moodline.evaluation.description import counts
 from moodline.evaluation.scores import FEWEST_CONVERSATIONS
-from moodline.labels import label_set_of
+from moodline.labels import label_set_of, refuse_misspelt
 from moodline.reproduction.baselines import BASELINES
 from moodline.reproduction.plan import Plan, Task
 from moodline.reproduction.systems import CLASSICAL
@@ -33,15 +34,23 @@ def words_hash_for(tables: Sequence[Table], folder: Path, corpus: Corpus) -> str
         raise MoodlineError(f"{reading[0].name}: {error}; or leave it out of --tables") from error
 
 
+def words_hash_now(folder: Path) -> str | None:
+    """Of the corpus's recognised words; None where it has none, or not all."""
+    recognition = read_recognition(folder)
+    return recognition.words_hash if recognition else None
+
+
 def refuse_unfit(plan: Plan, corpus: Corpus, out: Path) -> None:
     """Refuse a plan of which a task could not be done.
 
     Raises:
-        MoodlineError: a fold's training set lacks a class or its validation set labels, or what a baseline needs is not
-            installed
+        MoodlineError: an utterance id is there twice, a fold's training set lacks a class or its validation set labels,
+            or what a baseline needs is not installed
     """
-    for task in first_of_each_fold(plan):
-        labels = label_set_of(task.system.recipe.label_set)
+    labels = label_set_of(plan.tasks[0].system.recipe.label_set)
+    refuse_misspelt(labels, {turn.label for turn in corpus.utterances if turn.label is not None})
+    unique_ids(corpus.conversations)
+    for task in {(task.system.name, task.protocol, task.fold.name): task for task in plan.tasks}.values():
         provenance_of(task.system.recipe, labels, corpus, task.fold, {})
         task.fold.training_sets(labels, task.system.recipe.context)
     classical = next((task for task in plan.tasks if task.system.name == CLASSICAL), None)

@@ -41,6 +41,7 @@ def ran(arguments: Sequence[object], log: Path, jobs: int) -> Cost:
     if METHOD == "forkserver":
         context.set_forkserver_preload(LIBRARIES)
     log.parent.mkdir(parents=True, exist_ok=True)
+    before = log.stat().st_size if log.exists() else 0
     started = time.monotonic()
     receiver, sender = context.Pipe(duplex=False)
     threads = max(1, (os.cpu_count() or 1) // jobs)
@@ -49,9 +50,16 @@ def ran(arguments: Sequence[object], log: Path, jobs: int) -> Cost:
     sender.close()
     process.join()
     if process.exitcode:
-        said = log.read_text(encoding="utf-8").strip().splitlines() or [f"it ended with status {process.exitcode}"]
-        raise MoodlineError(f"{said[-1].removeprefix('moodline: ')} (all that it said: {log})")
+        raise MoodlineError(f"{reason(process.exitcode, log, before)} (all that it said: {log})")
     return Cost(time.monotonic() - started, receiver.recv())
+
+
+def reason(status: int, log: Path, before: int) -> str:
+    """Why a command failed: what it said last, after what the log had before, or that it was ended from outside."""
+    if status < 0:
+        return f"moodline was ended from outside by signal {-status}, for its memory perhaps"
+    said = log.read_bytes()[before:].decode(errors="replace").strip().splitlines() if log.exists() else []
+    return said[-1].removeprefix("moodline: ") if said else f"moodline ended with status {status}"
 
 
 def run_here(arguments: list[str], log: str, threads: int, cost: Connection) -> None:

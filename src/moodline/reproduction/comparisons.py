@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from moodline.errors import MoodlineError
 from moodline.evaluation.results import Estimate
-from moodline.evaluation.scores import measure, measure_resamples
+from moodline.evaluation.scores import FEWEST_CONVERSATIONS, measure, measure_resamples
 from moodline.metrics import confusion
 
 RESAMPLES = 1000
@@ -33,17 +33,21 @@ class Comparison:
         wa, ua, weighted_f1: the difference, with the 95 % percentile interval over resampled conversations
         effect: Cohen's d of paired values: the mean over conversations of the difference in the share of utterances
             that are right, over its standard deviation; None where the difference is the same in all
+        conversations: how many they are over
     """
 
     wa: Estimate
     ua: Estimate
     weighted_f1: Estimate
     effect: float | None
+    conversations: int
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval of the difference in UA leaves out zero."""
-        return self.ua.interval is not None and not self.ua.interval[0] <= 0 <= self.ua.interval[1]
+        """Whether the interval of the difference in UA leaves out zero, over enough conversations to trust it."""
+        if self.ua.interval is None or self.conversations < FEWEST_CONVERSATIONS:
+            return False
+        return not self.ua.interval[0] <= 0 <= self.ua.interval[1]
 
 
 def compare(one: Side, other: Side, classes: Sequence[str], *, seed: int = 0) -> Comparison:
@@ -56,7 +60,9 @@ def compare(one: Side, other: Side, classes: Sequence[str], *, seed: int = 0) ->
     if ids != other_ids:
         raise MoodlineError("systems are compared on the same utterances: these two were scored on different ones")
     wa, ua, f1 = estimates([first, second], np.array([1.0, -1.0]), seed)
-    return Comparison(wa=wa, ua=ua, weighted_f1=f1, effect=effect_of(right(first) - right(second)))
+    return Comparison(
+        wa=wa, ua=ua, weighted_f1=f1, effect=effect_of(right(first) - right(second)), conversations=first.shape[1]
+    )
 
 
 def averaged(side: Side, classes: Sequence[str], *, seed: int = 0) -> tuple[Estimate, Estimate, Estimate]:

@@ -19,18 +19,19 @@ class FilledRow:
     Args:
         measures: the mean over seeds, with its interval over conversations, by measure; empty where nothing is done
         deviations: the standard deviation over seeds, by measure, of several
-        seeds, folds: how many were done
+        seeds: how many were done
+        folds: the names of those that were done with each
         validation_loss: the mean over seeds and folds; selection is by it alone
         notes: what a reader of the numbers must know
-        selected: whether it is the lowest of its choice
-        stands_out: whether its UA is the highest of its choice, and clearly above each other one
+        selected: whether it is the lowest of its choice, all of which is done on the same folds
+        stands_out: whether its UA is the highest of such a choice, and clearly above each other one
     """
 
     row: Row
     measures: Mapping[str, Estimate] = field(default_factory=dict)
     deviations: Mapping[str, float] = field(default_factory=dict)
     seeds: int = 0
-    folds: int = 0
+    folds: frozenset[str] = frozenset()
     validation_loss: float | None = None
     notes: tuple[str, ...] = ()
     selected: bool = False
@@ -69,8 +70,8 @@ def fill(table: Table, experiments: Sequence[Experiment]) -> FilledTable:
 
     marked: list[FilledRow] = []
     for row in rows:
-        rivals = [one for one in rows if one.row.choice == row.row.choice and one.measures]
-        if row.measures and row.row.choice:
+        rivals = [one for one in rows if one.row.choice == row.row.choice]
+        if row.row.choice and all(one.measures and one.folds == row.folds for one in rivals):
             best = max(rivals, key=lambda one: one.measures["ua"].value)
             row = replace(
                 row,
@@ -85,14 +86,13 @@ def fill(table: Table, experiments: Sequence[Experiment]) -> FilledTable:
 
 
 def whole(row: Row, protocol: str, experiments: Sequence[Experiment]) -> list[Experiment]:
-    """A row's seeds, of those that have most folds: others are not to be averaged with them."""
-    found = [
-        one
-        for one in experiments
-        if (one.system, one.protocol) == (row.system.name, protocol) and row.words in one.tested
-    ]
-    most = max((len(one.tasks) for one in found), default=0)
-    return [one for one in found if len(one.tasks) == most]
+    """A row's seeds, of those that have the same folds, as many as there are: others are no mean of one thing."""
+    own = [one for one in experiments if (one.system, one.protocol) == (row.system.name, protocol)]
+    found = [tested for one in own if (tested := one.on(row.words)) is not None]
+    groups: dict[frozenset[str], list[Experiment]] = {}
+    for one in found:
+        groups.setdefault(one.fold_names, []).append(one)
+    return max(groups.values(), key=lambda group: (len(group[0].tasks), len(group)), default=[])
 
 
 def side(row: Row, experiments: Sequence[Experiment]) -> Side:
@@ -115,7 +115,7 @@ def filled(row: Row, experiments: Sequence[Experiment]) -> FilledRow:
         measures=dict(zip(MEASURES, averaged(of_row, classes), strict=True)),
         deviations={measure: stdev(found) for measure, found in values.items()} if len(by_seed) > 1 else {},
         seeds=len(experiments),
-        folds=len(experiments[0].tasks),
+        folds=experiments[0].fold_names,
         validation_loss=mean(losses) if losses else None,
         notes=tuple(dict.fromkeys(note for one in experiments for note in one.notes(row.words))),
     )
@@ -127,9 +127,9 @@ def lowest(rows: Sequence[FilledRow]) -> FilledRow:
 
 
 def compared(table: Table, rows: Sequence[FilledRow]) -> list[tuple[FilledRow, FilledRow]]:
-    """The rows whose difference a reader of the table asks for, one minus the other, where both are done."""
+    """The rows whose difference a reader of the table asks for, one minus the other, where both have the same folds."""
     if table.differences is not None:
         pairs = [(rows[one], rows[other]) for one, other in table.differences]
     else:
         pairs = [(one, other) for one, other in product(rows, rows) if one.selected and other is not one]
-    return [(one, other) for one, other in pairs if one.measures and other.measures]
+    return [(one, other) for one, other in pairs if one.measures and one.folds == other.folds]

@@ -1,7 +1,7 @@
 """The ledger: a row for each number, with all that it depends on."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from moodline.config import STAGE_NAMES
-from moodline.corpora.recognition import WORDS
+from moodline.corpora.recognition import RECOGNISED, WORDS
 from moodline.errors import MoodlineError
 from moodline.evaluation.description import missing_folds
 from moodline.evaluation.evaluate import PREDICTIONS_FILE, RESULTS_FILE, file_of
 from moodline.evaluation.results import Estimate, Scores
-from moodline.evaluation.scores import MAJORITY, ROUGH, score
+from moodline.evaluation.scores import MAJORITY, ROUGH, rough_interval, score
 from moodline.files import atomic_file, read_json
 from moodline.reproduction.names import PART_NAMES
 from moodline.reproduction.plan import RUNS_FOLDER
@@ -31,7 +31,10 @@ SCHEMA = pa.schema(
         ("part", pa.string()),
         ("words_in_training", pa.string()),
         ("words_in_test", pa.string()),
-        ("word_error_rate", pa.float64()),  # of recognised words in the test, over the corpus
+        (
+            "corpus_word_error_rate",
+            pa.float64(),
+        ),  # of the words in the test, over the whole corpus; none of reference ones
         ("protocol", pa.string()),
         ("fold", pa.string()),  # a fold's name, or pooled over all folds
         ("seed", pa.int64()),
@@ -96,10 +99,14 @@ class Experiment:
     seed: int
     tasks: tuple[Done, ...]
 
+    def on(self, words: str) -> "Experiment | None":
+        """The folds that are scored on such words; None where none is."""
+        tasks = tuple(task for task in self.tasks if words in task.facts["tested"])
+        return replace(self, tasks=tasks) if tasks else None
+
     @property
-    def tested(self) -> list[str]:
-        """The kinds of words that all folds are scored on."""
-        return [words for words in WORDS if all(words in task.facts["tested"] for task in self.tasks)]
+    def fold_names(self) -> frozenset[str]:
+        return frozenset(task.facts["fold"] for task in self.tasks)
 
     def predictions(self, words: str) -> pa.Table:
         return pa.concat_tables([task.predictions(words) for task in self.tasks])
@@ -114,17 +121,29 @@ class Experiment:
         """What a reader of its numbers must know."""
         of = self.tasks[0].facts["folds"]
         found = dict.fromkeys(note for task in self.tasks for note in task.results_on(words)["notes"])
-        # What a task says of itself alone holds no more of several.
-        several = len(self.tasks) > 1
-        of_one_fold = [note for note in found if note in missing_folds(1, of) or (several and note.startswith(ROUGH))]
-        return [*(note for note in found if note not in of_one_fold), *missing_folds(len(self.tasks), of)]
+        # What a task says of itself alone holds of several no more.
+        of_one_fold = [note for note in found if note in missing_folds(1, of) or note.startswith(ROUGH)]
+        conversations = len(self.predictions(words)["conversation_id"].unique())
+        return [
+            *(note for note in found if note not in of_one_fold),
+            *missing_folds(len(self.tasks), of),
+            *rough_interval(conversations),
+        ]
 
 
-def experiments_in(runs: Path) -> list[Experiment]:
-    """Every system, protocol and seed of which a fold is done."""
+def experiments_in(runs: Path, words_hash: str | None = None) -> list[Experiment]:
+    """Every system, protocol and seed of which a fold is done.
+
+    Args:
+        words_hash: of the corpus's recognised words now: what was read with others before is left out
+    """
     groups: dict[tuple[str, str, int], list[Done]] = {}
     for path in sorted(runs.glob(f"*/*/{TASK_FILE}")):
         facts = read_json(path, "task")
+        if facts["words_hash"] is not None and facts["words_hash"] != words_hash:
+            facts = {**facts, "tested": [words for words in facts["tested"] if words != RECOGNISED]}
+        if not facts["tested"]:
+            continue
         results = read_json(path.parent / RESULTS_FILE, "run's scores")
         done = Done(folder=path.parent, facts=facts, results=results)
         groups.setdefault((facts["system"], facts["protocol"], facts["seed"]), []).append(done)
@@ -142,13 +161,16 @@ def ledger_of(experiments: Sequence[Experiment]) -> pa.Table:
 
 def rows_of(experiment: Experiment) -> Iterator[dict[str, Any]]:
     classes = experiment.tasks[0].results["label_set"]["classes"]
-    for words in experiment.tested:
-        evaluation = score(experiment.predictions(words), classes, stages=PART_NAMES, seed=0)
-        for part in evaluation.scores:
-            facts = facts_of(experiment, part.stage, words)
-            yield from numbers(part.pooled, facts | {"fold": POOLED, "folds": len(experiment.tasks)})
+    for words in WORDS:
+        tested = experiment.on(words)
+        if tested is None:
+            continue
+        by_fold = {task.facts["fold"]: replace(tested, tasks=(task,)) for task in tested.tasks}
+        for part in score(tested.predictions(words), classes, stages=PART_NAMES, seed=0).scores:
+            facts = facts_of(tested, part.stage, words)
+            yield from numbers(part.pooled, facts | {"fold": POOLED, "folds": len(by_fold)})
             for fold, scores in part.folds.items():
-                yield from numbers(scores, facts | {"fold": fold, "folds": 1})
+                yield from numbers(scores, facts_of(by_fold[fold], part.stage, words) | {"fold": fold, "folds": 1})
 
 
 def numbers(scores: Scores, facts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -169,7 +191,7 @@ def facts_of(experiment: Experiment, part: str, words: str) -> dict[str, Any]:
         "part": part,
         "words_in_training": tasks[0].words,
         "words_in_test": words,
-        "word_error_rate": recognition and recognition["errors"]["wer"],
+        "corpus_word_error_rate": recognition and recognition["errors"]["wer"],
         "protocol": experiment.protocol,
         "seed": experiment.seed,
         "validation_loss": experiment.validation_loss(part),
@@ -177,11 +199,15 @@ def facts_of(experiment: Experiment, part: str, words: str) -> dict[str, Any]:
         "corpus_hash": first["corpus"]["table_hash"],
         "fold_hashes": [task.facts["fold_hash"] for task in tasks],
         **cost_of(experiment, part),
-        "versions": ", ".join(f"{name} {version}" for name, version in first["versions"].items()),
+        "versions": "; ".join(dict.fromkeys(versions_of(task.results) for task in tasks)),
         "created": max(task.results["created"] for task in tasks),
         "command": tasks[0].facts["command"],
         "notes": experiment.notes(words),
     }
+
+
+def versions_of(results: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in results["versions"].items())
 
 
 def cost_of(experiment: Experiment, part: str) -> dict[str, float | None]:

@@ -29,7 +29,9 @@ class Task:
 
     Args:
         folds: how many the protocol has
+        corpus_hash: of the corpus's table
         origins: hashes of what its stages are made from, by stage
+        made_from: a hash of all that its numbers are a function of, tests aside
         tested: the kinds of words that it is scored on
         words_hash: of the corpus's recognised words, where it reads them
     """
@@ -39,13 +41,17 @@ class Task:
     fold: Fold
     folds: int
     seed: int
+    corpus_hash: str
     origins: dict[str, str]
+    made_from: str
     tested: tuple[str, ...]
     words_hash: str | None
 
     @property
     def name(self) -> str:
-        return f"{self.system.name}/{self.protocol}-seed{self.seed}-fold{self.fold.name}"
+        # A run is of one kind of words: other recognised ones have runs of their own.
+        heard = f"-words{self.words_hash}" if self.system.words == RECOGNISED else ""
+        return f"{self.system.name}/{self.protocol}-seed{self.seed}-fold{self.fold.name}{heard}"
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -57,6 +63,8 @@ class Task:
             "fold_hash": self.fold.hash,
             "folds": self.folds,
             "seed": self.seed,
+            "corpus_hash": self.corpus_hash,
+            "made_from": self.made_from,
             "tested": list(self.tested),
             "words_hash": self.words_hash,
         }
@@ -119,6 +127,7 @@ def plan_of(
             protocol,
             one,
             system.recipe.seed + number,
+            corpus.table_hash,
             folds=len(folds[protocol]),
             # The words that it reads in training are among them: results.json is of those.
             tested=tuple(sorted(words | {system.words})),
@@ -142,6 +151,7 @@ def task_of(
     protocol: str,
     fold: Fold,
     seed: int,
+    corpus_hash: str,
     *,
     folds: int = 1,
     tested: tuple[str, ...] = (REFERENCE,),
@@ -149,18 +159,19 @@ def task_of(
 ) -> Task:
     recipe = replace(system.recipe, seed=seed)
     system = replace(system, recipe=recipe)
-    stages = system.stages
-    bert_files = fingerprint_of(recipe.text_utterance.bert) if TEXT_UTTERANCE in stages else ""
+    bert_files = fingerprint_of(recipe.text_utterance.bert) if TEXT_UTTERANCE in recipe.stages else ""
     labels, precision = label_set_of(recipe.label_set), Hardware().precision
     recognised = words_hash if system.words == RECOGNISED else None
-    origins = origins_of(recipe, labels, fold.training_hash, {}, bert_files, precision, recognised)
+    origins = origins_of(recipe, labels, corpus_hash, fold.training_hash, {}, bert_files, precision, recognised)
     return Task(
         system=system,
         protocol=protocol,
         fold=fold,
         folds=folds,
         seed=seed,
-        origins={stage: hash_of(origins[stage]) for stage in stages},
+        corpus_hash=corpus_hash,
+        origins={stage: hash_of(origins[stage]) for stage in system.stages},
+        made_from=hash_of(origins),
         tested=tested,
         words_hash=words_hash,
     )

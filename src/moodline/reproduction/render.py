@@ -10,8 +10,10 @@ DIFFERENCES = ("difference", "WA", "UA", "weighted F1", "effect")
 MEASURES = {"WA": "wa", "UA": "ua", "weighted F1": "weighted_f1"}
 NOTE = (
     "In brackets: 95 % over conversations, of the mean over seeds; ± standard deviation over seeds. Selected: the "
-    "lowest validation loss of its choice; test scores take no part. Bold: a UA whose difference from each other row "
-    "of its choice leaves out zero. Differences are paired over conversations; effect: Cohen's d over conversations."
+    "lowest validation loss of its choice, once all of it is done; test scores take no part. Bold: a UA whose "
+    "difference from each other row of its choice leaves out zero. Differences are paired over conversations; effect: "
+    "Cohen's d over conversations. Intervals are not corrected for how many differences there are, and do not tell how "
+    "far other seeds would move them."
 )
 
 
@@ -22,7 +24,7 @@ def cells_of(row: FilledRow) -> list[str]:
         return [*first, *("not run" for _ in MEASURES), "", "0", "0"]
     numbers = [scored(row, measure) for measure in MEASURES.values()]
     loss = "" if row.validation_loss is None else f"{row.validation_loss:.3f}"
-    return [*first, *numbers, loss, str(row.seeds), str(row.folds)]
+    return [*first, *numbers, loss, str(row.seeds), str(len(row.folds))]
 
 
 def scored(row: FilledRow, measure: str) -> str:
@@ -49,7 +51,7 @@ def signed(estimate: Estimate) -> str:
 def markdown(tables: Sequence[FilledTable]) -> str:
     parts = [NOTE]
     for table in tables:
-        parts += [f"## {table.table.name}", grid([*table.table.columns, *NUMBERS], bold_rows(table, "**{}**"))]
+        parts += [f"## {table.table.name}", grid([*table.table.columns, *NUMBERS], bold_rows(table))]
         parts += [*notes_of(table)]
         if table.pairs:
             parts.append(grid(DIFFERENCES, differences_of(table)))
@@ -63,17 +65,18 @@ def notes_of(table: FilledTable) -> list[str]:
         for note in row.notes:
             rows.setdefault(note, []).append(row.title)
     done = sum(1 for row in table.rows if row.measures)
-    return [f"{'All rows' if len(those) == done else '; '.join(those)}: {note}." for note, those in rows.items()]
+    own = [f"{note}." for note in table.table.notes]
+    return own + [f"{'All rows' if len(those) == done else '; '.join(those)}: {note}." for note, those in rows.items()]
 
 
-def bold_rows(table: FilledTable, mark: str) -> list[list[str]]:
-    """The rows' cells, with the UA that stands out marked."""
+def bold_rows(table: FilledTable) -> list[list[str]]:
+    """The rows' cells; the UA that stands out is between two stars, which is bold type in Markdown."""
     at = len(table.table.columns) + list(MEASURES).index("UA")
     found = []
     for row in table.rows:
         cells = cells_of(row)
         if row.stands_out:
-            cells[at] = mark.format(cells[at])
+            cells[at] = f"**{cells[at]}**"
         found.append(cells)
     return found
 
@@ -91,9 +94,10 @@ def latex(tables: Sequence[FilledTable]) -> str:
 def latex_of(table: FilledTable) -> list[str]:
     header = [*table.table.columns, *NUMBERS]
     caption = ". ".join([table.table.name, *notes_of(table)])
-    found = [tabular(header, bold_rows(table, r"\textbf{{{}}}"), caption)]
+    found = [tabular(header, bold_rows(table), caption)]
     if table.pairs:
-        found.append(tabular(DIFFERENCES, differences_of(table), f"{table.table.name}, differences"))
+        caption = ". ".join([f"{table.table.name}, differences", *notes_of(table)])
+        found.append(tabular(DIFFERENCES, differences_of(table), caption))
     return found
 
 
@@ -116,7 +120,20 @@ def tabular(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) 
     )
 
 
+# What LaTeX takes for its own.
+SIGNS = {
+    **{sign: f"\\{sign}" for sign in "%&_#${}"},
+    "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": "$<$",
+    ">": "$>$",
+    "±": r"$\pm$",
+}
+
+
 def escaped(text: str) -> str:
-    for sign in "%&_#":
-        text = text.replace(sign, f"\\{sign}")
-    return text.replace("±", r"$\pm$")
+    """Text for LaTeX; two stars around a cell are bold type."""
+    if text.startswith("**"):
+        return rf"\textbf{{{escaped(text[2:-2])}}}"
+    return "".join(SIGNS.get(sign, sign) for sign in text)

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from moodline.evaluation.figures.estimates import difference_figure, score_figure
 from moodline.evaluation.report import environment
+from moodline.evaluation.scores import FEWEST_CONVERSATIONS
 from moodline.files import write_text
 from moodline.reproduction.filled import FilledRow, FilledTable
 from moodline.reproduction.ledger import POOLED
@@ -46,7 +47,7 @@ def section_of(table: FilledTable) -> dict[str, Any]:
         "id": f"table-{key}",
         "name": table.table.name,
         "columns": table.table.columns,
-        "rows": bold_rows(table, "**{}**"),
+        "rows": bold_rows(table),
         "differences": differences_of(table),
         "notes": notes_of(table),
         "selections": [*selections_of(done)],
@@ -100,6 +101,8 @@ def findings_of(table: FilledTable) -> Iterator[str]:
         if pair.comparison.is_clear:
             what = "above" if estimate.value > 0 else "below"
             yield f"{pair.one.title} is clearly {what} {pair.other.title} in UA ({low:+.3f} to {high:+.3f})."
+        elif pair.comparison.conversations < FEWEST_CONVERSATIONS:
+            yield f"Whether {pair.one.title} and {pair.other.title} are apart, too few conversations tell."
         else:
             yield (
                 f"{pair.one.title} is not clearly apart from {pair.other.title} in UA: the interval of the difference "

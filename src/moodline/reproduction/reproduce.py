@@ -10,13 +10,14 @@ from moodline.config import STAGE_NAMES, Recipe
 from moodline.corpora.corpus import read_corpus
 from moodline.errors import MoodlineError
 from moodline.files import read_json, write_json, write_text
-from moodline.reproduction.checks import refuse_unfit, warnings_of, words_hash_for
+from moodline.reproduction.checks import refuse_unfit, warnings_of, words_hash_for, words_hash_now
 from moodline.reproduction.filled import FilledTable, fill
 from moodline.reproduction.ledger import experiments_in, ledger_of, refuse_other_corpus, write_ledger
 from moodline.reproduction.plan import RUNS_FOLDER, Plan, Task, plan_of
 from moodline.reproduction.probe import Probe
 from moodline.reproduction.render import latex, markdown
 from moodline.reproduction.report import REPORT_FILE, write_report
+from moodline.reproduction.shown import write_shown
 from moodline.reproduction.systems import longest_seconds
 from moodline.reproduction.tables import MAKERS, Asked, Choices, Table, asked_for, tables_of
 from moodline.reproduction.work import is_done, work_off, write_recipes
@@ -75,21 +76,23 @@ def reproduce(corpus_folder: Path, recipe: Recipe, out: Path, request: Request, 
             work_off(plan, corpus_folder.resolve(), out, request.jobs, lambda line: tell(console, line))
         except MoodlineError as error:
             failure = error  # what is done is worth its tables
-        found = write_findings(out, tables_of(asked, recipe, Choices(sizes=sizes, longest_seconds=longest)))
+        every = tables_of(asked, recipe, Choices(sizes=sizes, longest_seconds=longest))
+        found = write_findings(out, every, words_hash_now(corpus_folder))
     tell(console, markdown(found))
     tell(console, f"report: {out / REPORT_FILE}")
     if failure is not None:
         raise failure
 
 
-def write_findings(out: Path, tables: Sequence[Table]) -> list[FilledTable]:
-    """The ledger and the tables of all that is done in a folder."""
-    experiments = experiments_in(out / RUNS_FOLDER)
+def write_findings(out: Path, tables: Sequence[Table], words_hash: str | None) -> list[FilledTable]:
+    """The ledger and the tables of all that is done in a folder, with recognised words of this hash."""
+    experiments = experiments_in(out / RUNS_FOLDER, words_hash)
     ledger = ledger_of(experiments)
     write_ledger(ledger, out)
     filled = [fill(table, experiments) for table in tables]
     write_text(out / "tables.md", markdown(filled))
     write_text(out / "tables.tex", latex(filled))
+    write_shown(filled, out)
     write_report(filled, ledger, out)
     return filled
 
@@ -105,7 +108,7 @@ def remember(out: Path, asked: Sequence[Asked], sizes: Sequence[int]) -> tuple[l
 
 
 def show(plan: Plan, out: Path, jobs: int, console: Console) -> None:
-    """The tasks, what each trains itself, and about how long: at most, as early stopping is not foreseen."""
+    """The tasks, what each trains itself, and about how long: early stopping and scoring are not foreseen."""
     probe, finished, total = Probe(), finished_stages(out / RUNS_FOLDER), 0.0
     for task in plan.tasks:
         if is_done(task, out):
@@ -116,7 +119,7 @@ def show(plan: Plan, out: Path, jobs: int, console: Console) -> None:
         total += seconds
         tell(console, f"{task.name}: {told(task, own)} ({minutes(seconds)})")
     beside = f", {jobs} at a time" if jobs > 1 else ""
-    tell(console, f"{len(plan.tasks)} tasks: {minutes(total / jobs)} at most{beside}, by a probe on this machine")
+    tell(console, f"{len(plan.tasks)} tasks: about {minutes(total / jobs)}{beside}, by a probe on this machine")
 
 
 def told(task: Task, own: Sequence[str]) -> str:

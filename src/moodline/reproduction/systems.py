@@ -7,8 +7,8 @@ from typing import Any
 from moodline.config import Recipe
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.recognition import RECOGNISED, REFERENCE
+from moodline.errors import MoodlineError
 from moodline.inference.inputs import seconds_of
-from moodline.training.data import refuse_silent
 
 BASE = "base"
 CLASSICAL = "classical"
@@ -85,10 +85,13 @@ def classical_system(base: Recipe) -> System:
 
 def as_released_system(base: Recipe, padded_seconds: float) -> System:
     """The authors' released code's selection, padding and attention, at the base's rates: see ``released``."""
+    audio = base.audio_utterance
     changes = {
         "selection": "released",
         "audio_utterance.padding": "released",
         "audio_utterance.padded_seconds": padded_seconds,
+        # As many utterances in a batch as without padding, and as many steps in an epoch.
+        "audio_utterance.batch_seconds": max(audio.batch_seconds, audio.training.batch_size * padded_seconds),
         "audio_context.attention": "released",
         "text_context.attention": "released",
     }
@@ -101,7 +104,12 @@ def longest_seconds(corpus: Corpus) -> float:
     Raises:
         MoodlineError: an utterance has no audio
     """
-    refuse_silent(corpus.conversations)
+    silent = [turn.id for turn in corpus.utterances if turn.audio is None]
+    if silent:
+        raise MoodlineError(
+            f"the tables compare speech and words, and {silent[0]} has no audio (of {len(silent)} without): prepare "
+            "the corpus with its audio, or train and evaluate words alone"
+        )
     return max(seconds_of(utterance) for utterance in corpus.utterances)
 
 

@@ -30,6 +30,17 @@ LAYERS = (1, 2, 3, 4)
 HIDDEN = (60, 120, 240)
 HEADS = (4, 8, 12)
 SIZES = (50, 100, 200)
+# What the rows' names take for granted of the base recipe.
+BASE_VALUES = {
+    "selection": "fold",
+    "audio_utterance.front_end": "leaf",
+    "audio_utterance.padding": "masked",
+    "audio_context.kind": "bigru_attention",
+    "text_context.kind": "bigru_attention",
+    "audio_context.attention": "paper",
+    "text_context.attention": "paper",
+    "fusion.kind": "transformer",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +68,7 @@ class Table:
 
     Args:
         key: what the command line calls it
+        notes: what a reader of the table must know, whatever its numbers
         differences: the places of two rows, one minus the other; None: the selected row minus each other one
     """
 
@@ -66,6 +78,7 @@ class Table:
     protocol: str
     rows: tuple[Row, ...]
     differences: tuple[tuple[int, int], ...] | None
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -114,10 +127,17 @@ def tables_of(asked: Sequence[Asked], base: Recipe, choices: Choices) -> list[Ta
     """The tables that are asked for.
 
     Raises:
-        MoodlineError: the base recipe lacks a modality
+        MoodlineError: the base recipe is not of what the tables name
     """
-    if base.modalities != "both":
-        raise MoodlineError(f"the tables compare speech, words and both: modalities is both, not {base.modalities}")
+    if base.modalities != "both" or base.given:
+        what = (
+            f"modalities is both, not {base.modalities}" if not base.given else f"{next(iter(base.given))} is trained"
+        )
+        raise MoodlineError(f"the tables compare speech, words and both, from sound and text on: {what}")
+    for key, value in BASE_VALUES.items():
+        section, _, name = key.rpartition(".")
+        if (found := getattr(getattr(base, section) if section else base, name)) != value:
+            raise MoodlineError(f"the tables compare other choices with the paper's: {key} is {value}, not {found}")
     return [MAKERS[key](base, protocol, choices) for key, protocol in asked]
 
 
@@ -145,8 +165,14 @@ def embeddings_table(base: Recipe, protocol: str, choices: Choices) -> Table:
 def transformer_table(base: Recipe, protocol: str, choices: Choices) -> Table:
     """Table 2: layers and hidden size of the transformer, and its heads at the base's size."""
     own = base.fusion
-    shapes = [(layers, hidden, own.heads) for layers, hidden in product(LAYERS, HIDDEN) if hidden % own.heads == 0]
-    heads = [(own.layers, own.hidden, count) for count in HEADS if own.hidden % count == 0]
+    wanted = dict.fromkeys(
+        [
+            *((layers, hidden, own.heads) for layers, hidden in product(LAYERS, HIDDEN)),
+            (own.layers, own.hidden, own.heads),
+            *((own.layers, own.hidden, count) for count in HEADS),
+        ]
+    )
+    left_out = dict.fromkeys(f"{hidden} by {count} heads" for _, hidden, count in wanted if hidden % count)
     return Table(
         key="2",
         title="Size of the transformer",
@@ -159,9 +185,11 @@ def transformer_table(base: Recipe, protocol: str, choices: Choices) -> Table:
                 stage=FUSION,
                 choice="transformer",
             )
-            for layers, hidden, count in dict.fromkeys([*shapes, (own.layers, own.hidden, own.heads), *heads])
+            for layers, hidden, count in wanted
+            if hidden % count == 0
         ),
         differences=None,
+        notes=(f"left out, as heads divide the hidden size: {', '.join(left_out)}",) if left_out else (),
     )
 
 

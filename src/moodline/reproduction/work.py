@@ -1,11 +1,14 @@
 """Tasks at work: moodline's own commands, some side by side."""
 
 import dataclasses
+import shlex
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
+from moodline.corpora.recognition import RECOGNISED
 from moodline.errors import MoodlineError
+from moodline.evaluation.evaluate import RESULTS_FILE, file_of
 from moodline.files import read_json, write_json, write_text
 from moodline.reproduction.commands import ran
 from moodline.reproduction.plan import RUNS_FOLDER, Plan, Task
@@ -63,7 +66,7 @@ def work_off(plan: Plan, corpus: Path, out: Path, jobs: int, tell: Told) -> None
                 try:
                     future.result()
                     tell(f"{task.name}: done")
-                except MoodlineError as error:
+                except (MoodlineError, OSError) as error:
                     failed[task.name] = str(error)
                     tell(f"{task.name}: failed: {error}")
     if failed:
@@ -78,15 +81,32 @@ def do(task: Task, corpus: Path, out: Path, jobs: int) -> None:
     log = out / "logs" / f"{task.name}.txt"
     commands = commands_of(task, corpus, out)
     costs = [ran(command, log, jobs) for command in commands]
+    refuse_changed(task, folder)
     write_json(
         folder / TASK_FILE,
         {
             **task.facts,
-            "command": " ".join(map(str, ["moodline", *commands[0]])),
+            "command": shlex.join(map(str, ["moodline", *commands[0]])),
             "seconds": round(sum(cost.seconds for cost in costs), 1),
             "peak_mebibytes": max((cost.peak_mebibytes for cost in costs if cost.peak_mebibytes), default=None),
         },
     )
+
+
+def refuse_changed(task: Task, folder: Path) -> None:
+    """Refuse scores of another corpus, or of other recognised words, than the plan is of.
+
+    Raises:
+        MoodlineError: the corpus has changed meanwhile
+    """
+    for words in task.tested:
+        found = read_json(file_of(RESULTS_FILE, folder, words, task.system.words), "run's scores")
+        recognition = found["words"]["recognition"]
+        hashes = (found["corpus"]["table_hash"], recognition and recognition["words_hash"])
+        if hashes != (task.corpus_hash, task.words_hash if words == RECOGNISED else None):
+            raise MoodlineError(
+                f"{task.name}: the corpus, or its recognised words, changed while this ran; give the same command again"
+            )
 
 
 def commands_of(task: Task, corpus: Path, out: Path) -> list[list[object]]:

@@ -24,6 +24,7 @@ READS = {AUDIO_CONTEXT: (AUDIO_UTTERANCE,), TEXT_CONTEXT: (TEXT_UTTERANCE,), FUS
 def origins_of(
     recipe: Recipe,
     label_set: LabelSet,
+    corpus_hash: str,
     training_hash: str,
     given: Mapping[str, str],
     bert_files: str,
@@ -33,6 +34,7 @@ def origins_of(
     """Stage by stage, everything that its weights are a function of; that of what it reads is in it by its hash.
 
     Args:
+        corpus_hash: of the corpus's table, labels and recordings included
         training_hash: of the fold's training and validation sets (see Fold)
         given: hashes of the embeddings from files, by the encoder whose place they take
         bert_files: a hash of what BERT is loaded from
@@ -44,6 +46,7 @@ def origins_of(
         content = {
             **{key: getattr(recipe, key) for key in COMMON},
             "label_set": content_of(label_set),
+            "corpus_hash": corpus_hash,
             "training_hash": training_hash,
             "precision": precision,
             stage: dataclasses.asdict(getattr(recipe, stage)),
@@ -59,7 +62,7 @@ def origins_of(
     return found
 
 
-def hash_of(origin: Origin) -> str:
+def hash_of(origin: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -43,8 +43,14 @@ def provenance_of(
     """What a fold's model is made from; what the models behind embeddings given have seen, it has seen too.
 
     Raises:
-        MoodlineError: a class has no training utterance
+        MoodlineError: a class has no training utterance, or the released selection would train on the test set's
+            conversations
     """
+    if notes_on_selection(recipe) and fold.validation_speaker is not None:
+        raise MoodlineError(
+            f"selection released trains encoders on the validation set's conversations, and in {fold.protocol}, fold "
+            f"{fold.name} these are the test set's too: choose another protocol, or selection fold"
+        )
     counts = Counter(
         label_set.classes[index]
         for conversation in fold.train

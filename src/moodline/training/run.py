@@ -250,7 +250,14 @@ def train(
                 run.label_set,
                 run.fold_folder(fold.name),
                 origins=origins_of(
-                    run.recipe, run.label_set, fold.training_hash, hashes, bert_files, precision, run.words_hash
+                    run.recipe,
+                    run.label_set,
+                    run.corpus_hash,
+                    fold.training_hash,
+                    hashes,
+                    bert_files,
+                    precision,
+                    run.words_hash,
                 ),
                 given=given,
                 title=title,

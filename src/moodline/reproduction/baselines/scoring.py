@@ -11,6 +11,7 @@ from moodline.config import Recipe
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.fold import Fold
 from moodline.corpora.recognition import REFERENCE
+from moodline.errors import MoodlineError
 from moodline.evaluation.description import description, fold_counts, notes_of
 from moodline.evaluation.evaluate import PREDICTIONS_FILE, RESULTS_FILE
 from moodline.evaluation.results import Evaluation
@@ -18,6 +19,7 @@ from moodline.evaluation.scores import STAGES, rough_intervals, score
 from moodline.files import atomic_file, write_json
 from moodline.labels import label_set_of
 from moodline.reproduction.baselines import BASELINE_NAMES, BASELINES, baseline_predictions
+from moodline.training.provenance import provenance_of
 
 
 def score_baselines(
@@ -33,9 +35,13 @@ def score_baselines(
         The scores, and what a reader of them must know.
 
     Raises:
-        MoodlineError: see ``baseline_predictions``
+        MoodlineError: see ``baseline_predictions``; a protocol without test sets
     """
     labels = label_set_of(recipe.label_set)
+    for fold in folds:
+        if not fold.test:
+            raise MoodlineError(f"baselines are scored on test sets, and protocol {fold.protocol} has none")
+        provenance_of(recipe, labels, corpus, fold, {})  # of all folds before the first one trains
     predictions = pa.concat_tables(
         baseline_predictions(baseline, fold, labels, recipe, features)
         for fold in folds

@@ -53,9 +53,10 @@ def draw(folder: Path, progress: Progress, files: Mapping[str, Path] | None = No
     Raises:
         MoodlineError: as of ``evaluate_run``; an utterance id is in two conversations; another process has the run
     """
-    plan = plan_of(read_run(folder), files or {})
-    run = plan.run
-    with locked(run.folder):
+    read_run(folder)  # before a lock is put where no run is
+    with locked(folder):
+        plan = plan_of(read_run(folder), files or {})
+        run = plan.run
         remove_leftovers(run.folder / FOLDER)
         by_fold = [points_in(plan, fold, progress) for fold in plan.folds]
         measured = [
@@ -117,5 +118,6 @@ def facts_of(plan: Plan) -> dict[str, Any]:
         "seed": run.recipe.seed,
         "words": run.words,
         "corpus_hash": run.corpus_hash,
+        "notes": list(plan.notes),
         "recognition": str(plan.recognised.recognition) if plan.recognised else None,
     }

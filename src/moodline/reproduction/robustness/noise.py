@@ -56,7 +56,9 @@ class Babble:
         sum_of_all = np.zeros(length)
         for talker in self.talkers(utterance):
             samples = waveform_of(talker, sample_rate).numpy().astype(float)
-            start = generator.integers(len(samples))
+            # Where there is sound: a short piece may else be digital silence, as between words.
+            sounding = np.flatnonzero(samples)
+            start = sounding[generator.integers(len(sounding))] if len(sounding) else 0
             voice = np.resize(np.roll(samples, -start), length)
             if power := mean_power(voice):
                 sum_of_all += voice / np.sqrt(power)

@@ -18,6 +18,7 @@ from moodline.reproduction.robustness.fold import read_by
 from moodline.reproduction.robustness.noise import Babble, lack_of_talkers
 from moodline.reproduction.robustness.points import ENCODER, Point, points_of_speech, points_of_words
 from moodline.speech.error_rate import normalisation
+from moodline.training.provenance import notes_on_selection
 from moodline.training.run import Run
 
 VERSION = 1  # of how points are made: one that was made otherwise is drawn anew
@@ -90,7 +91,7 @@ def plan_of(run: Run, files: Mapping[str, Path]) -> Plan:
         recognised=recognised,
         babble=babble,
         points=points,
-        notes=[*notes_of(folds, len(all_folds)), *left_out],
+        notes=[*notes_of(folds, len(all_folds)), *notes_on_selection(run.recipe), *left_out],
     )
 
 

@@ -35,6 +35,7 @@ SCHEMA = pa.schema(
         ("words", pa.string()),  # those that trained the run
         ("corpus_hash", pa.string()),
         ("recognition", pa.string()),  # whose words the recognised ones are; none for speech
+        ("notes", pa.list_(pa.string())),
     ]
 )
 
