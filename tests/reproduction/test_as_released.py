@@ -91,7 +91,7 @@ def test_the_longest_utterance_is_what_all_are_padded_to(corpus: Corpus) -> None
     assert longest_seconds(corpus) == max(turn.audio.duration for turn in corpus.utterances if turn.audio)
     first = corpus.conversations[0]
     silent = replace(first, utterances=tuple(replace(turn, audio=None) for turn in first.utterances))
-    with pytest.raises(MoodlineError, match=f"{first.utterances[0].id} has none"):
+    with pytest.raises(MoodlineError, match=f"{first.utterances[0].id} has no audio"):
         longest_seconds(replace(corpus, conversations=(silent, *corpus.conversations[1:])))
 
 
