@@ -9,6 +9,7 @@ from statistics import mean, stdev
 from moodline.evaluation.results import Estimate
 from moodline.reproduction.comparisons import Comparison, Side, averaged, compare
 from moodline.reproduction.ledger import MEASURES, Experiment
+from moodline.reproduction.systems import CLASSICAL
 from moodline.reproduction.tables import Row, Table
 
 
@@ -44,11 +45,16 @@ class FilledRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """How far one row is above another."""
+    """How far one row is above another.
+
+    Args:
+        seeds: how many of the one's and of the other's are compared
+    """
 
     one: FilledRow
     other: FilledRow
     comparison: Comparison
+    seeds: tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +68,12 @@ def fill(table: Table, experiments: Sequence[Experiment]) -> FilledTable:
     """A table from all that is done, complete or not."""
     done = [whole(row, table.protocol, experiments) for row in table.rows]
     rows = [filled(row, of_row) for row, of_row in zip(table.rows, done, strict=True)]
-    sides = {row.title: side(row.row, of_row) for row, of_row in zip(rows, done, strict=True) if of_row}
-    classes = next((classes_of(of_row[0]) for of_row in done if of_row), ())
+    seeds = {row.title: of_row for row, of_row in zip(rows, done, strict=True)}
 
-    def apart(one: FilledRow, other: FilledRow) -> Comparison:
-        return compare(sides[one.title], sides[other.title], classes)
+    def apart(one: FilledRow, other: FilledRow) -> Pair:
+        first, second = same_seeds(seeds[one.title], seeds[other.title])
+        comparison = compare(side(one.row, first), side(other.row, second), classes_of(first[0]))
+        return Pair(one=one, other=other, comparison=comparison, seeds=(len(first), len(second)))
 
     marked: list[FilledRow] = []
     for row in rows:
@@ -78,11 +85,11 @@ def fill(table: Table, experiments: Sequence[Experiment]) -> FilledTable:
                 selected=row is lowest(rivals),
                 stands_out=row is best
                 and len(rivals) > 1
-                and all(apart(row, one).is_clear for one in rivals if one is not row),
+                and all(apart(row, one).comparison.is_clear for one in rivals if one is not row),
             )
         marked.append(row)
-    pairs = [Pair(one=one, other=other, comparison=apart(one, other)) for one, other in compared(table, marked)]
-    return FilledTable(table=table, rows=tuple(marked), pairs=tuple(pairs))
+    pairs = tuple(apart(one, other) for one, other in compared(table, marked))
+    return FilledTable(table=table, rows=tuple(marked), pairs=pairs)
 
 
 def whole(row: Row, protocol: str, experiments: Sequence[Experiment]) -> list[Experiment]:
@@ -93,6 +100,20 @@ def whole(row: Row, protocol: str, experiments: Sequence[Experiment]) -> list[Ex
     for one in found:
         groups.setdefault(one.fold_names, []).append(one)
     return max(groups.values(), key=lambda group: (len(group[0].tasks), len(group)), default=[])
+
+
+def same_seeds(
+    one: Sequence[Experiment], other: Sequence[Experiment]
+) -> tuple[Sequence[Experiment], Sequence[Experiment]]:
+    """The seeds that both have, so that a lucky one is on both sides; all of them, where there is none in common.
+
+    The classical systems are the same for every seed, and are compared with all of another's.
+    """
+    common = {experiment.seed for experiment in one} & {experiment.seed for experiment in other}
+    if not common or CLASSICAL in (one[0].system, other[0].system):
+        return one, other
+    first, second = ([experiment for experiment in side if experiment.seed in common] for side in (one, other))
+    return first, second
 
 
 def side(row: Row, experiments: Sequence[Experiment]) -> Side:

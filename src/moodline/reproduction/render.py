@@ -6,7 +6,7 @@ from moodline.evaluation.results import Estimate
 from moodline.reproduction.filled import FilledRow, FilledTable
 
 NUMBERS = ("WA", "UA", "weighted F1", "validation loss", "seeds", "folds")
-DIFFERENCES = ("difference", "WA", "UA", "weighted F1", "effect")
+DIFFERENCES = ("difference", "WA", "UA", "weighted F1", "effect", "seeds")
 MEASURES = {"WA": "wa", "UA": "ua", "weighted F1": "weighted_f1"}
 NOTE = (
     "In brackets: 95 % over conversations, of the mean over seeds; ± standard deviation over seeds. Selected: the "
@@ -38,6 +38,7 @@ def differences_of(table: FilledTable) -> list[list[str]]:
             f"{pair.one.title} minus {pair.other.title}",
             *(signed(getattr(pair.comparison, measure)) for measure in MEASURES.values()),
             "" if pair.comparison.effect is None else f"{pair.comparison.effect:+.2f}",
+            " and ".join(map(str, dict.fromkeys(pair.seeds))),
         ]
         for pair in table.pairs
     ]

@@ -56,10 +56,17 @@ def rows_of(filled: FilledTable) -> Iterator[dict[str, Any]]:
         for metric, estimate in row.measures.items():
             yield facts | number(metric, estimate) | {"deviation": row.deviations.get(metric)}
     for pair in filled.pairs:
-        facts = {**of_table, "row": pair.one.title, "minus": pair.other.title, "effect": pair.comparison.effect}
-        both = {"folds": sorted(pair.one.folds), "notes": list(dict.fromkeys([*pair.one.notes, *pair.other.notes]))}
+        facts = {
+            **of_table,
+            "row": pair.one.title,
+            "minus": pair.other.title,
+            "effect": pair.comparison.effect,
+            "seeds": min(pair.seeds),
+            "folds": sorted(pair.one.folds),
+            "notes": list(dict.fromkeys([*pair.one.notes, *pair.other.notes])),
+        }
         for metric in MEASURES:
-            yield facts | both | number(metric, getattr(pair.comparison, metric))
+            yield facts | number(metric, getattr(pair.comparison, metric))
 
 
 def number(metric: str, estimate: Estimate) -> dict[str, Any]:
