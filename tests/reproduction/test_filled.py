@@ -1,8 +1,10 @@
 """Which seeds stand on the two sides of a difference."""
 
+from typing import ClassVar
+
 import pytest
 
-from moodline.reproduction.filled import same_seeds
+from moodline.reproduction.filled import lowest, same_seeds
 from moodline.reproduction.ledger import Experiment
 from moodline.reproduction.systems import BASE, CLASSICAL
 
@@ -26,3 +28,21 @@ def test_a_difference_is_over_the_seeds_that_both_have(
 ) -> None:
     first, second = same_seeds(one, other)
     assert ([each.seed for each in first], [each.seed for each in second]) == expected
+
+
+class Losses(Experiment):
+    """An experiment whose validation losses are given, by seed."""
+
+    GIVEN: ClassVar = {("small", 0): 0.7, ("large", 0): 0.6, ("large", 1): 0.9}
+
+    def validation_loss(self, stage: str) -> float:
+        return self.GIVEN[self.system, self.seed]
+
+
+@pytest.mark.parametrize(("large", "expected"), [((0, 1), "large"), ((1,), "small")])
+def test_validation_selects_over_the_seeds_that_all_rows_have(large: tuple[int, ...], expected: str) -> None:
+    choice = {
+        name: [Losses(system=name, protocol="cv5", seed=seed, tasks=()) for seed in seeds]
+        for name, seeds in {"small": (0,), "large": large}.items()
+    }
+    assert lowest(choice, "fusion") == expected

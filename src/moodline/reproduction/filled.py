@@ -1,6 +1,5 @@
 """Tables with their numbers: what is done of each row, which one validation selects, what is clearly apart."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -82,7 +81,7 @@ def fill(table: Table, experiments: Sequence[Experiment]) -> FilledTable:
             best = max(rivals, key=lambda one: one.measures["ua"].value)
             row = replace(
                 row,
-                selected=row is lowest(rivals),
+                selected=row.title == lowest({one.title: seeds[one.title] for one in rivals}, row.row.stage),
                 stands_out=row is best
                 and len(rivals) > 1
                 and all(apart(row, one).comparison.is_clear for one in rivals if one is not row),
@@ -142,9 +141,15 @@ def filled(row: Row, experiments: Sequence[Experiment]) -> FilledRow:
     )
 
 
-def lowest(rows: Sequence[FilledRow]) -> FilledRow:
-    """The row that validation selects."""
-    return min(rows, key=lambda row: math.inf if row.validation_loss is None else row.validation_loss)
+def lowest(choice: Mapping[str, Sequence[Experiment]], stage: str) -> str:
+    """The row that validation selects: of the lowest validation loss over the seeds that all have, or over all."""
+    common = set.intersection(*({one.seed for one in seeds} for seeds in choice.values()))
+
+    def loss(title: str) -> float:
+        seeds = [one for one in choice[title] if one.seed in common] or choice[title]
+        return mean(found for one in seeds if (found := one.validation_loss(stage)) is not None)
+
+    return min(choice, key=loss)
 
 
 def compared(table: Table, rows: Sequence[FilledRow]) -> list[tuple[FilledRow, FilledRow]]:

@@ -74,21 +74,13 @@ def section_of(table: FilledTable) -> dict[str, Any]:
 
 
 def selections_of(rows: Sequence[FilledRow]) -> Iterator[str]:
-    """Which row of each choice validation selected, and by how much."""
+    """Which row of each choice validation selected, and whether it is that of the highest UA."""
     for row in rows:
-        rivals = [
-            one
-            for one in rows
-            if one.row.choice == row.row.choice and one is not row and one.validation_loss is not None
-        ]
-        if row.selected and rivals and row.validation_loss is not None:
-            second = min(rivals, key=lambda one: one.validation_loss or 0.0)
-            best = max([row, *rivals], key=lambda one: one.measures["ua"].value)
-            told = "which has the highest UA too" if best is row else f"the highest UA is that of {best.title}"
-            yield (
-                f"Selected: {row.title}, whose validation loss, {row.validation_loss:.3f}, is the lowest of "
-                f"{len(rivals) + 1}; the next is {second.title} with {second.validation_loss:.3f}; {told}."
-            )
+        rivals = [one for one in rows if one.row.choice == row.row.choice]
+        if row.selected:
+            best = max(rivals, key=lambda one: one.measures["ua"].value)
+            told = "the highest UA of the test is its too" if best is row else f"the highest UA is that of {best.title}"
+            yield f"Selected: {row.title}, of the lowest validation loss of {len(rivals)} rows; {told}."
 
 
 def findings_of(table: FilledTable) -> Iterator[str]:
