@@ -31,7 +31,9 @@ def words_hash_for(tables: Sequence[Table], folder: Path, corpus: Corpus) -> str
     try:
         return read_recognised(folder, corpus).recognition.words_hash
     except MoodlineError as error:
-        raise MoodlineError(f"{reading[0].name}: {error}; or leave it out of --tables") from error
+        others = ",".join(dict.fromkeys(table.key for table in tables if table not in reading))
+        how = f"; or leave it out with --tables {others}" if others else ""
+        raise MoodlineError(f"{reading[0].name}: {error}{how}") from error
 
 
 def words_hash_now(folder: Path) -> str | None:

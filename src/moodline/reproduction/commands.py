@@ -4,9 +4,10 @@ import multiprocessing
 import os
 import runpy
 import sys
+import threading
 import time
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,8 @@ from moodline.training.fold import peak_mebibytes
 # Loaded once, in the process that the commands' processes are forked from: a task has two or three commands, and
 # loading takes longer than many a stage trains.
 LIBRARIES = ["moodline.training.run", "moodline.evaluation.evaluate"]
+# A process that starts asks the others for their status, which can be read once: two threads at a time would lose it.
+STATUS = threading.Lock()
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
@@ -46,9 +49,12 @@ def ran(arguments: Sequence[object], log: Path, jobs: int) -> Cost:
     receiver, sender = context.Pipe(duplex=False)
     threads = max(1, (os.cpu_count() or 1) // jobs)
     process = context.Process(target=run_here, args=([*map(str, arguments)], str(log), threads, sender))
-    process.start()
+    with STATUS:
+        process.start()
     sender.close()
-    process.join()
+    wait([process.sentinel])
+    with STATUS:
+        process.join()
     if process.exitcode:
         raise MoodlineError(f"{reason(process.exitcode, log, before)} (all that it said: {log})")
     return Cost(time.monotonic() - started, receiver.recv())

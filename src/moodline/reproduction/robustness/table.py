@@ -8,7 +8,7 @@ from moodline.reproduction.robustness.points import NAMES
 from moodline.reproduction.robustness.report import lines_of
 from moodline.wording import counted
 
-COLUMNS = {"place": "at", "part": "part", "wa": "WA", "ua": "UA", "change": "UA by"}
+COLUMNS = {"place": "at", "part": "part", "wa": "WA", "ua": "UA", "change": "change of UA"}
 
 
 def print_curves(curves: Curves, console: Console | None = None) -> None:
