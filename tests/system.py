@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from moodline.cli.main import main
+from moodline.corpora.corpus import read_corpus
 
 TINY_RECIPE = """
 class_weights: balanced
@@ -39,6 +43,17 @@ AS_RELEASED = (
 def write_recipe(path: Path, bert: Path) -> Path:
     path.write_text(TINY_RECIPE.format(bert=bert), encoding="utf-8")
     return path
+
+
+HEARD = ("yes i am so happy", "no", "", "i am not sad", "angry")
+
+
+def bring_recognised_words(place: Path) -> None:
+    """Give the corpus in place/corpus recognised words, from a file beside it."""
+    ids = [turn.id for turn in read_corpus(place / "corpus").utterances]
+    words = [HEARD[number % len(HEARD)] for number in range(len(ids))]
+    pq.write_table(pa.table({"id": ids, "words": words}), place / "heard.parquet")
+    moodline("transcribe", place / "corpus", "--words", place / "heard.parquet")
 
 
 def moodline(*arguments: object) -> None:

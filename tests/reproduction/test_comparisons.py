@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from moodline.errors import MoodlineError
-from moodline.reproduction.comparisons import RESAMPLES, Side, averaged, compare
+from moodline.reproduction.comparisons import RESAMPLES, Answers, answers_of, averaged, compare
 
 CLASSES = ("angry", "happy", "sad")
 
@@ -24,6 +24,10 @@ def answers(seed: int, accuracy: float, conversations: int = 24) -> pa.Table:
             facts = {"conversation_id": f"talk{talk}", "utterance_id": f"talk{talk}_{turn}", "label": label}
             rows += [{**facts, "stage": stage, "predicted": guess} for stage in ("text_context", "fusion")]
     return pa.Table.from_pylist(rows)
+
+
+def said(table: pa.Table, stage: str = "fusion") -> Answers:
+    return answers_of(table, stage, CLASSES)
 
 
 def measures(rows: list[dict[str, str]]) -> np.ndarray:
@@ -46,7 +50,7 @@ def test_a_difference_is_that_of_the_means_over_seeds() -> None:
     expected = np.mean([measures(flat(table)) for table in one], axis=0) - np.mean(
         [measures(flat(table)) for table in other], axis=0
     )
-    found = compare(Side(stage="fusion", seeds=one), Side(stage="fusion", seeds=other), CLASSES)
+    found = compare([said(table) for table in one], [said(table) for table in other])
     assert [found.wa.value, found.ua.value, found.weighted_f1.value] == pytest.approx(expected)
     assert found.is_clear
 
@@ -67,7 +71,7 @@ def test_intervals_draw_the_same_conversations_for_both() -> None:
         for draw in drawn
     ]
     low, high = np.percentile(differences, [2.5, 97.5], axis=0)
-    found = compare(Side(stage="fusion", seeds=[one]), Side(stage="fusion", seeds=[other]), CLASSES)
+    found = compare([said(one)], [said(other)])
     intervals = np.array([found.wa.interval, found.ua.interval, found.weighted_f1.interval])
     np.testing.assert_allclose(intervals, np.stack([low, high], axis=1), atol=1e-12)
 
@@ -79,29 +83,29 @@ def test_the_effect_is_cohens_d_of_the_conversations_shares_of_right_answers() -
         for table in (one, other)
     ]
     differences = [shares[0][name] - shares[1][name] for name in shares[0]]
-    found = compare(Side(stage="fusion", seeds=[one]), Side(stage="fusion", seeds=[other]), CLASSES)
+    found = compare([said(one)], [said(other)])
     assert found.effect == pytest.approx(mean(differences) / stdev(differences))
 
 
 def test_a_system_and_itself_are_not_apart() -> None:
-    side = Side(stage="fusion", seeds=[answers(1, 0.6)])
-    found = compare(side, Side(stage="text_context", seeds=side.seeds), CLASSES)
+    table = answers(1, 0.6)
+    found = compare([said(table)], [said(table, "text_context")])
     assert (found.ua.value, found.ua.interval) == (0.0, (0.0, 0.0))
     assert not found.is_clear
     assert found.effect is None
 
 
 def test_one_conversation_has_no_interval() -> None:
-    one, other = (Side(stage="fusion", seeds=[answers(seed, 0.6, conversations=1)]) for seed in (1, 2))
-    found = compare(one, other, CLASSES)
+    one, other = ([said(answers(seed, 0.6, conversations=1))] for seed in (1, 2))
+    found = compare(one, other)
     assert found.wa.interval is None
     assert not found.is_clear
-    assert averaged(one, CLASSES)[1].interval is None
+    assert averaged(one)[1].interval is None
 
 
 def test_others_utterances_are_refused() -> None:
-    one, other = (Side(stage="fusion", seeds=[answers(1, 0.6, conversations=count)]) for count in (5, 6))
+    one, other = (said(answers(1, 0.6, conversations=count)) for count in (5, 6))
     with pytest.raises(MoodlineError, match="on the same utterances"):
-        compare(one, other, CLASSES)
+        compare([one], [other])
     with pytest.raises(MoodlineError, match="seeds are averaged over the same utterances"):
-        averaged(Side(stage="fusion", seeds=[*one.seeds, *other.seeds]), CLASSES)
+        averaged([one, other])

@@ -17,7 +17,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score
 
 from moodline.corpora.corpus import read_corpus
-from tests.system import moodline, write_recipe
+from tests.system import bring_recognised_words, moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
 
@@ -27,7 +27,6 @@ ALL = ("--tables", "1,3,4,baselines,released")
 FEW = ("--tables", "3,baselines")
 UNIMODAL = ("audio-8", "audio-8-no-attention", "text-8", "text-8-no-attention", "log-mel")
 RELEASED_MARK = "not speaker-disjoint in selection"
-HEARD = ("yes i am so happy", "no", "", "i am not sad", "angry")
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +36,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tree(place / "tree", turns=9, seed=1)
     write_recipe(place / "tiny.yaml", tiny_bert(place / "bert"))
     moodline("prepare", "iemocap", place / "tree", "-o", place / "corpus")
-    ids = [turn.id for turn in read_corpus(place / "corpus").utterances]
-    words = [HEARD[number % len(HEARD)] for number in range(len(ids))]
-    pq.write_table(pa.table({"id": ids, "words": words}), place / "heard.parquet")
-    moodline("transcribe", place / "corpus", "--words", place / "heard.parquet")
+    bring_recognised_words(place)
     reproduce(place, "out", *ALL)
     return place
 

@@ -18,11 +18,16 @@ KEYS = ("conversation_id", "utterance_id")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Side:
-    """A part of a system: its predictions with each seed, as predictions.parquet has them."""
+class Answers:
+    """What a part of a system says with one seed.
 
-    stage: str
-    seeds: Sequence[pa.Table]
+    Args:
+        utterances: conversation, id and label of each, in the order of ids
+        confusions: a matrix a conversation (K, C, C), in that order
+    """
+
+    utterances: Sequence[tuple[str, ...]]
+    confusions: NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +55,14 @@ class Comparison:
         return not self.ua.interval[0] <= 0 <= self.ua.interval[1]
 
 
-def compare(one: Side, other: Side, classes: Sequence[str], *, seed: int = 0) -> Comparison:
-    """One part minus the other on the same utterances, and on the same draws of their conversations.
+def compare(one: Sequence[Answers], other: Sequence[Answers], *, seed: int = 0) -> Comparison:
+    """One part minus the other, each with its seeds, on the same utterances and the same draws of their conversations.
 
     Raises:
         MoodlineError: the two are not of the same utterances with the same labels
     """
-    (ids, first), (other_ids, second) = (by_conversation(side, classes) for side in (one, other))
-    if ids != other_ids:
+    first, second = stacked(one), stacked(other)
+    if one[0].utterances != other[0].utterances:
         raise MoodlineError("systems are compared on the same utterances: these two were scored on different ones")
     wa, ua, f1 = estimates([first, second], np.array([1.0, -1.0]), seed)
     return Comparison(
@@ -65,9 +70,9 @@ def compare(one: Side, other: Side, classes: Sequence[str], *, seed: int = 0) ->
     )
 
 
-def averaged(side: Side, classes: Sequence[str], *, seed: int = 0) -> tuple[Estimate, Estimate, Estimate]:
+def averaged(seeds: Sequence[Answers], *, seed: int = 0) -> tuple[Estimate, Estimate, Estimate]:
     """WA, UA and weighted F1 of a part, the mean over its seeds, with intervals over conversations."""
-    return estimates([by_conversation(side, classes)[1]], np.array([1.0]), seed)
+    return estimates([stacked(seeds)], np.array([1.0]), seed)
 
 
 def estimates(
@@ -104,23 +109,30 @@ def effect_of(differences: NDArray[np.float64]) -> float | None:
     return float(differences.mean()) / deviation if deviation else None
 
 
-def by_conversation(side: Side, classes: Sequence[str]) -> tuple[list[tuple[str, ...]], NDArray[np.int64]]:
-    """The utterances with their labels, and confusion matrices (seeds, conversations, C, C) in the order of ids."""
-    matrices, known = [], None
-    for table in side.seeds:
-        rows = table.filter(pc.field("stage") == side.stage).sort_by([(key, "ascending") for key in KEYS])
-        ids = list(zip(*(rows[name].to_pylist() for name in (*KEYS, "label")), strict=True))
-        if known not in (None, ids):
-            raise MoodlineError("seeds are averaged over the same utterances: these were scored on different ones")
-        known = ids
-        conversations, starts = np.unique(np.array([row[0] for row in ids]), return_index=True)
-        stops = [*starts[1:].tolist(), len(ids)]
-        labels, predicted = rows["label"].to_pylist(), rows["predicted"].to_pylist()
-        matrices.append(
+def stacked(seeds: Sequence[Answers]) -> NDArray[np.int64]:
+    """Confusions (seeds, conversations, C, C).
+
+    Raises:
+        MoodlineError: the seeds are not of the same utterances
+    """
+    if any(one.utterances != seeds[0].utterances for one in seeds):
+        raise MoodlineError("seeds are averaged over the same utterances: these were scored on different ones")
+    return np.stack([one.confusions for one in seeds])
+
+
+def answers_of(predictions: pa.Table, stage: str, classes: Sequence[str]) -> Answers:
+    """A stage's answers, from a table as predictions.parquet has it."""
+    rows = predictions.filter(pc.field("stage") == stage).sort_by([(key, "ascending") for key in KEYS])
+    conversations = rows["conversation_id"].to_pylist()
+    _, starts = np.unique(np.array(conversations), return_index=True)
+    stops = [*starts[1:].tolist(), len(conversations)]
+    labels, predicted = rows["label"].to_pylist(), rows["predicted"].to_pylist()
+    return Answers(
+        utterances=list(zip(conversations, rows["utterance_id"].to_pylist(), labels, strict=True)),
+        confusions=np.array(
             [
                 confusion(labels[start:stop], predicted[start:stop], classes)
                 for start, stop in zip(starts.tolist(), stops, strict=True)
             ]
-        )
-        assert len(conversations)
-    return known or [], np.array(matrices)
+        ),
+    )

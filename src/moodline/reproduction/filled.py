@@ -6,7 +6,7 @@ from itertools import product
 from statistics import mean, stdev
 
 from moodline.evaluation.results import Estimate
-from moodline.reproduction.comparisons import Comparison, Side, averaged, compare
+from moodline.reproduction.comparisons import Answers, Comparison, answers_of, averaged, compare
 from moodline.reproduction.ledger import MEASURES, Experiment
 from moodline.reproduction.systems import CLASSICAL
 from moodline.reproduction.tables import Row, Table
@@ -39,7 +39,7 @@ class FilledRow:
 
     @property
     def title(self) -> str:
-        return ", ".join(self.row.cells)
+        return self.row.title
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,30 +65,34 @@ class FilledTable:
 
 def fill(table: Table, experiments: Sequence[Experiment]) -> FilledTable:
     """A table from all that is done, complete or not."""
-    done = [whole(row, table.protocol, experiments) for row in table.rows]
-    rows = [filled(row, of_row) for row, of_row in zip(table.rows, done, strict=True)]
-    seeds = {row.title: of_row for row, of_row in zip(rows, done, strict=True)}
+    done = {row.title: whole(row, table.protocol, experiments) for row in table.rows}
+    said = {(row.title, one.seed): answers_in(one, row) for row in table.rows for one in done[row.title]}
+    rows = [filled(row, of_row := done[row.title], answers(said, row.title, of_row)) for row in table.rows]
 
     def apart(one: FilledRow, other: FilledRow) -> Pair:
-        first, second = same_seeds(seeds[one.title], seeds[other.title])
-        comparison = compare(side(one.row, first), side(other.row, second), classes_of(first[0]))
+        first, second = same_seeds(done[one.title], done[other.title])
+        comparison = compare(answers(said, one.title, first), answers(said, other.title, second))
         return Pair(one=one, other=other, comparison=comparison, seeds=(len(first), len(second)))
 
-    marked: list[FilledRow] = []
-    for row in rows:
+    def marked(row: FilledRow) -> FilledRow:
         rivals = [one for one in rows if one.row.choice == row.row.choice]
-        if row.row.choice and all(one.measures and one.folds == row.folds for one in rivals):
-            best = max(rivals, key=lambda one: one.measures["ua"].value)
-            row = replace(
-                row,
-                selected=row.title == lowest({one.title: seeds[one.title] for one in rivals}, row.row.stage),
-                stands_out=row is best
-                and len(rivals) > 1
-                and all(apart(row, one).comparison.is_clear for one in rivals if one is not row),
-            )
-        marked.append(row)
-    pairs = tuple(apart(one, other) for one, other in compared(table, marked))
-    return FilledTable(table=table, rows=tuple(marked), pairs=pairs)
+        if not row.row.choice or not all(one.measures and one.folds == row.folds for one in rivals):
+            return row
+        best = max(rivals, key=lambda one: one.measures["ua"].value)
+        others = [one for one in rivals if one is not row]
+        return replace(
+            row,
+            selected=row.title == lowest({one.title: done[one.title] for one in rivals}, row.row.stage),
+            stands_out=row is best and bool(others) and all(apart(row, one).comparison.is_clear for one in others),
+        )
+
+    shown = tuple(map(marked, rows))
+    return FilledTable(table=table, rows=shown, pairs=tuple(apart(*pair) for pair in compared(table, shown)))
+
+
+def answers(said: Mapping[tuple[str, int], Answers], title: str, experiments: Sequence[Experiment]) -> list[Answers]:
+    """Those of a row's experiments, from what was said by row and seed."""
+    return [said[title, one.seed] for one in experiments]
 
 
 def whole(row: Row, protocol: str, experiments: Sequence[Experiment]) -> list[Experiment]:
@@ -115,24 +119,21 @@ def same_seeds(
     return first, second
 
 
-def side(row: Row, experiments: Sequence[Experiment]) -> Side:
-    return Side(stage=row.stage, seeds=[one.predictions(row.words) for one in experiments])
+def answers_in(experiment: Experiment, row: Row) -> Answers:
+    classes = experiment.tasks[0].results["label_set"]["classes"]
+    return answers_of(experiment.predictions(row.words), row.stage, classes)
 
 
-def classes_of(experiment: Experiment) -> Sequence[str]:
-    return experiment.tasks[0].results["label_set"]["classes"]
-
-
-def filled(row: Row, experiments: Sequence[Experiment]) -> FilledRow:
+def filled(row: Row, experiments: Sequence[Experiment], seeds: Sequence[Answers]) -> FilledRow:
+    """A row without its marks, from its experiments and what its part says in each."""
     if not experiments:
         return FilledRow(row=row)
-    of_row, classes = side(row, experiments), classes_of(experiments[0])
-    by_seed = [averaged(replace(of_row, seeds=[one]), classes) for one in of_row.seeds]
+    by_seed = [averaged([one]) for one in seeds]
     losses = [loss for one in experiments if (loss := one.validation_loss(row.stage)) is not None]
     values = {measure: [one[at].value for one in by_seed] for at, measure in enumerate(MEASURES)}
     return FilledRow(
         row=row,
-        measures=dict(zip(MEASURES, averaged(of_row, classes), strict=True)),
+        measures=dict(zip(MEASURES, averaged(seeds), strict=True)),
         deviations={measure: stdev(found) for measure, found in values.items()} if len(by_seed) > 1 else {},
         seeds=len(experiments),
         folds=experiments[0].fold_names,

@@ -31,10 +31,7 @@ SCHEMA = pa.schema(
         ("part", pa.string()),
         ("words_in_training", pa.string()),
         ("words_in_test", pa.string()),
-        (
-            "corpus_word_error_rate",
-            pa.float64(),
-        ),  # of the words in the test, over the whole corpus; none of reference ones
+        ("corpus_word_error_rate", pa.float64()),  # of the words in the test, over the corpus; none of reference ones
         ("protocol", pa.string()),
         ("fold", pa.string()),  # a fold's name, or pooled over all folds
         ("seed", pa.int64()),

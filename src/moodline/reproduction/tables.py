@@ -61,6 +61,10 @@ class Row:
     words: str = REFERENCE
     choice: str = ""
 
+    @property
+    def title(self) -> str:
+        return ", ".join(self.cells)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Table:

@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
-from moodline.corpora.corpus import read_corpus
 from moodline.reproduction.robustness import altered
 from moodline.reproduction.robustness.points import (
     BABBLE,
@@ -28,12 +27,11 @@ from moodline.reproduction.robustness.points import (
     SHARES,
 )
 from tests.processes import DieAtWrite, run
-from tests.system import moodline, write_recipe
+from tests.system import bring_recognised_words, moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
 
 pytestmark = pytest.mark.slow
-HEARD = ("yes i am so happy", "no", "", "i am not sad", "angry")
 WORDS_POINTS, SPEECH_POINTS = len(SHARES) + len(ERROR_RATES), 2 * (1 + len(RATIOS))
 
 
@@ -44,10 +42,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tree(place / "tree", seed=1)
     write_recipe(place / "tiny.yaml", tiny_bert(place / "bert"))
     moodline("prepare", "iemocap", place / "tree", "-o", place / "corpus")
-    ids = [turn.id for turn in read_corpus(place / "corpus").utterances]
-    words = [HEARD[number % len(HEARD)] for number in range(len(ids))]
-    pq.write_table(pa.table({"id": ids, "words": words}), place / "heard.parquet")
-    moodline("transcribe", place / "corpus", "--words", place / "heard.parquet")
+    bring_recognised_words(place)
     train(place, "run")
     moodline("evaluate", place / "run")
     moodline("evaluate", place / "run", "--words", "recognised")

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from moodline.evaluation.results import Estimate, StageScores
 from moodline.evaluation.scores import score
-from moodline.reproduction.comparisons import Comparison, Side, compare
+from moodline.reproduction.comparisons import Comparison, answers_of, compare
 from moodline.reproduction.robustness.points import ENCODER, PARTS, Point, clean_point
 from moodline.speech.error_rate import WordErrors
 
@@ -66,9 +66,8 @@ def rows_of(
     """A row a part and measure."""
     parts = PARTS[ENCODER[one.point.curve]]
     for stage in score(one.predictions.filter(pc.field("stage").isin(parts)), classes).scores:
-        compared = compare(
-            Side(stage=stage.stage, seeds=[one.predictions]), Side(stage=stage.stage, seeds=[clean]), classes
-        )
+        altered, unaltered = (answers_of(table, stage.stage, classes) for table in (one.predictions, clean))
+        compared = compare([altered], [unaltered])
         yield from numbers(one, stage, compared, facts)
 
 
