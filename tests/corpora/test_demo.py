@@ -220,8 +220,13 @@ class TestVoices:
             while interruption.is_alive():
                 synthesizer.speak(words, self.PEOPLE[0], Delivery())
 
-        with Synthesizer() as synthesizer, pytest.raises(KeyboardInterrupt):
-            speak_until_interrupted(synthesizer)
+        # What a shell starts in the background inherits that interruptions are ignored.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            with Synthesizer() as synthesizer, pytest.raises(KeyboardInterrupt):
+                speak_until_interrupted(synthesizer)
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def test_a_delivery_does_what_it_says(self) -> None:
         speaker = self.PEOPLE[0]
