@@ -76,7 +76,7 @@ def test_vectors_of_which_some_never_come_leave_no_file(tmp_path: Path, monkeypa
 
 
 def test_what_their_model_has_seen_is_kept_with_them(tmp_path: Path) -> None:
-    seen = SeenByModel(trained_on=("a", "b"), selected_on=("c",))
+    seen = SeenByModel(notes=("a note",), trained_on=("a", "b"), selected_on=("c",))
     write_embeddings(tmp_path / "a.parquet", VECTORS, seen)
     assert read_embeddings(tmp_path / "a.parquet").seen == seen
     write_embeddings(tmp_path / "b.parquet", VECTORS)

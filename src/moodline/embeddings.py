@@ -38,11 +38,15 @@ Embeddings = Mapping[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class SeenByModel:
-    """What the model that gave the embeddings was trained and selected on, if that is known: see ``moodline.seen``."""
+    """What the model that gave the embeddings was trained and selected on, if that is known: see ``moodline.seen``.
+
+    ``notes`` stand beside every score of that model, and of each that reads its embeddings.
+    """
 
     trained_on: tuple[str, ...] = ()
     selected_on: tuple[str, ...] = ()
     selected_on_turns: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -286,7 +286,7 @@ def test_what_cannot_be_heard_is_told(
     write_corpus(replace(corpus, conversations=tuple(mute)), tmp_path / "mute")
     refused(capsys, "this one has none", "transcribe", tmp_path / "mute", "--speak-words")
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
-    refused(capsys, r"install moodline\[demo\]$", "transcribe", folder, "--speak-words")
+    refused(capsys, r"pip install 'moodline\[demo\]'", "transcribe", folder, "--speak-words")
     assert counting.heard == 0
 
 

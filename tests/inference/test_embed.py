@@ -9,10 +9,12 @@ import torch
 import moodline as package
 from moodline.conversation import Conversation
 from moodline.corpora.corpus import Corpus, read_corpus
-from moodline.embeddings import read_embeddings
+from moodline.corpora.protocol import folds_of
+from moodline.embeddings import SeenByModel, read_embeddings
 from moodline.errors import MoodlineError
 from moodline.inference.embed import embed
 from moodline.inference.predictor import Predictor
+from moodline.training.provenance import provenance_of
 from tests.system import moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
@@ -64,6 +66,21 @@ def test_the_file_tells_what_its_model_has_seen(tmp_path: Path, model: Predictor
     assert list(seen.selected_on) == list(provenance.selected_on)
     assert seen.trained_on
     assert seen.selected_on
+
+
+def test_what_stands_beside_the_models_scores_stands_beside_those_of_its_readers(
+    tmp_path: Path, model: Predictor, words: Corpus
+) -> None:
+    provenance = replace(model.model.provenance, notes=("selected on its training set",))
+    noted = Predictor(replace(model.model, provenance=provenance))
+    before = SeenByModel(notes=("of recognised words",))
+    (path,) = embed(noted, words.conversations[:1], "utterance", tmp_path, seen=[before])
+    file = read_embeddings(path)
+    assert file.seen.notes == ("selected on its training set", "of recognised words")
+    (fold,) = folds_of(words, "session5")
+    recipe = model.model.recipe
+    made = provenance_of(recipe, model.model.label_set, words, fold, {"text_utterance": file})
+    assert set(file.seen.notes) <= set(made.notes)
 
 
 def test_progress_is_told_and_empty_conversations_are_no_matter(

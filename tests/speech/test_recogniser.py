@@ -125,5 +125,5 @@ def test_an_extra_that_is_not_installed_is_named(
     monkeypatch: pytest.MonkeyPatch, package: str, named: str | None, extra: str
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MoodlineError, match=rf"install moodline\[{extra}\]$"):
+    with pytest.raises(MoodlineError, match=rf"pip install 'moodline\[{extra}\]'"):
         recogniser.load(recogniser.choose(named)) if named else word_errors(["a"], ["b"])

@@ -8,6 +8,7 @@ import numpy as np
 import soundfile
 
 from moodline.errors import MoodlineError
+from moodline.wording import to_install
 
 ENDINGS = frozenset({".mp4", ".m4a", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".aac", ".wma", ".3gp"})
 
@@ -29,7 +30,7 @@ def as_wav(path: Path) -> io.BytesIO:
     except ModuleNotFoundError as error:
         raise MoodlineError(
             f"the sound of a video is read with PyAV, which is not installed: {path} needs it; "
-            "pip install 'moodline[video]', or convert the file to WAV or FLAC"
+            f"{to_install('video')}, or convert the file to WAV or FLAC"
         ) from error
     try:
         with av.open(str(path)) as container:

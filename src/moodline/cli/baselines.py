@@ -15,6 +15,7 @@ def add_to(commands: Any) -> None:
     baselines.add_argument("--recipe", required=True, help="label set, context, class weights and BERT are its own")
     baselines.add_argument("--protocol", required=True, help="as of moodline train")
     baselines.add_argument("--fold", type=str, default=None, help="score this fold alone")
+    baselines.add_argument("--only", default=None, help="these alone, as tf_idf,sentence_embeddings")
     baselines.add_argument("--features", type=Path, default=None, help="keeps what takes long; without it OUT/features")
     baselines.add_argument("-o", "--out", type=Path, required=True, help="where the scores go")
     commands.add_subcommand("baselines", baselines, help=HELP)
@@ -26,13 +27,15 @@ def run(options: Any, given: Any) -> None:
     from moodline.corpora.protocol import choose_fold, folds_of
     from moodline.evaluation.evaluate import refuse_taken
     from moodline.evaluation.table import print_table
+    from moodline.reproduction.baselines import chosen_baselines
     from moodline.reproduction.baselines.scoring import score_baselines
     from moodline.reproduction.names import PART_NAMES
 
+    baselines = chosen_baselines(options.only)
     refuse_taken(options.out)
     corpus = read_corpus(options.corpus)
     folds = folds_of(corpus, options.protocol)
     chosen = choose_fold(folds, options.fold)
     features = options.features or options.out / "features"
-    evaluation, notes = score_baselines(corpus, recipe, name, chosen, len(folds), features, options.out)
+    evaluation, notes = score_baselines(corpus, baselines, recipe, name, chosen, len(folds), features, options.out)
     print_table(evaluation.scores, protocol=options.protocol, notes=notes, names=PART_NAMES)

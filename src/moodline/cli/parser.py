@@ -22,11 +22,27 @@ def plain(message: str) -> str:
 TYPED = {"corpus": "CORPUS", "source": "SOURCE", "out": "-o"}
 
 
+class HelpFormatter(jsonargparse.DefaultHelpFormatter):
+    """Leaves the types out that only Python knows by such names."""
+
+    def _get_type_str(self, action: Any) -> str | None:
+        found = super()._get_type_str(action)
+        return None if found is None or found.startswith("<class") else found
+
+
 class Parser(jsonargparse.ArgumentParser):
     """An ArgumentParser that raises MoodlineError instead of printing its usage and exiting."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{"exit_on_error": False, "print_config": False, "allow_abbrev": False, **options})
+        super().__init__(
+            **{
+                "exit_on_error": False,
+                "print_config": False,
+                "allow_abbrev": False,
+                "formatter_class": HelpFormatter,
+                **options,
+            }
+        )
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise MoodlineError(self.sentence(message)) from ex

@@ -24,11 +24,11 @@ def bring(folder: Path, corpus: Corpus, file: Path) -> Recognition:
         MoodlineError: the folder has another's words; the file is no such table, has an id twice or one that the corpus
             lacks, or lacks one
     """
-    normalisation()
     words = read_words(file)
     ids = {turn.id for turn in corpus.utterances}
     refuse(file, "names utterances that the corpus does not have", words.keys() - ids)
     refuse(file, "lacks utterances of the corpus, whose words may be empty", ids - words.keys())
+    normalisation()  # told before anything is written: that the error rate's package is missing
     by = Recogniser(name=file.name, version=f"file {hash_of_file(file)}", heard=ELSEWHERE)
     if not described(folder, by):
         remove_leftovers(folder)

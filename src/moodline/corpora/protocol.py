@@ -25,6 +25,8 @@ SCRIPT_DISJOINT = "-script-disjoint"
 BY_SESSION = ("session5", "cv5", "cv10")
 PROTOCOLS = (*BY_SESSION, *(f"{name}{SCRIPT_DISJOINT}" for name in BY_SESSION), "kfold5 (or 3, ...)", "official", "all")
 
+WITHOUT_SESSIONS = "kfold5, or kfold3 for few speakers, goes without sessions"
+
 
 def folds_of(corpus: Corpus, protocol: str) -> tuple[Fold, ...]:
     """All folds of a protocol.
@@ -108,12 +110,14 @@ def sessions_of(
     sessions: dict[str, list[Conversation]] = {}
     for conversation in corpus.conversations:
         if conversation.session is None:
-            raise MoodlineError(f"{protocol} goes by sessions, and conversation {conversation.id} has none")
+            raise MoodlineError(
+                f"{protocol} goes by sessions, and conversation {conversation.id} has none; {WITHOUT_SESSIONS}"
+            )
         sessions.setdefault(conversation.session, []).append(conversation)
     if len(sessions) < at_least or exactly not in (None, len(sessions)):
         raise MoodlineError(
             f"{protocol} takes {f'{at_least} sessions or more' if exactly is None else f'{exactly} sessions'}: "
-            f"the corpus {corpus.source} has {len(sessions)} ({', '.join(sorted(sessions))})"
+            f"the corpus {corpus.source} has {len(sessions)} ({', '.join(sorted(sessions))}); {WITHOUT_SESSIONS}"
         )
     return dict(sorted(sessions.items()))
 

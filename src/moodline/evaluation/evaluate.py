@@ -17,7 +17,7 @@ from moodline.corpora.fold import Fold
 from moodline.corpora.protocol import folds_of
 from moodline.corpora.recognised import read_corpus_with
 from moodline.corpora.recognition import RECOGNISED, REFERENCE
-from moodline.embeddings import Embeddings, EmbeddingsFile, read_embeddings
+from moodline.embeddings import EmbeddingsFile, read_embeddings
 from moodline.errors import MoodlineError
 from moodline.evaluation.calibration import with_calibration
 from moodline.evaluation.description import counts, description, fold_counts, notes_of, notes_on_words
@@ -29,7 +29,7 @@ from moodline.evaluation.scores import rough_intervals, score
 from moodline.files import atomic_file, write_json
 from moodline.inference.given import read_given, refuse_other_encoders, vectors_of
 from moodline.inference.predictor import GivenEmbeddings, Predictor, load
-from moodline.seen import use_made_of
+from moodline.seen import joined, use_made_of
 from moodline.training.data import refuse_unread_words
 from moodline.training.provenance import notes_on_selection
 from moodline.training.run import RUN_FILE, Run, read_run
@@ -75,8 +75,8 @@ def evaluate_run(
     refuse_unread_words(run.recipe, corpus)
     all_folds = folds_of(corpus, run.protocol)
     folds = folds_to_score(run, all_folds)
-    embeddings = embeddings_of(run, files or {})
-    tables = [fold_predictions(run, fold, embeddings, progress) for fold in folds]
+    given = embeddings_of(run, files or {})
+    tables = [fold_predictions(run, fold, vectors_of(given), progress) for fold in folds]
     results = {
         **description(run.label_set, run.recipe.context, corpus, run.words),
         "protocol": run.protocol,
@@ -86,6 +86,7 @@ def evaluate_run(
             *notes_of(folds, len(all_folds)),
             *notes_on_selection(run.recipe),
             *notes_on_words(run.words, corpus),
+            *joined(file.seen.notes for file in given.values()),
         ],
         "folds": [fold_counts(fold, run.label_set) for fold in folds],
     }
@@ -210,14 +211,14 @@ def corpus_of(run: Run, words: str) -> Corpus:
     return corpus
 
 
-def embeddings_of(run: Run, files: Mapping[str, Path]) -> dict[str, Embeddings]:
+def embeddings_of(run: Run, files: Mapping[str, Path]) -> dict[str, EmbeddingsFile]:
     """What the run was trained on, by encoder, from where it was or from where ``files`` say that it is now.
 
     Raises:
         MoodlineError: a file is gone, or it is another one by its hash
     """
     refuse_other_encoders(run.recipe, {*run.embeddings, *files})
-    embeddings: dict[str, Embeddings] = {}
+    embeddings: dict[str, EmbeddingsFile] = {}
     for encoder, given in run.embeddings.items():
         path, option = files.get(encoder, given.file), EMBEDDINGS_OPTIONS[encoder]
         if encoder not in files and not path.is_file():
@@ -231,7 +232,7 @@ def embeddings_of(run: Run, files: Mapping[str, Path]) -> dict[str, Embeddings]:
                 f"{run.folder} was trained on embeddings with hash {given.hash}, and {path} has {found.hash}: "
                 f"give the file that it was trained on with {option} FILE, or train anew"
             )
-        embeddings[encoder] = found.vectors
+        embeddings[encoder] = found
     return embeddings
 
 

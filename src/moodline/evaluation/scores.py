@@ -154,26 +154,23 @@ def _align(predictions: pa.Table, known: Mapping[str, str]) -> _Scored:
     if strangers := [stage for stage in found if stage not in known]:
         raise MoodlineError(f"a stage is one of {', '.join(known)}: the predictions name {strangers[0]!r}")
     stages = tuple(stage for stage in known if stage in found)
-    order = [(key, "ascending") for key in _KEYS]
-    needed = predictions.select([*_FACTS, "stage", "predicted"])
-    first = needed.filter(pc.field("stage") == stages[0]).sort_by(order)
+    first = _sorted(predictions, stages[0])
     predicted: list[NDArray] = []
     for stage in stages:
-        table = needed.filter(pc.field("stage") == stage).sort_by(order)
-        _check_once(stage, table)
-        if not table.select(_FACTS).equals(first.select(_FACTS)):
+        columns = _sorted(predictions, stage)
+        if not all(np.array_equal(columns[name], first[name]) for name in _FACTS):
             raise MoodlineError(
                 "all stages score the same utterances, with the same label, fold and part: "
                 f"{stage!r} differs from {stages[0]!r}; evaluate the run again"
             )
-        predicted.append(_array(table["predicted"]))
-    parts = [part for part in first["part"].unique().to_pylist() if part is not None]
+        predicted.append(columns["predicted"])
+    parts = {part for part in first["part"] if part is not None}
     return _Scored(
         stages=stages,
-        conversations=_array(first["conversation_id"]),
-        folds=_array(first["fold"]),
-        parts=_array(first["part"]),
-        labels=_array(first["label"]),
+        conversations=first["conversation_id"],
+        folds=first["fold"],
+        parts=first["part"],
+        labels=first["label"],
         predicted=np.stack(predicted),
         # In the order of the protocol, which a sort by name would lose (10 before 2).
         fold_names=tuple(predictions["fold"].unique().to_pylist()),
@@ -181,8 +178,17 @@ def _align(predictions: pa.Table, known: Mapping[str, str]) -> _Scored:
     )
 
 
-def _check_once(stage: str, table: pa.Table) -> None:
-    counts = table.group_by(list(_KEYS)).aggregate([([], "count_all")])
+def _sorted(predictions: pa.Table, stage: str) -> dict[str, NDArray]:
+    """One stage's facts and predictions in the order of the keys, (N,) each; a column at a time, for the memory."""
+    rows = pc.call_function("equal", [predictions["stage"], stage])
+    keys = predictions.select(_KEYS).filter(rows)
+    _check_once(stage, keys)
+    order = pc.sort_indices(keys, [(key, "ascending") for key in _KEYS])
+    return {name: _array(predictions[name].filter(rows).take(order)) for name in (*_FACTS, "predicted")}
+
+
+def _check_once(stage: str, keys: pa.Table) -> None:
+    counts = keys.group_by(list(_KEYS)).aggregate([([], "count_all")])
     twice = counts.filter(pc.field("count_all") > 1)
     if twice.num_rows:
         raise MoodlineError(

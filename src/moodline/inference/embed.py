@@ -9,7 +9,7 @@ from moodline.conversation import Conversation
 from moodline.embeddings import SeenByModel, embeddings_writer, unique_ids
 from moodline.errors import MoodlineError
 from moodline.inference.predictor import Predictor
-from moodline.seen import Seen, joined
+from moodline.seen import joined
 
 # What can be asked for: stages, each with the name of its file.
 CHOICES: Mapping[str, Mapping[str, str]] = {
@@ -25,7 +25,7 @@ def embed(
     chosen: str,
     out: Path,
     progress: Callable[[int], None] = lambda done: None,
-    seen: Sequence[Seen] = (),
+    seen: Sequence[SeenByModel] = (),
 ) -> list[Path]:
     """Write what a model's utterance, context or fusion stages give for every utterance, a file a stage.
 
@@ -51,6 +51,7 @@ def embed(
         trained_on=joined(one.trained_on for one in all_seen),
         selected_on=joined(one.selected_on for one in all_seen),
         selected_on_turns=joined(one.selected_on_turns for one in all_seen),
+        notes=joined(one.notes for one in all_seen),
     )
     with ExitStack() as stack:
         writers = {stage: stack.enter_context(embeddings_writer(out / name, by_all)) for stage, name in files.items()}

@@ -110,6 +110,8 @@ def remember(out: Path, asked: Sequence[Asked], sizes: Sequence[int]) -> tuple[l
 def show(plan: Plan, out: Path, jobs: int, console: Console) -> None:
     """The tasks, what each trains itself, and about how long: early stopping and scoring are not foreseen."""
     probe, finished, total = Probe(), finished_stages(out / RUNS_FOLDER), 0.0
+    if not all(is_done(task, out) for task in plan.tasks):
+        tell(console, "Some batches of each stage are timed first, for the plan.")
     for task in plan.tasks:
         if is_done(task, out):
             tell(console, f"{task.name}: done")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from moodline.errors import MoodlineError
+from moodline.wording import to_install
 
 if TYPE_CHECKING:
     from jiwer import Compose
@@ -65,7 +66,7 @@ def normalisation() -> "Compose":
     try:
         import jiwer
     except ModuleNotFoundError:
-        raise MoodlineError("the word error rate is counted by jiwer: install moodline[speech]") from None
+        raise MoodlineError(f"the word error rate is counted by jiwer: {to_install('speech')}") from None
     return jiwer.Compose(
         [
             jiwer.SubstituteRegexes({MARKS: " ", PARTINGS: " "}),

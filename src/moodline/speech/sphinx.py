@@ -6,6 +6,7 @@ from importlib import metadata
 import numpy as np
 
 from moodline.errors import MoodlineError
+from moodline.wording import to_install
 
 NAME = "pocketsphinx"
 SHORTEST = 1_600  # samples, 0.1 s: of less its features cannot be computed, and nothing can be said in it
@@ -24,7 +25,7 @@ class PocketSphinx:
         try:
             import pocketsphinx
         except ModuleNotFoundError:
-            raise MoodlineError("words are recognised by pocketsphinx: install moodline[speech]") from None
+            raise MoodlineError(f"words are recognised by pocketsphinx: {to_install('speech')}") from None
         self.version = metadata.version("pocketsphinx")
         self._decoder = pocketsphinx.Decoder(loglevel="FATAL")
 

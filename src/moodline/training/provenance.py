@@ -14,6 +14,8 @@ from moodline.errors import MoodlineError
 from moodline.reproduction.released import ReleasedSelection
 from moodline.seen import joined, use_made_of
 
+SHOWN_LABELS = 12
+
 
 def refuse_seen_test(fold: Fold, given: Mapping[str, EmbeddingsFile]) -> None:
     """Refuse embeddings whose own model has seen what the fold tests: scores on it would not be honest."""
@@ -35,6 +37,12 @@ def notes_on_selection(recipe: Recipe) -> tuple[str, ...]:
     """What stands beside every score of a system that trains an encoder with the released selection."""
     idle = recipe.selection != "released" or not set(ENCODERS) & set(recipe.stages)
     return () if idle else (ReleasedSelection.NOTE,)
+
+
+def labels_found(corpus: Corpus) -> list[str]:
+    """The labels of a corpus as it spells them, the most frequent first."""
+    found = Counter(turn.label for turn in corpus.utterances if turn.label is not None)
+    return [label for label, _ in found.most_common(SHOWN_LABELS)] or ["none"]
 
 
 def provenance_of(
@@ -61,7 +69,8 @@ def provenance_of(
     if missing:
         raise MoodlineError(
             f"every class needs training utterances: {fold.protocol}, fold {fold.name} has none of "
-            f"{', '.join(missing)}; choose another label set or protocol"
+            f"{', '.join(missing)}, whose labels are {', '.join(label_set.mapping)} in {label_set.name}; the "
+            f"corpus's are {', '.join(labels_found(corpus))}: choose another label set or protocol"
         )
     seen = [file.seen for file in given.values()]
     validation_turns = fold.scored["validation"] if fold.validation_speaker is not None else ()
@@ -79,7 +88,7 @@ def provenance_of(
         class_counts={name: counts[name] for name in label_set.classes},
         moodline_version=metadata.version("moodline"),
         torch_version=metadata.version("torch"),
-        notes=(*fold.notes, *notes_on_selection(recipe), *notes_on_words(corpus)),
+        notes=joined([fold.notes, notes_on_selection(recipe), notes_on_words(corpus), *(one.notes for one in seen)]),
         words=corpus.words,
         embeddings={encoder: f"{file.path.name}, hash {file.hash}" for encoder, file in given.items()},
     )

@@ -17,7 +17,7 @@ from moodline.config import Recipe, TextUtteranceConfig
 from moodline.conversation import Utterance
 from moodline.embeddings import read_embeddings
 from moodline.errors import MoodlineError
-from moodline.reproduction.baselines import BASELINES
+from moodline.reproduction.baselines import BASELINES, chosen_baselines
 from tests.tiny import tiny_bert
 
 EGEMAPS, SENTENCES = BASELINES["egemaps"], BASELINES["sentence_embeddings"]
@@ -84,6 +84,13 @@ def test_without_opensmile_the_extra_is_named(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "opensmile", None)
     with pytest.raises(MoodlineError, match=r"pip install 'moodline\[reproduce\]'"):
         EGEMAPS.reader(Recipe(), tmp_path)
+
+
+def test_baselines_are_chosen_by_their_keys() -> None:
+    assert [one.key for one in chosen_baselines(None)] == list(BASELINES)
+    assert [one.key for one in chosen_baselines("tf_idf, egemaps,tf_idf")] == ["tf_idf", "egemaps"]
+    with pytest.raises(MoodlineError, match=f"the baselines are {', '.join(BASELINES)}: 'svm' is none"):
+        chosen_baselines("tf_idf,svm")
 
 
 @torch.no_grad()

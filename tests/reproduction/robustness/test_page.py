@@ -15,7 +15,7 @@ from moodline.config import Recipe
 from moodline.corpora.corpus import Corpus
 from moodline.labels import IEMOCAP4
 from moodline.reproduction.robustness.draw import Curves
-from moodline.reproduction.robustness.figures import MEASURES, curve_figure
+from moodline.reproduction.robustness.figures import MEASURES, curve_figure, limits_of
 from moodline.reproduction.robustness.points import ENCODER, Point, points_of_speech, points_of_words
 from moodline.reproduction.robustness.report import write_page
 from moodline.reproduction.robustness.rows import Measured, table_of
@@ -94,13 +94,21 @@ def test_a_figure_tells_every_point_to_who_cannot_see_it() -> None:
     rows = made_up(points_of_speech(with_babble=True)).to_pylist()
     for metric, name in MEASURES.items():
         own = [row for row in rows if row["curve"] == "babble"]
-        drawn = curve_figure("babble", metric, own, [])
+        drawn = curve_figure("babble", metric, own, [], 0.25)
         (told,) = re.findall(r"<desc[^>]*>(.*?)</desc>", drawn)
         assert f">{name}: Speech in babble</title>" in drawn
         for row in own:
             if row["metric"] == metric and row["part"] in ("audio_context", "fusion"):
                 where = "no babble" if math.isinf(row["x"]) else f"{row['x']:g} dB"
                 assert f"{row['value']:.3f} at {where}" in html.unescape(told)
+
+
+def test_one_scale_holds_chance_and_every_interval() -> None:
+    rows = [{"value": 0.6, "low": 0.5, "high": 0.7}, {"value": 0.55, "low": None, "high": None}]
+    low, high = limits_of(rows, 0.25)
+    assert low < 0.25
+    assert high > 0.7
+    assert limits_of(rows, 0.9)[1] > 0.9
 
 
 @pytest.mark.browser

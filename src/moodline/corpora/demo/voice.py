@@ -23,6 +23,7 @@ import numpy as np
 import soxr
 
 from moodline.errors import MoodlineError
+from moodline.wording import to_install
 
 SAMPLE_RATE = 16_000  # Hz, of what speak returns
 
@@ -79,7 +80,7 @@ class Synthesizer:
         try:
             import espeakng_loader
         except ModuleNotFoundError:
-            raise MoodlineError("the voices are those of espeakng-loader: install moodline[demo]") from None
+            raise MoodlineError(f"the voices are those of espeakng-loader: {to_install('demo')}") from None
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
         self._data = Path(espeakng_loader.get_data_path())
         self._blocks: list[np.ndarray] = []

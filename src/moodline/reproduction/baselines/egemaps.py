@@ -22,6 +22,7 @@ from moodline.files import hash_of_file
 from moodline.inference.inputs import waveform_of
 from moodline.reproduction.baselines.baseline import Baseline, Reader
 from moodline.reproduction.baselines.kept import kept_features
+from moodline.wording import to_install
 
 STEPS = 10_000
 
@@ -36,7 +37,8 @@ def reader(recipe: Recipe, folder: Path) -> Reader:
         import opensmile
     except ImportError:
         raise MoodlineError(
-            "eGeMAPS needs openSMILE, the extra reproduce: install it with pip install 'moodline[reproduce]'"
+            f"eGeMAPS needs openSMILE, the extra reproduce: {to_install('reproduce')}; "
+            "moodline baselines leaves it out with --only tf_idf,sentence_embeddings"
         ) from None
     smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
     rate = recipe.audio_utterance.sample_rate

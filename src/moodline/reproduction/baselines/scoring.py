@@ -18,14 +18,21 @@ from moodline.evaluation.results import Evaluation
 from moodline.evaluation.scores import STAGES, rough_intervals, score
 from moodline.files import atomic_file, write_json
 from moodline.labels import label_set_of
-from moodline.reproduction.baselines import BASELINE_NAMES, BASELINES, baseline_predictions
+from moodline.reproduction.baselines import BASELINE_NAMES, Baseline, baseline_predictions
 from moodline.training.provenance import provenance_of
 
 
 def score_baselines(
-    corpus: Corpus, recipe: Recipe, recipe_name: str, folds: Sequence[Fold], of: int, features: Path, out: Path
+    corpus: Corpus,
+    baselines: Sequence[Baseline],
+    recipe: Recipe,
+    recipe_name: str,
+    folds: Sequence[Fold],
+    of: int,
+    features: Path,
+    out: Path,
 ) -> tuple[Evaluation, list[str]]:
-    """Train and score each baseline on some folds, of so many in the protocol; write predictions.parquet, results.json.
+    """Train and score baselines on some folds, of so many in the protocol; write predictions.parquet, results.json.
 
     Args:
         recipe: label set, context, class weights, BERT and sample rate are read of it
@@ -43,9 +50,7 @@ def score_baselines(
             raise MoodlineError(f"baselines are scored on test sets, and protocol {fold.protocol} has none")
         provenance_of(recipe, labels, corpus, fold, {})  # of all folds before the first one trains
     predictions = pa.concat_tables(
-        baseline_predictions(baseline, fold, labels, recipe, features)
-        for fold in folds
-        for baseline in BASELINES.values()
+        baseline_predictions(baseline, fold, labels, recipe, features) for fold in folds for baseline in baselines
     )
     evaluation = score(predictions, labels.classes, stages={**STAGES, **BASELINE_NAMES})
     notes = [*notes_of(folds, of), *rough_intervals(evaluation.scores)]

@@ -12,6 +12,7 @@ from moodline.reproduction.robustness.points import DRAWN, ENCODER, INTERPOLATED
 
 Row = Mapping[str, Any]
 MEASURES = {"ua": "UA", "wa": "WA"}
+MARGIN = 0.02  # of the scale, beyond what it shows
 CLEAN_PLACE = 26.0  # dB, on the axis of ratios: left of all of them, with a gap
 
 
@@ -26,12 +27,13 @@ class Style(NamedTuple):
 STYLES = (Style(BLUE, "o", "-", BLUE), Style(VERMILLION, "s", "--", "white"))
 
 
-def curve_figure(curve: str, metric: str, rows: Sequence[Row], real: Sequence[Row]) -> str:
+def curve_figure(curve: str, metric: str, rows: Sequence[Row], real: Sequence[Row], chance: float) -> str:
     """One curve's score of one measure.
 
     Args:
         rows: of the curve, see ``rows.SCHEMA``; of all measures
         real: of the point where all words are recognised, shown beside; none for speech
+        chance: the UA of a guess, which its figure marks
     """
     parts = [part for part in PARTS[ENCODER[curve]] if any(row["part"] == part for row in rows)]
     told = []
@@ -44,6 +46,9 @@ def curve_figure(curve: str, metric: str, rows: Sequence[Row], real: Sequence[Ro
                 told.append(f"{STAGE_NAMES[part]}: " + ", ".join(f"{row['value']:.3f} at {said(row)}" for row in own))
             beside(axes, [row for row in real if (row["part"], row["metric"]) == (part, metric)], style)
         axes.set_ylabel(MEASURES[metric])
+        axes.set_ylim(*limits_of([*rows, *real], chance))
+        if metric == "ua":
+            axes.axhline(chance, color=GREY, linewidth=0.8, linestyle="-.", label="chance")
         if curve in (INTERPOLATED, DRAWN):
             axes.set_xlabel("word error rate (%)")
             axes.set_xlim(left=-2)
@@ -101,6 +106,12 @@ def axes_of_ratios(axes: Axes, rows: Sequence[Row]) -> None:
     axes.set_xlim(CLEAN_PLACE + 2, min([*ratios, CLEAN_PLACE]) - 2)
     axes.set_xlabel("babble: signal-to-noise ratio (dB)")
     axes.axvline((CLEAN_PLACE + max(ratios, default=CLEAN_PLACE)) / 2, color=GREY, linewidth=0.6, linestyle=":")
+
+
+def limits_of(rows: Sequence[Row], chance: float) -> tuple[float, float]:
+    """One scale for a curve's figures of all measures, on which chance and every interval have their place."""
+    known = [row[name] for row in rows for name in ("value", "low", "high") if row[name] is not None]
+    return min(chance, *known) - MARGIN, max(chance, *known) + MARGIN
 
 
 def place_of(row: Row) -> float:

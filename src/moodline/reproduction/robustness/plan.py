@@ -13,10 +13,12 @@ from moodline.embeddings import unique_ids
 from moodline.errors import MoodlineError
 from moodline.evaluation.description import notes_of
 from moodline.evaluation.evaluate import corpus_of, embeddings_of, folds_to_score
+from moodline.inference.given import vectors_of
 from moodline.inference.predictor import GivenEmbeddings
 from moodline.reproduction.robustness.fold import read_by
 from moodline.reproduction.robustness.noise import Babble, lack_of_talkers
 from moodline.reproduction.robustness.points import ENCODER, Point, points_of_speech, points_of_words
+from moodline.seen import joined
 from moodline.speech.error_rate import normalisation
 from moodline.training.provenance import notes_on_selection
 from moodline.training.run import Run
@@ -87,11 +89,16 @@ def plan_of(run: Run, files: Mapping[str, Path]) -> Plan:
         run=run,
         corpus=corpus,
         folds=folds,
-        given=given,
+        given=vectors_of(given),
         recognised=recognised,
         babble=babble,
         points=points,
-        notes=[*notes_of(folds, len(all_folds)), *notes_on_selection(run.recipe), *left_out],
+        notes=[
+            *notes_of(folds, len(all_folds)),
+            *notes_on_selection(run.recipe),
+            *joined(file.seen.notes for file in given.values()),
+            *left_out,
+        ],
     )
 
 
@@ -117,11 +124,14 @@ def words_of(run: Run, corpus: Corpus) -> tuple[Recognised | None, str]:
     folder = run.corpus_folder
     if read_recognition(folder) is None:
         return None, (
-            f"curves of words are left out: {folder} has no recognised words, or not all; moodline transcribe {folder} "
-            "makes them"
+            f"curves of words are left out: the corpus {folder.name} has no recognised words, or not all; "
+            "moodline transcribe makes them"
         )
     normalisation()
     found = read_recognised(folder, corpus)
     if found.recognition.errors.rate is None:
-        return None, f"curves of words are left out: {folder} has no reference words to measure word errors by"
+        return (
+            None,
+            f"curves of words are left out: the corpus {folder.name} has no reference words to measure word errors by",
+        )
     return found, ""

@@ -28,22 +28,22 @@ def write_page(curves: Curves, out: Path) -> None:
             notes=curves.notes,
             first=rows[0],
             recognition=next((row["recognition"] for row in rows if row["recognition"]), None),
-            curves=[section_of(curve, rows) for curve in drawn],
+            curves=[section_of(curve, rows, 1 / len(curves.run.label_set.classes)) for curve in drawn],
             classes=curves.run.label_set.classes,
         )
     )
     write_text(out, page)
 
 
-def section_of(curve: str, rows: Sequence[Row]) -> dict[str, Any]:
-    """A curve's figures and the lines of its table."""
+def section_of(curve: str, rows: Sequence[Row], chance: float) -> dict[str, Any]:
+    """A curve's figures and the lines of its table; ``chance`` is the UA of a guess."""
     own = [row for row in rows if row["curve"] == curve]
     is_of_words = curve in (INTERPOLATED, DRAWN)
     real = [row for row in rows if is_of_words and (row["curve"], row["x"]) == (INTERPOLATED, 1)]
     return {
         "key": curve,
         "title": NAMES[curve],
-        "figures": [Markup(curve_figure(curve, metric, own, real)) for metric in MEASURES],
+        "figures": [Markup(curve_figure(curve, metric, own, real, chance)) for metric in MEASURES],
         "lines": lines_of(own),
     }
 
