@@ -158,19 +158,19 @@ def _align(predictions: pa.Table, known: Mapping[str, str]) -> _Scored:
     predicted: list[NDArray] = []
     for stage in stages:
         columns = _sorted(predictions, stage)
-        if not all(np.array_equal(columns[name], first[name]) for name in _FACTS):
+        if not all(columns[name].equals(first[name]) for name in _FACTS):
             raise MoodlineError(
                 "all stages score the same utterances, with the same label, fold and part: "
                 f"{stage!r} differs from {stages[0]!r}; evaluate the run again"
             )
-        predicted.append(columns["predicted"])
-    parts = {part for part in first["part"] if part is not None}
+        predicted.append(_array(columns["predicted"]))
+    parts = first["part"].drop_null().unique().to_pylist()
     return _Scored(
         stages=stages,
-        conversations=first["conversation_id"],
-        folds=first["fold"],
-        parts=first["part"],
-        labels=first["label"],
+        conversations=_array(first["conversation_id"]),
+        folds=_array(first["fold"]),
+        parts=_array(first["part"]),
+        labels=_array(first["label"]),
         predicted=np.stack(predicted),
         # In the order of the protocol, which a sort by name would lose (10 before 2).
         fold_names=tuple(predictions["fold"].unique().to_pylist()),
@@ -178,13 +178,14 @@ def _align(predictions: pa.Table, known: Mapping[str, str]) -> _Scored:
     )
 
 
-def _sorted(predictions: pa.Table, stage: str) -> dict[str, NDArray]:
+def _sorted(predictions: pa.Table, stage: str) -> dict[str, pa.ChunkedArray]:
     """One stage's facts and predictions in the order of the keys, (N,) each; a column at a time, for the memory."""
     rows = pc.call_function("equal", [predictions["stage"], stage])
     keys = predictions.select(_KEYS).filter(rows)
     _check_once(stage, keys)
-    order = pc.sort_indices(keys, [(key, "ascending") for key in _KEYS])
-    return {name: _array(predictions[name].filter(rows).take(order)) for name in (*_FACTS, "predicted")}
+    options = pc.SortOptions([(key, "ascending") for key in _KEYS])
+    order = pc.call_function("sort_indices", [keys], options=options)
+    return {name: predictions[name].filter(rows).take(order) for name in (*_FACTS, "predicted")}
 
 
 def _check_once(stage: str, keys: pa.Table) -> None:
@@ -199,8 +200,9 @@ def _check_once(stage: str, keys: pa.Table) -> None:
 
 def _array(column: pa.ChunkedArray) -> NDArray:
     """Its texts, each that stands there often kept once."""
-    kept: dict[str | None, str | None] = {}
-    return np.array([kept.setdefault(one, one) for one in column.to_pylist()], dtype=object)
+    encoded = column.combine_chunks().dictionary_encode()
+    texts = np.array([*encoded.dictionary.to_pylist(), None], dtype=object)  # where there is none, the last
+    return texts[encoded.indices.fill_null(len(texts) - 1).to_numpy()]
 
 
 class _Settings(NamedTuple):
