@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from moodline.checkpoint import CONFIG_FILE
+from moodline.checkpoint import CONFIG_FILE, load_description
 from moodline.config import EMBEDDINGS_OPTIONS
-from moodline.conversation import Conversation
+from moodline.conversation import Conversation, LabelSet
 from moodline.corpora.corpus import DESCRIPTION_FILE, Corpus
 from moodline.corpora.fold import Fold
 from moodline.corpora.protocol import folds_of
@@ -135,30 +135,18 @@ def evaluate_model(
         MoodlineError: the model was trained or selected on one of them, or lacks their embeddings, or the corpus's
             labels are not the model's
     """
-    predictor = load(model)
+    described = load_description(model)
     refuse_taken(out)
     corpus = read_corpus_with(words, corpus_folder)
-    refuse_unread_words(predictor.model.recipe, corpus)
-    labels = labels_for(predictor.model.label_set, corpus, label_map)
-    context = predictor.model.recipe.context
-    seen = [conversation.in_context(labels, context) for conversation in corpus.conversations]
-    given = read_given(predictor.model.recipe, files or {}, seen)
-    for file in given.values():
-        refuse_seen_by_source(file, corpus.conversations)
-    predictor = predictor.with_embeddings(vectors_of(given))
-    table = predict_for_scores(
-        predictor,
-        corpus.conversations,
-        labels,
-        "elsewhere",
-        lambda done: progress(str(model), done, len(corpus.conversations)),
-    )
-    provenance = predictor.model.provenance
+    refuse_unread_words(described.recipe, corpus)
+    labels = labels_for(described.label_set, corpus, label_map)
+    table = predictions_elsewhere(model, corpus, labels, files or {}, progress)
+    context, provenance = described.recipe.context, described.provenance
     results = {
         **description(labels, context, corpus, provenance.words),
         "protocol": f"elsewhere (model of {provenance.protocol}, fold {provenance.fold}, {provenance.corpus_reader})",
         "recipe": str(model),
-        "seed": predictor.model.recipe.seed,
+        "seed": described.recipe.seed,
         "notes": [*(f"in training: {note}" for note in provenance.notes), *notes_on_words(provenance.words, corpus)],
         "folds": [
             {
@@ -174,6 +162,24 @@ def evaluate_model(
         ],
     }
     return write_outcome(table, results, {}, corpus, out, with_audio, REFERENCE)
+
+
+def predictions_elsewhere(
+    model: Path, corpus: Corpus, labels: LabelSet, files: Mapping[str, Path], progress: Progress
+) -> pa.Table:
+    """What a model says of all conversations of a corpus; its network is gone from memory when this returns."""
+    predictor = load(model)
+    recipe = predictor.model.recipe
+    given = read_given(recipe, files, [one.in_context(labels, recipe.context) for one in corpus.conversations])
+    for file in given.values():
+        refuse_seen_by_source(file, corpus.conversations)
+    return predict_for_scores(
+        predictor.with_embeddings(vectors_of(given)),
+        corpus.conversations,
+        labels,
+        "elsewhere",
+        lambda done: progress(str(model), done, len(corpus.conversations)),
+    )
 
 
 def refuse_taken(out: Path) -> None:

@@ -7,6 +7,7 @@ interval of a difference between two stages is that of one system measured twice
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -41,8 +42,8 @@ _GAINS = (
 FEWEST_CONVERSATIONS = 20
 # How the note on it begins.
 ROUGH = "intervals over"
-# Positions of conversations that are drawn before they are measured: 8 MiB of them, and as much some times over.
-DRAWS_AT_ONCE = 2**20
+# Positions of conversations that are drawn before they are measured: 2 MiB of them, and as much some times over.
+DRAWS_AT_ONCE = 2**18
 _KEYS = ("conversation_id", "utterance_id")
 # What must not differ between the rows of one utterance in several stages.
 _FACTS = (*_KEYS, "fold", "part", "label")
@@ -181,21 +182,22 @@ def _align(predictions: pa.Table, known: Mapping[str, str]) -> _Scored:
 def _sorted(predictions: pa.Table, stage: str) -> dict[str, pa.ChunkedArray]:
     """One stage's facts and predictions in the order of the keys, (N,) each; a column at a time, for the memory."""
     rows = pc.call_function("equal", [predictions["stage"], stage])
-    keys = predictions.select(_KEYS).filter(rows)
-    _check_once(stage, keys)
     options = pc.SortOptions([(key, "ascending") for key in _KEYS])
-    order = pc.call_function("sort_indices", [keys], options=options)
-    return {name: predictions[name].filter(rows).take(order) for name in (*_FACTS, "predicted")}
+    order = pc.call_function("sort_indices", [predictions.select(_KEYS).filter(rows)], options=options)
+    columns = {name: predictions[name].filter(rows).take(order) for name in (*_FACTS, "predicted")}
+    _check_once(stage, columns["conversation_id"], columns["utterance_id"])
+    return columns
 
 
-def _check_once(stage: str, keys: pa.Table) -> None:
-    counts = keys.group_by(list(_KEYS)).aggregate([([], "count_all")])
-    twice = counts.filter(pc.field("count_all") > 1)
-    if twice.num_rows:
-        raise MoodlineError(
-            f"an utterance is scored once in a stage: {twice['utterance_id'][0].as_py()!r} of conversation "
-            f"{twice['conversation_id'][0].as_py()!r} stands {twice['count_all'][0].as_py()} times in {stage!r}"
-        )
+def _check_once(stage: str, conversations: pa.ChunkedArray, utterances: pa.ChunkedArray) -> None:
+    """Refuse an utterance that stands twice among the sorted ones (N,)."""
+    keys = list(zip(conversations.to_pylist(), utterances.to_pylist(), strict=True))
+    for (conversation, utterance), after in pairwise(keys):
+        if (conversation, utterance) == after:
+            raise MoodlineError(
+                f"an utterance is scored once in a stage: {utterance!r} of conversation {conversation!r} stands "
+                f"{keys.count(after)} times in {stage!r}"
+            )
 
 
 def _array(column: pa.ChunkedArray) -> NDArray:

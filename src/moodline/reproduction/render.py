@@ -10,11 +10,10 @@ DIFFERENCES = ("difference", "WA", "UA", "weighted F1", "effect", "seeds")
 MEASURES = {"WA": "wa", "UA": "ua", "weighted F1": "weighted_f1"}
 NOTE = (
     "In brackets: 95 % over conversations, of the mean over seeds; ± standard deviation over seeds. Selected: the "
-    "lowest validation loss of its choice over the seeds that all of its rows have, once all of it is done; test scores "
-    "take no part. Bold: a UA whose "
-    "difference from each other row of its choice leaves out zero. Differences are paired over conversations; effect: "
-    "Cohen's d over conversations. Intervals are not corrected for how many differences there are, and do not tell how "
-    "far other seeds would move them."
+    "lowest validation loss of its choice over the seeds that all of its rows have, once all of it is done; test "
+    "scores take no part. Bold: a UA whose difference from each other row of its choice leaves out zero. Differences "
+    "are paired over conversations; effect: Cohen's d over conversations. Intervals are not corrected for how many "
+    "differences there are, and do not tell how far other seeds would move them."
 )
 
 

@@ -35,7 +35,6 @@ def curve_figure(curve: str, metric: str, rows: Sequence[Row], real: Sequence[Ro
         real: of the point where all words are recognised, shown beside; none for speech
         chance: the UA of a guess, which its figure marks
     """
-    parts = [part for part in PARTS[ENCODER[curve]] if any(row["part"] == part for row in rows)]
     told = []
     with figure_of(4.0, 3.0) as figure:
         axes = figure.subplots()
@@ -55,7 +54,10 @@ def curve_figure(curve: str, metric: str, rows: Sequence[Row], real: Sequence[Ro
         else:
             axes_of_ratios(axes, rows)
         axes.grid(axis="y")
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(parts), borderaxespad=0.2)
+        _, names = axes.get_legend_handles_labels()
+        axes.legend(
+            loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(names), borderaxespad=0.2, columnspacing=1.2
+        )
         return svg(figure, f"{curve}-{metric}", f"{MEASURES[metric]}: {NAMES[curve]}", "; ".join(told))
 
 
