@@ -9,6 +9,7 @@ from moodline.inference.timeline.subtitles import one_line, refuse_without_times
 from moodline.inference.timeline.timeline import Timeline, TimelineTurn
 
 Entry = tuple[float, float, str]
+DECIMALS = 4  # of a second
 
 
 def to_textgrid(timeline: Timeline) -> str:
@@ -20,7 +21,8 @@ def to_textgrid(timeline: Timeline) -> str:
         MoodlineError: the turns have no times
     """
     refuse_without_times(timeline, "a TextGrid")
-    end = max([timeline.duration or 0.0, *(turn.end or 0.0 for turn in timeline.turns)])
+    ends = [_span(turn)[1] for turn in timeline.turns]
+    end = max([round(timeline.duration or 0.0, DECIMALS), *ends])
     tiers: dict[str, list[Entry]] = {}
     if timeline.notices:
         tiers["notices"] = [(0.0, end, one_line(f"{timeline.model.name}: {'; '.join(timeline.notices)}"))]
@@ -42,8 +44,9 @@ def to_textgrid(timeline: Timeline) -> str:
 def without_overlaps(turns: Sequence[TimelineTurn]) -> list[list[TimelineTurn]]:
     """The turns in as few rows as hold them, each row's turns one after the other."""
     rows: list[list[TimelineTurn]] = []
-    for turn in sorted(turns, key=lambda turn: turn.start or 0.0):
-        free = next((row for row in rows if (row[-1].end or 0.0) <= (turn.start or 0.0)), None)
+    for turn in sorted(turns, key=_span):
+        begin, _ = _span(turn)
+        free = next((row for row in rows if _span(row[-1])[1] <= begin), None)
         if free is None:
             rows.append([turn])
         else:
@@ -51,8 +54,14 @@ def without_overlaps(turns: Sequence[TimelineTurn]) -> list[list[TimelineTurn]]:
     return rows
 
 
+def _span(turn: TimelineTurn) -> tuple[float, float]:
+    """When it begins and ends in decimals that need no exponent, which readers of TextGrids do not know."""
+    begin = round(turn.start or 0.0, DECIMALS)
+    return begin, max(round(turn.end or 0.0, DECIMALS), round(begin + 10**-DECIMALS, DECIMALS))
+
+
 def _entry(turn: TimelineTurn, text: str) -> Entry:
-    return turn.start or 0.0, turn.end or 0.0, one_line(text)
+    return (*_span(turn), one_line(text))
 
 
 def _unused(name: str, taken: dict[str, list[Entry]]) -> str:

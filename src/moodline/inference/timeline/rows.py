@@ -39,7 +39,7 @@ def to_csv(timeline: Timeline) -> str:
     """The same columns, then ``model`` and ``notices``: what must be known of the turns stays in each row."""
     written = io.StringIO()
     columns = [*table(timeline).column_names, "model", "notices"]
-    writer = csv.DictWriter(written, columns, lineterminator="\n")
+    writer = csv.DictWriter(written, columns)
     writer.writeheader()
     shared = {"model": timeline.model.name, "notices": "; ".join(timeline.notices)}
     writer.writerows(_row(turn) | shared for turn in timeline.turns)

@@ -62,7 +62,6 @@ function clock(seconds) {
   const hours = Math.floor(whole / 3600), minutes = Math.floor(whole / 60) % 60;
   return hours ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
 }
-const placeName = place => data.timed ? clock(place) : String(Math.round(place) + 1);
 
 function waveform(svg, x, from, to, left, right, middle, half) {
   const duration = data.sound.seconds, points = envelope.length / 2;
@@ -154,7 +153,7 @@ function drawLanes() {
     add(lanes, "path", {d: `M${left} ${base}H${right}`, stroke: "#d9d9d9"});
     add(inside, "path", {d: blocks(visible, x, base, turn => turn.probabilities[sign] * height), fill: colour});
     const line = visible.map(turn => `${((x(turn.start) + x(turn.end)) / 2).toFixed(1)} ${(base - turn.probabilities[sign] * height).toFixed(1)}`);
-    if (line.length) add(inside, "path", {d: `M${line.join("L")}`, fill: "none", stroke: "#1b1b1b", "stroke-width": 1.1, "stroke-linejoin": "round"});
+    if (line.length) add(inside, "path", {d: `M${line.join("L")}`, fill: "none", stroke: "#1b1b1b", "stroke-width": visible.length < (right - left) / 3 ? 1.1 : .4, "stroke-linejoin": "round"});
   });
   add(inside, "g", {class: "marks"});
   add(inside, "path", {class: "head", stroke: "#0072b2", "stroke-width": 2});
@@ -171,9 +170,10 @@ function axis(x, left, right, place) {
   const steps = data.timed ? [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200] : [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000];
   const wanted = (view.to - view.from) / Math.max(2, (right - left) / 80);
   const step = steps.find(one => one >= wanted) ?? Math.ceil(wanted);
-  for (let time = Math.ceil(view.from / step) * step; time < view.to; time += step) {
+  for (let mark = Math.ceil(view.from / step) * step; mark < view.to; mark += step) {
+    const time = data.timed ? mark : mark + step - 1;  // the turn of a round number
     add(lanes, "path", {d: `M${x(time)} ${AXIS - 4}V${place.height}`, stroke: "#ececec"});
-    if (x(time) < right - 30) add(lanes, "text", {x: x(time) + 2, y: 12, class: "soft"}, placeName(time));
+    if (x(time) < right - 30) add(lanes, "text", {x: x(time) + 2, y: 12, class: "soft"}, data.timed ? clock(time) : time + 1);
   }
 }
 
