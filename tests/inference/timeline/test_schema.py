@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moodline.errors import MoodlineError
@@ -16,6 +16,7 @@ from tests.inference.timeline.talks import talk, timelines
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "timeline.md"
 
 
+@settings(max_examples=50, deadline=None)
 @given(timelines())
 def test_what_is_read_back_is_equal(one):
     assert Timeline.from_json(one.to_json()) == one
@@ -40,6 +41,7 @@ def paths(content, place=()):
 PLACES = sorted(paths(json.loads(talk().to_json())), key=str)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.sampled_from(PLACES), st.sampled_from([None, "text", 7, True, [], {}, "missing"]))
 def test_what_is_of_another_kind_is_refused_with_its_place_or_is_a_timeline(place, value):
     content = json.loads(talk().to_json())

@@ -4,7 +4,7 @@ import io
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
@@ -57,6 +57,7 @@ def test_no_color_is_heeded(monkeypatch):
     assert not re.search(r"\x1b\[[0-9;]*[34]8;", printed(talk(), force_terminal=True, color_system="truecolor"))
 
 
+@settings(max_examples=50, deadline=None)
 @given(timelines(), st.integers(60, 200))
 def test_no_words_steer_the_terminal_or_break_a_line(one, width):
     text = printed(one, width)
@@ -66,6 +67,7 @@ def test_no_words_steer_the_terminal_or_break_a_line(one, width):
         assert all(cell_len(line) <= width for line in last)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.dictionaries(st.text(), st.floats(0, 1), min_size=1, max_size=8), st.integers(1, 30))
 def test_a_bars_cells_are_all_given_and_by_the_probabilities(probabilities, cells):
     given_cells = shares(probabilities, cells)
@@ -75,12 +77,14 @@ def test_a_bars_cells_are_all_given_and_by_the_probabilities(probabilities, cell
         assert all(abs(given_cells[name] - value / total * cells) < 1 + 1e-9 for name, value in probabilities.items())
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.text(max_size=8), min_size=1, max_size=40, unique=True))
 def test_each_class_has_a_letter_and_a_pattern_of_its_own(classes):
     known = signs(classes)
     assert len({sign.letter for sign in known}) == len({sign.pattern for sign in known}) == len(classes) + 1
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.text(max_size=8), min_size=1, max_size=8, unique=True))
 def test_up_to_eight_classes_have_colours_of_their_own(classes):
     assert len({sign.colour for sign in signs(classes)}) == len(classes) + 1

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pysubs2
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from praatio import textgrid
 
@@ -24,6 +24,7 @@ PLAIN = st.text(
 )
 
 
+@settings(max_examples=50, deadline=None)
 @given(timelines())
 def test_csv_has_the_words_and_the_numbers_as_they_are(one):
     rows = list(csv.DictReader(io.StringIO(to_csv(one), newline="")))
@@ -54,6 +55,7 @@ def test_srt_has_a_cue_for_each_turn_with_its_label():
     ]
 
 
+@settings(max_examples=50, deadline=None)
 @given(timelines(timed=st.just(True), words=PLAIN))
 def test_no_words_break_a_cue(one):
     bare = replace(one, model=replace(one.model, notes=()), warnings=(), gaps=())
@@ -86,6 +88,7 @@ def test_textgrid_has_emotions_and_words_of_each_speaker_and_loses_no_overlap(tm
     assert "trained on synthetic voices" in read.getTier("notices").entries[0].label
 
 
+@settings(max_examples=50, deadline=None)
 @given(timelines(timed=st.just(True), words=PLAIN))
 def test_a_tiers_intervals_follow_each_other_from_the_first_second_to_the_last(one):
     read = textgrid.textgrid_io.parseTextgridStr(to_textgrid(one), includeEmptyIntervals=True)

@@ -4,7 +4,7 @@ import builtins
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from moodline.errors import MoodlineError
 from moodline.inference.reasons import Influence, Reasons
@@ -49,6 +49,7 @@ def test_speakers_are_in_the_order_in_which_they_begin():
     assert talk().speakers == ("ANA", "BEN")
 
 
+@settings(max_examples=50, deadline=None)
 @given(timelines())
 def test_the_table_has_a_row_for_each_turn(one):
     rows = one.to_table().to_pylist()

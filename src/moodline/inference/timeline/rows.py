@@ -2,25 +2,25 @@
 
 import csv
 import io
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from moodline.inference.timeline.timeline import Timeline, TimelineTurn
 
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-def table(timeline: Timeline) -> pa.Table:
+
+def table(timeline: Timeline) -> "pa.Table":
     """A row a turn: start, end, speaker, channel, label, ``p_<class>`` for each class, words."""
-    fields = [
-        ("start", pa.float64()),
-        ("end", pa.float64()),
-        ("speaker", pa.string()),
-        ("channel", pa.int64()),
-        ("label", pa.string()),
-        *((f"p_{name}", pa.float64()) for name in timeline.classes),
-        ("words", pa.string()),
-    ]
-    return pa.Table.from_pylist([_row(turn) for turn in timeline.turns], schema=pa.schema(fields))
+    import pyarrow as pa
+
+    number, text = pa.float64(), pa.string()
+    kinds = {
+        **{"start": number, "end": number, "speaker": text, "channel": pa.int64(), "label": text},
+        **{f"p_{name}": number for name in timeline.classes},
+        "words": text,
+    }
+    return pa.Table.from_pylist([_row(turn) for turn in timeline.turns], schema=pa.schema(list(kinds.items())))
 
 
 def _row(turn: TimelineTurn) -> dict[str, Any]:
@@ -38,7 +38,8 @@ def _row(turn: TimelineTurn) -> dict[str, Any]:
 def to_csv(timeline: Timeline) -> str:
     """The same columns, then ``model`` and ``notices``: what must be known of the turns stays in each row."""
     written = io.StringIO()
-    columns = [*table(timeline).column_names, "model", "notices"]
+    classes = [f"p_{name}" for name in timeline.classes]
+    columns = ["start", "end", "speaker", "channel", "label", *classes, "words", "model", "notices"]
     writer = csv.DictWriter(written, columns)
     writer.writeheader()
     shared = {"model": timeline.model.name, "notices": "; ".join(timeline.notices)}

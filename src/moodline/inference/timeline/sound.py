@@ -1,7 +1,7 @@
 """A recording for a page: its envelope to be seen and, where it is not too long, its sound to be heard.
 
-Both come from one reading in blocks. A page holds MP3 at a constant rate, which every browser plays, and in which each
-finds a time.
+Both come from one reading in blocks. A page holds MP3 at a constant rate: every browser plays it, and finds times in it.
+In MP3 at a variable rate Chromium missed times by seconds, and Ogg is unknown to telephones of a few years ago.
 """
 
 import base64
@@ -21,6 +21,7 @@ from moodline.errors import MoodlineError
 LONGEST_EMBEDDED = 30 * 60.0  # seconds; a page of some ten megabytes
 SAMPLE_RATE = 16_000
 COMPRESSION = 0.85  # 32 kbit/s at this rate, measured
+DELAY = 1105  # samples by which MP3 comes late: LAME's 576 and each decoder's 529, which no header tells at this rate
 BLOCK = 2**18  # frames
 POINTS_PER_SECOND = 20
 MOST_POINTS = 20_000
@@ -56,14 +57,29 @@ def read(path: Path) -> Sound:
     with _opened(path) as file:
         duration = file.frames / file.samplerate
         envelope = Envelope(file.frames, min(MOST_POINTS, max(1, round(duration * POINTS_PER_SECOND))))
-        written = io.BytesIO()
         if duration > LONGEST_EMBEDDED:
             for samples in _blocks(file):
                 envelope.add(samples)
             return Sound(duration=duration, envelope=envelope.points(), embedded=None)
-        resampler = soxr.ResampleStream(file.samplerate, SAMPLE_RATE, num_channels=1, dtype="float32")
-        with soundfile.SoundFile(
-            written,
+        compressed = Compressed(file.samplerate)
+        for samples in _blocks(file):
+            envelope.add(samples)
+            compressed.add(samples)
+    return Sound(duration=duration, envelope=envelope.points(), embedded=compressed.data_uri())
+
+
+class Compressed:
+    """MP3 of blocks that come one after another: what is at a time in them is heard at that time.
+
+    The first ``DELAY`` samples, which MP3 puts before them, take the place of as many of theirs.
+    """
+
+    def __init__(self, sample_rate: int) -> None:
+        self.resampler = soxr.ResampleStream(sample_rate, SAMPLE_RATE, num_channels=1, dtype="float32")
+        self.late = DELAY
+        self.written = io.BytesIO()
+        self.file = soundfile.SoundFile(
+            self.written,
             "w",
             SAMPLE_RATE,
             channels=1,
@@ -71,13 +87,19 @@ def read(path: Path) -> Sound:
             subtype="MPEG_LAYER_III",
             compression_level=COMPRESSION,
             bitrate_mode="CONSTANT",
-        ) as compressed:
-            for samples in _blocks(file):
-                envelope.add(samples)
-                compressed.write(np.clip(resampler.resample_chunk(samples), -1, 1))
-            compressed.write(np.clip(resampler.resample_chunk(np.zeros(0, dtype=np.float32), last=True), -1, 1))
-    data = base64.b64encode(written.getvalue()).decode("ascii")
-    return Sound(duration=duration, envelope=envelope.points(), embedded=f"data:audio/mpeg;base64,{data}")
+        )
+
+    def add(self, samples: np.ndarray, *, last: bool = False) -> None:
+        """Take the next samples, float32 (frames,)."""
+        resampled = self.resampler.resample_chunk(samples, last=last)
+        self.file.write(np.clip(resampled[self.late :], -1, 1))
+        self.late = max(0, self.late - len(resampled))
+
+    def data_uri(self) -> str:
+        """All of it; no samples can be added after that."""
+        self.add(np.zeros(0, dtype=np.float32), last=True)
+        self.file.close()
+        return f"data:audio/mpeg;base64,{base64.b64encode(self.written.getvalue()).decode('ascii')}"
 
 
 class Envelope:
