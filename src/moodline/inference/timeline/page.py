@@ -66,7 +66,7 @@ def _data(timeline: Timeline, heard: sound.Sound | None) -> dict[str, Any]:
         "duration": round(max(ends), 3) if timeline.timed else len(timeline.turns),
         "signs": [[sign.name, sign.letter, sign.colour, sign.pattern] for sign in known],
         "speakers": list(timeline.speakers),
-        "gaps": [[gap.start, gap.end] for gap in timeline.gaps],
+        "gaps": [[gap.start, gap.end] for gap in timeline.gaps if timeline.timed],
         "sound": None if heard is None else {"seconds": heard.duration, "envelope": heard.envelope_base64},
         "turns": [
             [

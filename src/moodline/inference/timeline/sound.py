@@ -1,6 +1,6 @@
 """A recording for a page: its envelope to be seen and, where it is not too long, its sound to be heard.
 
-Both come from one reading in blocks. A page holds MP3 at a constant rate: every browser plays it, and finds times in it.
+Both come from one reading in blocks. A page holds MP3 at a constant rate: each browser plays it and finds times in it.
 In MP3 at a variable rate Chromium missed times by seconds, and Ogg is unknown to telephones of a few years ago.
 """
 
