@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
+from moodline import pages
 from moodline.conversation import AudioClip, Conversation
 from moodline.evaluation.clips import LONGEST, data_uri
 from moodline.evaluation.confident_errors import confident_errors
@@ -147,22 +148,14 @@ def _learning(curves: Curves) -> list[dict[str, Any]]:
 
 
 def environment(*packages: str) -> Environment:
-    """What pages are made with: the templates of these packages, then the report's own, which they may include."""
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader(package, "templates") for package in (*packages, "moodline.evaluation")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    """What reports are made with: the templates of these packages, then the report's own, which they may include."""
+    environment = pages.environment(*packages, "moodline.evaluation")
     environment.filters |= {
         "estimate": lambda estimate: str(Estimate(**estimate)),
         "difference": difference,
         "percent": lambda share: f"{100 * share:.1f}\N{NO-BREAK SPACE}%",
         "score": lambda value: "\N{EN DASH}" if value is None else f"{value:.3f}",
         "signed": lambda value: f"{value:+.3f}".replace("-", "\N{MINUS SIGN}"),
-        "count": lambda number: f"{number:,}",
-        "clock": lambda seconds: f"{int(seconds // 60)}:{int(seconds % 60):02d}",
     }
     return environment
 

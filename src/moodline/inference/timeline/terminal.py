@@ -1,0 +1,114 @@
+"""A timeline on the terminal: a line a turn, as wide as the screen; in plain letters where it is none."""
+
+import unicodedata
+from collections.abc import Mapping
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.text import Text
+
+from moodline.inference.timeline.signs import Sign, signs
+from moodline.inference.timeline.subtitles import probability
+from moodline.inference.timeline.timeline import Timeline, TimelineTurn
+
+LONGEST_NAME = 16
+BAR, NARROW_BAR, NARROW = 20, 10, 100
+
+
+def show(timeline: Timeline, console: Console | None = None) -> None:
+    """Print it: the model and what must be known first, then the turns.
+
+    The letters in a turn's bar are the classes', as many as their probabilities ask for: colour says nothing alone.
+    """
+    console = console or Console()
+    for line in _heading(timeline):
+        console.print(Text(clean(line)), style="bold" if line.startswith("Note: ") else None)
+    console.print()
+    marks = {sign.name: sign for sign in signs(timeline.classes)}
+    console.print(Text("  ").join(Text.assemble(_badge(sign), f" {clean(sign.name)}") for sign in marks.values()))
+    widths = Widths(timeline, console.width)
+    for number, turn in enumerate(timeline.turns):
+        console.print(_line(number, turn, timeline, marks, widths), no_wrap=True, overflow="crop", soft_wrap=True)
+
+
+def clean(text: str) -> str:
+    """Text in one line that cannot steer a terminal: what Unicode calls control and format characters are blanks."""
+    return " ".join("".join(" " if unicodedata.category(sign)[0] == "C" else sign for sign in text).split())
+
+
+def _heading(timeline: Timeline) -> list[str]:
+    model = timeline.model
+    return [
+        f"Model: {model.name}, trained on {model.trained_on}, licence {model.licence}",
+        *(f"Note: {notice}" for notice in timeline.notices),
+        "; ".join(
+            [
+                f"Recording: {timeline.recording}",
+                f"turns from {timeline.turns_from}",
+                f"words from {timeline.words_from or 'nowhere'}",
+                f"read {' and '.join(timeline.modalities)}",
+                *([] if timeline.threshold is None else [f"uncertain below {timeline.threshold:g}"]),
+            ]
+        ),
+    ]
+
+
+class Widths:
+    """Columns in cells of the terminal; the words have what the others leave."""
+
+    def __init__(self, timeline: Timeline, screen: int) -> None:
+        def longest(names: list[str]) -> int:
+            return min(max(map(cell_len, names), default=1), LONGEST_NAME, screen // 6)
+
+        self.time = max((len(_time(number, turn)) for number, turn in enumerate(timeline.turns)), default=1)
+        self.speaker = longest([clean(name) for name in timeline.speakers])
+        self.label = longest([clean(name) for name in (*timeline.classes, *(turn.label for turn in timeline.turns))])
+        self.bar = BAR if screen >= NARROW else NARROW_BAR
+        others = self.time + self.speaker + self.label + len(probability(0.5)) + self.bar
+        self.words = max(0, screen - others - 5 * len("  ") + len(" "))
+
+
+def _line(number: int, turn: TimelineTurn, timeline: Timeline, marks: Mapping[str, Sign], widths: Widths) -> Text:
+    line = Text(f"{_time(number, turn):>{widths.time}}  {_cut(turn.speaker, widths.speaker)}  ")
+    line.append(_cut(turn.label, widths.label), style=_style(marks[turn.label]))
+    line.append(f" {probability(turn.probability)}  ")
+    for name, cells in shares(turn.probabilities, widths.bar).items():
+        line.append(marks[name].letter * cells, style=_style(marks[name]))
+    return line.append("  " + _cut(turn.words or "", widths.words).rstrip())
+
+
+def shares(probabilities: Mapping[str, float], cells: int) -> dict[str, int]:
+    """How many of the cells each class has, the likeliest first: by the largest remainder, so that all are given."""
+    total = sum(probabilities.values()) or 1.0
+    exact = {name: value / total * cells for name, value in probabilities.items()}
+    given = {name: int(value) for name, value in exact.items()}
+    by_rest = sorted(exact, key=lambda name: given[name] - exact[name])
+    for name in by_rest[: cells - sum(given.values())]:
+        given[name] += 1
+    return dict(sorted(given.items(), key=lambda one: -one[1]))
+
+
+def _time(number: int, turn: TimelineTurn) -> str:
+    """Minutes, seconds and tenths; the turn's number where it has no time."""
+    if turn.start is None:
+        return f"{number + 1}"
+    minutes, tenths = divmod(int(turn.start * 10), 600)
+    hours, minutes = divmod(minutes, 60)
+    seconds = f"{tenths // 10:02d}.{tenths % 10}"
+    return f"{hours}:{minutes:02d}:{seconds}" if hours else f"{minutes}:{seconds}"
+
+
+def _cut(text: str, width: int) -> str:
+    """Text in so many cells, with an ellipsis where it is cut."""
+    text = clean(text)
+    if cell_len(text) <= width:
+        return set_cell_size(text, width)
+    return set_cell_size(set_cell_size(text, max(0, width - 1)).rstrip() + "\N{HORIZONTAL ELLIPSIS}", width)
+
+
+def _badge(sign: Sign) -> Text:
+    return Text(sign.letter, style=_style(sign))
+
+
+def _style(sign: Sign) -> str:
+    return f"{sign.ink} on {sign.colour}"

@@ -1,0 +1,202 @@
+"""A recording as time goes by: who said what when, and with which emotion."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moodline.errors import MoodlineError
+from moodline.inference.reasons import Reasons
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+UNCERTAIN = "uncertain"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TimelineTurn:
+    """A turn with its emotion.
+
+    Attributes:
+        start, end: in seconds from the recording's begin; both None where words alone are known
+        speaker: as the source spells it
+        words: None where nobody has heard them
+        label: the likeliest class, or ``UNCERTAIN`` where its probability is below the timeline's threshold
+        probabilities: of each class, in the timeline's order
+        channel: of the recording, from 0; None where it is the mean of all
+        reasons: None where nobody asked for them
+    """
+
+    start: float | None
+    end: float | None
+    speaker: str
+    words: str | None
+    label: str
+    probabilities: Mapping[str, float]
+    channel: int | None = None
+    reasons: Reasons | None = None
+
+    @property
+    def likeliest(self) -> str:
+        return max(self.probabilities, key=lambda name: self.probabilities[name])
+
+    @property
+    def probability(self) -> float:
+        """Of the likeliest class, whether the label says so or ``UNCERTAIN``."""
+        return self.probabilities[self.likeliest]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelFacts:
+    """Which model spoke.
+
+    Attributes:
+        trained_on: the corpus
+        licence: of the model
+        notes: what stands above every output, such as that it was trained on synthetic voices
+    """
+
+    name: str
+    trained_on: str
+    licence: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gap:
+    """A stretch of the recording, in seconds, that could not be done, and why."""
+
+    start: float
+    end: float
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timeline:
+    """A recording's turns in their order, and how they came about.
+
+    Attributes:
+        recording: its name
+        duration: in seconds; None for words alone
+        classes: of the model, in its order
+        turns_from: such as ``talk.srt (SRT)`` or ``voice activity``
+        words_from: such as ``talk.srt`` or ``pocketsphinx en-us 5.1.1``; None where there are no words
+        modalities: that the model read, such as ``("audio", "text")``
+        threshold: below this probability a turn is ``UNCERTAIN``; None where there is none
+        warnings: sentences about this recording
+        gaps: in the order of time
+
+    Raises:
+        MoodlineError: some turns have times and some do not, a time, label, probability or reason is none
+    """
+
+    recording: str
+    duration: float | None
+    turns: tuple[TimelineTurn, ...]
+    classes: tuple[str, ...]
+    model: ModelFacts
+    turns_from: str
+    words_from: str | None
+    modalities: tuple[str, ...]
+    threshold: float | None = None
+    warnings: tuple[str, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+
+    def __post_init__(self) -> None:
+        timed = len([turn for turn in self.turns if turn.start is not None])
+        if timed not in (0, len(self.turns)):
+            raise MoodlineError(
+                f"a timeline's turns all have times, or none has: {timed} of {len(self.turns)} in {self.recording} "
+                "have; give the others theirs, or leave all out"
+            )
+        for number, turn in enumerate(self.turns):
+            if fault := self._fault(turn):
+                raise MoodlineError(f"{fault} (turn {number + 1} of {self.recording}); correct the turn")
+
+    def _fault(self, turn: TimelineTurn) -> str | None:
+        """What is wrong with a turn: the rule and the value."""
+        times = (turn.start, turn.end)
+        if times != (None, None) and not _is_stretch(*times):
+            return f"a turn begins at 0 or later and ends after that, in seconds: {turn.start!r} to {turn.end!r}"
+        if tuple(turn.probabilities) != self.classes:
+            return f"a turn has a probability for each of {', '.join(self.classes)}: {dict(turn.probabilities)!r}"
+        if not all(0 <= value <= 1 for value in turn.probabilities.values()):
+            return f"a probability is from 0 to 1: {dict(turn.probabilities)!r}"
+        if turn.label not in (*self.classes, UNCERTAIN):
+            return f"a turn's label is one of {', '.join(self.classes)} or {UNCERTAIN}: {turn.label!r}"
+        strangers = (
+            [one.turn for one in turn.reasons.context if not 0 <= one.turn < len(self.turns)] if turn.reasons else []
+        )
+        return f"a turn's context is among the {len(self.turns)} turns: {strangers[0]}" if strangers else None
+
+    @property
+    def timed(self) -> bool:
+        """Whether turns have times; so has a recording without any turn."""
+        return self.duration is not None if not self.turns else self.turns[0].start is not None
+
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        """In the order in which they begin to speak."""
+        return tuple(dict.fromkeys(turn.speaker for turn in self.turns))
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What stands above every output: the model's notes, then warnings, then gaps, a sentence each."""
+        gaps = (f"nothing is known from {gap.start:.1f} to {gap.end:.1f} s: {gap.reason}" for gap in self.gaps)
+        return (*self.model.notes, *self.warnings, *gaps)
+
+    def to_table(self) -> "pa.Table":
+        """A row a turn: start, end, speaker, channel, label, ``p_<class>`` for each class, words."""
+        from moodline.inference.timeline.rows import table
+
+        return table(self)
+
+    def to_frame(self) -> Any:
+        """``to_table`` as a pandas.DataFrame.
+
+        Raises:
+            MoodlineError: pandas is not installed
+        """
+        try:
+            import pandas  # noqa: F401
+        except ModuleNotFoundError as error:
+            raise MoodlineError(
+                "a frame is made with pandas, which is not installed: pip install pandas, or use to_table()"
+            ) from error
+        return self.to_table().to_pandas()
+
+    def to_json(self) -> str:
+        """All of it; ``from_json`` reads it back. docs/timeline.md has the schema."""
+        from moodline.inference.timeline.schema import to_json
+
+        return to_json(self)
+
+    @staticmethod
+    def from_json(text: str) -> "Timeline":
+        """The timeline that ``to_json`` wrote.
+
+        Raises:
+            MoodlineError: the text is none, or of a newer schema
+        """
+        from moodline.inference.timeline.schema import from_json
+
+        return from_json(text)
+
+    def to_html(self, audio: str | Path | None = None) -> str:
+        """One page that needs nothing beside it; see ``page.py``.
+
+        Args:
+            audio: the recording, to be heard in the page and seen as a waveform
+
+        Raises:
+            MoodlineError: the recording cannot be read
+        """
+        from moodline.inference.timeline.page import html
+
+        return html(self, None if audio is None else Path(audio))
+
+
+def _is_stretch(start: float | None, end: float | None) -> bool:
+    return start is not None and end is not None and 0 <= start < end and math.isfinite(end)

@@ -1,0 +1,101 @@
+"""The page's text: what stands in it, and that nothing that was said becomes a part of it."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+
+from moodline.inference.timeline import sound
+from tests.inference.timeline.talks import SAID, talk, timelines
+
+
+class Parsed(HTMLParser):
+    """Every element's name and attributes, and all text, as a browser would find them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
+    path = tmp_path_factory.mktemp("sound") / "my talk.wav"
+    soundfile.write(path, 0.3 * np.sin(np.arange(10 * 8000) / 5), 8000)
+    return path
+
+
+def test_the_models_facts_and_what_must_be_known_stand_before_the_turns():
+    page = talk().to_html()
+    for told in (
+        "Trained on synthetic voices.",
+        "The recording is quiet.",
+        "From 9.6 to 10.0 s",
+        "Apache-2.0",
+        "talk.srt",
+    ):
+        assert page.lower().index(told.lower()) < page.index('id="turns"')
+
+
+def test_each_turn_is_a_row_with_links_to_its_context():
+    page = talk().to_html()
+    assert len(re.findall(r'<tr id="turn-\d+">', page)) == len(SAID)
+    row = page[page.index('id="turn-4"') : page.index('id="turn-5"')]
+    assert re.findall(r'href="#turn-(\d)"', row) == ["3", "2", "1"]
+    assert "speech +0.25" in row
+    assert "words \N{MINUS SIGN}0.12" in row
+
+
+@settings(max_examples=50, deadline=None)
+@given(timelines())
+def test_what_was_said_never_adds_an_element(one):
+    found = Parsed(one.to_html())
+    tags = [tag for tag, _ in found.elements]
+    assert tags.count("script") == 2
+    assert tags.count("tr") == (1 + len(one.turns) if one.turns else 0)
+    assert not {"img", "iframe", "object", "link", "base", "form"} & set(tags)
+    assert not [name for _, attributes in found.elements for name in attributes if name.startswith("on")]
+
+
+def test_hostile_words_are_words():
+    words = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
+    hostile = ((words, 0.0, 1.0, words, words),)
+    page = talk(said=hostile, classes=(words, "b"), reasons=False).to_html()
+    found = Parsed(page)
+    assert [tag for tag, _ in found.elements].count("script") == 2
+    assert "img" not in [tag for tag, _ in found.elements]
+    assert words in "".join(found.text)
+    data = re.search(r'id="data">(.*?)</script>', page, re.DOTALL)
+    assert json.loads(data[1])["speakers"] == [words]
+
+
+def test_the_sound_stands_in_the_page(recording):
+    (audio,) = [attributes for tag, attributes in Parsed(talk().to_html(recording)).elements if tag == "audio"]
+    assert audio["src"].startswith("data:audio/mpeg;base64,")
+
+
+def test_a_long_recording_is_named_and_lies_beside_the_page(recording, monkeypatch):
+    monkeypatch.setattr(sound, "LONGEST_EMBEDDED", 9.0)
+    found = Parsed(talk().to_html(recording))
+    (audio,) = [attributes for tag, attributes in found.elements if tag == "audio"]
+    assert audio["src"] == "my%20talk.wav"
+    assert "my talk.wav" in "".join(found.text)
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_without_sound_or_times_there_is_no_player(recording, timed):
+    page = talk(timed=timed).to_html(None if timed else recording)
+    assert "<audio" not in page
+    assert 'id="play"' not in page

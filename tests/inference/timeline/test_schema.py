@@ -1,0 +1,77 @@
+"""JSON: all of a timeline and back, as docs/timeline.md describes it."""
+
+import contextlib
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moodline.errors import MoodlineError
+from moodline.inference.timeline import Timeline
+from moodline.inference.timeline.schema import SCHEMA
+from tests.inference.timeline.talks import talk, timelines
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "timeline.md"
+
+
+@settings(max_examples=50, deadline=None)
+@given(timelines())
+def test_what_is_read_back_is_equal(one):
+    assert Timeline.from_json(one.to_json()) == one
+
+
+def test_a_newer_schema_is_refused_in_a_sentence():
+    newer = talk().to_json().replace(f'"schema": {SCHEMA}', f'"schema": {SCHEMA + 1}')
+    with pytest.raises(MoodlineError, match=f"schema {SCHEMA + 1}.*up to {SCHEMA}.*newer moodline"):
+        Timeline.from_json(newer)
+
+
+def paths(content, place=()):
+    """Where there are values in nested JSON, each once."""
+    if isinstance(content, dict | list):
+        yield place
+        for key, value in content.items() if isinstance(content, dict) else enumerate(content):
+            yield from paths(value, (*place, key))
+    else:
+        yield place
+
+
+PLACES = sorted(paths(json.loads(talk().to_json())), key=str)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.sampled_from(PLACES), st.sampled_from([None, "text", 7, True, [], {}, "missing"]))
+def test_what_is_of_another_kind_is_refused_with_its_place_or_is_a_timeline(place, value):
+    content = json.loads(talk().to_json())
+    if not place:
+        content = value
+    else:
+        *above, last = place
+        inner = content
+        for key in above:
+            inner = inner[key]
+        if value == "missing" and isinstance(inner, dict):
+            del inner[last]
+        else:
+            inner[last] = value
+    with contextlib.suppress(MoodlineError):
+        assert json.loads(Timeline.from_json(json.dumps(content)).to_json()) == content
+
+
+@pytest.mark.parametrize("text", ["", "[", "[]", "3", '{"schema": "1"}', "{" * 100_000])
+def test_what_is_no_timeline_is_refused(text):
+    with pytest.raises(MoodlineError, match="write it again"):
+        Timeline.from_json(text)
+
+
+def test_the_page_describes_every_key():
+    told = PAGE.read_text(encoding="utf-8")
+    named = {
+        ".".join(key for key in place if isinstance(key, str))
+        for place in PLACES
+        if place and isinstance(place[-1], str) and "probabilities" not in place[:-1]
+    }
+    assert len(named) > 25
+    assert [name for name in sorted(named) if f"| `{name}` |" not in told] == []
