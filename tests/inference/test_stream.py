@@ -1,11 +1,15 @@
 """A conversation as it goes on: what is said of a turn is what is said of the last turn of the conversation so far."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
-from moodline.config import ContextConfig
-from moodline.conversation import Conversation
+from moodline.audio.waveform import inspect
+from moodline.config import AudioUtteranceConfig, ContextConfig, Recipe
+from moodline.conversation import Conversation, Utterance
 from moodline.errors import MoodlineError
 from moodline.inference.causal import Talk, encode_causally
 from moodline.inference.predictor import UtterancePrediction
@@ -85,3 +89,30 @@ def test_a_turn_that_cannot_be_read_is_no_part_of_the_conversation() -> None:
         stream.hear(replace(talk.utterances[1], id="stranger"))
     found = stream.hear(talk.utterances[1])
     assert_same(found, predictor.predict(until(talk, 2)).utterances[-1])
+
+
+def test_samples_are_heard_as_a_file_of_them_is(tmp_path: Path) -> None:
+    recipe = Recipe(
+        modalities="audio",
+        audio_utterance=AudioUtteranceConfig(channels=(3, 4, 5, 6, 7, 8), embedding=5),
+        audio_context=CONTEXT,
+    )
+    predictor = predictor_of(recipe, conversation_of(0))
+    rate = recipe.audio_utterance.sample_rate
+    samples = np.random.default_rng(0).normal(0, 0.1, 2 * rate).astype(np.float32)
+    files, arrays = predictor.stream(), predictor.stream()
+    for number, (begin, end) in enumerate(((0, rate), (rate, 2 * rate))):
+        soundfile.write(tmp_path / f"{number}.wav", samples[begin:end], rate, subtype="FLOAT")
+        turn = Utterance(id=str(number), speaker="F", words="Yes.", audio=inspect(tmp_path / f"{number}.wav"))
+        assert_same(arrays.hear_samples(samples[begin:end], rate, "Yes.", "F"), files.hear(turn))
+    slow = arrays.hear_samples(samples[::2], rate // 2, "Yes.")
+    assert (slow.id, slow.speaker) == ("2", "unknown")
+
+
+@pytest.mark.parametrize(
+    "samples", [np.zeros((2, 9)), np.zeros(0), np.array([0.0, np.nan])], ids=["two rows", "none", "not a number"]
+)
+def test_samples_that_are_no_sound_are_refused(samples: np.ndarray) -> None:
+    stream = predictor_of(recipe_of(), conversation_of(0)).stream()
+    with pytest.raises(MoodlineError, match="a turn's samples are finite numbers in one row"):
+        stream.hear_samples(samples, 16_000, "")

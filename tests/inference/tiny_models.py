@@ -23,6 +23,18 @@ from moodline.model import ConversationModel, build_stage
 
 SIZES = {AUDIO_UTTERANCE: 5, TEXT_UTTERANCE: 6}
 CONTEXT = ContextConfig(hidden=7)
+PROVENANCE = Provenance(
+    protocol="session5",
+    fold="5",
+    fold_hash="",
+    corpus_reader="play",
+    corpus_hash="",
+    trained_on=(),
+    selected_on=(),
+    class_counts=dict.fromkeys(IEMOCAP4.classes, 1),
+    moodline_version="0",
+    torch_version="0",
+)
 
 
 def recipe_of(context: ContextConfig = CONTEXT, modalities: str = "both") -> Recipe:
@@ -49,20 +61,8 @@ def network_of(recipe: Recipe) -> ConversationModel:
 
 def predictor_of(recipe: Recipe, conversation: Conversation) -> Predictor:
     """A predictor with random embeddings of this conversation's utterances."""
-    provenance = Provenance(
-        protocol="session5",
-        fold="5",
-        fold_hash="",
-        corpus_reader="play",
-        corpus_hash="",
-        trained_on=(),
-        selected_on=(),
-        class_counts=dict.fromkeys(IEMOCAP4.classes, 1),
-        moodline_version="0",
-        torch_version="0",
-    )
     model = TrainedModel(
-        recipe=recipe, label_set=IEMOCAP4, provenance=provenance, network=network_of(recipe), tokenizer=None
+        recipe=recipe, label_set=IEMOCAP4, provenance=PROVENANCE, network=network_of(recipe), tokenizer=None
     )
     generator = torch.Generator().manual_seed(1)
     given = {
