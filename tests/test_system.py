@@ -317,3 +317,59 @@ def test_logs_are_there_for_people_and_tensorboard(place: Path) -> None:
 def test_no_file_of_a_run_is_a_pickle(place: Path) -> None:
     suffixes = {path.suffix for path in (place / "run").rglob("*") if path.is_file()}
     assert suffixes.isdisjoint({".pt", ".pth", ".ckpt", ".bin", ".pkl"})
+
+
+def test_causal_scores_are_those_of_a_stream_beside_the_usual_ones(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usual = (place / "run" / "results.json").read_bytes()
+    moodline("evaluate", place / "run", "--causal")
+    printed = capsys.readouterr().out
+    assert (place / "run" / "results.json").read_bytes() == usual
+    causal = json.loads((place / "run" / "results-causal.json").read_text())
+    scores = {entry["stage"]: entry for entry in causal["scores"]}
+    for entry in json.loads(usual)["scores"]:
+        if entry["stage"] != "majority":
+            assert scores[entry["stage"]]["confusion"] == entry["confusion"]
+    model = package.load(place / "run/fold-5/model")
+    classes = model.model.label_set.classes
+    confusion = np.zeros((len(classes), len(classes)), dtype=int)
+    for conversation in folds_of(read_corpus(place / "corpus"), "session5")[0].test:
+        stream = model.stream()
+        for turn in conversation.in_context(model.model.label_set, "labelled").utterances:
+            confusion[model.model.label_set.index(turn.label), classes.index(stream.hear(turn).label)] += 1
+    assert scores["fusion_causal"]["confusion"] == confusion.tolist()
+    cost = {one["minus"]: one for one in causal["differences"]}
+    assert set(cost) == {"audio_context", "text_context", "fusion"}
+    for stage, one in cost.items():
+        assert one["stage"] == f"{stage}_causal"
+        pair = [scores[name]["pooled"]["ua"]["value"] for name in (one["stage"], stage)]
+        assert one["ua"]["value"] == pytest.approx(pair[0] - pair[1])
+    assert "both, causal" in printed
+    assert "causal minus usual" in printed
+
+
+def test_causal_scores_are_a_runs(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    elsewhere = ("--model", place / "run/fold-5/model", "--corpus", place / "corpus", "-o", tmp_path / "out")
+    for arguments, option in ((elsewhere, "--model"), ((place / "run", "--with-audio"), "--with-audio")):
+        with pytest.raises(SystemExit):
+            moodline("evaluate", *arguments, "--causal")
+        assert f"--causal goes with a run's folder, and draws no report: leave out {option}" in capsys.readouterr().err
+
+
+def test_predict_tells_why_in_json(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("predict", place / "corpus", "--model", place / "run/fold-5/model")
+    with pytest.raises(SystemExit):
+        moodline(*arguments, "--why")
+    assert "--why is told in JSON, and the format is table: add --format json" in capsys.readouterr().err
+    moodline(*arguments, "--format", "json", "--why")
+    for conversation in json.loads(capsys.readouterr().out):
+        turns = conversation["utterances"]
+        for number, turn in enumerate(turns):
+            told = turn["reasons"]
+            assert len(told["context"]) == min(3, len(turns) - 1)
+            assert all(one["turn"] != number and 0 <= one["weight"] <= 1 for one in told["context"])
+            assert -1 <= told["speech"] <= 1
+            assert -1 <= told["words"] <= 1
+    moodline(*arguments, "--format", "json")
+    assert "reasons" not in json.loads(capsys.readouterr().out)[0]["utterances"][0]

@@ -27,6 +27,9 @@ def add_to(commands: Any) -> None:
     evaluate.add_argument(
         "--with-audio", action="store_true", help="put the speech of the errors that the report shows into it"
     )
+    evaluate.add_argument(
+        "--causal", action="store_true", help="what a run loses where each turn is labelled from it and those before"
+    )
     commands.add_subcommand("evaluate", evaluate, help=HELP)
 
 
@@ -36,6 +39,9 @@ def run(options: Any, given: Any) -> None:
         raise MoodlineError("moodline evaluate takes a run's folder, or --model FOLDER --corpus OTHER -o OUT")
     if options.run is not None:
         refuse_elsewhere(options)
+    if options.causal:
+        run_causally(options)
+        return
     from moodline.evaluation.evaluate import evaluate_model, evaluate_run
     from moodline.evaluation.table import print_table
 
@@ -58,6 +64,26 @@ def run(options: Any, given: Any) -> None:
         return
     print_table(outcome.evaluation.scores, protocol=outcome.results["protocol"], notes=outcome.results["notes"])
     print(f"report: {outcome.report}")
+
+
+def run_causally(options: Any) -> None:
+    """Score a run from what came before each turn, and print that beside the usual scores, and the differences."""
+    if options.run is None or options.with_audio:
+        other = "--with-audio" if options.run is not None else "--model"
+        raise MoodlineError(f"--causal goes with a run's folder, and draws no report: leave out {other}")
+    from moodline.evaluation.causal import NAMES, evaluate_causally
+    from moodline.evaluation.table import print_table
+
+    outcome = evaluate_causally(options.run, show, embeddings.chosen(options), words=options.words)
+    if options.format == "json":
+        print(json.dumps(outcome.results, indent=2))
+        return
+    protocol, notes = outcome.results["protocol"], outcome.results["notes"]
+    print_table(outcome.evaluation.scores, protocol=protocol, notes=notes, names=NAMES)
+    print("\nwhat the turns that come later are worth: causal minus usual, paired over conversations")
+    for one in outcome.evaluation.differences:
+        print(f"{NAMES[one.minus]:<18}  WA {one.wa}  UA {one.ua}")
+    print(f"results: {outcome.file}")
 
 
 def refuse_elsewhere(options: Any) -> None:

@@ -14,6 +14,7 @@ from moodline.cli import (
     prepare,
     reproduce,
     robustness,
+    stream,
     train,
     transcribe,
 )
@@ -27,6 +28,7 @@ COMMANDS = {
     "train": train,
     "evaluate": evaluate,
     "predict": predict,
+    "stream": stream,
     "embed": embed,
     "plot": plot,
     "baselines": baselines,
@@ -61,8 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         COMMANDS[options.command].run(options[options.command], given[options.command])
     except MoodlineError as error:
         fail(str(error), USER_ERROR)
-    except KeyboardInterrupt:
-        fail("interrupted; what was finished is kept, and the same command goes on from there", INTERRUPTED)
+    except KeyboardInterrupt as interruption:
+        usual = "interrupted; what was finished is kept, and the same command goes on from there"
+        fail(str(interruption) or usual, INTERRUPTED)
     except BrokenPipeError:  # the reader of our output, such as head, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:

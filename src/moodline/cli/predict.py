@@ -3,14 +3,16 @@
 import csv
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moodline.cli import embeddings
 from moodline.cli.parser import Parser
+from moodline.errors import MoodlineError
 
 if TYPE_CHECKING:
-    from moodline.inference.predictor import ConversationPrediction
+    from moodline.inference.predictor import ConversationPrediction, UtterancePrediction
 
 HELP = "Label every utterance of a corpus, or of one of its conversations."
 
@@ -22,11 +24,14 @@ def add_to(commands: Any) -> None:
     predict.add_argument("--conversation", type=str, default=None, help="this conversation alone")
     embeddings.add_to(predict)
     predict.add_argument("--format", choices=["table", "json", "csv"], default="table", help="what is written")
+    predict.add_argument("--why", action="store_true", help="with each turn's reasons, in JSON")
     predict.add_argument("-o", "--out", type=Path, default=None, help="a file, instead of the terminal")
     commands.add_subcommand("predict", predict, help=HELP)
 
 
 def run(options: Any, given: Any) -> None:
+    if options.why and options.format != "json":
+        raise MoodlineError(f"--why is told in JSON, and the format is {options.format}: add --format json")
     from moodline.corpora.corpus import read_corpus
     from moodline.files import write_text
     from moodline.inference.given import read_given, vectors_of
@@ -37,7 +42,7 @@ def run(options: Any, given: Any) -> None:
     chosen = list(corpus.conversations) if named is None else [corpus.conversation(named)]
     predictor = load(options.model)
     given = read_given(predictor.model.recipe, embeddings.chosen(options), chosen)
-    predictions = predictor.with_embeddings(vectors_of(given)).predict_all(chosen)
+    predictions = predictor.with_embeddings(vectors_of(given)).predict_all(chosen, reasons=options.why)
     lines = FORMATS[options.format](predictions, predictor.classes)
     if options.out is None:
         for line in lines:
@@ -70,9 +75,10 @@ def as_json(predictions: "Iterator[ConversationPrediction]", classes: tuple[str,
     yield "]"
 
 
-def vars_of(utterance: Any) -> dict[str, Any]:
+def vars_of(utterance: "UtterancePrediction") -> dict[str, Any]:
     names = ("id", "speaker", "start", "end", "words", "label", "probabilities", "by_stage")
-    return {name: getattr(utterance, name) for name in names}
+    told = {name: getattr(utterance, name) for name in names}
+    return told if utterance.reasons is None else told | {"reasons": asdict(utterance.reasons)}
 
 
 class Lines:

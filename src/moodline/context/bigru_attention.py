@@ -76,3 +76,19 @@ class BiGruAttention(nn.Module):
             attended = [attend(one, mask) for attend, one in zip(self.attention, directions, strict=True)]
             outputs = torch.cat(attended, dim=-1)  # (B, S, 2H)
         return Encoding(outputs, self.classify(self.dropout(outputs)))
+
+    def weights(self, embeddings: Tensor, lengths: Tensor) -> list[Tensor]:
+        """Who attends to whom, by direction: embeddings (B, S, D), lengths (B,) -> twice (B, S, S), or none.
+
+        There is none without self-attention, nor where an attention's rows are not distributions over the turns.
+        """
+        if not self.attention:
+            return []
+        outputs = run_recurrent(self.gru, self.dropout(embeddings), lengths)  # (B, S, 2H)
+        mask = length_mask(lengths, outputs.shape[1])
+        directions = outputs.chunk(2, dim=-1)  # twice (B, S, H)
+        return [
+            attend.weights(one, mask)
+            for attend, one in zip(self.attention, directions, strict=True)
+            if isinstance(attend, SelfAttention)
+        ]

@@ -1,5 +1,6 @@
 """A turn beside its speaker's other turns: voices differ more from each other than one voice's emotions do."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -26,3 +27,21 @@ def speaker_relative(embeddings: Tensor, speakers: Sequence[str]) -> Tensor:
     turns = torch.bincount(of_turn, minlength=len(numbers)) + PRIOR_TURNS
     means = sums / turns[:, None]  # (speakers, E)
     return embeddings - means[of_turn]
+
+
+class SpeakerMeans:
+    """The same for a conversation that goes on: each speaker's mean over the turns so far."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.turns: Counter[str] = Counter()
+
+    def add(self, embedding: Tensor, speaker: str) -> None:
+        """Count one more turn, its embedding (E,)."""
+        self.sums[speaker] = self.sums.get(speaker, torch.zeros_like(embedding)) + embedding
+        self.turns[speaker] += 1
+
+    def relative(self, embeddings: Tensor, speakers: Sequence[str]) -> Tensor:
+        """Some of the turns so far (S, E) -> (S, E): what ``speaker_relative`` gives of them among all."""
+        means = [self.sums[speaker] / (self.turns[speaker] + PRIOR_TURNS) for speaker in speakers]
+        return embeddings - torch.stack(means)

@@ -77,21 +77,32 @@ def evaluate_run(
     folds = folds_to_score(run, all_folds)
     given = embeddings_of(run, files or {})
     tables = [fold_predictions(run, fold, vectors_of(given), progress) for fold in folds]
-    results = {
+    results = told_of_run(run, corpus, folds, len(all_folds), given)
+    curves = {fold.name: run.histories(fold.name) for fold in folds}
+    return write_outcome(pa.concat_tables(tables), results, curves, corpus, folder, with_audio, run.words)
+
+
+def told_of_run(
+    run: Run, corpus: Corpus, folds: Sequence[Fold], of: int, given: Mapping[str, EmbeddingsFile]
+) -> dict[str, Any]:
+    """What is told beside the scores of some of a run's folds, of so many in its protocol.
+
+    Args:
+        given: the run's files of embeddings, by encoder
+    """
+    return {
         **description(run.label_set, run.recipe.context, corpus, run.words),
         "protocol": run.protocol,
         "recipe": run.recipe_name,
         "seed": run.recipe.seed,
         "notes": [
-            *notes_of(folds, len(all_folds)),
+            *notes_of(folds, of),
             *notes_on_selection(run.recipe),
             *notes_on_words(run.words, corpus),
             *joined(file.seen.notes for file in given.values()),
         ],
         "folds": [fold_counts(fold, run.label_set) for fold in folds],
     }
-    curves = {fold.name: run.histories(fold.name) for fold in folds}
-    return write_outcome(pa.concat_tables(tables), results, curves, corpus, folder, with_audio, run.words)
 
 
 def folds_to_score(run: Run, all_folds: Sequence[Fold]) -> list[Fold]:

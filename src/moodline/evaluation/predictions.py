@@ -99,12 +99,18 @@ def rows_of(
     seen = conversation.in_context(labels, predictor.model.recipe.context)
     prediction: ConversationPrediction = predictor.predict(seen)
     majority = predictor.model.provenance.majority_class
-    for utterance, predicted in zip(seen.utterances, prediction.utterances, strict=True):
+    for turn, facts in scored_turns(seen, labels, fold, speaker):
+        yield from (facts | one for one in opinions(prediction.utterances[turn], majority))
+
+
+def scored_turns(
+    conversation: Conversation, labels: LabelSet, fold: str, speaker: str | None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Positions of a conversation's turns that are scored, each with the columns that its rows share."""
+    for turn, utterance in enumerate(conversation.utterances):
         index = labels.index(utterance.label)
-        if index is None or speaker not in (None, utterance.speaker):
-            continue
-        facts = facts_of(conversation, utterance) | {"fold": fold, "label": labels.classes[index]}
-        yield from (facts | one for one in opinions(predicted, majority))
+        if index is not None and speaker in (None, utterance.speaker):
+            yield turn, facts_of(conversation, utterance) | {"fold": fold, "label": labels.classes[index]}
 
 
 def facts_of(conversation: Conversation, utterance: Utterance) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from moodline.metrics import class_scores, confusion, unweighted_accuracy, weigh
 MAJORITY = "majority"
 # The order in which a system is built up, and how a reader is told of each stage.
 STAGES: Mapping[str, str] = {**STAGE_NAMES, MAJORITY: "majority class"}
-_GAINS = (
+GAINS = (
     ("audio_context", "audio_utterance"),
     ("text_context", "text_utterance"),
     ("fusion", "audio_context"),
@@ -54,6 +54,7 @@ def score(
     classes: Sequence[str],
     *,
     stages: Mapping[str, str] = STAGES,
+    gains: Sequence[tuple[str, str]] = GAINS,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Evaluation:
@@ -62,12 +63,13 @@ def score(
     The table has a row for each utterance and stage, with the columns utterance_id, conversation_id, fold, part,
     stage, label and predicted. Raises MoodlineError for an unknown stage, for an utterance that a stage scores
     twice, and where stages do not score the same utterances. ``stages`` are those known, in the order of their scores:
-    further systems on the same utterances stand beside the usual ones.
+    further systems on the same utterances stand beside the usual ones. ``gains`` are pairs of stages whose difference
+    is told where both are scored.
     """
     scored = _align(predictions, stages)
-    gains = _gains_among(scored.stages)
+    pairs = _gains_among(scored.stages, gains)
     of_stages = np.eye(len(scored.stages))
-    of_gains = np.array([of_stages[above] - of_stages[below] for above, below in gains]).reshape(-1, len(of_stages))
+    of_gains = np.array([of_stages[above] - of_stages[below] for above, below in pairs]).reshape(-1, len(of_stages))
     settings = _Settings(classes, resamples, seed)
 
     pooled = _estimate(scored, np.concatenate([of_stages, of_gains]), settings)
@@ -94,7 +96,7 @@ def score(
                 wa=pooled.wa[row],
                 ua=pooled.ua[row],
             )
-            for row, (above, below) in enumerate(gains, start=len(scored.stages))
+            for row, (above, below) in enumerate(pairs, start=len(scored.stages))
         ),
     )
 
@@ -118,9 +120,9 @@ def rough_interval(conversations: int, which: str = "") -> list[str]:
     return [f"{sentence}{FEWEST_CONVERSATIONS} or more"] if few else []
 
 
-def _gains_among(stages: Sequence[str]) -> list[tuple[int, int]]:
-    """Positions of the stages to compare, as (higher, lower)."""
-    pairs = [*_GAINS, (final_stage(stages), MAJORITY)]
+def _gains_among(stages: Sequence[str], gains: Sequence[tuple[str, str]]) -> list[tuple[int, int]]:
+    """Positions of the stages to compare, as (higher, lower): of these gains, and of the system over its baseline."""
+    pairs = [*gains, (final_stage(stages), MAJORITY)]
     return [
         (stages.index(above), stages.index(below))
         for above, below in pairs

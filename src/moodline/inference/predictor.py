@@ -1,10 +1,10 @@
 """A trained model at work: a conversation in, an emotion with its probabilities for every utterance out."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
 from torch import Tensor
 
 from moodline.checkpoint import TrainedModel, load_model
@@ -12,10 +12,16 @@ from moodline.config import ENCODERS
 from moodline.conversation import Conversation, Utterance
 from moodline.embeddings import Embeddings, require, stack
 from moodline.encoding import Encoding
-from moodline.inference.encode import encode_utterances
+from moodline.inference.encode import Sound, encode_utterances
 from moodline.inference.given import refuse_other_encoders
-from moodline.inference.inputs import context_input
+from moodline.inference.inputs import context_input, waveform_of
+from moodline.inference.reasons import Reasons
+from moodline.inference.why import reasons_of
+from moodline.inference.windows import encode_in_windows
 from moodline.model import ENCODER_OF
+
+if TYPE_CHECKING:
+    from moodline.inference.stream import Stream
 
 GivenEmbeddings = Mapping[str, Embeddings]
 """By the utterance encoder whose place they take: audio_utterance, text_utterance."""
@@ -29,6 +35,7 @@ class UtterancePrediction:
         label: the most probable class
         probabilities: of each class, by the system's last stage
         by_stage: the same of each stage on the way, the last included
+        reasons: why, where it was asked for
     """
 
     id: str
@@ -39,6 +46,7 @@ class UtterancePrediction:
     label: str
     probabilities: Mapping[str, float]
     by_stage: Mapping[str, Mapping[str, float]]
+    reasons: Reasons | None = None
 
     @property
     def probability(self) -> float:
@@ -51,6 +59,17 @@ class ConversationPrediction:
 
     conversation_id: str
     utterances: tuple[UtterancePrediction, ...]
+
+
+class Alone(NamedTuple):
+    """Utterances, each by itself.
+
+    ``encodings`` are those of the model's own encoders; ``embeddings`` (S, E) by encoder are what its contexts read,
+    those from files included.
+    """
+
+    encodings: Mapping[str, Encoding]
+    embeddings: Mapping[str, Tensor]
 
 
 class Predictor:
@@ -78,48 +97,79 @@ class Predictor:
         refuse_other_encoders(self.model.recipe, embeddings)
         return Predictor(self.model, embeddings)
 
-    def predict(self, conversation: Conversation) -> ConversationPrediction:
-        """Label every utterance of a conversation, from the whole of it.
+    def predict(self, conversation: Conversation, *, reasons: bool = False) -> ConversationPrediction:
+        """Label every utterance of a conversation, from the whole of it; with ``reasons`` it says why.
+
+        A conversation longer than a window is read in windows that overlap (``moodline.inference.windows``).
 
         Raises:
             MoodlineError: an utterance lacks audio or embeddings that the model needs, or they cannot be read
         """
-        if not conversation.utterances:
+        utterances = conversation.utterances
+        if not utterances:
             return ConversationPrediction(conversation_id=conversation.id, utterances=())
-        encodings = self.encode(conversation)
-        probabilities = {stage: encoding.logits.softmax(dim=-1) for stage, encoding in encodings.items()}
+        alone = self.encode_alone(utterances)
+        predictions = self.labelled(utterances, self.encode_in_context(utterances, alone))
+        if reasons:
+            why = reasons_of(self.model.network, self._read(utterances, alone), self.probabilities)
+            predictions = tuple(replace(one, reasons=its) for one, its in zip(predictions, why, strict=True))
+        return ConversationPrediction(conversation_id=conversation.id, utterances=predictions)
+
+    def labelled(
+        self, utterances: Sequence[Utterance], encodings: Mapping[str, Encoding]
+    ) -> tuple[UtterancePrediction, ...]:
+        """What encodings (S, ...) by each of the stages say of S utterances."""
+        probabilities = self.probabilities(encodings)
         rows = zip(*(values.tolist() for values in probabilities.values()), strict=True)
-        return ConversationPrediction(
-            conversation_id=conversation.id,
-            utterances=tuple(
-                self._prediction(utterance, dict(zip(probabilities, row, strict=True)))
-                for utterance, row in zip(conversation.utterances, rows, strict=True)
-            ),
+        return tuple(
+            self._prediction(utterance, dict(zip(probabilities, row, strict=True)))
+            for utterance, row in zip(utterances, rows, strict=True)
         )
 
-    def predict_all(self, conversations: Sequence[Conversation]) -> Iterator[ConversationPrediction]:
-        """Predictions of many conversations, each as soon as it is ready."""
-        return (self.predict(conversation) for conversation in conversations)
+    def probabilities(self, encodings: Mapping[str, Encoding]) -> dict[str, Tensor]:
+        """Of each class by some of the stages: (..., classes)."""
+        return {stage: encoding.logits.softmax(dim=-1) for stage, encoding in encodings.items()}
 
-    @torch.inference_mode()
+    def predict_all(
+        self, conversations: Sequence[Conversation], *, reasons: bool = False
+    ) -> Iterator[ConversationPrediction]:
+        """Predictions of many conversations, each as soon as it is ready."""
+        return (self.predict(conversation, reasons=reasons) for conversation in conversations)
+
+    def stream(self) -> "Stream":
+        """A conversation that goes on, to be labelled turn by turn."""
+        from moodline.inference.stream import Stream  # which reads this module
+
+        return Stream(self)
+
     def encode(self, conversation: Conversation) -> dict[str, Encoding]:
         """Each stage's embeddings (S, D) and logits (S, classes), in the order of the stages; errors as of predict."""
-        network, recipe, utterances = self.model.network, self.model.recipe, conversation.utterances
+        return self.encode_in_context(conversation.utterances, self.encode_alone(conversation.utterances))
+
+    def encode_alone(self, utterances: Sequence[Utterance], sound: Sound = waveform_of) -> Alone:
+        """Each utterance by itself; ``sound`` is what an encoder of speech hears of it. Errors as of predict."""
+        network, recipe = self.model.network, self.model.recipe
         given = self._given([utterance.id for utterance in utterances])
         encodings = {
-            stage: encode_utterances(stage, network.parts[stage], utterances, recipe, self.model.tokenizer)
+            stage: encode_utterances(stage, network.parts[stage], utterances, recipe, self.model.tokenizer, sound)
             for stage in ENCODERS
             if stage in network.parts
         }
-        alone = given | {stage: encoding.embeddings for stage, encoding in encodings.items()}
-        read = {
-            encoder: context_input(stage, recipe, alone[encoder], utterances)[None]  # (S, E) -> (1, S, E)
+        return Alone(encodings, given | {stage: encoding.embeddings for stage, encoding in encodings.items()})
+
+    def encode_in_context(self, utterances: Sequence[Utterance], alone: Alone) -> dict[str, Encoding]:
+        """A conversation's utterances by all stages, from what each gives by itself."""
+        in_context = encode_in_windows(self.model.network, self._read(utterances, alone))
+        encodings = {**alone.encodings, **in_context}
+        return {stage: encodings[stage] for stage in self.model.recipe.stages}
+
+    def _read(self, utterances: Sequence[Utterance], alone: Alone) -> dict[str, Tensor]:
+        """What the contexts read of a conversation: (S, E) by encoder."""
+        return {
+            encoder: context_input(stage, self.model.recipe, alone.embeddings[encoder], utterances)
             for stage, encoder in ENCODER_OF.items()
-            if encoder in alone
+            if encoder in alone.embeddings
         }
-        in_context = network(read, torch.tensor([len(utterances)]))
-        encodings |= {stage: Encoding(one.embeddings[0], one.logits[0]) for stage, one in in_context.items()}
-        return {stage: encodings[stage] for stage in recipe.stages}
 
     def _given(self, ids: Sequence[str]) -> dict[str, Tensor]:
         """The embeddings from files that the model reads: (S, E) by encoder."""

@@ -1,0 +1,65 @@
+"""A conversation as it goes on: each turn is labelled when it is given, from itself and what came before."""
+
+from itertools import count
+
+import numpy as np
+import soxr
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from moodline.conversation import Utterance
+from moodline.errors import MoodlineError
+from moodline.inference.causal import History, encode_newest
+from moodline.inference.encode import Sound
+from moodline.inference.inputs import waveform_of
+from moodline.inference.predictor import Predictor, UtterancePrediction
+from moodline.speech.turn import UNKNOWN
+
+
+class Stream:
+    """One conversation's predictions, turn by turn.
+
+    Each is what ``Predictor.predict`` says of the last turn of the conversation so far. The encoders read each turn
+    once, and of the turns before no more than the last of a window is kept (``moodline.inference.windows.WINDOW``).
+    """
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor = predictor
+        self.history = History(predictor.model.recipe)
+        self.numbers = count()
+
+    def hear(self, utterance: Utterance) -> UtterancePrediction:
+        """Label the next turn.
+
+        Raises:
+            MoodlineError: it lacks audio or embeddings that the model needs, or they cannot be read; it is then no part
+                of the conversation
+        """
+        return self._hear(utterance, waveform_of)
+
+    def hear_samples(
+        self, samples: NDArray[np.floating], sample_rate: int, words: str, speaker: str = UNKNOWN
+    ) -> UtterancePrediction:
+        """Label the next turn from its speech, mono, within [-1, 1], (T,), and its words; its id is its number.
+
+        Raises:
+            MoodlineError: the samples are no finite numbers in one row
+        """
+        if samples.ndim != 1 or not len(samples) or not np.isfinite(samples).all():
+            raise MoodlineError(
+                f"a turn's samples are finite numbers in one row, one at least: these have the shape {samples.shape} "
+                f"and {np.count_nonzero(~np.isfinite(samples))} that are not finite; give the mean of the channels"
+            )
+
+        def sound(utterance: Utterance, rate: int) -> Tensor:
+            return torch.from_numpy(soxr.resample(samples.astype(np.float32), sample_rate, rate))
+
+        return self._hear(Utterance(id=str(next(self.numbers)), speaker=speaker, words=words), sound)
+
+    def _hear(self, utterance: Utterance, sound: Sound) -> UtterancePrediction:
+        alone = self.predictor.encode_alone([utterance], sound)
+        read = self.history.add({name: values[0] for name, values in alone.embeddings.items()}, utterance.speaker)
+        encodings = {**alone.encodings, **encode_newest(self.predictor.model.network, [read])}
+        (prediction,) = self.predictor.labelled([utterance], encodings)
+        return prediction

@@ -1,0 +1,89 @@
+"""Long conversations: what reads turns in their context reads them in windows that overlap.
+
+Attention looks at all pairs of turns, so that its memory grows with the square of a conversation; a window bounds it.
+"""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from moodline.encoding import Encoding
+from moodline.errors import MoodlineError
+from moodline.model import ConversationModel
+
+# Turns. More than any conversation of IEMOCAP or MELD has, so that those are read whole; what others cost and change,
+# and why these: docs/stream.md.
+WINDOW = 256
+OVERLAP = 128
+# Windows that share a batch.
+WINDOWS_AT_ONCE = 8
+
+
+class Window(NamedTuple):
+    """Turns [start, stop) are read together; those of [first, last) are taken from here."""
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+
+def plan(turns: int, size: int = WINDOW, overlap: int = OVERLAP) -> list[Window]:
+    """Windows over a conversation of so many turns, each turn taken from the one in which it stands most centrally.
+
+    All are ``size`` turns long, or there is one alone. Neighbours share ``overlap`` turns, and the last two more, since
+    the last window ends with the conversation: what it says of the last turn is what the last ``size`` turns say.
+
+    Raises:
+        MoodlineError: a window has no turn of its own
+    """
+    if not 0 <= overlap < size:
+        raise MoodlineError(
+            f"windows are longer than their overlap, which is 0 turns or more: {size} turns with an overlap of "
+            f"{overlap} are not; choose others"
+        )
+    if turns <= size:
+        return [Window(0, turns, 0, turns)]
+    starts = [*range(0, turns - size, size - overlap), turns - size]
+    # Of two neighbours the earlier has the turns up to the middle between their centres.
+    cuts = [(earlier + later + size + 1) // 2 for earlier, later in pairwise(starts)]
+    firsts, lasts = [0, *cuts], [*cuts, turns]
+    return [Window(start, start + size, *kept) for start, *kept in zip(starts, firsts, lasts, strict=True)]
+
+
+@torch.inference_mode()
+def encode_in_windows(
+    network: ConversationModel, read: Mapping[str, Tensor], size: int = WINDOW, overlap: int = OVERLAP
+) -> dict[str, Encoding]:
+    """A conversation's encoding by the context stages and the fusion, in bounded memory beside the results.
+
+    A conversation of up to ``size`` turns is read whole.
+
+    Args:
+        read: what the contexts read of its turns: (S, E) by encoder
+
+    Returns:
+        embeddings (S, D) and logits (S, classes) by stage
+    """
+    windows = plan(len(next(iter(read.values()))), size, overlap)
+    pieces: dict[str, list[Encoding]] = {}
+    for begin in range(0, len(windows), WINDOWS_AT_ONCE):
+        batch = windows[begin : begin + WINDOWS_AT_ONCE]
+        # B windows of one length: (S, E) -> (B, size, E)
+        values = {encoder: torch.stack([one[w.start : w.stop] for w in batch]) for encoder, one in read.items()}
+        lengths = torch.tensor([w.stop - w.start for w in batch])
+        for stage, encoding in network(values, lengths).items():
+            pieces.setdefault(stage, []).extend(kept(encoding, row, window) for row, window in enumerate(batch))
+    return {
+        stage: Encoding(torch.cat([one.embeddings for one in some]), torch.cat([one.logits for one in some]))
+        for stage, some in pieces.items()
+    }
+
+
+def kept(encoding: Encoding, row: int, window: Window) -> Encoding:
+    """What is taken from one window of a batch: (B, size, ...) -> (last - first, ...)."""
+    turns = slice(window.first - window.start, window.last - window.start)
+    return Encoding(encoding.embeddings[row, turns], encoding.logits[row, turns])

@@ -1,0 +1,195 @@
+"""moodline stream: a line in, a line out, while the conversation goes on."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, NamedTuple, cast
+
+import pytest
+import soundfile
+import torch
+
+import moodline as package
+from moodline.audio.waveform import inspect
+from moodline.checkpoint import save_description, save_stage, save_text_assets
+from moodline.conversation import Conversation, Utterance
+from moodline.labels import IEMOCAP4
+from moodline.model import build_stage
+from moodline.recipe import read_recipe, recipe_from
+from moodline.text.pretrained import load_bert
+from tests.inference.tiny_models import PROVENANCE
+from tests.system import moodline, write_recipe
+from tests.tiny import tiny_bert
+
+TURNS = [
+    {"words": "I am so happy!", "speaker": "F", "id": "one", "start": 0.5, "end": 1.75},
+    {"words": "no", "speaker": "M"},
+    {"words": "Yes. Yes. I am sad"},
+]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder of words alone, its weights random."""
+    return write_model(tmp_path_factory.mktemp("words"), "text")
+
+
+def write_model(place: Path, modalities: str) -> Path:
+    name = str(write_recipe(place / "tiny.yaml", tiny_bert(place / "bert")))
+    recipe = recipe_from({**read_recipe(name)[0], "modalities": modalities}, name)
+    bert, tokenizer = load_bert(recipe.text_utterance.bert, recipe.text_utterance.maximum_tokens)
+    torch.manual_seed(0)
+    for stage in recipe.stages:
+        save_stage(place / "model", stage, build_stage(stage, recipe, len(IEMOCAP4.classes), bert))
+    save_text_assets(place / "model", bert, tokenizer)
+    save_description(place / "model", recipe, IEMOCAP4, PROVENANCE)
+    return place / "model"
+
+
+class Streaming:
+    """The command in a process of its own, to be talked with."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self.input, self.output = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
+
+    def tell(self, line: object) -> None:
+        self.input.write(line if isinstance(line, bytes) else json.dumps(line).encode())
+        self.input.write(b"\n")
+        self.input.flush()
+
+    def answer(self) -> dict[str, Any]:
+        return json.loads(self.output.readline())
+
+    def end(self) -> tuple[int, str]:
+        """The exit status once the input ends, and what was said of errors; nothing more is answered."""
+        rest, errors = self.process.communicate()
+        assert rest == b""
+        return self.process.returncode, errors.decode()
+
+
+@contextmanager
+def streaming(model: Path) -> Iterator[Streaming]:
+    command = [sys.executable, "-m", "moodline.cli.main", "stream", "--model", str(model)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
+        try:
+            yield Streaming(process)
+        finally:
+            process.kill()
+
+
+def expected(model: Path, turns: list[dict[str, Any]]) -> list[dict[str, float]]:
+    stream = package.load(model).stream()
+    utterances = [
+        Utterance(id=str(number), speaker=turn.get("speaker", "unknown"), words=turn["words"])
+        for number, turn in enumerate(turns)
+    ]
+    return [dict(stream.hear(utterance).probabilities) for utterance in utterances]
+
+
+def test_a_turn_is_answered_before_the_next_is_written(model: Path) -> None:
+    with streaming(model) as process:
+        for number, (turn, probabilities) in enumerate(zip(TURNS, expected(model, TURNS), strict=True), start=1):
+            process.tell(turn)
+            answer = process.answer()
+            assert answer["probabilities"] == pytest.approx(probabilities, abs=1e-5)
+            assert answer["label"] == max(probabilities, key=lambda name: probabilities[name])
+            assert answer["words"] == turn["words"]
+            assert answer["id"] == turn.get("id", str(number))
+            assert answer["speaker"] == turn.get("speaker", "unknown")
+            assert (answer["start"], answer["end"]) == (turn.get("start"), turn.get("end"))
+        assert process.end() == (0, "")
+
+
+def test_an_interruption_ends_it_with_a_sentence(model: Path) -> None:
+    with streaming(model) as process:
+        process.tell(TURNS[0])
+        process.answer()
+        process.process.send_signal(signal.SIGINT)
+        assert process.end() == (130, "moodline: interrupted after 1 turn\n")
+
+
+class Streamed(NamedTuple):
+    status: object
+    answers: list[dict[str, Any]]
+    errors: list[str]
+
+
+def streamed(
+    model: Path, lines: list[object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Streamed:
+    """The command in this process, over lines that are all there at once."""
+    raw = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"".join(line + b"\n" for line in raw))))
+    status: object = 0
+    try:
+        moodline("stream", "--model", model)
+    except SystemExit as end:
+        status = end.code
+    output = capsys.readouterr()
+    return Streamed(status, [json.loads(line) for line in output.out.splitlines()], output.err.splitlines())
+
+
+BAD_LINES: list[tuple[object, str]] = [
+    (b"hello", "a turn is a JSON object in UTF-8, and this is none (Expecting value"),
+    (b"", "and this is none (Expecting value"),
+    (b"\xff", "and this is none ('utf-8' codec can't decode"),
+    (b"[" * 100_000, "and this is none (maximum recursion"),
+    ("a text", 'such as {"words": "Hello."}, and this is "a text"'),
+    ({"speaker": "F"}, "this model reads words, and the turn has speaker: add words"),
+    ({"words": None}, "this model reads words, and the turn has nothing: add words"),
+    ({"words": "x", "audio": "nowhere.wav"}, "there is no file nowhere.wav"),
+    ({"words": 5}, "a turn's words is a text, and this is 5: correct it"),
+    (b'{"words": "\\ud800"}', 'a turn\'s words is a text, and this is "\\ud800": correct it'),
+    ({"words": "x", "start": "soon"}, 'a turn\'s start is a finite number of seconds, and this is "soon"'),
+    ({"words": "x", "start": True}, "and this is true"),
+    (b'{"words": "x", "end": NaN}', "and this is NaN"),
+    ({"words": "x", "start": 2, "end": 1}, "this is from 2 s to 1 s: correct it"),
+    ({"wrods": "x"}, "a turn has no key 'wrods'; did you mean words?"),
+    ({"words": "x", "zzz": 1}, "a turn has no key 'zzz'; there are id, speaker, words, audio, start, end"),
+]
+
+
+def test_bad_lines_are_told_and_the_stream_goes_on(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [TURNS[0], *(line for line, _ in BAD_LINES), TURNS[1]]
+    found = streamed(model, lines, monkeypatch, capsys)
+    for answer, probabilities in zip(found.answers, expected(model, TURNS[:2]), strict=True):
+        assert answer["probabilities"] == pytest.approx(probabilities, abs=1e-5)
+    assert found.answers[1]["id"] == str(len(lines))
+    *told, last = found.errors
+    for number, (line, (_, reason)) in enumerate(zip(told, BAD_LINES, strict=True), start=2):
+        assert line.startswith(f"moodline: line {number} is passed over: ")
+        assert reason in line
+    assert last == f"moodline: {len(BAD_LINES)} lines of {len(lines)} could not be labelled: see above"
+    assert found.status == 2
+
+
+def test_no_turn_is_told(model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    found = streamed(model, [], monkeypatch, capsys)
+    sentence = 'moodline: no turn came: write JSON lines to standard input, such as {"words": "Hello."}'
+    assert found == (2, [], [sentence])
+
+
+def test_a_turn_with_its_audio_is_that_of_the_conversation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, path = write_model(tmp_path, "both"), tmp_path / "turn.wav"
+    soundfile.write(path, 0.1 * torch.randn(20_000, generator=torch.Generator().manual_seed(0)).numpy(), 16_000)
+    turn = Utterance(id="a", speaker="F", words="no", audio=inspect(path))
+    whole = package.load(model).predict(Conversation(id="talk", utterances=(turn,))).utterances[0]
+    given = {"words": "no", "speaker": "F"}
+    found = streamed(model, [given | {"audio": str(path)}, given], monkeypatch, capsys)
+    (answer,) = found.answers
+    assert list(answer["by_stage"]) == list(whole.by_stage)
+    assert answer["probabilities"] == pytest.approx(dict(whole.probabilities), abs=1e-5)
+    assert found.status == 2
+    assert "line 2 is passed over: a model of speech needs each utterance's audio" in found.errors[0]

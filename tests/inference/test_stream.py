@@ -1,0 +1,118 @@
+"""A conversation as it goes on: what is said of a turn is what is said of the last turn of the conversation so far."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from moodline.audio.waveform import inspect
+from moodline.config import AudioUtteranceConfig, ContextConfig, Recipe
+from moodline.conversation import Conversation, Utterance
+from moodline.errors import MoodlineError
+from moodline.inference.causal import Talk, encode_causally
+from moodline.inference.predictor import UtterancePrediction
+from moodline.inference.windows import WINDOW
+from tests.inference.tiny_models import CONTEXT, conversation_of, predictor_of, recipe_of
+
+RECIPES = {
+    "paper": recipe_of(),
+    "words alone": recipe_of(modalities="text"),
+    "speaker-relative": recipe_of(replace(CONTEXT, speaker_relative=True)),
+    "bc_lstm": recipe_of(ContextConfig(hidden=7, kind="bc_lstm")),
+    "released attention": recipe_of(replace(CONTEXT, attention="released")),
+}
+
+
+def until(talk: Conversation, turns: int) -> Conversation:
+    return replace(talk, utterances=talk.utterances[:turns])
+
+
+def assert_same(found: UtterancePrediction, expected: UtterancePrediction) -> None:
+    assert (found.id, found.speaker, found.words) == (expected.id, expected.speaker, expected.words)
+    assert list(found.by_stage) == list(expected.by_stage)
+    for stage, probabilities in expected.by_stage.items():
+        assert found.by_stage[stage] == pytest.approx(probabilities, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_turn_is_labelled_as_the_last_of_the_conversation_so_far(name: str) -> None:
+    talk = conversation_of(9)
+    predictor = predictor_of(RECIPES[name], talk)
+    stream = predictor.stream()
+    for turn, utterance in enumerate(talk.utterances, start=1):
+        assert_same(stream.hear(utterance), predictor.predict(until(talk, turn)).utterances[-1])
+
+
+@pytest.mark.parametrize("name", ["paper", "speaker-relative"])
+def test_so_it_is_beyond_a_window(name: str) -> None:
+    talk = conversation_of(WINDOW + 40)
+    predictor = predictor_of(RECIPES[name], talk)
+    stream = predictor.stream()
+    heard = [stream.hear(utterance) for utterance in talk.utterances]
+    for turn in (WINDOW, WINDOW + 1, WINDOW + 40):
+        assert_same(heard[turn - 1], predictor.predict(until(talk, turn)).utterances[-1])
+    assert all(len(kept) == WINDOW for kept in stream.history.embeddings.values())
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_conversations_side_by_side_are_labelled_as_each_in_a_stream(name: str) -> None:
+    talks = [conversation_of(turns, speakers) for turns, speakers in ((4, ("a",)), (1, ("b",)), (7, ("a", "b")))]
+    predictor = predictor_of(RECIPES[name], talks[2])
+    alone = [predictor.encode_alone(talk.utterances) for talk in talks]
+    by_talk = encode_causally(
+        predictor.model.network,
+        predictor.model.recipe,
+        [Talk(one.embeddings, [u.speaker for u in talk.utterances]) for one, talk in zip(alone, talks, strict=True)],
+    )
+    for talk, one, encodings in zip(talks, alone, by_talk, strict=True):
+        stream = predictor.stream()
+        for found, utterance in zip(
+            predictor.labelled(talk.utterances, {**one.encodings, **encodings}), talk.utterances, strict=True
+        ):
+            assert_same(found, stream.hear(utterance))
+
+
+def test_no_conversation_takes_no_time() -> None:
+    talk = conversation_of(1)
+    predictor = predictor_of(recipe_of(), talk)
+    assert encode_causally(predictor.model.network, predictor.model.recipe, []) == []
+
+
+def test_a_turn_that_cannot_be_read_is_no_part_of_the_conversation() -> None:
+    talk = conversation_of(4)
+    predictor = predictor_of(recipe_of(), talk)
+    stream = predictor.stream()
+    stream.hear(talk.utterances[0])
+    with pytest.raises(MoodlineError, match="stranger"):
+        stream.hear(replace(talk.utterances[1], id="stranger"))
+    found = stream.hear(talk.utterances[1])
+    assert_same(found, predictor.predict(until(talk, 2)).utterances[-1])
+
+
+def test_samples_are_heard_as_a_file_of_them_is(tmp_path: Path) -> None:
+    recipe = Recipe(
+        modalities="audio",
+        audio_utterance=AudioUtteranceConfig(channels=(3, 4, 5, 6, 7, 8), embedding=5),
+        audio_context=CONTEXT,
+    )
+    predictor = predictor_of(recipe, conversation_of(0))
+    rate = recipe.audio_utterance.sample_rate
+    samples = np.random.default_rng(0).normal(0, 0.1, 2 * rate).astype(np.float32)
+    files, arrays = predictor.stream(), predictor.stream()
+    for number, (begin, end) in enumerate(((0, rate), (rate, 2 * rate))):
+        soundfile.write(tmp_path / f"{number}.wav", samples[begin:end], rate, subtype="FLOAT")
+        turn = Utterance(id=str(number), speaker="F", words="Yes.", audio=inspect(tmp_path / f"{number}.wav"))
+        assert_same(arrays.hear_samples(samples[begin:end], rate, "Yes.", "F"), files.hear(turn))
+    slow = arrays.hear_samples(samples[::2], rate // 2, "Yes.")
+    assert (slow.id, slow.speaker) == ("2", "unknown")
+
+
+@pytest.mark.parametrize(
+    "samples", [np.zeros((2, 9)), np.zeros(0), np.array([0.0, np.nan])], ids=["two rows", "none", "not a number"]
+)
+def test_samples_that_are_no_sound_are_refused(samples: np.ndarray) -> None:
+    stream = predictor_of(recipe_of(), conversation_of(0)).stream()
+    with pytest.raises(MoodlineError, match="a turn's samples are finite numbers in one row"):
+        stream.hear_samples(samples, 16_000, "")

@@ -1,0 +1,83 @@
+"""Models with random weights that read embeddings in the place of their encoders: contexts and fusion alone."""
+
+from collections.abc import Sequence
+
+import torch
+
+from moodline.checkpoint import Provenance, TrainedModel
+from moodline.config import (
+    AUDIO_UTTERANCE,
+    ENCODERS,
+    TEXT_UTTERANCE,
+    AudioUtteranceConfig,
+    ContextConfig,
+    FusionConfig,
+    Recipe,
+    TextUtteranceConfig,
+)
+from moodline.context.bigru_attention import BiGruAttention
+from moodline.conversation import Conversation, Utterance
+from moodline.inference.predictor import Predictor
+from moodline.labels import IEMOCAP4
+from moodline.model import ConversationModel, build_stage
+
+SIZES = {AUDIO_UTTERANCE: 5, TEXT_UTTERANCE: 6}
+CONTEXT = ContextConfig(hidden=7)
+PROVENANCE = Provenance(
+    protocol="session5",
+    fold="5",
+    fold_hash="",
+    corpus_reader="play",
+    corpus_hash="",
+    trained_on=(),
+    selected_on=(),
+    class_counts=dict.fromkeys(IEMOCAP4.classes, 1),
+    moodline_version="0",
+    torch_version="0",
+)
+
+
+def recipe_of(context: ContextConfig = CONTEXT, modalities: str = "both") -> Recipe:
+    return Recipe(
+        modalities=modalities,
+        audio_utterance=AudioUtteranceConfig(given=True, embedding=SIZES[AUDIO_UTTERANCE]),
+        text_utterance=TextUtteranceConfig(given=True, embedding=SIZES[TEXT_UTTERANCE]),
+        audio_context=context,
+        text_context=context,
+        fusion=FusionConfig(hidden=12, heads=3, layers=2, feed_forward=16),
+    )
+
+
+def network_of(recipe: Recipe) -> ConversationModel:
+    torch.manual_seed(0)
+    parts = {stage: build_stage(stage, recipe, len(IEMOCAP4.classes)) for stage in recipe.stages}
+    with torch.no_grad():  # so that attention is far from uniform
+        for part in parts.values():
+            if isinstance(part, BiGruAttention):
+                for attention in part.attention:
+                    attention.map.weight.mul_(6)
+    return ConversationModel(parts).eval()
+
+
+def predictor_of(recipe: Recipe, conversation: Conversation) -> Predictor:
+    """A predictor with random embeddings of this conversation's utterances."""
+    model = TrainedModel(
+        recipe=recipe, label_set=IEMOCAP4, provenance=PROVENANCE, network=network_of(recipe), tokenizer=None
+    )
+    generator = torch.Generator().manual_seed(1)
+    given = {
+        encoder: {turn.id: torch.randn(SIZES[encoder], generator=generator) for turn in conversation.utterances}
+        for encoder in ENCODERS
+        if encoder in recipe.given
+    }
+    return Predictor(model, given)
+
+
+def conversation_of(turns: int, speakers: Sequence[str] = ("F", "M", "M")) -> Conversation:
+    return Conversation(
+        id="talk",
+        utterances=tuple(
+            Utterance(id=f"turn{turn}", speaker=speakers[turn % len(speakers)], words=f"Word {turn}.")
+            for turn in range(turns)
+        ),
+    )
