@@ -48,10 +48,12 @@ def captions(text: str, origin: str, passed_over: Sequence[str] = ()) -> list[Ca
         MoodlineError: a line that is meant as times does not tell them, or there is text or a number without times
     """
     lines = list(lines_of(text, passed_over))
+    if not lines:
+        return []
     times = {index: span for index, line in enumerate(lines) if (span := times_of(line, origin)) is not None}
     stamps = [-1, *times]
     begins = [after - is_named(lines, before, after) for before, after in pairwise(stamps)]
-    alone = lines[0] if begins and begins[0] > 0 else number_at_the_end(lines, stamps[-1])
+    alone = lines[0] if begins[:1] != [0] else number_at_the_end(lines, stamps[-1])
     if alone is not None:
         raise MoodlineError(
             f"a cue's text stands below its times, as in 00:01:02,000 --> 00:01:03,500: {origin}:{alone.number} has "

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from moodline.delimited import decoded
+from moodline.delimited import columns_of, decoded
 from moodline.errors import MoodlineError
 from moodline.speech.transcripts import rttm, srt, table, textgrid, vtt, whisper_json
 from moodline.speech.transcripts.cues import MEANT_AS_TIMES, TIMES
@@ -126,10 +126,10 @@ def is_json_lines(text: str) -> bool:
 def read_content(content: Any, text: str, origin: str) -> Told:
     if isinstance(content, list):
         return table.read_json_list(content, origin)
+    if "start" in columns_of(content, table.NAMES) and is_json_lines(text):  # of which this is the only one
+        return table.read_json_lines(text, origin)
     if not content.keys().isdisjoint({whisper_json.SEGMENTS, whisper_json.TRANSCRIPTION}):
         return whisper_json.read(content, origin)
-    if is_json_lines(text):  # a single turn
-        return table.read_json_lines(text, origin)
     raise MoodlineError(
         f"a transcript in JSON has {whisper_json.SEGMENTS} (Whisper, WhisperX), {whisper_json.TRANSCRIPTION} "
         f"(whisper.cpp), or is a list of turns: {origin} has {', '.join(map(repr, content)) or 'nothing'}; check the "
