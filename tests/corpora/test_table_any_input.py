@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from moodline.corpora import table
 from moodline.corpora.corpus import read_corpus, write_corpus
-from moodline.corpora.delimited import seconds_of
+from moodline.delimited import seconds_of
 from tests.corpora.files import record, written
 from tests.corpora.outcome import outcome
 

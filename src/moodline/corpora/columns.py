@@ -1,11 +1,10 @@
 """The columns of anyone's table: the names they may have, and the text of their cells."""
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from moodline.corpora.delimited import seconds_of
+from moodline.delimited import columns_of, seconds_of
 from moodline.errors import MoodlineError
 
 # Column -> names, without capitals and without anything but letters and digits; an earlier one is preferred.
@@ -36,17 +35,12 @@ def recognised(found: Iterable[str]) -> dict[str, str]:
 
     ``utterance`` is the words where no other column holds them, as in MELD's tables, and the id where one does.
     """
-    plain: dict[str, str] = {}
-    for name in found:
-        plain.setdefault(re.sub(r"[\W_]", "", name).lower(), name)
-    columns = {
-        column: plain[next(name for name in names if name in plain)]
-        for column, names in NAMES.items()
-        if any(name in plain for name in names)
-    }
-    if "words" not in columns and "utterance" in plain:
-        columns["words"] = plain["utterance"]
-        if columns["utterance"] == plain["utterance"]:
+    found = list(found)
+    columns = columns_of(found, NAMES)
+    spoken = columns_of(found, {"words": ("utterance",)})
+    if "words" not in columns and spoken:
+        columns |= spoken
+        if columns["utterance"] == spoken["words"]:
             del columns["utterance"]
     return columns
 

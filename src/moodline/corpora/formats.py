@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from moodline.corpora.columns import recognised
-from moodline.corpora.delimited import cells_of, text_of
 from moodline.corpora.validation import Faults
+from moodline.delimited import cells_of, text_of
 from moodline.errors import MoodlineError
 
 DELIMITERS = (",", ";", "\t")

@@ -19,8 +19,8 @@ from pathlib import Path
 from moodline.audio import waveform
 from moodline.conversation import AudioClip, Conversation, Utterance
 from moodline.corpora.corpus import Corpus, corpus_of
-from moodline.corpora.delimited import cells_of, seconds_of, text_of
 from moodline.corpora.validation import NO_TURN_LEFT, Faults, Turn, sound
+from moodline.delimited import cells_of, seconds_of, text_of
 from moodline.errors import MoodlineError
 
 LABELS = frozenset({"anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise"})

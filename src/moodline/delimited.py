@@ -1,9 +1,9 @@
-"""Files of rows of text: their characters, their delimiter, their cells by line, and times as people write them."""
+"""Files that people's programs write as text: their characters, cells by line, columns, and times."""
 
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from moodline.errors import MoodlineError
@@ -24,12 +24,17 @@ def text_of(path: Path) -> str:
         data = path.read_bytes()
     except (OSError, ValueError) as error:
         raise MoodlineError(f"{path} cannot be read: {getattr(error, 'strerror', error)}; check the path") from error
+    return decoded(data)[0]
+
+
+def decoded(data: bytes) -> tuple[str, str]:
+    """A file's text, and the name of the encoding that it is in: see ``text_of``."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16", errors="replace")
+        return data.decode("utf-16", errors="replace"), "UTF-16"
     try:
-        return data.decode("utf-8-sig").translate(MISTAKEN)
+        return data.decode("utf-8-sig").translate(MISTAKEN), "UTF-8"
     except UnicodeDecodeError:
-        return data.decode("cp1252", errors="replace")
+        return data.decode("cp1252", errors="replace"), "Windows-1252"
 
 
 def cells_of(text: str, delimiter: str, origin: str) -> Iterator[tuple[int, list[str]]]:
@@ -48,6 +53,24 @@ def cells_of(text: str, delimiter: str, origin: str) -> Iterator[tuple[int, list
             f"a cell in quotes ends with its quote, and quotes within are doubled: {origin}:{reader.line_num} has not "
             f"({error}); correct that line"
         ) from error
+
+
+def columns_of(found: Iterable[str], names: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """Column -> the name that it has in a table.
+
+    Args:
+        found: the table's names
+        names: those that each column may have, without capitals and without anything but letters and digits; an
+            earlier one is preferred
+    """
+    plain: dict[str, str] = {}
+    for name in found:
+        plain.setdefault(re.sub(r"[\W_]", "", name).lower(), name)
+    return {
+        column: plain[next(name for name in known if name in plain)]
+        for column, known in names.items()
+        if any(name in plain for name in known)
+    }
 
 
 def seconds_of(text: str) -> float | None:

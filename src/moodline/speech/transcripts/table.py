@@ -1,0 +1,173 @@
+"""Tables of turns: CSV with a header, JSON lines, or a JSON list of objects."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from moodline.delimited import cells_of, columns_of, seconds_of
+from moodline.errors import MoodlineError
+from moodline.speech.transcripts.cues import milliseconds
+from moodline.speech.transcripts.transcript import Cue, Told
+from moodline.speech.turn import UNKNOWN, Turn
+
+CSV, JSON_LINES, JSON_LIST = "CSV", "JSON lines", "a JSON list"
+DELIMITERS = (",", ";", "\t", "|")
+# Column -> names, without capitals and without anything but letters and digits; an earlier one is preferred.
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "start": ("start", "starttime", "begin", "onset"),
+    "end": ("end", "endtime", "stop"),
+    "duration": ("duration",),
+    "speaker": ("speaker", "speakerid", "speakername", "actor"),
+    "words": ("words", "text", "transcript", "transcription", "sentence", "utterance"),
+}
+# Whisper's own table, .tsv, is in whole milliseconds. No turn of people's lasts as long as this many seconds.
+WHISPERS_COLUMNS, NO_SECONDS = ["start", "end", "text"], 100
+
+Row = tuple[str, Mapping[str, Any]]  # its place, and its cells by their columns' names in the file
+
+
+def header_of(text: str) -> tuple[str, list[str]]:
+    """The delimiter by which most columns of the first row are known, and that row's cells by it."""
+    return max(((one, first_row(text, one)) for one in DELIMITERS), key=lambda found: len(columns_of(found[1], NAMES)))
+
+
+def first_row(text: str, delimiter: str) -> list[str]:
+    try:
+        return next(cells_of(text, delimiter, ""), (0, []))[1]
+    except MoodlineError:
+        return []
+
+
+def is_meant(text: str) -> bool:
+    """Whether the first row names two columns or more."""
+    return len(columns_of(header_of(text)[1], NAMES)) > 1
+
+
+def read_csv(text: str, origin: str) -> Told:
+    delimiter, header = header_of(text)
+    told = told_of(CSV, header, csv_rows(text, delimiter, origin), origin)
+    if delimiter == "\t" and [name.strip().lower() for name in header] == WHISPERS_COLUMNS and is_in_ms(told.cues):
+        cues = [Cue(place=cue.place, start=cue.start / 1000, end=cue.end / 1000, words=cue.words) for cue in told.cues]
+        return Told("TSV of Whisper", cues, [f"the times of {origin} are milliseconds, as Whisper writes them"])
+    return told
+
+
+def is_in_ms(cues: Sequence[Cue]) -> bool:
+    whole = all(time.is_integer() for cue in cues for time in (cue.start, cue.end))
+    return bool(cues) and whole and median(cue.end - cue.start for cue in cues) >= NO_SECONDS
+
+
+def csv_rows(text: str, delimiter: str, origin: str) -> Iterator[Row]:
+    """The rows below the header.
+
+    Raises:
+        MoodlineError: a row has more cells than there are columns
+    """
+    rows = cells_of(text, delimiter, origin)
+    _, header = next(rows)
+    for number, cells in rows:
+        if any(cell.strip() for cell in cells[len(header) :]):
+            raise MoodlineError(
+                f"a row has no more cells than there are columns: {origin}:{number} has {len(cells)} for "
+                f"{len(header)}; put words with {delimiter!r} in them into quotes"
+            )
+        yield f"{origin}:{number}", dict(zip(header, cells, strict=False))
+
+
+def read_json_lines(text: str, origin: str) -> Told:
+    """Raises MoodlineError where a line is no object."""
+    rows: list[Row] = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            try:
+                content = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise MoodlineError(
+                    f"each line is one JSON object: {origin}:{number} is none ({error}); correct that line"
+                ) from error
+            rows.append((f"{origin}:{number}", content))
+    return told_of(JSON_LINES, names_in(rows), rows, origin)
+
+
+def read_json_list(content: Sequence[Any], origin: str) -> Told:
+    rows = [(f"{origin}, item {number}", row) for number, row in enumerate(content, start=1)]
+    return told_of(JSON_LIST, names_in(rows), rows, origin)
+
+
+def names_in(rows: Sequence[tuple[str, Any]]) -> list[str]:
+    """The names of all rows.
+
+    Raises:
+        MoodlineError: a row is no object
+    """
+    for place, row in rows:
+        if not isinstance(row, dict):
+            raise MoodlineError(f"a turn is a JSON object: {place} is a {type(row).__name__}; write an object a turn")
+    return list(dict.fromkeys(name for _, row in rows for name in row))
+
+
+def told_of(kind: str, names: Sequence[str], rows: Iterable[Row], origin: str) -> Told:
+    """The turns of rows.
+
+    Raises:
+        MoodlineError: the columns tell no times, or a cell is no time, or none where one is needed
+    """
+    columns = columns_of(names, NAMES)
+    if "start" not in columns or columns.keys().isdisjoint({"end", "duration"}):
+        raise MoodlineError(
+            f"a table of turns has the columns start and end (or duration), and speaker and text: {origin} has "
+            f"{', '.join(map(repr, names)) or 'none'}; name its columns so, or, where it has words alone, give it in "
+            "the recording's place"
+        )
+    return Told(kind, [cue_of(row, columns, place) for place, row in rows])
+
+
+def cue_of(row: Mapping[str, Any], columns: Mapping[str, str], place: str) -> Cue:
+    start = time_of(row, columns["start"], place)
+    if "end" in columns:
+        end = time_of(row, columns["end"], place)
+    else:
+        end = round(start + time_of(row, columns["duration"], place), 6)  # not 0.30000000000000004 of 0.1 and 0.2
+    words = text_of(row, columns.get("words"))
+    return Cue(place=place, start=start, end=end, words=words, speaker=text_of(row, columns.get("speaker")) or "")
+
+
+def time_of(row: Mapping[str, Any], name: str, place: str) -> float:
+    seconds = seconds_of(str(row.get(name)))
+    if seconds is None:
+        raise MoodlineError(
+            f"{name} is a time, in seconds or HH:MM:SS.mmm: {place} has {row.get(name)!r}; correct that row"
+        )
+    return seconds
+
+
+def text_of(row: Mapping[str, Any], name: str | None) -> str | None:
+    """A cell's text; None where there is none."""
+    value = None if name is None else row.get(name)
+    return None if value is None else str(value)
+
+
+def written_as_csv(turns: Sequence[Turn]) -> str:
+    """Times in seconds to the millisecond; no column of words where no turn has any yet."""
+    names = list(dict.fromkeys(name for turn in turns for name in record_of(turn))) or list(record_of(NOBODY))
+    file = io.StringIO(newline="")
+    writer = csv.DictWriter(file, names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(map(record_of, turns))
+    return file.getvalue()
+
+
+def written_as_json_lines(turns: Sequence[Turn]) -> str:
+    return "".join(json.dumps(record_of(turn), ensure_ascii=False) + "\n" for turn in turns)
+
+
+def record_of(turn: Turn) -> dict[str, Any]:
+    start, end = (time / 1000 for time in milliseconds(turn))
+    words = {} if turn.words is None else {"text": turn.words}
+    return {"start": start, "end": end, "speaker": turn.speaker, **words}
+
+
+NOBODY = Turn(start=0, end=1, speaker=UNKNOWN, words="")

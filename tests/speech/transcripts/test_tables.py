@@ -1,0 +1,71 @@
+"""CSV, JSON lines and RTTM."""
+
+from pathlib import Path
+
+import pytest
+
+from moodline.errors import MoodlineError
+from tests.speech.transcripts import texts
+from tests.speech.transcripts.texts import read, seen
+
+
+def test_csv_has_columns_by_any_of_their_names_and_times_by_the_clock(tmp_path: Path) -> None:
+    assert seen(read(tmp_path, texts.CSV)) == [
+        (1.5, 2.75, "Ann", "Well; yes"),
+        (60.0, 61.25, "unknown", "No."),
+    ]
+
+
+def test_a_duration_stands_for_an_end_and_words_may_be_missing(tmp_path: Path) -> None:
+    assert seen(read(tmp_path, "onset\tduration\n0.1\t0.2\n")) == [(0.1, 0.3, "unknown", None)]
+
+
+def test_json_lines(tmp_path: Path) -> None:
+    assert seen(read(tmp_path, texts.JSON_LINES)) == [(0.5, 1.0, "Ann", "Yes."), (2.0, 3.5, "7", "No.")]
+
+
+def test_one_json_line_is_a_table_of_one_turn(tmp_path: Path) -> None:
+    found = read(tmp_path, '{"start": 0.5, "end": 1, "speaker": "Ann", "transcription": "Yes."}', "talk.jsonl")
+    assert (seen(found), found.notes) == ([(0.5, 1.0, "Ann", "Yes.")], ())
+
+
+def test_rttm_has_speakers_and_no_words(tmp_path: Path) -> None:
+    found = read(tmp_path, texts.RTTM)
+    assert seen(found) == [(0.1, 0.3, "ann", None), (0.25, 1.25, "bob", None)]
+    assert found.notes[0].startswith("1 line of other types")
+
+
+def test_whispers_own_table_is_in_milliseconds(tmp_path: Path) -> None:
+    found = read(tmp_path, "start\tend\ttext\n0\t1500\tWhere were you?\n1500\t3000\tHere.\n", "talk.tsv")
+    assert seen(found) == [(0.0, 1.5, "unknown", "Where were you?"), (1.5, 3.0, "unknown", "Here.")]
+    assert "milliseconds" in found.notes[0]
+
+
+def test_whole_seconds_are_seconds(tmp_path: Path) -> None:
+    found = read(tmp_path, "start\tend\ttext\n0\t15\tWhere were you?\n15\t30\tHere.\n", "talk.tsv")
+    assert seen(found)[1] == (15.0, 30.0, "unknown", "Here.")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("start,end,text\n0,1,A\none,2,B\n", r"start is a time.*talk\.txt:3 has 'one'"),
+        ("start,end,text\n0,,A\n", r"end is a time.*talk\.txt:2 has ''"),
+        ("start,end,text\n-3,1,A\n", r"not negative: .*talk\.txt:2 has -3"),
+        ("start,end,text\n0,1,A\n1,2,B, C\n", r"talk\.txt:3 has 4 for 3"),
+        ('start,end,text\n0,1,"A\n', r"talk\.txt:\d"),
+        ("start,end,text\n", "holds none"),
+        ("speaker,text\nAnn,Hi\n", "columns start and end.*in the recording's place"),
+        ('{"start": 0, "end": 1, "text": "A"}\n{"start": 1, "end"\n', r"talk\.txt:2 is none"),
+        ('{"start": 0, "end": 1, "text": "A"}\n[1]\n', r"talk\.txt:2 is a list"),
+        ('{"start": 0, "end": 1, "text": "A"}\n{"start": 1, "text": "A"}\n', r"talk\.txt:2 has None"),
+        ('{"start": true, "end": 1, "text": "A"}\n', r"talk\.txt:1 has True"),
+        ("SPEAKER a 1 0 1 <NA> <NA> x <NA> <NA>\nSPEAKER a 1 0 y <NA> <NA> x <NA> <NA>\n", r"talk\.txt:2 has"),
+        ("SPEAKER a 1 0 1 <NA> <NA> x <NA> <NA>\nSPEAKER a 1 0 1\n", r"talk\.txt:2 has"),
+        ("SPEAKER a 1 0 nan <NA> <NA> x <NA> <NA>\n", r"talk\.txt:1 has nan"),
+        ("SPEAKER a 1 0 1 <NA> <NA> x <NA>\nSPEAKER b 1 0 1 <NA> <NA> x <NA>\n", r"2 recordings \(a, b\)"),
+    ],
+)
+def test_malformed_rows_are_told_with_their_line(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(MoodlineError, match=told):
+        read(tmp_path, text)
