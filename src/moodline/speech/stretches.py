@@ -11,7 +11,7 @@ from moodline.speech.voice_activity import CHUNK_SECONDS
 
 ONSET = 0.5  # speech is where this is reached,
 OFFSET = 0.35  # and around there as far as this is
-PAUSE = 0.3  # seconds without speech that part two turns
+PAUSE = 0.25  # seconds without speech that part two turns
 PADDING = 0.1  # seconds of the pauses around it that a turn takes along: breath, and quiet consonants
 SHORTEST, LONGEST = 1.0, 15.0  # seconds
 
