@@ -43,11 +43,13 @@ def quality(blocks: Iterable[np.ndarray], sample_rate: int, speech: Sequence[tup
     spectrum, loud, quiet = np.zeros(size // 2 + 1), _Mean(), _Mean()
     at = 0
     for chunks in batches(blocks, size):
-        middles = (np.arange(at, at + len(chunks)) + 0.5) * size / sample_rate
-        spoken = _inside(middles, speech)
+        edges = np.arange(at, at + len(chunks) + 1) * size / sample_rate
+        middles = (edges[:-1] + edges[1:]) / 2
+        spoken = _meets(middles, middles, speech)
+        paused = ~_meets(edges[:-1], edges[1:], speech)  # a chunk at a stretch's edge may be of neither
         powers = np.square(chunks, dtype=np.float64).mean(axis=1)
         loud.add(powers[spoken])
-        quiet.add(powers[~spoken])
+        quiet.add(powers[paused])
         spectrum += (np.abs(np.fft.rfft(chunks[spoken] * np.hanning(size))) ** 2).sum(axis=0)
         at += len(chunks)
     if not loud.value:
@@ -73,12 +75,12 @@ class _Mean:
         return self._sum / self._number if self._number else None
 
 
-def _inside(times: np.ndarray, speech: Sequence[tuple[float, float]]) -> np.ndarray:
-    """Which times lie in one of the stretches."""
+def _meets(begins: np.ndarray, ends: np.ndarray, speech: Sequence[tuple[float, float]]) -> np.ndarray:
+    """Which intervals of time have more than an edge in common with one of the stretches."""
     starts = np.array([start for start, _ in speech])
-    # Of those that began by then, the end that is last.
-    ends = np.concatenate([[-np.inf], np.maximum.accumulate(np.array([end for _, end in speech]))])
-    return times < ends[np.searchsorted(starts, times, side="right")]
+    # Of the stretches that start before an interval ends, the end that is last.
+    last = np.concatenate([[-np.inf], np.maximum.accumulate(np.array([end for _, end in speech]))])
+    return last[np.searchsorted(starts, ends)] > begins
 
 
 def _signal_to_noise(speech: float, noise: float | None) -> float | None:
