@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import soxr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moodline.speech.quality import _meets, quality
@@ -59,6 +59,7 @@ def test_no_speech_has_no_quality() -> None:
     assert quality([], RATE, [(0, 1)]) is None
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 20)), max_size=8), st.integers(0, 9))
 def test_an_interval_meets_the_stretches_that_it_shares_time_with(found: list[tuple[int, int]], length: int) -> None:
     stretches = sorted((start, start + length) for start, length in found)

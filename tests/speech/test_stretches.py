@@ -1,7 +1,7 @@
 """The rule from probabilities of speech to stretches, for any probabilities."""
 
 import numpy as np
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from moodline.speech.stretches import LONGEST, OFFSET, ONSET, PADDING, PAUSE, SHORTEST, speech, stretches
@@ -34,6 +34,7 @@ def spoken(values: np.ndarray) -> np.ndarray:
     return marks
 
 
+@settings(deadline=None)
 @given(RUNS)
 @example([(0.9, 3), (0.0, 5), (0.9, 3), (0.0, 5), (0.9, 3)])
 @example([(0.0, 1), (0.9, 2000), (0.1, 8), (0.9, 5)])

