@@ -1,6 +1,8 @@
 """The sound of a video, or of another container that libsndfile does not read, through PyAV (FFmpeg)."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,10 @@ import soundfile
 from moodline.errors import MoodlineError
 from moodline.wording import to_install
 
-ENDINGS = frozenset({".mp4", ".m4a", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".aac", ".wma", ".3gp"})
+ENDINGS = frozenset(
+    {".3gp", ".aac", ".amr", ".avi", ".flv", ".m4a", ".m4b", ".m4v", ".mkv"}
+    | {".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wma", ".wmv"}
+)
 
 
 def is_container(path: Path) -> bool:
@@ -20,6 +25,21 @@ def is_container(path: Path) -> bool:
 
 def as_wav(path: Path) -> io.BytesIO:
     """The first sound of a container as a WAV file in memory: all of it, its channels and rate as they are.
+
+    Raises:
+        MoodlineError: as ``opened`` does
+    """
+    with opened(path) as container:
+        samples, rate = decoded(container)
+    wav = io.BytesIO()
+    soundfile.write(wav, samples, rate, format="WAV", subtype="FLOAT")
+    wav.seek(0)
+    return wav
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """PyAV's container, with sound; what FFmpeg says while it is open is told in a sentence.
 
     Raises:
         MoodlineError: PyAV is not installed, or the file is none of its formats, is broken or is silent film
@@ -35,16 +55,12 @@ def as_wav(path: Path) -> io.BytesIO:
     try:
         with av.open(str(path)) as container:
             if not container.streams.audio:
-                raise MoodlineError(f"a video must have sound: {path} has none; restore it, or leave its utterance out")
-            samples, rate = decoded(container)
+                raise MoodlineError(f"a video must have sound: {path} has none; restore it, or leave it out")
+            yield container
     except (FFmpegError, ValueError, OverflowError) as error:
         raise MoodlineError(
             f"a video must be readable by FFmpeg: {path} is not ({' '.join(str(error).split())}); restore or convert it"
         ) from error
-    wav = io.BytesIO()
-    soundfile.write(wav, samples, rate, format="WAV", subtype="FLOAT")
-    wav.seek(0)
-    return wav
 
 
 def decoded(container: Any) -> tuple[np.ndarray, int]:

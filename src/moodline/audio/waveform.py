@@ -1,7 +1,7 @@
 """Audio files to waveforms: reading a stretch of one, mixing to mono, resampling, and saying what is wrong with it.
 
-A video is decoded whole each time that a stretch of it is read, which suits clips of an utterance each; long films
-are better converted once.
+A video is decoded whole each time that a stretch of it is read, which suits clips of an utterance each; long ones
+are read by recording.py.
 """
 
 import re
@@ -27,6 +27,7 @@ PROMISES = {
 # Floating-point files may hold 32-bit integers' numbers; beyond these a filter's energies overflow to infinity.
 LOUDEST = 2.0**31
 BLOCK = 2**20  # frames
+UNREADABLE = (soundfile.SoundFileError, TypeError)  # TypeError: headerless samples, from the name's ending
 
 
 def read(clip: AudioClip, sample_rate: int) -> np.ndarray:
@@ -92,26 +93,44 @@ def inspect(path: Path) -> AudioClip:
         frames, rate, notes = file.frames, file.samplerate, file.extra_info
     if frames == 0:
         raise MoodlineError(f"an audio file must hold samples: {path} has none; restore it, or leave its utterance out")
-    for unit, promise in PROMISES.items():
-        found = promise.search(notes)
-        if found and int(found["held"]) < int(found["announced"]) < LEAST_UNKNOWN_SIZE:
-            raise MoodlineError(
-                f"an audio file must be complete: {path} announces {found['announced']} {unit} of samples and holds "
-                f"{found['held']}; restore it from its source"
-            )
+    promise = broken_promise(notes)
+    if promise is not None:
+        unit, announced, held = promise
+        raise MoodlineError(
+            f"an audio file must be complete: {path} announces {announced} {unit} of samples and holds {held}; "
+            "restore it from its source"
+        )
     return AudioClip(path=path, duration=frames / rate, sample_rate=rate)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+def broken_promise(notes: str) -> tuple[str, int, int] | None:
+    """The unit, how many a header announces and how many there are, from libsndfile's notes; None where it holds."""
+    for unit, promise in PROMISES.items():
+        found = promise.search(notes)
+        if found and int(found["held"]) < int(found["announced"]) < LEAST_UNKNOWN_SIZE:
+            return unit, int(found["announced"]), int(found["held"])
+    return None
+
+
+def check_present(path: Path) -> None:
+    """Raises MoodlineError where there is no file, or nothing in it."""
     if not path.is_file():
         raise MoodlineError(f"an audio file must exist: there is no file {path}; check the path")
     if path.stat().st_size == 0:
         raise MoodlineError(f"an audio file must hold samples: {path} is empty (0 bytes); restore it from its source")
+
+
+def unreadable(path: Path, error: Exception) -> MoodlineError:
+    return MoodlineError(
+        f"an audio file must be readable by libsndfile (WAV, FLAC, OGG, MP3): {path} is not ({error}); convert it"
+    )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+    check_present(path)
     try:
         with soundfile.SoundFile(container.as_wav(path) if container.is_container(path) else path) as file:
             yield file
-    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: headerless samples, from the name's ending
-        raise MoodlineError(
-            f"an audio file must be readable by libsndfile (WAV, FLAC, OGG, MP3): {path} is not ({error}); convert it"
-        ) from error
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error

@@ -1,0 +1,166 @@
+"""A recording of any length, read forward in blocks: its memory does not grow with its length."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import soxr
+
+from moodline.audio import sources
+from moodline.audio.gaps import NOT_FINITE, Gap, Gaps
+from moodline.audio.waveform import LOUDEST
+from moodline.errors import MoodlineError
+from moodline.wording import counted
+
+Stretch = tuple[float, float, int | None]
+"""Start and end in seconds, and the channel from 0, or None for the mean of all."""
+
+
+class Recording:
+    """Sound from a file or an array.
+
+    Attributes:
+        name: the file's path, or what the array was called
+    """
+
+    def __init__(self, source: sources.Source, name: str, gaps: Gaps) -> None:
+        self.name = name
+        self._source = source
+        self._gaps = gaps
+
+    @classmethod
+    def open(cls, path: Path) -> "Recording":
+        """A file: WAV, FLAC, OGG and MP3 through libsndfile, and containers with sound through PyAV.
+
+        Raises:
+            MoodlineError: the file is missing, empty, no sound, or without any; or PyAV is needed and not installed
+        """
+        gaps = Gaps()
+        return cls(sources.of_file(path, gaps.add), str(path), gaps)
+
+    @classmethod
+    def of(cls, samples: np.ndarray, sample_rate: int, name: str = "array") -> "Recording":
+        """An array (T,) or (T, channels): floats within [-1, 1], or integers of full scale.
+
+        Raises:
+            MoodlineError: it is no such array, or empty
+        """
+        return cls(sources.Array(np.asarray(samples), sample_rate), name, Gaps())
+
+    @property
+    def sample_rate(self) -> int:
+        """In Hz, of the file itself."""
+        return self._source.sample_rate
+
+    @property
+    def channels(self) -> int:
+        return self._source.channels
+
+    @property
+    def duration(self) -> float:
+        """In seconds: what the header says, until the end was read."""
+        return self._source.frames / self._source.sample_rate
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """What is missing, as far as it was read, in order; all of it after ``blocks`` or ``clips`` reached the end."""
+        return self._gaps.in_order()
+
+    def blocks(self, sample_rate: int, channel: int | None = None) -> Iterator[np.ndarray]:
+        """All of it in blocks, float32 (frames,) each, some of them empty, at the sample rate.
+
+        Args:
+            channel: from 0; None for the mean of all
+
+        Raises:
+            MoodlineError: there is no such channel, or nothing can be read
+        """
+        self._check_channel(channel)
+        mono = (_mono(samples, channel) for samples in self._sound())
+        yield from mono if sample_rate == self.sample_rate else _resampled(mono, self.sample_rate, sample_rate)
+
+    def clips(self, stretches: Iterable[Stretch], sample_rate: int) -> Iterator[np.ndarray]:
+        """The waveform of each stretch, float32 (T,) at the sample rate, in one reading.
+
+        Where a stretch reaches beyond the end there is silence.
+
+        Args:
+            stretches: in order of their starts; they may overlap. What is held is as long as the longest of them
+
+        Raises:
+            MoodlineError: there is no such channel, or nothing can be read
+            ValueError: the stretches are not in order, or one ends before it starts
+        """
+        rate, window, before = self.sample_rate, Window(self._sound(), self.channels), 0.0
+        for start, end, channel in stretches:
+            if not before <= start <= end < np.inf:
+                raise ValueError(f"stretches are read in order of their starts: {start} to {end} came after {before}")
+            self._check_channel(channel)
+            before, first = start, round(start * rate)
+            waveform = _mono(window.take(first, max(first + 1, round(end * rate))), channel)
+            yield waveform if rate == sample_rate else soxr.resample(waveform, rate, sample_rate)
+
+    def _sound(self) -> Iterator[np.ndarray]:
+        """The source's blocks (frames, channels), silence in place of what is no finite number."""
+        at = 0
+        for samples in self._source.blocks(self._gaps.add):
+            faults = ~(np.abs(samples) <= LOUDEST)  # NaN is not <= anything
+            if faults.any():
+                rows = np.flatnonzero(faults.any(axis=1))
+                first, last = at + rows[0], at + rows[-1] + 1
+                self._gaps.add(Gap(float(first / self.sample_rate), float(last / self.sample_rate), NOT_FINITE))
+                samples = np.where(faults, np.float32(0), samples)
+            yield samples
+            at += len(samples)
+
+    def _check_channel(self, channel: int | None) -> None:
+        if channel is not None and not 0 <= channel < self.channels:
+            raise MoodlineError(
+                f"a channel must be one of the recording's: {self.name} has {counted(self.channels, 'channel')}, "
+                f"and no channel {channel + 1}"
+            )
+
+
+class Window:
+    """The part of a stream that is still wanted.
+
+    Attributes:
+        held: how many frames are in memory
+    """
+
+    def __init__(self, blocks: Iterator[np.ndarray], channels: int) -> None:
+        self._blocks = blocks
+        self._kept: deque[np.ndarray] = deque()
+        self._nothing = np.zeros((0, channels), dtype=np.float32)
+        self._end = 0  # of what was read
+        self.held = 0
+
+    def take(self, first: int, last: int) -> np.ndarray:
+        """Frames first to last (last - first, channels), zeros after the stream's end; first never goes back."""
+        self._forget(first)
+        while self._end < last and (block := next(self._blocks, None)) is not None:
+            self._end += len(block)
+            self._kept.append(block)
+            self.held += len(block)
+            self._forget(first)
+        found = np.concatenate([self._nothing, *self._kept])
+        begin = self._end - self.held
+        found = found[max(0, first - begin) : last - begin]
+        return np.pad(found, ((0, last - first - len(found)), (0, 0)))
+
+    def _forget(self, first: int) -> None:
+        while self._kept and self._end - self.held + len(self._kept[0]) <= first:
+            self.held -= len(self._kept.popleft())
+
+
+def _mono(samples: np.ndarray, channel: int | None) -> np.ndarray:
+    """(frames, channels) -> (frames,)"""
+    return samples.mean(axis=1) if channel is None else np.ascontiguousarray(samples[:, channel])
+
+
+def _resampled(blocks: Iterator[np.ndarray], rate: int, sample_rate: int) -> Iterator[np.ndarray]:
+    resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32")
+    for block in blocks:
+        yield resampler.resample_chunk(block)
+    yield resampler.resample_chunk(np.zeros(0, dtype=np.float32), last=True)

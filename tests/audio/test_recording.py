@@ -1,0 +1,306 @@
+"""Recordings against the samples that were put into them."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+import soxr
+
+from moodline.audio import sources, waveform
+from moodline.audio.gaps import NOT_FINITE, NOT_THERE, UNREADABLE, Gap, Gaps
+from moodline.audio.recording import Recording, Window
+from moodline.conversation import AudioClip
+from moodline.errors import MoodlineError
+from tests.films import RATE, tone, write_film
+
+STRETCHES = [(0.0, 0.7, None), (0.31, 1.234567, None), (0.4, 0.40001, None), (0.5, 0.9, None), (2.0, 2.987, None)]
+
+
+def noise(seconds: float, sample_rate: int, channels: int = 2) -> np.ndarray:
+    """(T, channels), audible up to a quarter of the rate."""
+    samples = np.random.default_rng(1).normal(0, 0.1, (round(seconds * sample_rate), channels))
+    return np.cumsum(samples - np.roll(samples, 4, axis=0), axis=0).clip(-0.9, 0.9).astype(np.float32)
+
+
+def written(path: Path, samples: np.ndarray, sample_rate: int = 16_000, subtype: str | None = None) -> Path:
+    soundfile.write(path, samples, sample_rate, subtype=subtype)
+    return path
+
+
+def whole(recording: Recording, sample_rate: int, channel: int | None = None) -> np.ndarray:
+    return np.concatenate(list(recording.blocks(sample_rate, channel)))
+
+
+def damaged(path: Path, fraction: float = 0.5, size: int = 1000) -> Path:
+    data = bytearray(path.read_bytes())
+    start = round(fraction * len(data))
+    data[start : start + size] = np.random.default_rng(2).bytes(size)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3"])
+def test_a_file_tells_what_it_holds(tmp_path: Path, ending: str) -> None:
+    path = written(tmp_path / f"talk.{ending}", noise(1.5, 22_050), 22_050)
+    recording = Recording.open(path)
+    assert (recording.name, recording.sample_rate, recording.channels) == (str(path), 22_050, 2)
+    assert recording.duration == pytest.approx(1.5)
+    assert len(whole(recording, 22_050)) == round(1.5 * 22_050)
+    assert recording.gaps == ()
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "ogg"])
+@pytest.mark.parametrize("sample_rate", [16_000, 22_050, 8_000])
+def test_a_clip_is_the_one_that_waveform_reads(tmp_path: Path, ending: str, sample_rate: int) -> None:
+    path = written(tmp_path / f"talk.{ending}", noise(3, 16_000), 16_000)
+    clips = list(Recording.open(path).clips(STRETCHES, sample_rate))
+    assert len(clips) == len(STRETCHES)
+    for clip, (start, end, _) in zip(clips, STRETCHES, strict=True):
+        same = AudioClip(path=path, offset=start, duration=end - start, sample_rate=16_000)
+        expected = waveform.read(same, sample_rate)
+        assert clip.dtype == np.float32
+        assert np.array_equal(clip, expected)
+
+
+def test_a_channel_can_be_read_alone(tmp_path: Path) -> None:
+    samples = noise(1, 16_000)
+    recording = Recording.open(written(tmp_path / "call.wav", samples, subtype="FLOAT"))
+    for channel in (0, 1):
+        assert np.array_equal(whole(recording, 16_000, channel), samples[:, channel])
+        (clip,) = recording.clips([(0.25, 0.5, channel)], 16_000)
+        assert np.array_equal(clip, samples[4000:8000, channel])
+    assert np.array_equal(whole(recording, 16_000), samples.mean(axis=1))
+    with pytest.raises(MoodlineError, match=r"call\.wav has 2 channels, and no channel 3"):
+        whole(recording, 16_000, 2)
+
+
+@pytest.mark.parametrize("sample_rate", [16_000, 44_100])
+def test_a_stream_is_resampled_as_a_whole_would_be(sample_rate: int) -> None:
+    samples = noise(2, 22_050, channels=1)
+    streamed = whole(Recording.of(samples, 22_050), sample_rate)
+    expected = soxr.resample(samples[:, 0], 22_050, sample_rate)
+    assert abs(len(streamed) - len(expected)) <= 1
+    both = min(len(streamed), len(expected))
+    assert np.abs(streamed[:both] - expected[:both]).max() < 1e-5
+
+
+def test_an_array_is_a_recording() -> None:
+    samples = noise(1, 8_000)
+    recording = Recording.of(samples, 8_000, "telephone")
+    assert (recording.name, recording.duration, recording.channels) == ("telephone", 1, 2)
+    assert np.array_equal(whole(recording, 8_000), samples.mean(axis=1))
+    assert np.array_equal(whole(Recording.of(samples[:, 0], 8_000), 8_000), samples[:, 0])
+    for kind, middle, scale in ((np.int16, 0, 2**15), (np.int32, 0, 2**31), (np.uint8, 128, 128)):
+        whole_numbers = np.round(samples[:, 0] * (scale - 1) + middle).astype(kind)
+        assert np.allclose(whole(Recording.of(whole_numbers, 8_000), 8_000), samples[:, 0], atol=1.5 / scale)
+
+
+@pytest.mark.parametrize(
+    ("samples", "sample_rate", "words"),
+    [
+        (np.zeros((2, 16_000)), 16_000, r"\(2, 16000\); transpose it"),
+        (np.zeros(0), 16_000, r"hold samples"),
+        (np.zeros((2, 2, 2)), 16_000, r"\(T, channels\)"),
+        (np.zeros(9, dtype=complex), 16_000, r"complex128"),
+        (np.zeros(9), 0, r"not 0"),
+    ],
+)
+def test_an_array_that_is_no_sound_is_refused(samples: np.ndarray, sample_rate: int, words: str) -> None:
+    with pytest.raises(MoodlineError, match=words):
+        Recording.of(samples, sample_rate)
+
+
+def test_a_clip_beyond_the_end_is_silent_there() -> None:
+    recording = Recording.of(np.ones(16_000), 16_000)
+    inside, across, beyond = recording.clips([(0.5, 1, None), (0.9, 1.1, None), (3, 4, None)], 16_000)
+    assert inside.sum() == 8_000
+    assert (len(across), across.sum()) == (3_200, 1_600)
+    assert (len(beyond), beyond.sum()) == (16_000, 0)
+
+
+@pytest.mark.parametrize("stretches", [[(1, 2, None), (0, 1, None)], [(1, 0, None)], [(-1, 1, None)]])
+def test_clips_come_in_order(stretches: list[tuple[float, float, None]]) -> None:
+    with pytest.raises(ValueError, match="in order"):
+        list(Recording.of(np.ones(16_000), 16_000).clips(stretches, 16_000))
+
+
+class TestBoundedMemory:
+    """What is held is counted; how much that is in bytes depends on who counts."""
+
+    def test_clips_hold_no_more_than_a_stretch_and_a_block(self) -> None:
+        held = []
+
+        def endless() -> Iterator[np.ndarray]:
+            while True:
+                held.append(window.held)
+                yield np.zeros((sources.BLOCK, 2), dtype=np.float32)
+
+        window = Window(endless(), channels=2)
+        stretch = 10 * sources.BLOCK
+        for first in range(0, 2000 * sources.BLOCK, stretch // 3):  # each overlaps the next two
+            assert window.take(first, first + stretch).shape == (stretch, 2)
+        window.take(9000 * sources.BLOCK, 9001 * sources.BLOCK)  # a long way that nobody wants
+        assert len(held) > 9000
+        assert max(held) <= stretch + 2 * sources.BLOCK
+
+    @pytest.mark.parametrize("ending", ["wav", "mp4"])
+    def test_blocks_are_of_one_size_however_long_the_recording(self, tmp_path: Path, ending: str) -> None:
+        sizes = []
+        for seconds in (1, 8):
+            path = tmp_path / f"{seconds}.{ending}"
+            samples = tone(seconds)
+            _ = written(path, samples, RATE) if ending == "wav" else write_film(path, samples, seconds=seconds)
+            blocks = [len(block) for block in Recording.open(path).blocks(16_000)]
+            assert sum(blocks) == pytest.approx(seconds * 16_000, abs=2 * 1024)
+            sizes.append(max(blocks))
+        assert max(sizes) <= sources.BLOCK
+
+    def test_a_film_is_decoded_as_it_is_asked_for(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = write_film(tmp_path / "film.mp4", tone(4), seconds=4)
+        recording, decoded = Recording.open(path), []
+        frames = sources._frames
+
+        def counted(film: object) -> Iterator[tuple[np.ndarray | None, int | None]]:
+            for found in frames(film):
+                decoded.append(found)
+                yield found
+
+        monkeypatch.setattr(sources, "_frames", counted)
+        next(recording.clips([(0, 0.1, None)], RATE))
+        assert len(decoded) < 10
+
+
+class TestFilms:
+    def test_the_sound_is_the_one_that_clips_have(self, tmp_path: Path) -> None:
+        path = write_film(tmp_path / "film.mp4", tone(2), seconds=2)
+        recording, expected = Recording.open(path), waveform.read(waveform.inspect(path), RATE)
+        assert recording.duration == pytest.approx(2, abs=2 * 1024 / RATE)
+        assert np.array_equal(whole(recording, RATE), expected)
+        assert recording.duration == len(expected) / RATE
+        (clip,) = recording.clips([(0.5, 1, None)], RATE)
+        assert np.array_equal(clip, expected[RATE // 2 : RATE])
+
+    def test_a_container_under_another_name_is_read_all_the_same(self, tmp_path: Path) -> None:
+        film = write_film(tmp_path / "film.mp4", tone(1), seconds=1)
+        misnamed = tmp_path / "film.wav"
+        misnamed.write_bytes(film.read_bytes())
+        assert np.array_equal(whole(Recording.open(misnamed), RATE), whole(Recording.open(film), RATE))
+
+    def test_where_no_header_tells_the_length_it_is_found_out(self, tmp_path: Path) -> None:
+        path = tmp_path / "talk.aac"
+        with av.open(str(path), "w", format="adts") as container:
+            voice = container.add_stream("aac", rate=RATE, layout="mono")
+            for start in range(0, RATE * 3, 1024):
+                block = np.full((1, 1024), 0.1 * (start > RATE), dtype=np.float32)
+                frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="mono")
+                frame.rate, frame.pts = RATE, start
+                container.mux(voice.encode(frame))
+            container.mux(voice.encode(None))
+        recording = Recording.open(path)
+        assert recording.duration == pytest.approx(3, abs=3 * 1024 / RATE)
+        assert len(whole(recording, RATE)) == recording.duration * RATE
+        assert recording.gaps == ()
+
+    def test_silent_films_and_letters_are_refused(self, tmp_path: Path) -> None:
+        silent = write_film(tmp_path / "silent.mp4", None)
+        (tmp_path / "letter.mp4").write_bytes(b"Dear Sir, " * 100)
+        for path, words in ((silent, "must have sound"), (tmp_path / "letter.mp4", "readable by FFmpeg")):
+            with pytest.raises(MoodlineError, match=words) as error:
+                Recording.open(path)
+            assert str(path) in str(error.value)
+
+    def test_without_pyav_the_extra_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        film = write_film(tmp_path / "film.mp4", tone())
+        monkeypatch.setitem(sys.modules, "av", None)
+        with pytest.raises(MoodlineError, match=r"pip install 'moodline\[video\]'"):
+            Recording.open(film)
+
+    def test_sound_after_damage_is_in_its_place(self, tmp_path: Path) -> None:
+        samples = np.concatenate([tone(2, frequency) for frequency in (300, 400, 500, 600)])
+        path = write_film(tmp_path / "film.mp4", samples, seconds=0.1)
+        before = whole(Recording.open(path), RATE)
+        recording = Recording.open(damaged(path, 0.4, size=600))
+        after = whole(recording, RATE)
+        assert len(after) == len(before)
+        assert [gap.what for gap in recording.gaps] == [UNREADABLE]
+        (gap,) = recording.gaps
+        assert 0 < gap.end - gap.start < 1
+        late = slice(round((gap.end + 0.2) * RATE), None)
+        assert np.abs(after[late] - before[late]).max() < 1e-3
+
+
+class TestDamage:
+    def test_flac_is_read_round_it(self, tmp_path: Path) -> None:
+        samples = noise(20, 16_000, channels=1)
+        recording = Recording.open(damaged(written(tmp_path / "talk.flac", samples, subtype="PCM_16")))
+        found = whole(recording, 16_000)
+        assert len(found) == len(samples)
+        (gap,) = recording.gaps
+        assert gap.what == UNREADABLE
+        assert gap.end - gap.start < 1.5
+        first, last = round(gap.start * 16_000), round(gap.end * 16_000)
+        assert not found[first:last].any()
+        for part in (slice(0, first), slice(last, None)):
+            assert np.allclose(found[part], samples[part, 0], atol=2**-15)
+
+    @pytest.mark.parametrize("ending", ["wav", "flac", "mp3"])
+    def test_a_file_that_breaks_off_is_read_so_far(self, tmp_path: Path, ending: str) -> None:
+        path = written(tmp_path / f"talk.{ending}", noise(20, 16_000))
+        os.truncate(path, path.stat().st_size // 2)
+        recording = Recording.open(path)
+        found = whole(recording, 16_000)
+        assert recording.duration == len(found) / 16_000
+        assert 7 < recording.duration < 13
+        (gap,) = recording.gaps
+        assert (gap.start, gap.what) == (recording.duration, NOT_THERE)
+        assert gap.end == pytest.approx(20, abs=0.1)
+
+    @pytest.mark.parametrize("fault", [np.nan, np.inf, 1e30])
+    def test_what_is_no_number_is_silence(self, tmp_path: Path, fault: float) -> None:
+        samples = noise(2, 16_000)
+        samples[8_000:8_100, 1] = fault
+        recording = Recording.open(written(tmp_path / "talk.wav", samples, subtype="FLOAT"))
+        found = whole(recording, 16_000)
+        assert whole(recording, 16_000) is not found  # read twice, told once
+        assert recording.gaps == (Gap(0.5, 0.50625, NOT_FINITE),)
+        samples[8_000:8_100, 1] = 0
+        assert np.array_equal(found, samples.mean(axis=1))
+
+    def test_nothing_readable_is_an_error(self, tmp_path: Path) -> None:
+        path = written(tmp_path / "talk.flac", noise(2, 16_000))
+        data = path.read_bytes()
+        path.write_bytes(data[:200] + bytes(len(data) - 200))
+        with pytest.raises(MoodlineError, match=r"talk\.flac"):
+            whole(Recording.open(path), 16_000)
+
+    @pytest.mark.parametrize(
+        ("name", "words"), [("nowhere.wav", "no file"), ("empty.wav", "0 bytes"), (".", "no file")]
+    )
+    def test_what_is_no_file_is_refused(self, tmp_path: Path, name: str, words: str) -> None:
+        (tmp_path / "empty.wav").touch()
+        with pytest.raises(MoodlineError, match=words):
+            Recording.open(tmp_path / name)
+
+    @pytest.mark.parametrize("name", ["letter.wav", "letter.raw", "letter.txt"])
+    def test_what_is_no_sound_is_refused(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / name).write_bytes(b"Dear Sir, " * 100)
+        with pytest.raises(MoodlineError, match=r"readable by libsndfile.*letter"):
+            Recording.open(tmp_path / name)
+
+    def test_a_wav_without_samples_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(MoodlineError, match="hold samples"):
+            Recording.open(written(tmp_path / "none.wav", np.zeros(0)))
+
+
+def test_gaps_that_touch_are_one_of_their_kind() -> None:
+    gaps = Gaps()
+    for start, end in ((5, 6), (1, 2), (2.05, 3), (1, 2)):
+        gaps.add(Gap(start, end, UNREADABLE))
+    gaps.add(Gap(1.5, 2, NOT_FINITE))
+    assert gaps.in_order() == (Gap(1, 3, UNREADABLE), Gap(1.5, 2, NOT_FINITE), Gap(5, 6, UNREADABLE))
+    assert str(Gap(1, 3, UNREADABLE)) == "1.000 s to 3.000 s cannot be read: silence stands in its place"
