@@ -108,12 +108,18 @@ class Predictor:
         utterances = conversation.utterances
         if not utterances:
             return ConversationPrediction(conversation_id=conversation.id, utterances=())
-        alone = self.encode_alone(utterances)
-        predictions = self.labelled(utterances, self.encode_in_context(utterances, alone))
-        if reasons:
-            why = reasons_of(self.model.network, self._read(utterances, alone), self.probabilities)
-            predictions = tuple(replace(one, reasons=its) for one, its in zip(predictions, why, strict=True))
+        predictions = self.predict_encoded(utterances, self.encode_alone(utterances), reasons=reasons)
         return ConversationPrediction(conversation_id=conversation.id, utterances=predictions)
+
+    def predict_encoded(
+        self, utterances: Sequence[Utterance], alone: Alone, *, reasons: bool = False
+    ) -> tuple[UtterancePrediction, ...]:
+        """The same of utterances that are encoded already, each by itself."""
+        predictions = self.labelled(utterances, self.encode_in_context(utterances, alone))
+        if not reasons:
+            return predictions
+        why = reasons_of(self.model.network, self._read(utterances, alone), self.probabilities)
+        return tuple(replace(one, reasons=its) for one, its in zip(predictions, why, strict=True))
 
     def labelled(
         self, utterances: Sequence[Utterance], encodings: Mapping[str, Encoding]
