@@ -1,4 +1,4 @@
-"""moodline predict: emotions for a corpus's conversations."""
+"""moodline predict: emotions for recordings, or for a corpus's conversations."""
 
 import csv
 import json
@@ -7,43 +7,71 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moodline.cli import embeddings
+from moodline.cli import embeddings, recordings
+from moodline.cli.models import chosen_model
 from moodline.cli.parser import Parser
+from moodline.cli.transcribe import cores
 from moodline.errors import MoodlineError
 
 if TYPE_CHECKING:
     from moodline.inference.predictor import ConversationPrediction, UtterancePrediction
 
-HELP = "Label every utterance of a corpus, or of one of its conversations."
+HELP = "Label recordings turn by turn, or every utterance of a corpus."
 
 
 def add_to(commands: Any) -> None:
     predict = Parser(prog="moodline predict", description=HELP)
-    predict.add_argument("corpus", type=Path, help="a corpus folder")
-    predict.add_argument("--model", type=Path, required=True, help="a model folder")
-    predict.add_argument("--conversation", type=str, default=None, help="this conversation alone")
+    predict.add_argument("sources", type=Path, nargs="+", help="recordings, or a corpus folder")
+    predict.add_argument("--model", type=Path, default=None, help="a model folder; else MOODLINE_MODEL, or the demo's")
+    predict.add_argument("--transcript", type=Path, default=None, help="a recording's turns: SRT, VTT, TextGrid, ...")
+    predict.add_argument(
+        "--channels", choices=["mixed", "speakers"], default="mixed", help="speakers: each channel has its own"
+    )
+    predict.add_argument("--recogniser", default=None, help="of words that no transcript tells, as of transcribe")
+    predict.add_argument("--jobs", type=int, default=cores(), help="turns whose words are recognised at a time")
+    predict.add_argument("--why", action="store_true", help="say for each turn what weighed most")
+    predict.add_argument("--conversation", type=str, default=None, help="this conversation of a corpus alone")
     embeddings.add_to(predict)
-    predict.add_argument("--format", choices=["table", "json", "csv"], default="table", help="what is written")
-    predict.add_argument("--why", action="store_true", help="with each turn's reasons, in JSON")
-    predict.add_argument("-o", "--out", type=Path, default=None, help="a file, instead of the terminal")
+    predict.add_argument("--format", default=None, help="table, json, csv; of recordings also srt, textgrid, html")
+    predict.add_argument("-o", "--out", type=Path, default=None, help="a file or a folder, instead of the terminal")
+    predict.add_argument("--force", action="store_true", help="replace files that exist")
     commands.add_subcommand("predict", predict, help=HELP)
 
 
 def run(options: Any, given: Any) -> None:
-    if options.why and options.format != "json":
-        raise MoodlineError(f"--why is told in JSON, and the format is {options.format}: add --format json")
+    if options.jobs < 1:
+        raise MoodlineError(f"--jobs is 1 or more, not {options.jobs}")
+    corpora = [source for source in options.sources if source.is_dir()]
+    model = chosen_model(options.model)
+    if not corpora:
+        recordings.run(options, options.sources, model)
+    elif len(options.sources) == 1:
+        label_corpus(options, corpora[0], model)
+    else:
+        raise MoodlineError(
+            f"{corpora[0]} is a folder, as a corpus is: label it alone, or name recordings, not folders"
+        )
+
+
+def label_corpus(options: Any, folder: Path, model: Path) -> None:
+    """Print or write the labels of a corpus's conversations."""
     from moodline.corpora.corpus import read_corpus
     from moodline.files import write_text
     from moodline.inference.given import read_given, vectors_of
     from moodline.inference.predictor import load
 
-    corpus = read_corpus(options.corpus)
+    form = options.format or "table"
+    if form not in FORMATS:
+        raise MoodlineError(f"a corpus's labels are written as {', '.join(FORMATS)}, not as {form!r}")
+    if options.why and form != "json":
+        raise MoodlineError(f"--why is told in JSON, and the format is {form}: add --format json")
+    corpus = read_corpus(folder)
     named = options.conversation
     chosen = list(corpus.conversations) if named is None else [corpus.conversation(named)]
-    predictor = load(options.model)
+    predictor = load(model)
     given = read_given(predictor.model.recipe, embeddings.chosen(options), chosen)
     predictions = predictor.with_embeddings(vectors_of(given)).predict_all(chosen, reasons=options.why)
-    lines = FORMATS[options.format](predictions, predictor.classes)
+    lines = FORMATS[form](predictions, predictor.classes)
     if options.out is None:
         for line in lines:
             print(line, flush=True)

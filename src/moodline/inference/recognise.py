@@ -1,0 +1,148 @@
+"""From a recording to its timeline: turns, words, and an emotion for each in the context of all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from moodline.audio.recording import Recording
+from moodline.config import AUDIO_UTTERANCE, TEXT_UTTERANCE
+from moodline.conversation import AudioClip, Utterance
+from moodline.encoding import Encoding
+from moodline.errors import MoodlineError
+from moodline.inference.facts import facts_of
+from moodline.inference.predictor import Alone, Predictor, UtterancePrediction
+from moodline.inference.spoken_turns import SpokenTurns, find_turns, hear_words, in_blocks
+from moodline.inference.timeline import Gap, Timeline, TimelineTurn
+from moodline.speech.turn import Turn
+from moodline.speech.turns import Channels
+
+MODALITIES = {AUDIO_UTTERANCE: "audio", TEXT_UTTERANCE: "text"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hearing:
+    """How a recording is listened to.
+
+    Attributes:
+        transcript: a file of turns, and of words perhaps; None finds turns by voice activity
+        channels: ``mixed``, or ``speakers`` where each channel has a speaker of its own
+        recogniser: of words where none are known, see ``speech.recogniser.choose``
+        jobs: turns whose words are recognised at a time
+        threshold: below this probability a turn is ``uncertain``
+        reasons: whether each turn says why
+    """
+
+    transcript: Path | None = None
+    channels: Channels = "mixed"
+    recogniser: str | None = None
+    jobs: int = 1
+    threshold: float | None = None
+    reasons: bool = False
+
+
+def recognise(predictor: Predictor, recording: Recording, hearing: Hearing, model_name: str = "") -> Timeline:
+    """The emotions of a recording's turns.
+
+    Memory does not grow with the recording but by its turns and what is said in them.
+
+    Raises:
+        MoodlineError: nothing can be read or no speech is found; or of the transcript, the channels, the threshold
+    """
+    reads = [MODALITIES[encoder] for encoder in predictor.model.recipe.stages if encoder in MODALITIES]
+    if predictor.model.recipe.given:
+        raise MoodlineError(
+            "a recording is read by a model of speech or words, and this one reads embeddings from files"
+        )
+    spoken = find_turns(recording, hearing.transcript, hearing.channels)
+    if "text" in reads:
+        spoken = hear_words(recording, spoken, hearing.recogniser, hearing.jobs)
+        refuse_without_words(recording, spoken)
+    utterances = utterances_of(recording, spoken.turns)
+    alone = encode_in_blocks(predictor, recording, spoken.turns, utterances)
+    predictions = predictor.predict_encoded(utterances, alone, reasons=hearing.reasons)
+    return Timeline(
+        recording=recording.name,
+        duration=recording.duration,
+        turns=tuple(map(timeline_turn, spoken.turns, predictions)),
+        classes=predictor.classes,
+        model=facts_of(predictor.model, model_name),
+        turns_from=spoken.turns_from,
+        words_from=spoken.words_from,
+        modalities=tuple(reads),
+        threshold=hearing.threshold,
+        warnings=spoken.notes,
+        gaps=tuple(Gap(start=gap.start, end=gap.end, reason=gap.what) for gap in recording.gaps),
+    )
+
+
+def refuse_without_words(recording: Recording, spoken: SpokenTurns) -> None:
+    """Refuse words that nobody said.
+
+    Raises:
+        MoodlineError: there is not a word in any turn
+    """
+    if not any(turn.words for turn in spoken.turns):
+        raise MoodlineError(
+            f"a model of words needs some: none were found in the {len(spoken.turns)} turns of {recording.name} by "
+            f"{spoken.words_from}; give them with --transcript, or read the speech alone with a model of speech"
+        )
+
+
+def utterances_of(recording: Recording, turns: Sequence[Turn]) -> list[Utterance]:
+    """The turns as a conversation has them; their ids are their positions."""
+    return [
+        Utterance(
+            id=str(position),
+            speaker=turn.speaker,
+            words=turn.words or "",
+            audio=AudioClip(
+                path=Path(recording.name),
+                offset=turn.start,
+                duration=turn.end - turn.start,
+                sample_rate=recording.sample_rate,
+            ),
+            start=turn.start,
+            end=turn.end,
+        )
+        for position, turn in enumerate(turns)
+    ]
+
+
+def encode_in_blocks(
+    predictor: Predictor, recording: Recording, turns: Sequence[Turn], utterances: Sequence[Utterance]
+) -> Alone:
+    """Each turn by itself, read and encoded some at a time so that a long recording's sound is never in memory."""
+    remaining = iter(utterances)
+    blocks: list[Alone] = []
+    for block, waveforms in in_blocks(recording, turns, predictor.model.recipe.audio_utterance.sample_rate):
+        chosen = [next(remaining) for _ in block]
+        heard = {one.id: torch.from_numpy(waveform) for one, waveform in zip(chosen, waveforms, strict=True)}
+        blocks.append(predictor.encode_alone(chosen, lambda utterance, rate, heard=heard: heard[utterance.id]))
+    return joined(blocks)
+
+
+def joined(blocks: Sequence[Alone]) -> Alone:
+    """Blocks of utterances (N_i, ...) as one: (N, ...)."""
+    first = blocks[0]
+    return Alone(
+        {
+            stage: Encoding(*(torch.cat(rows) for rows in zip(*(one.encodings[stage] for one in blocks), strict=True)))
+            for stage in first.encodings
+        },
+        {encoder: torch.cat([one.embeddings[encoder] for one in blocks]) for encoder in first.embeddings},
+    )
+
+
+def timeline_turn(turn: Turn, prediction: UtterancePrediction) -> TimelineTurn:
+    return TimelineTurn(
+        start=turn.start,
+        end=turn.end,
+        speaker=turn.speaker,
+        words=turn.words,
+        label=prediction.label,
+        probabilities=prediction.probabilities,
+        channel=turn.channel,
+        reasons=prediction.reasons,
+    )
