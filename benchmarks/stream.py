@@ -16,7 +16,7 @@ import time
 import torch
 
 from moodline.config import Recipe
-from moodline.inference.causal import History, encode_newest
+from moodline.inference.causal import HISTORY, History, encode_newest
 from moodline.inference.windows import OVERLAP, WINDOW, encode_in_windows
 from moodline.model import ENCODER_OF, ConversationModel, build_stage
 from moodline.recipe import read_recipe, recipe_from
@@ -51,7 +51,7 @@ def time_turns(recipe: Recipe, network: ConversationModel) -> None:
             clock.append(1000 * (time.perf_counter() - began[0]))
             process.append(1000 * (time.process_time() - began[1]))
         clock, process = sorted(clock), sorted(process)
-        mark = " (the window)" if turns == WINDOW else ""
+        mark = " (that of a stream)" if turns == HISTORY else ""
         print(
             f"{turns:4} turns of history{mark}: {clock[0]:.0f} ms a turn at best, median {clock[TIMES // 2]:.0f}, "
             f"worst {clock[-1]:.0f}; of the process {process[TIMES // 2]:.0f} ms"

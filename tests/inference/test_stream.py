@@ -11,9 +11,11 @@ from moodline.audio.waveform import inspect
 from moodline.config import AudioUtteranceConfig, ContextConfig, Recipe
 from moodline.conversation import Conversation, Utterance
 from moodline.errors import MoodlineError
-from moodline.inference.causal import Talk, encode_causally
+from moodline.inference.causal import HISTORY, Talk, encode_causally
+from moodline.inference.inputs import context_input
 from moodline.inference.predictor import UtterancePrediction
-from moodline.inference.windows import WINDOW
+from moodline.inference.windows import encode_in_windows
+from moodline.model import ENCODER_OF
 from tests.inference.tiny_models import CONTEXT, conversation_of, predictor_of, recipe_of
 
 RECIPES = {
@@ -46,14 +48,22 @@ def test_a_turn_is_labelled_as_the_last_of_the_conversation_so_far(name: str) ->
 
 
 @pytest.mark.parametrize("name", ["paper", "speaker-relative"])
-def test_so_it_is_beyond_a_window(name: str) -> None:
-    talk = conversation_of(WINDOW + 40)
+def test_of_a_long_conversation_the_last_turns_are_read(name: str) -> None:
+    """Speakers' means are those of all turns so far, whatever is read of them."""
+    talk = conversation_of(HISTORY + 40)
     predictor = predictor_of(RECIPES[name], talk)
-    stream = predictor.stream()
+    recipe, stream = predictor.model.recipe, predictor.stream()
     heard = [stream.hear(utterance) for utterance in talk.utterances]
-    for turn in (WINDOW, WINDOW + 1, WINDOW + 40):
-        assert_same(heard[turn - 1], predictor.predict(until(talk, turn)).utterances[-1])
-    assert all(len(kept) == WINDOW for kept in stream.history.embeddings.values())
+    for turns in (HISTORY, HISTORY + 1, HISTORY + 40):
+        utterances = talk.utterances[:turns]
+        embeddings = predictor.encode_alone(utterances).embeddings
+        read = {
+            encoder: context_input(stage, recipe, embeddings[encoder], utterances)[-HISTORY:]
+            for stage, encoder in ENCODER_OF.items()
+        }
+        expected = encode_in_windows(predictor.model.network, read)["fusion"].logits[-1].softmax(dim=-1)
+        assert list(heard[turns - 1].probabilities.values()) == pytest.approx(expected.tolist(), abs=1e-5)
+    assert all(len(kept) == HISTORY for kept in stream.history.embeddings.values())
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -24,10 +24,9 @@ from moodline.evaluation.predictions import opinion, refuse_seen, scored_turns, 
 from moodline.evaluation.results import Evaluation
 from moodline.evaluation.scores import rough_intervals, score
 from moodline.files import write_json
-from moodline.inference.causal import Talk, encode_causally
+from moodline.inference.causal import HISTORY, Talk, encode_causally
 from moodline.inference.given import vectors_of
 from moodline.inference.predictor import GivenEmbeddings, load
-from moodline.inference.windows import WINDOW
 from moodline.training.data import refuse_unread_words
 from moodline.training.run import Run, read_run
 
@@ -72,7 +71,7 @@ def evaluate_causally(
     results = {
         **told,
         "notes": [*told["notes"], *rough_intervals(evaluation.scores)],
-        "history": WINDOW,
+        "history": HISTORY,
         **dataclasses.asdict(evaluation),
     }
     file = file_of(RESULTS_FILE, folder, corpus.words, run.words)

@@ -11,8 +11,10 @@ from moodline.config import Recipe
 from moodline.context.speaker_relative import SpeakerMeans
 from moodline.encoding import Encoding
 from moodline.inference.encode import CONVERSATION_BATCH
-from moodline.inference.windows import WINDOW
 from moodline.model import ENCODER_OF, ConversationModel
+
+# Turns that a stream's contexts read, the newest included: what a turn's 100 ms allow on two cores (docs/stream.md).
+HISTORY = 128
 
 
 class History:
@@ -22,7 +24,7 @@ class History:
         turns: how many are kept, the newest included
     """
 
-    def __init__(self, recipe: Recipe, turns: int = WINDOW) -> None:
+    def __init__(self, recipe: Recipe, turns: int = HISTORY) -> None:
         stages = [stage for stage in ENCODER_OF if stage in recipe.stages]
         self.embeddings = {ENCODER_OF[stage]: deque[Tensor](maxlen=turns) for stage in stages}
         self.speakers = deque[str](maxlen=turns)

@@ -20,8 +20,8 @@ from moodline.speech.turn import UNKNOWN
 class Stream:
     """One conversation's predictions, turn by turn.
 
-    Each is what ``Predictor.predict`` says of the last turn of the conversation so far. The encoders read each turn
-    once, and of the turns before no more than the last of a window is kept (``moodline.inference.windows.WINDOW``).
+    Each is what ``Predictor.predict`` says of the last turn of the conversation so far, up to
+    ``moodline.inference.causal.HISTORY`` turns; later, the last so many are read. The encoders read each turn once.
     """
 
     def __init__(self, predictor: Predictor) -> None:
