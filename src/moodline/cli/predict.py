@@ -21,6 +21,9 @@ def add_to(commands: Any) -> None:
     predict.add_argument("--model", type=Path, required=True, help="a model folder")
     predict.add_argument("--conversation", type=str, default=None, help="this conversation alone")
     embeddings.add_to(predict)
+    predict.add_argument(
+        "--threshold", type=float, default=None, help="a probability: whatever is less probable is labelled uncertain"
+    )
     predict.add_argument("--format", choices=["table", "json", "csv"], default="table", help="what is written")
     predict.add_argument("-o", "--out", type=Path, default=None, help="a file, instead of the terminal")
     commands.add_subcommand("predict", predict, help=HELP)
@@ -37,7 +40,7 @@ def run(options: Any, given: Any) -> None:
     chosen = list(corpus.conversations) if named is None else [corpus.conversation(named)]
     predictor = load(options.model)
     given = read_given(predictor.model.recipe, embeddings.chosen(options), chosen)
-    predictions = predictor.with_embeddings(vectors_of(given)).predict_all(chosen)
+    predictions = predictor.with_embeddings(vectors_of(given)).predict_all(chosen, options.threshold)
     lines = FORMATS[options.format](predictions, predictor.classes)
     if options.out is None:
         for line in lines:
@@ -48,7 +51,9 @@ def run(options: Any, given: Any) -> None:
 
 def as_table(predictions: "Iterator[ConversationPrediction]", classes: tuple[str, ...]) -> Iterator[str]:
     """A line an utterance: time, speaker, label, probability, words."""
-    width = max(map(len, classes))
+    from moodline.inference.predictor import UNCERTAIN
+
+    width = max(map(len, (*classes, UNCERTAIN)))
     for prediction in predictions:
         yield prediction.conversation_id
         for one in prediction.utterances:
@@ -71,7 +76,7 @@ def as_json(predictions: "Iterator[ConversationPrediction]", classes: tuple[str,
 
 
 def vars_of(utterance: Any) -> dict[str, Any]:
-    names = ("id", "speaker", "start", "end", "words", "label", "probabilities", "by_stage")
+    names = ("id", "speaker", "start", "end", "words", "label", "best", "probabilities", "by_stage")
     return {name: getattr(utterance, name) for name in names}
 
 

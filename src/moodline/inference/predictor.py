@@ -12,6 +12,7 @@ from moodline.config import ENCODERS
 from moodline.conversation import Conversation, Utterance
 from moodline.embeddings import Embeddings, require, stack
 from moodline.encoding import Encoding
+from moodline.errors import MoodlineError
 from moodline.inference.encode import encode_utterances
 from moodline.inference.given import refuse_other_encoders
 from moodline.inference.inputs import context_input
@@ -20,14 +21,18 @@ from moodline.model import ENCODER_OF
 GivenEmbeddings = Mapping[str, Embeddings]
 """By the utterance encoder whose place they take: audio_utterance, text_utterance."""
 
+UNCERTAIN = "uncertain"
+"""The label of an utterance whose most probable class is less probable than what was asked for."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UtterancePrediction:
     """What a model says of one utterance.
 
     Attributes:
-        label: the most probable class
-        probabilities: of each class, by the system's last stage
+        label: the most probable class, or ``UNCERTAIN``
+        best: the most probable class, however probable it is
+        probabilities: of each class, by the system's last stage; calibrated, where the model is
         by_stage: the same of each stage on the way, the last included
     """
 
@@ -37,12 +42,14 @@ class UtterancePrediction:
     end: float | None
     words: str
     label: str
+    best: str
     probabilities: Mapping[str, float]
     by_stage: Mapping[str, Mapping[str, float]]
 
     @property
     def probability(self) -> float:
-        return self.probabilities[self.label]
+        """Of the most probable class."""
+        return self.probabilities[self.best]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,28 +85,40 @@ class Predictor:
         refuse_other_encoders(self.model.recipe, embeddings)
         return Predictor(self.model, embeddings)
 
-    def predict(self, conversation: Conversation) -> ConversationPrediction:
+    def predict(self, conversation: Conversation, threshold: float | None = None) -> ConversationPrediction:
         """Label every utterance of a conversation, from the whole of it.
 
+        Args:
+            threshold: from 0 to 1; below it the label is ``UNCERTAIN``, and the probabilities are as they are
+
         Raises:
-            MoodlineError: an utterance lacks audio or embeddings that the model needs, or they cannot be read
+            MoodlineError: an utterance lacks audio or embeddings that the model needs, or they cannot be read; or the
+                threshold is no probability, or a class has the name of what it answers
         """
+        self._refuse_threshold(threshold)
         if not conversation.utterances:
             return ConversationPrediction(conversation_id=conversation.id, utterances=())
         encodings = self.encode(conversation)
-        probabilities = {stage: encoding.logits.softmax(dim=-1) for stage, encoding in encodings.items()}
+        probabilities = {
+            # In double precision, where what differs in the logits differs here at any temperature.
+            stage: (encoding.logits.double() / self.model.temperature(stage)).softmax(dim=-1)
+            for stage, encoding in encodings.items()
+        }
         rows = zip(*(values.tolist() for values in probabilities.values()), strict=True)
         return ConversationPrediction(
             conversation_id=conversation.id,
             utterances=tuple(
-                self._prediction(utterance, dict(zip(probabilities, row, strict=True)))
+                self._prediction(utterance, dict(zip(probabilities, row, strict=True)), threshold or 0.0)
                 for utterance, row in zip(conversation.utterances, rows, strict=True)
             ),
         )
 
-    def predict_all(self, conversations: Sequence[Conversation]) -> Iterator[ConversationPrediction]:
+    def predict_all(
+        self, conversations: Sequence[Conversation], threshold: float | None = None
+    ) -> Iterator[ConversationPrediction]:
         """Predictions of many conversations, each as soon as it is ready."""
-        return (self.predict(conversation) for conversation in conversations)
+        self._refuse_threshold(threshold)
+        return (self.predict(conversation, threshold) for conversation in conversations)
 
     @torch.inference_mode()
     def encode(self, conversation: Conversation) -> dict[str, Encoding]:
@@ -129,16 +148,31 @@ class Predictor:
             require(self.embeddings[encoder], ids, size, f"embeddings[{encoder!r}]")
         return {encoder: stack(self.embeddings[encoder], ids) for encoder in recipe.given}
 
-    def _prediction(self, utterance: Utterance, by_stage: Mapping[str, Sequence[float]]) -> UtterancePrediction:
+    def _refuse_threshold(self, threshold: float | None) -> None:
+        if threshold is None:
+            return
+        if not 0 <= threshold <= 1:
+            raise MoodlineError(f"a threshold is a probability, from 0 to 1, not {threshold}")
+        if UNCERTAIN in self.classes:
+            raise MoodlineError(
+                f"below a threshold the label is {UNCERTAIN!r}, which is also a class of {self.model.label_set.name}: "
+                "predict without a threshold, and read the probabilities"
+            )
+
+    def _prediction(
+        self, utterance: Utterance, by_stage: Mapping[str, Sequence[float]], threshold: float
+    ) -> UtterancePrediction:
         named = {stage: dict(zip(self.classes, row, strict=True)) for stage, row in by_stage.items()}
         last = named[self.model.recipe.stages[-1]]
+        best = max(last, key=lambda name: last[name])
         return UtterancePrediction(
             id=utterance.id,
             speaker=utterance.speaker,
             start=utterance.start,
             end=utterance.end,
             words=utterance.words,
-            label=max(last, key=lambda name: last[name]),
+            label=best if last[best] >= threshold else UNCERTAIN,
+            best=best,
             probabilities=last,
             by_stage=named,
         )
