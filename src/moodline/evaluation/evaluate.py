@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from moodline.checkpoint import CONFIG_FILE
+from moodline.checkpoint import CONFIG_FILE, load_description
 from moodline.config import EMBEDDINGS_OPTIONS
 from moodline.conversation import Conversation
 from moodline.corpora.corpus import DESCRIPTION_FILE, Corpus
@@ -20,6 +20,7 @@ from moodline.corpora.recognition import RECOGNISED, REFERENCE
 from moodline.embeddings import Embeddings, EmbeddingsFile, read_embeddings
 from moodline.errors import MoodlineError
 from moodline.evaluation.calibration import with_calibration
+from moodline.evaluation.coverage import with_coverage
 from moodline.evaluation.description import counts, description, fold_counts, notes_of, notes_on_words
 from moodline.evaluation.elsewhere import labels_for
 from moodline.evaluation.predictions import predict_for_scores
@@ -37,6 +38,10 @@ from moodline.training.run import RUN_FILE, Run, read_run
 PREDICTIONS_FILE = "predictions.parquet"
 RESULTS_FILE = "results.json"
 REPORT_FILE = "report.html"
+NOT_CALIBRATED = (
+    "probabilities are not calibrated, since the model is of an older moodline: the moodline train command that made "
+    "it, run once more, calibrates it and trains nothing"
+)
 
 Progress = Callable[[str, int, int], None]
 Curves = Mapping[str, Mapping[str, list[dict[str, float]]]]
@@ -86,6 +91,7 @@ def evaluate_run(
             *notes_of(folds, len(all_folds)),
             *notes_on_selection(run.recipe),
             *notes_on_words(run.words, corpus),
+            *notes_on_calibration(run, folds),
         ],
         "folds": [fold_counts(fold, run.label_set) for fold in folds],
     }
@@ -158,7 +164,11 @@ def evaluate_model(
         "protocol": f"elsewhere (model of {provenance.protocol}, fold {provenance.fold}, {provenance.corpus_reader})",
         "recipe": str(model),
         "seed": predictor.model.recipe.seed,
-        "notes": [*(f"in training: {note}" for note in provenance.notes), *notes_on_words(provenance.words, corpus)],
+        "notes": [
+            *(f"in training: {note}" for note in provenance.notes),
+            *notes_on_words(provenance.words, corpus),
+            *([] if predictor.model.temperatures else [NOT_CALIBRATED]),
+        ],
         "folds": [
             {
                 "name": "elsewhere",
@@ -173,6 +183,13 @@ def evaluate_model(
         ],
     }
     return write_outcome(table, results, {}, corpus, out, with_audio, REFERENCE)
+
+
+def notes_on_calibration(run: Run, folds: Sequence[Fold]) -> list[str]:
+    """A sentence where models of a run are not calibrated: an older moodline made them."""
+    lacking = [fold.name for fold in folds if not load_description(run.model_folder(fold.name)).temperatures]
+    which = "" if len(lacking) == len(folds) else f"fold {', '.join(lacking)}: "
+    return [f"{which}{NOT_CALIBRATED}"] if lacking else []
 
 
 def refuse_taken(out: Path) -> None:
@@ -270,6 +287,7 @@ def write_outcome(
     evaluation = score(predictions, results["label_set"]["classes"])
     notes = [*results["notes"], *rough_intervals(evaluation.scores)]
     results = with_calibration({**results, "notes": notes, **dataclasses.asdict(evaluation)}, predictions)
+    results = with_coverage(results, predictions)
     predictions_file, results_file, report = (
         file_of(name, out, corpus.words, usual_words) for name in (PREDICTIONS_FILE, RESULTS_FILE, REPORT_FILE)
     )

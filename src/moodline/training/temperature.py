@@ -22,10 +22,10 @@ def negative_log_likelihood(
 
     Guo et al., "On calibration of modern neural networks", ICML 2017, section 2.
     """
-    from scipy.special import logsumexp
+    from scipy.special import log_softmax
 
-    scaled = logits.astype(float) / temperature  # (N, C)
-    return float(np.mean(logsumexp(scaled, axis=-1) - scaled[np.arange(len(labels)), labels]))
+    likelihoods = log_softmax(logits.astype(float) / temperature, axis=-1)  # (N, C)
+    return -float(np.mean(likelihoods[np.arange(len(labels)), labels]))
 
 
 def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> Fitted:
