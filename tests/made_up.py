@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from moodline.conversation import Conversation, Utterance
 from moodline.evaluation.calibration import with_calibration
+from moodline.evaluation.coverage import with_coverage
 from moodline.evaluation.predictions import columns
 from moodline.evaluation.scores import STAGES, score
 
@@ -79,7 +80,8 @@ def made_up(
         **asdict(score(predictions, classes, resamples=resamples)),
     }
     curves = {f"fold{fold}": {stage: epochs() for stage in stages if stage != "majority"} for fold in range(folds)}
-    return json.loads(json.dumps(with_calibration(results, predictions))), curves, predictions, conversations
+    results = with_coverage(with_calibration(results, predictions), predictions)
+    return json.loads(json.dumps(results)), curves, predictions, conversations
 
 
 def predictions_of(
@@ -108,6 +110,7 @@ def predictions_of(
                     "stage": stage,
                     "label": utterance.label,
                     "predicted": classes[int(probabilities.argmax())],
+                    "temperature": None if stage == "majority" else 1.25 + 0.25 * (talk % folds),
                     **{f"p_{name}": p for name, p in zip(classes, probabilities.tolist(), strict=True)},
                 }
             )

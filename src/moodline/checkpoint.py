@@ -1,22 +1,24 @@
 """A model on disk: a folder that describes itself and loads without a corpus, a recipe or a pickle.
 
-config.json                  recipe, labels, protocol, fold, what it was trained and selected on, schema
+config.json                  recipe, labels, protocol, fold, what it was trained and selected on, temperatures, schema
 README.md                    the same for people: the model card
 <stage>.safetensors          one file of weights for each trained part
 bert/config.json, tokenizer.json
 """
 
 import dataclasses
+import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
 
-from moodline.config import TEXT_UTTERANCE, Recipe
+from moodline.config import STAGE_NAMES, TEXT_UTTERANCE, Recipe
 from moodline.conversation import LabelSet
 from moodline.errors import MoodlineError, first_line
 from moodline.files import atomic_file, read_description, unwritable, write_json, write_text
@@ -24,7 +26,7 @@ from moodline.labels import content_of, label_set_from
 from moodline.model import ConversationModel, build_stage
 from moodline.text.pretrained import Tokenizer, empty_bert
 
-SCHEMA = 1
+SCHEMA = 2  # 2: temperatures, which a reader of 1 would pass over
 CONFIG_FILE = "config.json"
 BERT_CONFIG_FILE = "bert/config.json"
 TOKENIZER_FILE = "bert/tokenizer.json"
@@ -64,11 +66,19 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What a model folder says of itself."""
+    """What a model folder says of itself.
+
+    Attributes:
+        temperatures: by stage, what its logits are divided by; empty for a model that is not calibrated
+    """
 
     recipe: Recipe
     label_set: LabelSet
     provenance: Provenance
+    temperatures: Mapping[str, float] = field(default_factory=dict)
+
+    def temperature(self, stage: str) -> float:
+        return self.temperatures.get(stage, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,9 +134,15 @@ def save_text_assets(folder: Path, bert: Any, tokenizer: Tokenizer) -> None:
         tokenizer.save(temporary)
 
 
-def save_description(folder: Path, recipe: Recipe, label_set: LabelSet, provenance: Provenance) -> None:
+def save_description(
+    folder: Path,
+    recipe: Recipe,
+    label_set: LabelSet,
+    provenance: Provenance,
+    temperatures: Mapping[str, float] = MappingProxyType({}),
+) -> None:
     """Write the model card and, last of all, config.json: a folder that has it is a whole model."""
-    write_text(folder / "README.md", model_card(recipe, label_set, provenance))
+    write_text(folder / "README.md", model_card(recipe, label_set, provenance, temperatures))
     write_json(
         folder / CONFIG_FILE,
         {
@@ -134,11 +150,12 @@ def save_description(folder: Path, recipe: Recipe, label_set: LabelSet, provenan
             "recipe": dataclasses.asdict(recipe),
             "label_set": content_of(label_set),
             "provenance": dataclasses.asdict(provenance),
+            "temperatures": dict(temperatures),
         },
     )
 
 
-def model_card(recipe: Recipe, label_set: LabelSet, provenance: Provenance) -> str:
+def model_card(recipe: Recipe, label_set: LabelSet, provenance: Provenance, temperatures: Mapping[str, float]) -> str:
     counts = "\n".join(f"| {name} | {count} |" for name, count in provenance.class_counts.items())
     mapping = ", ".join(f"{found} -> {emotion}" for found, emotion in label_set.mapping.items())
     turns = ", one speaker's turns of each" if provenance.selected_on_turns else ""
@@ -147,6 +164,7 @@ def model_card(recipe: Recipe, label_set: LabelSet, provenance: Provenance) -> s
         f"- Reads embeddings of length {size} in the place of {encoder}; trained on {provenance.embeddings[encoder]}\n"
         for encoder, size in recipe.given.items()
     )
+    scaled = ", ".join(f"{STAGE_NAMES[stage]} {value:.3g}" for stage, value in temperatures.items())
     read = ", ".join(f'"{encoder}": moodline.read_embeddings("FILE").vectors' for encoder in recipe.given)
     reading = f".with_embeddings({{{read}}})" if read else ""
     return f"""# A moodline model
@@ -159,6 +177,7 @@ ICASSP 2022.
 - Corpus: {provenance.corpus_reader}, table {provenance.corpus_hash}
 - Protocol: {provenance.protocol}, fold {provenance.fold} ({provenance.fold_hash})
 - Trained on {len(provenance.trained_on)} conversations, selected on {len(provenance.selected_on)} others{turns}
+- {f"Calibrated on the latter; temperatures: {scaled}" if scaled else "Not calibrated"}
 {notes}{given}- Seed: {recipe.seed}
 - Made with moodline {provenance.moodline_version}, torch {provenance.torch_version}
 
@@ -186,15 +205,32 @@ def load_description(folder: Path) -> Description:
     refuse_run(folder)
     content = read_description(folder / CONFIG_FILE, "model folder", SCHEMA)
     try:
+        recipe = recipe_from(content["recipe"], str(folder / CONFIG_FILE))
         return Description(
-            recipe=recipe_from(content["recipe"], str(folder / CONFIG_FILE)),
+            recipe=recipe,
             label_set=label_set_from(content["label_set"], str(folder / CONFIG_FILE)),
             provenance=Provenance(**content["provenance"]),
+            temperatures=temperatures_from(content, recipe.stages),
         )
     except (KeyError, TypeError) as error:
         raise MoodlineError(
             f"{folder / CONFIG_FILE} is no model's description: {error}; train the model again"
         ) from error
+
+
+def temperatures_from(content: Mapping[str, Any], stages: Sequence[str]) -> Mapping[str, float]:
+    """Those of a description; that of an older schema has none.
+
+    Raises:
+        TypeError: they are not a positive number for each stage
+    """
+    found = content["temperatures"] if content["schema"] > 1 else {}
+    if not isinstance(found, dict) or (found and set(found) != set(stages)):
+        raise TypeError(f"its temperatures are one for each of {', '.join(stages)}, not {found!r}")
+    for stage, value in found.items():
+        if not isinstance(value, float) or not 0 < value < math.inf:
+            raise TypeError(f"a temperature is a positive number, and that of {stage} is {value!r}")
+    return found
 
 
 def load_model(folder: Path) -> TrainedModel:
@@ -213,6 +249,7 @@ def load_model(folder: Path) -> TrainedModel:
         recipe=recipe,
         label_set=label_set,
         provenance=described.provenance,
+        temperatures=described.temperatures,
         network=ConversationModel(parts).eval(),
         tokenizer=tokenizer,
     )

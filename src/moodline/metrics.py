@@ -98,14 +98,19 @@ def reliability(probabilities: NDArray, labels: NDArray[np.integer], bins: int =
     """
     top = probabilities.max(axis=-1).astype(float)  # (N,)
     right = probabilities.argmax(axis=-1) == labels  # (N,)
-    # In single precision a probability may exceed 1 by a rounding error.
-    bin_of = np.clip(np.ceil(top * bins).astype(int) - 1, 0, bins - 1)  # (N,)
-    utterances = np.bincount(bin_of, minlength=bins)
+    places = confidence_bins(probabilities, bins)
+    utterances = np.bincount(places, minlength=bins)
     return Reliability(
         utterances=utterances,
-        confidence=_quotient(np.bincount(bin_of, weights=top, minlength=bins), utterances),
-        accuracy=_quotient(np.bincount(bin_of, weights=right, minlength=bins), utterances),
+        confidence=_quotient(np.bincount(places, weights=top, minlength=bins), utterances),
+        accuracy=_quotient(np.bincount(places, weights=right, minlength=bins), utterances),
     )
+
+
+def confidence_bins(probabilities: NDArray, bins: int = CALIBRATION_BINS) -> NDArray[np.intp]:
+    """Which of the bins of ``reliability`` each utterance is in, from 0: (N, C) -> (N,)."""
+    # In single precision a probability may exceed 1 by a rounding error.
+    return np.clip(np.ceil(probabilities.max(axis=-1).astype(float) * bins).astype(np.intp) - 1, 0, bins - 1)
 
 
 def expected_calibration_error(

@@ -122,6 +122,11 @@ def build_stage(stage: str, recipe: Recipe, classes: int, bert: Any = None) -> n
     return build_fusion(recipe.fusion, 2 * recipe.audio_context.hidden, classes)
 
 
+def classifier_of(part: nn.Module) -> nn.Module:
+    """A part's last layer, which gives logits (..., classes) from its embeddings (..., D)."""
+    return getattr(part, "classifier" if isinstance(part, LeafCnn) else "classify")
+
+
 class ConversationModel(nn.Module):
     """The trained parts in a row.
 

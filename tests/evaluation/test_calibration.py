@@ -1,20 +1,30 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from scipy.special import softmax
 
 from moodline.evaluation.calibration import calibration, probabilities_of, with_calibration
-from moodline.metrics import CALIBRATION_BINS
+from moodline.evaluation.predictions import columns
+from moodline.evaluation.resampling import RESAMPLES, SEED
+from moodline.metrics import CALIBRATION_BINS, brier_score, expected_calibration_error
 
 CLASSES = ("angry", "happy", "sad")
 
 
-def table(probabilities, labels, stage="fusion"):
+def table(probabilities, labels, stage="fusion", temperature=None, fold="1"):
+    """A conversation to every three utterances."""
     rows = [
-        {"stage": stage, "label": CLASSES[label]} | {f"p_{name}": p for name, p in zip(CLASSES, row, strict=True)}
-        for row, label in zip(probabilities, labels, strict=True)
+        {
+            "conversation_id": f"{fold}-{number // 3}",
+            "fold": fold,
+            "stage": stage,
+            "label": CLASSES[label],
+            "temperature": temperature,
+            **{f"p_{name}": p for name, p in zip(CLASSES, row, strict=True)},
+        }
+        for number, (row, label) in enumerate(zip(probabilities, labels, strict=True))
     ]
-    schema = pa.schema([("stage", pa.string()), ("label", pa.string()), *((f"p_{n}", pa.float32()) for n in CLASSES)])
-    return pa.Table.from_pylist(rows, schema=schema)
+    return pa.Table.from_pylist(rows, schema=columns(CLASSES))
 
 
 def test_probabilities_come_in_the_order_of_the_classes():
@@ -51,3 +61,56 @@ def test_each_stage_gets_its_own():
     assert [stage["kept"] for stage in found["scores"]] == [1, 2]
     assert found["seed"] == 3
     assert scores[0].keys() == {"stage", "kept"}  # what was given is as it was
+
+
+def folds(rows=30):
+    """Logits and labels of two folds with a temperature each, and their table."""
+    generator = np.random.default_rng(2)
+    temperatures = {"1": 2.0, "2": 0.6}
+    logits = {fold: generator.normal(scale=2, size=(rows, 3)) for fold in temperatures}
+    labels = {fold: generator.integers(0, 3, size=rows) for fold in temperatures}
+    tables = [
+        table(softmax(logits[fold] / one, axis=1).tolist(), labels[fold].tolist(), temperature=one, fold=fold)
+        for fold, one in temperatures.items()
+    ]
+    both = (np.concatenate(list(of.values())) for of in (logits, labels))
+    return temperatures, *both, pa.concat_tables(tables)
+
+
+def test_before_is_without_each_folds_own_temperature():
+    temperatures, logits, labels, predictions = folds()
+    found = calibration(predictions, CLASSES)
+    assert found.temperatures == temperatures
+    plain = softmax(logits, axis=1)
+    assert found.before.brier_score == pytest.approx(brier_score(plain, labels), abs=1e-6)
+    assert found.before.expected_calibration_error == pytest.approx(expected_calibration_error(plain, labels), abs=1e-6)
+    assert found.before.confidence == pytest.approx(plain.max(axis=1).mean(), abs=1e-6)
+    assert found.brier_score != pytest.approx(found.before.brier_score, abs=1e-3)
+
+
+def test_change_is_resampled_over_conversations_in_pairs():
+    """Against the errors of each resample's own utterances."""
+    _, logits, labels, predictions = folds()
+    found = calibration(predictions, CLASSES)
+    after, before = probabilities_of(predictions, CLASSES), softmax(logits, axis=1)
+    names = predictions["conversation_id"].to_pylist()
+    rows = [np.flatnonzero(np.array(names) == name) for name in sorted(set(names))]
+    drawn = np.random.default_rng(SEED).integers(0, len(rows), size=(RESAMPLES, len(rows)))
+    for error, measure in (("expected_calibration_error", expected_calibration_error), ("brier_score", brier_score)):
+        change = getattr(found.change, error)
+        assert change.value == pytest.approx(getattr(found, error) - getattr(found.before, error), abs=1e-9)
+        differences = []
+        for one in drawn:
+            chosen = np.concatenate([rows[place] for place in one])
+            differences.append(measure(after[chosen], labels[chosen]) - measure(before[chosen], labels[chosen]))
+        assert change.interval == pytest.approx(np.percentile(differences, [2.5, 97.5]), abs=1e-6)
+
+
+def test_without_a_temperature_there_is_no_before():
+    found = calibration(table([[0.9, 0.1, 0]], [0]), CLASSES)
+    assert found.before is found.change is None
+    assert found.temperatures == {}
+
+
+def test_of_one_conversation_a_change_has_no_interval():
+    assert calibration(table([[0.9, 0.1, 0]], [0], temperature=1.5), CLASSES).change.brier_score.interval is None

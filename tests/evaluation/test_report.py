@@ -86,8 +86,8 @@ def test_ids_are_unique_and_every_reference_has_its_target(source, page):
 
 
 def test_every_figure_says_what_it_shows(source, page):
-    """Of scores, gains, folds, parts, calibration, sessions, speakers, two conversations, every trained stage."""
-    assert page.tags["svg"] == 9 + len(TRAINED)
+    """Of scores, gains, folds, parts, calibration, coverage, sessions, speakers, two talks, every trained stage."""
+    assert page.tags["svg"] == 10 + len(TRAINED)
     assert page.tags["figure"] == page.tags["svg"]
     for drawing in re.findall(r"<svg.*?</svg>", source, re.DOTALL):
         (told,) = re.findall(r'<svg[^>]* role="img" aria-labelledby="(\S+) (\S+)">', drawing)
@@ -136,6 +136,14 @@ def test_shows_every_score(tmp_path, folds):
             assert f"{spread['mean']:.3f} ± {spread['deviation']:.3f}" in text
         calibration = stage["calibration"]
         assert f"{calibration['expected_calibration_error']:.3f} {calibration['brier_score']:.3f}" in text
+        if calibration["before"]:
+            before, change = calibration["before"]["brier_score"], calibration["change"]["brier_score"]["value"]
+            assert f"{before:.3f} {change:+.3f} [".replace("-", "\N{MINUS SIGN}") in text
+    for point in results["coverage"]["points"]:
+        assert (
+            f"{point['threshold']:.3f} {100 * point['coverage']:.1f}\N{NO-BREAK SPACE}% {point['wa']['value']:.3f} "
+            f"{point['ua']['value']:.3f} {point['classes']} {point['utterances']:,}"
+        ) in text.replace(" %", "\N{NO-BREAK SPACE}%")
     for gain in results["differences"]:
         assert f"{STAGES[gain['stage']]} \N{MINUS SIGN} {STAGES[gain['minus']]}" in text
         assert f"{gain['ua']['value']:+.3f} [".replace("-", "\N{MINUS SIGN}") in text
@@ -181,7 +189,7 @@ def test_a_model_scored_elsewhere_has_neither_folds_nor_curves(tmp_path):
     page = written(tmp_path, (results | {"folds": []}, {}, *seen))
     assert "Learning curves" not in page.text
     assert "Scores over folds" not in page.text
-    assert page.tags["svg"] == 8
+    assert page.tags["svg"] == 9
 
 
 def test_notes_stand_before_all_scores(tmp_path):

@@ -12,7 +12,7 @@ from rich.console import Console
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score
 
 from moodline.errors import MoodlineError
-from moodline.evaluation import scores as scores_module
+from moodline.evaluation import resampling
 from moodline.evaluation.scores import STAGES, final_stage, measure_resamples, rough_intervals, score
 from moodline.evaluation.table import print_table
 
@@ -304,5 +304,5 @@ def test_one_part_is_not_told_apart():
 def test_intervals_do_not_depend_on_how_many_resamples_are_drawn_at_once(monkeypatch):
     table = predictions()
     whole = score(table, CLASSES, resamples=200)
-    monkeypatch.setattr(scores_module, "DRAWS_AT_ONCE", 100)
+    monkeypatch.setattr(resampling, "DRAWS_AT_ONCE", 100)
     assert score(table, CLASSES, resamples=200) == whole

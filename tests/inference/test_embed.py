@@ -54,7 +54,7 @@ def test_every_utterance_has_its_stages_embedding(
     for conversation in words.conversations:
         vectors = torch.stack([found.vectors[utterance.id] for utterance in conversation.utterances])
         with torch.no_grad():
-            probabilities = classify(vectors).softmax(dim=-1).tolist()
+            probabilities = (classify(vectors) / model.model.temperature(name)).softmax(dim=-1).tolist()
         for row, one in zip(probabilities, model.predict(conversation).utterances, strict=True):
             assert row == pytest.approx(list(one.by_stage[name].values()), abs=1e-5)
 

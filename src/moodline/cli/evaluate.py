@@ -43,7 +43,7 @@ def run(options: Any, given: Any) -> None:
         run_causally(options)
         return
     from moodline.evaluation.evaluate import evaluate_model, evaluate_run
-    from moodline.evaluation.table import print_table
+    from moodline.evaluation.table import print_calibration, print_table
 
     files = embeddings.chosen(options)
     if options.run is not None:
@@ -63,6 +63,7 @@ def run(options: Any, given: Any) -> None:
         print(json.dumps(outcome.results, indent=2))
         return
     print_table(outcome.evaluation.scores, protocol=outcome.results["protocol"], notes=outcome.results["notes"])
+    print_calibration(outcome.results["scores"])
     print(f"report: {outcome.report}")
 
 

@@ -32,6 +32,9 @@ def add_to(commands: Any) -> None:
     predict.add_argument("--why", action="store_true", help="say for each turn what weighed most")
     predict.add_argument("--conversation", type=str, default=None, help="this conversation of a corpus alone")
     embeddings.add_to(predict)
+    predict.add_argument(
+        "--threshold", type=float, default=None, help="a probability: whatever is less probable is labelled uncertain"
+    )
     predict.add_argument("--format", default=None, help="table, json, csv; of recordings also srt, textgrid, html")
     predict.add_argument("-o", "--out", type=Path, default=None, help="a file or a folder, instead of the terminal")
     predict.add_argument("--force", action="store_true", help="replace files that exist")
@@ -70,7 +73,9 @@ def label_corpus(options: Any, folder: Path, model: Path) -> None:
     chosen = list(corpus.conversations) if named is None else [corpus.conversation(named)]
     predictor = load(model)
     given = read_given(predictor.model.recipe, embeddings.chosen(options), chosen)
-    predictions = predictor.with_embeddings(vectors_of(given)).predict_all(chosen, reasons=options.why)
+    predictions = predictor.with_embeddings(vectors_of(given)).predict_all(
+        chosen, threshold=options.threshold, reasons=options.why
+    )
     lines = FORMATS[form](predictions, predictor.classes)
     if options.out is None:
         for line in lines:
@@ -81,7 +86,9 @@ def label_corpus(options: Any, folder: Path, model: Path) -> None:
 
 def as_table(predictions: "Iterator[ConversationPrediction]", classes: tuple[str, ...]) -> Iterator[str]:
     """A line an utterance: time, speaker, label, probability, words."""
-    width = max(map(len, classes))
+    from moodline.inference.predictor import UNCERTAIN
+
+    width = max(map(len, (*classes, UNCERTAIN)))
     for prediction in predictions:
         yield prediction.conversation_id
         for one in prediction.utterances:
@@ -104,7 +111,7 @@ def as_json(predictions: "Iterator[ConversationPrediction]", classes: tuple[str,
 
 
 def vars_of(utterance: "UtterancePrediction") -> dict[str, Any]:
-    names = ("id", "speaker", "start", "end", "words", "label", "probabilities", "by_stage")
+    names = ("id", "speaker", "start", "end", "words", "label", "best", "probabilities", "by_stage")
     told = {name: getattr(utterance, name) for name in names}
     return told if utterance.reasons is None else told | {"reasons": asdict(utterance.reasons)}
 

@@ -31,6 +31,7 @@ def run(options: Any, sources: Sequence[Path], model: Path) -> None:
         channels=options.channels,
         recogniser=options.recogniser,
         jobs=options.jobs,
+        threshold=options.threshold,
         reasons=options.why,
     )
     predictor = load(model)

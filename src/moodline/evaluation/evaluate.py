@@ -20,6 +20,7 @@ from moodline.corpora.recognition import RECOGNISED, REFERENCE
 from moodline.embeddings import EmbeddingsFile, read_embeddings
 from moodline.errors import MoodlineError
 from moodline.evaluation.calibration import with_calibration
+from moodline.evaluation.coverage import with_coverage
 from moodline.evaluation.description import counts, description, fold_counts, notes_of, notes_on_words
 from moodline.evaluation.elsewhere import labels_for
 from moodline.evaluation.predictions import predict_for_scores
@@ -37,6 +38,10 @@ from moodline.training.run import RUN_FILE, Run, read_run
 PREDICTIONS_FILE = "predictions.parquet"
 RESULTS_FILE = "results.json"
 REPORT_FILE = "report.html"
+NOT_CALIBRATED = (
+    "probabilities are not calibrated, since the model is of an older moodline: the moodline train command that made "
+    "it, run once more, calibrates it and trains nothing"
+)
 
 Progress = Callable[[str, int, int], None]
 Curves = Mapping[str, Mapping[str, list[dict[str, float]]]]
@@ -100,6 +105,7 @@ def told_of_run(
             *notes_on_selection(run.recipe),
             *notes_on_words(run.words, corpus),
             *joined(file.seen.notes for file in given.values()),
+            *notes_on_calibration(run, folds),
         ],
         "folds": [fold_counts(fold, run.label_set) for fold in folds],
     }
@@ -158,7 +164,11 @@ def evaluate_model(
         "protocol": f"elsewhere (model of {provenance.protocol}, fold {provenance.fold}, {provenance.corpus_reader})",
         "recipe": str(model),
         "seed": described.recipe.seed,
-        "notes": [*(f"in training: {note}" for note in provenance.notes), *notes_on_words(provenance.words, corpus)],
+        "notes": [
+            *(f"in training: {note}" for note in provenance.notes),
+            *notes_on_words(provenance.words, corpus),
+            *([] if described.temperatures else [NOT_CALIBRATED]),
+        ],
         "folds": [
             {
                 "name": "elsewhere",
@@ -191,6 +201,13 @@ def predictions_elsewhere(
         "elsewhere",
         lambda done: progress(str(model), done, len(corpus.conversations)),
     )
+
+
+def notes_on_calibration(run: Run, folds: Sequence[Fold]) -> list[str]:
+    """A sentence where models of a run are not calibrated: an older moodline made them."""
+    lacking = [fold.name for fold in folds if not load_description(run.model_folder(fold.name)).temperatures]
+    which = "" if len(lacking) == len(folds) else f"fold {', '.join(lacking)}: "
+    return [f"{which}{NOT_CALIBRATED}"] if lacking else []
 
 
 def refuse_taken(out: Path) -> None:
@@ -288,6 +305,7 @@ def write_outcome(
     evaluation = score(predictions, results["label_set"]["classes"])
     notes = [*results["notes"], *rough_intervals(evaluation.scores)]
     results = with_calibration({**results, "notes": notes, **dataclasses.asdict(evaluation)}, predictions)
+    results = with_coverage(results, predictions)
     predictions_file, results_file, report = (
         file_of(name, out, corpus.words, usual_words) for name in (PREDICTIONS_FILE, RESULTS_FILE, REPORT_FILE)
     )

@@ -1,7 +1,8 @@
 """What a model says of the utterances that it may be scored on: the table that every score is computed from.
 
-Columns: utterance_id, conversation_id, session, speaker, part, fold, stage, label, predicted and p_<class>; a row
-for each scored utterance and stage.
+Columns: utterance_id, conversation_id, session, speaker, part, fold, stage, label, predicted, temperature and
+p_<class>; a row for each scored utterance and stage. Probabilities are those of softmax(logits / temperature); what has
+no temperature, a baseline or a model of an older moodline, is not calibrated.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -90,7 +91,13 @@ def table_of(rows: Iterable[dict[str, Any]], labels: LabelSet, conversations: in
 
 def columns(classes: Sequence[str]) -> pa.Schema:
     texts = ("utterance_id", "conversation_id", "session", "speaker", "part", "fold", "stage", "label", "predicted")
-    return pa.schema([(name, pa.string()) for name in texts] + [(f"p_{name}", pa.float32()) for name in classes])
+    return pa.schema(
+        [
+            *((name, pa.string()) for name in texts),
+            ("temperature", pa.float64()),
+            *((f"p_{name}", pa.float32()) for name in classes),
+        ]
+    )
 
 
 def rows_of(
@@ -98,9 +105,9 @@ def rows_of(
 ) -> Iterator[dict[str, Any]]:
     seen = conversation.in_context(labels, predictor.model.recipe.context)
     prediction: ConversationPrediction = predictor.predict(seen)
-    majority = predictor.model.provenance.majority_class
+    majority, temperatures = predictor.model.provenance.majority_class, predictor.model.temperatures
     for turn, facts in scored_turns(seen, labels, fold, speaker):
-        yield from (facts | one for one in opinions(prediction.utterances[turn], majority))
+        yield from (facts | one for one in opinions(prediction.utterances[turn], temperatures, majority))
 
 
 def scored_turns(
@@ -123,14 +130,20 @@ def facts_of(conversation: Conversation, utterance: Utterance) -> dict[str, Any]
     }
 
 
-def opinions(predicted: UtterancePrediction, majority: str) -> Iterator[dict[str, Any]]:
+def opinions(
+    predicted: UtterancePrediction, temperatures: Mapping[str, float], majority: str
+) -> Iterator[dict[str, Any]]:
     """Each stage's prediction and probabilities, and those of always saying the training set's majority class."""
     certain = {name: float(name == majority) for name in predicted.probabilities}
     for stage, probabilities in {**predicted.by_stage, MAJORITY: certain}.items():
-        yield opinion(stage, probabilities)
+        yield opinion(stage, probabilities, temperatures.get(stage))
 
 
-def opinion(stage: str, probabilities: Mapping[str, float]) -> dict[str, Any]:
+def opinion(stage: str, probabilities: Mapping[str, float], temperature: float | None = None) -> dict[str, Any]:
     """The columns of a row that are a stage's own, from its probability of each class."""
-    best = max(probabilities, key=lambda name: probabilities[name])
-    return {"stage": stage, "predicted": best, **{f"p_{name}": value for name, value in probabilities.items()}}
+    return {
+        "stage": stage,
+        "predicted": max(probabilities, key=lambda name: probabilities[name]),
+        "temperature": temperature,
+        **{f"p_{name}": value for name, value in probabilities.items()},
+    }

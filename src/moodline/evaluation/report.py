@@ -14,12 +14,14 @@ from moodline import pages
 from moodline.conversation import AudioClip, Conversation
 from moodline.evaluation.clips import LONGEST, data_uri
 from moodline.evaluation.confident_errors import confident_errors
+from moodline.evaluation.figures.coverage import coverage_figure
 from moodline.evaluation.figures.estimates import fold_figure, gain_figure, group_figure, part_figure, stage_figure
 from moodline.evaluation.figures.learning import best_epoch, learning_figure
 from moodline.evaluation.figures.reliability import reliability_figure
 from moodline.evaluation.figures.timeline import timeline_figure
 from moodline.evaluation.scores import STAGES, Estimate, final_stage
 from moodline.evaluation.spread import groups_by, largest
+from moodline.evaluation.table import temperature_range
 from moodline.evaluation.timelines import timelines
 from moodline.files import write_text
 
@@ -44,7 +46,7 @@ def write_report(
     """Write the page to ``out``.
 
     Args:
-        results: the content of results.json, with ``calibration``
+        results: the content of results.json, with ``calibration`` and ``coverage``
         predictions: the table that it was computed from
         conversations: those of the corpus; all that are in ``predictions`` are among them
         with_audio: put the speech of the errors that are shown into the page
@@ -85,6 +87,7 @@ def _figures(results: Mapping[str, Any], final: Mapping[str, Any]) -> dict[str, 
         "part_figure": Markup(part_figure(final["parts"])) if final["parts"] else None,
         "fold_figure": Markup(fold_figure(results["scores"], STAGES)) if len(final["folds"]) > 1 else None,
         "reliability_figure": Markup(reliability_figure(final["calibration"])),
+        "coverage_figure": Markup(coverage_figure(results["coverage"])) if results["coverage"] else None,
     }
 
 
@@ -153,6 +156,7 @@ def environment(*packages: str) -> Environment:
     environment.filters |= {
         "estimate": lambda estimate: str(Estimate(**estimate)),
         "difference": difference,
+        "temperatures": temperature_range,
         "percent": lambda share: f"{100 * share:.1f}\N{NO-BREAK SPACE}%",
         "score": lambda value: "\N{EN DASH}" if value is None else f"{value:.3f}",
         "signed": lambda value: f"{value:+.3f}".replace("-", "\N{MINUS SIGN}"),

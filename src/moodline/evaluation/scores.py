@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from moodline.config import STAGE_NAMES
 from moodline.errors import MoodlineError
+from moodline.evaluation.resampling import RESAMPLES, SEED, percentile_bounds, times_drawn
 from moodline.evaluation.results import (
     Difference,
     Estimate,
@@ -42,8 +43,6 @@ GAINS = (
 FEWEST_CONVERSATIONS = 20
 # How the note on it begins.
 ROUGH = "intervals over"
-# Positions of conversations that are drawn before they are measured: 2 MiB of them, and as much some times over.
-DRAWS_AT_ONCE = 2**18
 _KEYS = ("conversation_id", "utterance_id")
 # What must not differ between the rows of one utterance in several stages.
 _FACTS = (*_KEYS, "fold", "part", "label")
@@ -55,8 +54,8 @@ def score(
     *,
     stages: Mapping[str, str] = STAGES,
     gains: Sequence[tuple[str, str]] = GAINS,
-    resamples: int = 1000,
-    seed: int = 0,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
 ) -> Evaluation:
     """Scores of all stages in a table of predictions, pooled over its folds, per fold, per part and per class.
 
@@ -270,10 +269,8 @@ def measure_resamples(confusions: NDArray, drawn: NDArray[np.integer]) -> NDArra
     (3, stages, B).
     """
     stages, conversations, classes, _ = confusions.shape
-    times = np.apply_along_axis(np.bincount, -1, drawn, minlength=conversations)  # (B, conversations)
     flat = confusions.reshape(stages, conversations, classes * classes)
-    # In floating point, where the product is fast; counts are exact there.
-    pooled = times.astype(float) @ flat.astype(float)  # (stages, B, C * C)
+    pooled = times_drawn(drawn, conversations) @ flat.astype(float)  # (stages, B, C * C)
     return measure(pooled.reshape(stages, len(drawn), classes, classes))
 
 
@@ -281,23 +278,15 @@ def _intervals(
     confusions: NDArray, contrasts: NDArray, settings: _Settings
 ) -> list[list[tuple[float, float]]] | list[list[None]]:
     """Percentile intervals for the three measures of each contrast."""
-    from scipy.stats import bootstrap  # takes longer to import than the rest of this module
-
-    conversations = confusions.shape[1]
-    if conversations < 2:
+    bounds = percentile_bounds(
+        confusions.shape[1],
+        lambda drawn: contrasts @ measure_resamples(confusions, drawn),  # (3, R, B)
+        resamples=settings.resamples,
+        seed=settings.seed,
+    )
+    if bounds is None:
         return [[None] * len(contrasts)] * 3
-    bounds = bootstrap(
-        (np.arange(conversations),),
-        lambda drawn, axis: contrasts @ measure_resamples(confusions, drawn),  # (3, R, B)
-        vectorized=True,
-        method="percentile",
-        n_resamples=settings.resamples,
-        batch=max(1, DRAWS_AT_ONCE // conversations),
-        rng=np.random.default_rng(settings.seed),
-    ).confidence_interval
-    return [
-        list(zip(low, high, strict=True)) for low, high in zip(bounds.low.tolist(), bounds.high.tolist(), strict=True)
-    ]
+    return [list(zip(low, high, strict=True)) for low, high in zip(*(one.tolist() for one in bounds), strict=True)]
 
 
 def _over_folds(folds: Sequence[Scores]) -> OverFolds:

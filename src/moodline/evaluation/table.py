@@ -1,6 +1,7 @@
 """Scores as a table on the terminal, in 80 columns, on a screen or in a file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -32,6 +33,33 @@ def print_table(
     for part, first in scores[0].parts.items():
         console.print(f"\n{part}: {_size(first)}", markup=False, highlight=False)
         console.print(_part_table({stage.stage: stage.parts[part] for stage in scores}, names))
+
+
+def print_calibration(
+    scores: Sequence[Mapping[str, Any]], *, names: Mapping[str, str] = STAGES, console: Console | None = None
+) -> None:
+    """Print each calibrated stage's temperature, and its errors with and without it; ``scores`` as in results.json."""
+    calibrated = {one["stage"]: one["calibration"] for one in scores if one["calibration"]["before"]}
+    if not calibrated:
+        return
+    console = console or Console()
+    console.print("\nCalibration (0 is best; before: without the temperature)", markup=False, highlight=False)
+    table = _new_table("temperature", "ECE", "before", "Brier", "before")
+    for stage, found in calibrated.items():
+        errors = [
+            f"{one[error]:.3f}"
+            for error in ("expected_calibration_error", "brier_score")
+            for one in (found, found["before"])
+        ]
+        table.add_row(names[stage], temperature_range(found["temperatures"].values()), *errors)
+    console.print(table)
+
+
+def temperature_range(temperatures: Iterable[float]) -> str:
+    """The lowest and the highest of all folds; one where they are the same."""
+    found = list(temperatures)
+    low, high = f"{min(found):.2f}", f"{max(found):.2f}"
+    return low if low == high else f"{low}\N{EN DASH}{high}"
 
 
 def _heading(scores: Sequence[StageScores], protocol: str) -> tuple[str, ...]:
@@ -66,10 +94,10 @@ def _part_table(scores: Mapping[str, Scores], names: Mapping[str, str]) -> Table
     return table
 
 
-def _new_table() -> Table:
+def _new_table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), highlight=False)
     table.add_column("stage")
-    for column in MEASURES:
+    for column in columns or MEASURES:
         table.add_column(column, no_wrap=True)
     return table
 

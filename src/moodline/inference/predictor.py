@@ -12,6 +12,7 @@ from moodline.config import ENCODERS
 from moodline.conversation import Conversation, Utterance
 from moodline.embeddings import Embeddings, require, stack
 from moodline.encoding import Encoding
+from moodline.errors import MoodlineError
 from moodline.inference.encode import Sound, encode_utterances
 from moodline.inference.given import refuse_other_encoders
 from moodline.inference.inputs import context_input, waveform_of
@@ -26,14 +27,18 @@ if TYPE_CHECKING:
 GivenEmbeddings = Mapping[str, Embeddings]
 """By the utterance encoder whose place they take: audio_utterance, text_utterance."""
 
+UNCERTAIN = "uncertain"
+"""The label of an utterance whose most probable class is less probable than what was asked for."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UtterancePrediction:
     """What a model says of one utterance.
 
     Attributes:
-        label: the most probable class
-        probabilities: of each class, by the system's last stage
+        label: the most probable class, or ``UNCERTAIN``
+        best: the most probable class, however probable it is
+        probabilities: of each class, by the system's last stage; calibrated, where the model is
         by_stage: the same of each stage on the way, the last included
         reasons: why, where it was asked for
     """
@@ -44,13 +49,15 @@ class UtterancePrediction:
     end: float | None
     words: str
     label: str
+    best: str
     probabilities: Mapping[str, float]
     by_stage: Mapping[str, Mapping[str, float]]
     reasons: Reasons | None = None
 
     @property
     def probability(self) -> float:
-        return self.probabilities[self.label]
+        """Of the most probable class."""
+        return self.probabilities[self.best]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,50 +104,63 @@ class Predictor:
         refuse_other_encoders(self.model.recipe, embeddings)
         return Predictor(self.model, embeddings)
 
-    def predict(self, conversation: Conversation, *, reasons: bool = False) -> ConversationPrediction:
+    def predict(
+        self, conversation: Conversation, *, threshold: float | None = None, reasons: bool = False
+    ) -> ConversationPrediction:
         """Label every utterance of a conversation, from the whole of it; with ``reasons`` it says why.
 
         A conversation longer than a window is read in windows that overlap (``moodline.inference.windows``).
 
+        Args:
+            threshold: from 0 to 1; below it the label is ``UNCERTAIN``, and the probabilities are as they are
+
         Raises:
-            MoodlineError: an utterance lacks audio or embeddings that the model needs, or they cannot be read
+            MoodlineError: an utterance lacks audio or embeddings that the model needs, or they cannot be read; or the
+                threshold is no probability, or a class has the name of what it answers
         """
+        self.refuse_threshold(threshold)
         utterances = conversation.utterances
         if not utterances:
             return ConversationPrediction(conversation_id=conversation.id, utterances=())
-        predictions = self.predict_encoded(utterances, self.encode_alone(utterances), reasons=reasons)
+        alone = self.encode_alone(utterances)
+        predictions = self.predict_encoded(utterances, alone, threshold=threshold, reasons=reasons)
         return ConversationPrediction(conversation_id=conversation.id, utterances=predictions)
 
     def predict_encoded(
-        self, utterances: Sequence[Utterance], alone: Alone, *, reasons: bool = False
+        self, utterances: Sequence[Utterance], alone: Alone, *, threshold: float | None = None, reasons: bool = False
     ) -> tuple[UtterancePrediction, ...]:
         """The same of utterances that are encoded already, each by itself."""
-        predictions = self.labelled(utterances, self.encode_in_context(utterances, alone))
+        predictions = self.labelled(utterances, self.encode_in_context(utterances, alone), threshold)
         if not reasons:
             return predictions
         why = reasons_of(self.model.network, self._read(utterances, alone), self.probabilities)
         return tuple(replace(one, reasons=its) for one, its in zip(predictions, why, strict=True))
 
     def labelled(
-        self, utterances: Sequence[Utterance], encodings: Mapping[str, Encoding]
+        self, utterances: Sequence[Utterance], encodings: Mapping[str, Encoding], threshold: float | None = None
     ) -> tuple[UtterancePrediction, ...]:
         """What encodings (S, ...) by each of the stages say of S utterances."""
         probabilities = self.probabilities(encodings)
         rows = zip(*(values.tolist() for values in probabilities.values()), strict=True)
         return tuple(
-            self._prediction(utterance, dict(zip(probabilities, row, strict=True)))
+            self._prediction(utterance, dict(zip(probabilities, row, strict=True)), threshold or 0.0)
             for utterance, row in zip(utterances, rows, strict=True)
         )
 
     def probabilities(self, encodings: Mapping[str, Encoding]) -> dict[str, Tensor]:
         """Of each class by some of the stages: (..., classes)."""
-        return {stage: encoding.logits.softmax(dim=-1) for stage, encoding in encodings.items()}
+        return {
+            # In double precision, where what differs in the logits differs here at any temperature.
+            stage: (encoding.logits.double() / self.model.temperature(stage)).softmax(dim=-1)
+            for stage, encoding in encodings.items()
+        }
 
     def predict_all(
-        self, conversations: Sequence[Conversation], *, reasons: bool = False
+        self, conversations: Sequence[Conversation], *, threshold: float | None = None, reasons: bool = False
     ) -> Iterator[ConversationPrediction]:
         """Predictions of many conversations, each as soon as it is ready."""
-        return (self.predict(conversation, reasons=reasons) for conversation in conversations)
+        self.refuse_threshold(threshold)
+        return (self.predict(conversation, threshold=threshold, reasons=reasons) for conversation in conversations)
 
     def stream(self) -> "Stream":
         """A conversation that goes on, to be labelled turn by turn."""
@@ -185,16 +205,36 @@ class Predictor:
             require(self.embeddings[encoder], ids, size, f"embeddings[{encoder!r}]")
         return {encoder: stack(self.embeddings[encoder], ids) for encoder in recipe.given}
 
-    def _prediction(self, utterance: Utterance, by_stage: Mapping[str, Sequence[float]]) -> UtterancePrediction:
+    def refuse_threshold(self, threshold: float | None) -> None:
+        """Refuse what is no probability.
+
+        Raises:
+            MoodlineError: so; or a class has the name of what is answered below it
+        """
+        if threshold is None:
+            return
+        if not 0 <= threshold <= 1:
+            raise MoodlineError(f"a threshold is a probability, from 0 to 1, not {threshold}")
+        if UNCERTAIN in self.classes:
+            raise MoodlineError(
+                f"below a threshold the label is {UNCERTAIN!r}, which is also a class of {self.model.label_set.name}: "
+                "predict without a threshold, and read the probabilities"
+            )
+
+    def _prediction(
+        self, utterance: Utterance, by_stage: Mapping[str, Sequence[float]], threshold: float
+    ) -> UtterancePrediction:
         named = {stage: dict(zip(self.classes, row, strict=True)) for stage, row in by_stage.items()}
         last = named[self.model.recipe.stages[-1]]
+        best = max(last, key=lambda name: last[name])
         return UtterancePrediction(
             id=utterance.id,
             speaker=utterance.speaker,
             start=utterance.start,
             end=utterance.end,
             words=utterance.words,
-            label=max(last, key=lambda name: last[name]),
+            label=best if last[best] >= threshold else UNCERTAIN,
+            best=best,
             probabilities=last,
             by_stage=named,
         )

@@ -55,13 +55,14 @@ def recognise(predictor: Predictor, recording: Recording, hearing: Hearing, mode
         raise MoodlineError(
             "a recording is read by a model of speech or words, and this one reads embeddings from files"
         )
+    predictor.refuse_threshold(hearing.threshold)
     spoken = find_turns(recording, hearing.transcript, hearing.channels)
     if "text" in reads:
         spoken = hear_words(recording, spoken, hearing.recogniser, hearing.jobs)
         refuse_without_words(recording, spoken)
     utterances = utterances_of(recording, spoken.turns)
     alone = encode_in_blocks(predictor, recording, spoken.turns, utterances)
-    predictions = predictor.predict_encoded(utterances, alone, reasons=hearing.reasons)
+    predictions = predictor.predict_encoded(utterances, alone, threshold=hearing.threshold, reasons=hearing.reasons)
     return Timeline(
         recording=recording.name,
         duration=recording.duration,

@@ -3,14 +3,16 @@
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from torch import nn
 
-from moodline.checkpoint import CONFIG_FILE, Provenance, save_description, save_stage, save_text_assets
+from moodline.checkpoint import CONFIG_FILE, Provenance, load_part, save_description, save_stage, save_text_assets
 from moodline.config import AUDIO_UTTERANCE, ENCODERS, FUSION, STAGE_NAMES, TEXT_UTTERANCE, Recipe
 from moodline.conversation import Conversation, LabelSet
 from moodline.corpora.fold import TrainingSets
@@ -18,7 +20,7 @@ from moodline.embeddings import Embeddings, EmbeddingsFile, read_embeddings, sta
 from moodline.files import read_json, write_json
 from moodline.inference.encode import by_conversation, encode_conversations, encode_utterances
 from moodline.inference.inputs import context_input
-from moodline.model import ENCODER_OF, build_stage
+from moodline.model import ENCODER_OF, build_stage, classifier_of
 from moodline.reproduction.released import ReleasedSelection
 from moodline.text.pretrained import Tokenizer, load_bert
 from moodline.training.data import StageData, conversation_data, scored_utterances, token_data, waveform_data
@@ -26,6 +28,7 @@ from moodline.training.origin import READS, Origin, change, hash_of
 from moodline.training.randomness import seed_of
 from moodline.training.sharing import take_over
 from moodline.training.stage import LOGGERS, Hardware, TrainedStage, initialise, is_main_process, train_stage
+from moodline.training.temperature import Fitted, fit_temperature
 
 
 class FoldTraining:
@@ -107,8 +110,46 @@ class FoldTraining:
             if changes[stage]:
                 self.console.print(f"{name}: to be trained again, {changes[stage]}", highlight=False, soft_wrap=True)
             self.run_stage(stage, name, go_on=not changes[stage])
-        if is_main_process():
-            save_description(self.model_folder, self.recipe, self.label_set, provenance)
+        self.describe(provenance)
+
+    def describe(self, provenance: Provenance) -> None:
+        """Calibrate the trained stages and write what makes of them a model."""
+        if not is_main_process():
+            return
+        fitted = {stage: self.fit_temperature(stage) for stage in self.recipe.stages}
+        notes = [
+            f"the temperature of {STAGE_NAMES[stage]} is {one.temperature:g}: of the validation set, {one.note}"
+            for stage, one in fitted.items()
+            if one.note
+        ]
+        for note in notes:
+            self.console.print(f"{self.title}{note}", highlight=False, soft_wrap=True)
+        provenance = replace(provenance, notes=(*provenance.notes, *notes))
+        temperatures = {stage: one.temperature for stage, one in fitted.items()}
+        save_description(self.model_folder, self.recipe, self.label_set, provenance, temperatures)
+
+    def fit_temperature(self, stage: str) -> Fitted:
+        """Of a trained stage, on the labelled utterances that its epoch was selected by."""
+        _, validation = self.sets_of(stage)
+        scored, labels = scored_utterances(validation, self.label_set)
+        if not scored:
+            return fit_temperature(np.empty((0, len(self.label_set.classes))), labels.numpy())
+        part = load_part(self.model_folder, stage, self.recipe, self.label_set)
+        ids = [utterance.id for utterance in scored]
+        if stage == FUSION:
+            logits = stack(self.fused_logits(part, validation), ids)
+        else:
+            with torch.inference_mode():
+                logits = classifier_of(part)(stack(self.vectors_of(stage), ids))  # (N, D) -> (N, classes)
+        return fit_temperature(logits.numpy(), labels.numpy())
+
+    def fused_logits(self, part: nn.Module, conversations: Sequence[Conversation]) -> Embeddings:
+        """The trained fusion's logits: (classes,) by utterance id."""
+        filled = [one for one in conversations if one.utterances]
+        ids, sizes = unique_ids(filled), [len(one.utterances) for one in filled]
+        sequences = [by_conversation(stack(vectors, ids), sizes) for vectors in self.read(FUSION)]
+        logits = torch.cat([encoding.logits for encoding in encode_conversations(part, *sequences)])
+        return dict(zip(ids, logits, strict=True))
 
     def reuse(self, finished: Mapping[str, Path]) -> None:
         """Take over stages that others have finished: their records, by the hash of their origin."""
@@ -222,11 +263,12 @@ class FoldTraining:
 
     def read(self, stage: str) -> list[Embeddings]:
         """What a context stage or the fusion reads: (D,) by utterance id, for each sequence."""
-        found = [
-            self.embeddings.get(source) or read_embeddings(self.embeddings_file(source)).vectors
-            for source in READS[stage]
-        ]
+        found = [self.vectors_of(source) for source in READS[stage]]
         return [self.context_inputs(stage, *found)] if stage in ENCODER_OF else found
+
+    def vectors_of(self, stage: str) -> Embeddings:
+        """What a trained stage gives, or what is given in its place."""
+        return self.embeddings.get(stage) or read_embeddings(self.embeddings_file(stage)).vectors
 
     def context_inputs(self, stage: str, vectors: Embeddings) -> Embeddings:
         """The utterance encoder's embeddings as a context stage reads them, conversation by conversation."""

@@ -14,7 +14,7 @@ from typing import Any
 import filelock
 from rich.console import Console
 
-from moodline.checkpoint import CONFIG_FILE
+from moodline.checkpoint import CONFIG_FILE, load_description
 from moodline.config import AUDIO_UTTERANCE, STAGE_NAMES, TEXT_UTTERANCE, Recipe
 from moodline.conversation import LabelSet
 from moodline.corpora.corpus import Corpus
@@ -271,6 +271,10 @@ def train(
                     training.reuse(finished_stages(reuse))
             if run.is_complete(fold.name) and all(map(training.is_finished, run.recipe.stages)):
                 console.print(f"{title}model {run.model_folder(fold.name)}: finished before", highlight=False)
+                described = load_description(run.model_folder(fold.name))
+                if not described.temperatures:
+                    console.print(f"{title}it is calibrated now, and trained no more", highlight=False)
+                    training.describe(described.provenance)
                 continue
             for note in provenance.notes:
                 console.print(f"{title}{note}", highlight=False, soft_wrap=True)

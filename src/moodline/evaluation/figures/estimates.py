@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from moodline.evaluation.figures.drawing import BLUE, GREY, INK, VERMILLION, figure_of, shorten, svg
 from moodline.evaluation.spread import Group
 
-_MARKERS = {"ua": ("UA", BLUE, "o"), "wa": ("WA", VERMILLION, "s")}
+MARKERS = {"ua": ("UA", BLUE, "o"), "wa": ("WA", VERMILLION, "s")}
 
 
 def stage_figure(scores: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> str:
@@ -55,7 +55,7 @@ def part_figure(parts: Mapping[str, Mapping[str, Any]]) -> str:
 
 def group_figure(kind: str, groups: Sequence[Group]) -> str:
     """UA and WA of each speaker or session."""
-    rows = [{m: {"value": getattr(group, m), "interval": None} for m in _MARKERS} for group in groups]
+    rows = [{m: {"value": getattr(group, m), "interval": None} for m in MARKERS} for group in groups]
     with figure_of(4.0, 0.8 + 0.26 * len(groups)) as figure:
         axes = figure.subplots()
         _estimates(axes, rows, [shorten(group.name) for group in groups])
@@ -96,7 +96,7 @@ def fold_figure(scores: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -
 
 def _estimates(axes: Axes, rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> None:
     """One line per row, from the top: each measure a point on its interval."""
-    for offset, (measure, (name, colour, marker)) in zip((-0.13, 0.13), _MARKERS.items(), strict=True):
+    for offset, (measure, (name, colour, marker)) in zip((-0.13, 0.13), MARKERS.items(), strict=True):
         for position, row in enumerate(rows):
             estimate = row[measure]
             if estimate["interval"] is not None:

@@ -1,0 +1,55 @@
+"""One number a stage by which its logits are divided, so that its probabilities can be believed."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+LOWEST, HIGHEST = 0.1, 10.0  # what a temperature is looked for between
+
+
+class Fitted(NamedTuple):
+    """A temperature, and why it is not the one of the lowest NLL; empty where it is."""
+
+    temperature: float
+    note: str = ""
+
+
+def negative_log_likelihood(
+    logits: NDArray[np.floating], labels: NDArray[np.integer], temperature: float = 1.0
+) -> float:
+    """NLL, the mean of -log softmax(z_n / T) at the label of n, in nats: logits z (N, C), labels (N,).
+
+    Guo et al., "On calibration of modern neural networks", ICML 2017, section 2.
+    """
+    from scipy.special import log_softmax
+
+    likelihoods = log_softmax(logits.astype(float) / temperature, axis=-1)  # (N, C)
+    return -float(np.mean(likelihoods[np.arange(len(labels)), labels]))
+
+
+def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> Fitted:
+    """The temperature of the lowest NLL, from ``LOWEST`` to ``HIGHEST``: (N, C), (N,) -> T.
+
+    Temperature scaling, Guo et al. 2017, section 4.2. The NLL is convex in 1/T, so that it has one minimum over log T.
+    No class is weighted. T is 1 where the labels cannot tell it: there are none, all are of one class, or all are
+    predicted rightly, since the NLL then falls for ever as T does.
+    """
+    from scipy.optimize import minimize_scalar
+
+    if len(set(labels.tolist())) < 2:
+        return Fitted(1.0, "its labels are of one class" if len(labels) else "it has no label")
+    values = logits.astype(float)
+    if (values[np.arange(len(labels)), labels] == values.max(axis=-1)).all():
+        return Fitted(1.0, "all of it is predicted rightly, which any lower temperature would praise more")
+    edges = np.log([LOWEST, HIGHEST])
+    found = minimize_scalar(
+        lambda log_temperature: negative_log_likelihood(values, labels, np.exp(log_temperature)),
+        bounds=edges,
+        method="bounded",
+        options={"xatol": 1e-7},
+    )
+    temperature = float(np.exp(found.x))
+    if np.abs(found.x - edges).min() < 1e-5:
+        return Fitted(temperature, f"the best is not between {LOWEST:g} and {HIGHEST:g}")
+    return Fitted(temperature)
