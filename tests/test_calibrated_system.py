@@ -202,7 +202,7 @@ def test_below_a_threshold_the_label_is_uncertain_and_nothing_else_changes(place
         for one, found in zip(plain, prediction.utterances, strict=True):
             assert found == replace(one, label=one.best if one.probability >= threshold else UNCERTAIN)
         assert any(one.label == UNCERTAIN for one in prediction.utterances)
-        assert model.predict(talk, 0.0).utterances == plain
+        assert model.predict(talk, threshold=0.0).utterances == plain
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.01, float("nan")])
@@ -210,7 +210,7 @@ def test_a_threshold_is_a_probability(model: Predictor, threshold: float) -> Non
     with pytest.raises(MoodlineError, match="a threshold is a probability, from 0 to 1, not"):
         model.predict(Conversation(id="empty", utterances=()), threshold=threshold)
     with pytest.raises(MoodlineError, match="a threshold is a probability"):
-        model.predict_all([], threshold)
+        model.predict_all([], threshold=threshold)
 
 
 def test_a_class_of_that_name_has_no_threshold(model: Predictor) -> None:

@@ -1,10 +1,11 @@
 """Models with random weights that read embeddings in the place of their encoders: contexts and fusion alone."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
-from moodline.checkpoint import Provenance, TrainedModel
+from moodline.checkpoint import Provenance, TrainedModel, save_description, save_stage, save_text_assets
 from moodline.config import (
     AUDIO_UTTERANCE,
     ENCODERS,
@@ -20,6 +21,10 @@ from moodline.conversation import Conversation, Utterance
 from moodline.inference.predictor import Predictor
 from moodline.labels import IEMOCAP4
 from moodline.model import ConversationModel, build_stage
+from moodline.recipe import read_recipe, recipe_from
+from moodline.text.pretrained import load_bert
+from tests.system import write_recipe
+from tests.tiny import tiny_bert
 
 SIZES = {AUDIO_UTTERANCE: 5, TEXT_UTTERANCE: 6}
 CONTEXT = ContextConfig(hidden=7)
@@ -81,3 +86,16 @@ def conversation_of(turns: int, speakers: Sequence[str] = ("F", "M", "M")) -> Co
             for turn in range(turns)
         ),
     )
+
+
+def write_model(place: Path, modalities: str) -> Path:
+    """A model folder with encoders of its own, its weights random."""
+    name = str(write_recipe(place / "tiny.yaml", tiny_bert(place / "bert")))
+    recipe = recipe_from({**read_recipe(name)[0], "modalities": modalities}, name)
+    bert, tokenizer = load_bert(recipe.text_utterance.bert, recipe.text_utterance.maximum_tokens)
+    torch.manual_seed(0)
+    for stage in recipe.stages:
+        save_stage(place / "model", stage, build_stage(stage, recipe, len(IEMOCAP4.classes), bert))
+    save_text_assets(place / "model", bert, tokenizer)
+    save_description(place / "model", recipe, IEMOCAP4, PROVENANCE)
+    return place / "model"

@@ -1,0 +1,126 @@
+"""Whether a recording says what its corpus says: dialogues mixed into recordings, labelled, compared turn by turn.
+
+    .venv/bin/python benchmarks/dialogues.py corpora/tree runs/small/fold-5/model --prefix Ses05
+
+Turns are put at their times into one file, mono (both speakers added up) and stereo (a speaker a channel), and written
+as SRT, TextGrid and JSON of WhisperX. The corpus's own predictions read each turn's clean clip in the same context of
+all turns. With voice activity alone words are a recogniser's, and a reference turn is compared with the turn found
+that holds at least half of it.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from moodline.audio import waveform
+from moodline.audio.recording import Recording
+from moodline.conversation import Conversation, Utterance
+from moodline.corpora.corpus import read_corpus
+from moodline.inference.predictor import Predictor, load
+from moodline.inference.recognise import Hearing, recognise
+from moodline.inference.timeline import Timeline, TimelineTurn
+from moodline.speech.transcripts.writing import write_transcript
+from moodline.speech.turn import Turn
+
+RATE = 16_000
+FORMATS = (".srt", ".TextGrid", ".json")
+Verdict = tuple[bool, bool]
+"""Of a turn: whether the labels agree, and whether it overlaps another."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--prefix", default="", help="of the conversations' names")
+    parser.add_argument("--dialogues", type=int, default=10)
+    parser.add_argument("--voice-activity", action="store_true", help="without a transcript too, which takes minutes")
+    parser.add_argument("--jobs", type=int, default=2)
+    options = parser.parse_args()
+    predictor = load(options.model)
+    chosen = [one for one in read_corpus(options.corpus).conversations if one.id.startswith(options.prefix)]
+    verdicts: dict[str, list[Verdict]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for conversation in chosen[: options.dialogues]:
+            for name, found in compared(predictor, conversation, Path(folder), options).items():
+                verdicts.setdefault(name, []).extend(found)
+    print(f"{'recording, turns from':32s}{'agree, no overlap':>20s}{'agree, all':>20s}")
+    for name, found in verdicts.items():
+        alone = [agrees for agrees, overlaps in found if not overlaps]
+        print(f"{name:32s}{share(alone):>20s}{share([agrees for agrees, _ in found]):>20s}")
+
+
+def compared(
+    predictor: Predictor, conversation: Conversation, folder: Path, options: argparse.Namespace
+) -> dict[str, list[Verdict]]:
+    """Verdicts on a dialogue's turns by way of labelling it."""
+    turns = sorted(conversation.utterances, key=lambda turn: turn.start or 0.0)
+    reference = {one.id: one.label for one in predictor.predict(conversation).utterances}
+    expected, overlaps = [reference[turn.id] for turn in turns], overlapping(turns)
+    stereo = mixed(conversation)
+    verdicts: dict[str, list[Verdict]] = {}
+    for channels, samples in (("mono", stereo.sum(axis=1)), ("stereo", stereo)):
+        path = folder / f"{conversation.id}-{channels}.wav"
+        soundfile.write(path, samples, RATE, subtype="FLOAT")
+        for ending in FORMATS:
+            transcript = path.with_suffix(ending)
+            write_transcript(transcript, [turn_of(turn) for turn in turns])
+            timeline = recognise(predictor, Recording.open(path), Hearing(transcript=transcript))
+            agree = [turn.label == label for turn, label in zip(timeline.turns, expected, strict=True)]
+            verdicts[f"{channels}, {ending}"] = list(zip(agree, overlaps, strict=True))
+        if options.voice_activity:
+            hearing = Hearing(channels="speakers" if channels == "stereo" else "mixed", jobs=options.jobs)
+            timeline = recognise(predictor, Recording.open(path), hearing)
+            holders = [holder(turn, timeline) for turn in turns]
+            agree = [one is not None and one.label == label for one, label in zip(holders, expected, strict=True)]
+            verdicts[f"{channels}, voice activity"] = list(zip(agree, overlaps, strict=True))
+    return verdicts
+
+
+def mixed(conversation: Conversation) -> np.ndarray:
+    """The turns at their times, a speaker a channel: (T, 2) at RATE."""
+    speakers = sorted(conversation.speakers)
+    end = max(turn.end or 0.0 for turn in conversation.utterances)
+    samples = np.zeros((round((end + 1) * RATE), len(speakers)), dtype=np.float32)
+    for turn in conversation.utterances:
+        assert turn.audio is not None
+        assert turn.start is not None
+        clip, first = waveform.read(turn.audio, RATE), round(turn.start * RATE)
+        samples[first : first + len(clip), speakers.index(turn.speaker)] += clip
+    return samples
+
+
+def turn_of(turn: Utterance) -> Turn:
+    return Turn(start=turn.start or 0.0, end=turn.end or 0.0, speaker=turn.speaker, words=turn.words)
+
+
+def overlapping(turns: Sequence[Utterance]) -> list[bool]:
+    """Whether each turn shares some time with another."""
+    spans = [(turn.start or 0.0, turn.end or 0.0) for turn in turns]
+    return [
+        any(other != number and start < spans[other][1] and spans[other][0] < end for other in range(len(spans)))
+        for number, (start, end) in enumerate(spans)
+    ]
+
+
+def holder(turn: Utterance, timeline: Timeline) -> TimelineTurn | None:
+    """The turn found that holds the most of this one, at least half."""
+    start, end = turn.start or 0.0, turn.end or 0.0
+
+    def held(found: TimelineTurn) -> float:
+        return min(end, found.end or 0.0) - max(start, found.start or 0.0)
+
+    best = max(timeline.turns, key=held)
+    return best if held(best) >= (end - start) / 2 else None
+
+
+def share(agree: Sequence[bool]) -> str:
+    return f"{sum(agree)} of {len(agree)}, {100 * np.mean(agree):.1f} %" if agree else "none"
+
+
+if __name__ == "__main__":
+    main()

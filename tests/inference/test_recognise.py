@@ -1,0 +1,167 @@
+"""A recording becomes what its conversation would be: the same turns, words and emotions."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from moodline.audio.recording import Recording
+from moodline.conversation import AudioClip, Conversation, Utterance
+from moodline.errors import MoodlineError
+from moodline.inference import recognise as module
+from moodline.inference import spoken_turns
+from moodline.inference.predictor import Predictor, load
+from moodline.inference.recognise import Hearing, recognise
+from moodline.speech.transcripts.writing import write_transcript
+from moodline.speech.turn import Turn
+from tests.inference.tiny_models import write_model
+
+RATE = 16_000
+SECONDS = 9.0
+TURNS = [
+    Turn(start=0.25, end=1.5, speaker="ann", words="well hello there"),
+    Turn(start=1.5, end=3.1, speaker="ben", words="i never said that"),
+    Turn(start=2.75, end=4.0, speaker="ann", words="you did"),  # talks over the one before
+    Turn(start=4.5, end=4.8, speaker="ben", words="no"),
+    Turn(start=6.0, end=8.5, speaker="ann", words="would you please listen to me for once"),
+]
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    return load(write_model(tmp_path_factory.mktemp("model"), "both"))
+
+
+@pytest.fixture(scope="module")
+def sound() -> np.ndarray:
+    """Two channels of noise (T, 2), float32."""
+    generator = np.random.default_rng(0)
+    return generator.uniform(-0.3, 0.3, (round(SECONDS * RATE), 2)).astype(np.float32)
+
+
+@pytest.fixture
+def talk(tmp_path: Path, sound: np.ndarray) -> Path:
+    path = tmp_path / "talk.wav"
+    soundfile.write(path, sound, RATE, subtype="FLOAT")
+    return path
+
+
+def conversation_in(path: Path) -> Conversation:
+    """The same turns as clips of a file, as a corpus would have them."""
+    return Conversation(
+        id="talk",
+        utterances=tuple(
+            Utterance(
+                id=f"t{number}",
+                speaker=turn.speaker,
+                words=turn.words or "",
+                audio=AudioClip(path=path, offset=turn.start, duration=turn.end - turn.start, sample_rate=RATE),
+            )
+            for number, turn in enumerate(TURNS)
+        ),
+    )
+
+
+def probabilities(turns) -> np.ndarray:
+    return np.array([list(turn.probabilities.values()) for turn in turns])
+
+
+@pytest.mark.parametrize("ending", [".srt", ".json", ".TextGrid", ".csv"])
+def test_a_recording_with_its_transcript_is_the_corpus_conversation(
+    predictor: Predictor, talk: Path, tmp_path: Path, ending: str
+) -> None:
+    write_transcript(tmp_path / f"talk{ending}", TURNS)
+    timeline = recognise(predictor, Recording.open(talk), Hearing(transcript=tmp_path / f"talk{ending}"))
+    expected = predictor.predict(conversation_in(talk)).utterances
+    assert [(turn.start, turn.end, turn.speaker, turn.words) for turn in timeline.turns] == [
+        (turn.start, turn.end, turn.speaker, turn.words) for turn in TURNS
+    ]
+    assert probabilities(timeline.turns) == pytest.approx(probabilities(expected), abs=1e-5)
+    assert [turn.label for turn in timeline.turns] == [one.label for one in expected]
+    assert timeline.duration == SECONDS
+    assert timeline.turns_from.startswith(f"talk{ending} (")
+    assert timeline.words_from == f"talk{ending}"
+
+
+def test_an_array_is_the_file(predictor: Predictor, talk: Path, sound: np.ndarray, tmp_path: Path) -> None:
+    write_transcript(tmp_path / "talk.srt", TURNS)
+    hearing = Hearing(transcript=tmp_path / "talk.srt")
+    of_array = recognise(predictor, Recording.of(sound, RATE), hearing)
+    of_file = recognise(predictor, Recording.open(talk), hearing)
+    assert of_array.turns == of_file.turns
+
+
+def test_blocks_of_turns_change_nothing_and_hold_no_more_sound_than_theirs(
+    predictor: Predictor, talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_transcript(tmp_path / "talk.srt", TURNS)
+    hearing = Hearing(transcript=tmp_path / "talk.srt", reasons=True)
+    whole = recognise(predictor, Recording.open(talk), hearing)
+    monkeypatch.setattr(spoken_turns, "TURNS_AT_ONCE", 2)
+    sizes = [len(waveforms) for _, waveforms in module.in_blocks(Recording.open(talk), TURNS, RATE)]
+    assert sizes == [2, 2, 1]
+    in_twos = recognise(predictor, Recording.open(talk), hearing)
+    assert probabilities(in_twos.turns) == pytest.approx(probabilities(whole.turns), abs=1e-5)
+    assert all(turn.reasons is not None for turn in in_twos.turns)
+
+
+def test_below_the_threshold_a_turn_is_uncertain(predictor: Predictor, talk: Path, tmp_path: Path) -> None:
+    write_transcript(tmp_path / "talk.srt", TURNS)
+    timeline = recognise(predictor, Recording.open(talk), Hearing(transcript=tmp_path / "talk.srt", threshold=1.0))
+    assert {turn.label for turn in timeline.turns} == {"uncertain"}
+    with pytest.raises(MoodlineError, match="a threshold is a probability"):
+        recognise(predictor, Recording.open(talk), Hearing(threshold=2.0))
+
+
+def test_words_that_no_transcript_tells_are_heard_in_the_turns(
+    predictor: Predictor, talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Counting:
+        name, version = "counting", "1"
+
+        def recognise(self, samples: np.ndarray) -> str:
+            return f"heard {len(samples)}"
+
+    monkeypatch.setattr(spoken_turns.speech, "choose", lambda named: "counting")
+    monkeypatch.setattr(spoken_turns.speech, "load", lambda chosen: Counting())
+    write_transcript(tmp_path / "talk.rttm", TURNS)
+    timeline = recognise(predictor, Recording.open(talk), Hearing(transcript=tmp_path / "talk.rttm"))
+    assert timeline.words_from == "counting 1"
+    assert [turn.words for turn in timeline.turns] == [f"heard {round((t.end - t.start) * RATE)}" for t in TURNS]
+    assert [turn.speaker for turn in timeline.turns] == [turn.speaker for turn in TURNS]
+
+
+def test_where_nobody_said_a_word_a_model_of_words_says_so(
+    predictor: Predictor, talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Deaf:
+        name, version = "deaf", "1"
+
+        def recognise(self, samples: np.ndarray) -> str:
+            return ""
+
+    monkeypatch.setattr(spoken_turns.speech, "choose", lambda named: "deaf")
+    monkeypatch.setattr(spoken_turns.speech, "load", lambda chosen: Deaf())
+    write_transcript(tmp_path / "talk.rttm", TURNS)
+    with pytest.raises(MoodlineError, match=r"none were found in the 5 turns of .*talk\.wav by deaf 1"):
+        recognise(predictor, Recording.open(talk), Hearing(transcript=tmp_path / "talk.rttm"))
+
+
+def test_silence_and_another_recordings_transcript_are_refused(predictor: Predictor, tmp_path: Path) -> None:
+    quiet = Recording.of(np.zeros(3 * RATE, dtype=np.float32), RATE)
+    with pytest.raises(MoodlineError, match="none was found in the"):
+        recognise(predictor, quiet, Hearing())
+    write_transcript(tmp_path / "late.srt", [Turn(start=100, end=101, words="too late")])
+    with pytest.raises(MoodlineError, match="transcript of another recording"):
+        recognise(predictor, quiet, Hearing(transcript=tmp_path / "late.srt"))
+    with pytest.raises(MoodlineError, match="leave out --channels speakers"):
+        recognise(predictor, quiet, Hearing(transcript=tmp_path / "late.srt", channels="speakers"))
+
+
+def test_a_model_of_synthetic_voices_says_so(predictor: Predictor, talk: Path, tmp_path: Path) -> None:
+    write_transcript(tmp_path / "talk.srt", TURNS)
+    timeline = recognise(predictor, Recording.open(talk), Hearing(transcript=tmp_path / "talk.srt"), "a/model")
+    assert timeline.model.name == "a/model"
+    facts = module.facts_of(predictor.model, "")
+    assert not any("synthetic" in note for note in facts.notes)
