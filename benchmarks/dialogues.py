@@ -83,9 +83,9 @@ def compared(
 
 def mixed(conversation: Conversation) -> np.ndarray:
     """The turns at their times, a speaker a channel: (T, 2) at RATE."""
-    speakers = sorted(conversation.speakers)
+    speakers = sorted(conversation.speakers)  # two at most; some dialogues of a corpus have one
     end = max(turn.end or 0.0 for turn in conversation.utterances)
-    samples = np.zeros((round((end + 1) * RATE), len(speakers)), dtype=np.float32)
+    samples = np.zeros((round((end + 1) * RATE), 2), dtype=np.float32)
     for turn in conversation.utterances:
         assert turn.audio is not None
         assert turn.start is not None

@@ -64,7 +64,7 @@ def recognise(predictor: Predictor, recording: Recording, hearing: Hearing, mode
     alone = encode_in_blocks(predictor, recording, spoken.turns, utterances)
     predictions = predictor.predict_encoded(utterances, alone, threshold=hearing.threshold, reasons=hearing.reasons)
     return Timeline(
-        recording=recording.name,
+        recording=Path(recording.name).name,
         duration=recording.duration,
         turns=tuple(map(timeline_turn, spoken.turns, predictions)),
         classes=predictor.classes,

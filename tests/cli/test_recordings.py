@@ -1,0 +1,155 @@
+"""moodline predict over recordings: where timelines go, what is refused, and what goes on."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from moodline.cli import models
+from moodline.cli.models import VARIABLE, chosen_model
+from moodline.errors import MoodlineError
+from moodline.speech.transcripts.writing import write_transcript
+from moodline.speech.turn import Turn
+from tests.inference.tiny_models import write_model
+from tests.system import moodline
+
+RATE = 16_000
+TURNS = [
+    Turn(start=0.5, end=1.5, speaker="ann", words="well hello"),
+    Turn(start=1.75, end=2.75, speaker="ben", words="good bye"),
+]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("model"), "both")
+
+
+@pytest.fixture
+def talk(tmp_path: Path) -> Path:
+    """talk.wav, and talk.srt beside it."""
+    noise = np.random.default_rng(0).uniform(-0.3, 0.3, 3 * RATE)
+    soundfile.write(tmp_path / "talk.wav", noise, RATE)
+    write_transcript(tmp_path / "talk.srt", TURNS)
+    return tmp_path / "talk.wav"
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """The one sentence that a command ends with."""
+    with pytest.raises(SystemExit) as end:
+        moodline(*arguments)
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    return line
+
+
+def test_the_terminal_names_the_model_and_a_line_a_turn(
+    model: Path, talk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moodline("predict", talk, "--model", model, "--transcript", talk.with_suffix(".srt"))
+    shown = capsys.readouterr().out
+    assert "Model: " in shown
+    assert "licence" in shown
+    assert "turns from talk.srt (SRT)" in " ".join(shown.split())
+    assert "well hello" in shown
+    assert "good bye" in shown
+
+
+def test_every_format_goes_into_a_folder(model: Path, talk: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    given = ("predict", talk, "--model", model, "--transcript", talk.with_suffix(".srt"), "-o", out)
+    moodline(*given, "--why", "--format", "json,csv,srt,textgrid,html")
+    assert {path.name for path in out.iterdir()} == {
+        f"talk{end}" for end in (".json", ".csv", ".srt", ".TextGrid", ".html")
+    }
+    told = json.loads((out / "talk.json").read_text(encoding="utf-8"))
+    assert told["recording"] == "talk.wav"
+    assert [turn["words"] for turn in told["turns"]] == ["well hello", "good bye"]
+    assert all(turn["reasons"] for turn in told["turns"])
+    with (out / "talk.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["speaker"] for row in csv.DictReader(file)] == ["ann", "ben"]
+
+
+def test_a_file_that_exists_is_replaced_by_force_alone(
+    model: Path, talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "talk.json"
+    out.write_text("mine")
+    given = ("predict", talk, "--model", model, "--transcript", talk.with_suffix(".srt"), "-o", out)
+    assert "exists: name another -o, or replace it with --force" in refused(capsys, *given)
+    assert out.read_text() == "mine"
+    moodline(*given, "--force")
+    assert json.loads(out.read_text(encoding="utf-8"))["turns"]
+
+
+def test_one_that_fails_does_not_stop_the_rest(
+    model: Path, talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from moodline.speech import turns
+    from moodline.speech.sphinx import PocketSphinx
+
+    silent = tmp_path / "silent.wav"
+    soundfile.write(silent, np.zeros(RATE), RATE)
+    broken = tmp_path / "broken.wav"
+    broken.write_bytes(b"no sound")
+    monkeypatch.setattr(turns, "_turns", lambda heard, recording, channel: TURNS if "talk" in recording.name else [])
+    monkeypatch.setattr(PocketSphinx, "recognise", lambda self, samples: "some words")
+    with pytest.raises(SystemExit) as end:
+        moodline("predict", broken, silent, talk, "--model", model, "-o", tmp_path / "out", "--jobs", 1)
+    assert end.value.code == 2
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["talk.json"]
+    first, second, last = capsys.readouterr().err.strip().splitlines()
+    assert "broken.wav" in first
+    assert "none was found" in second
+    assert "2 of 3 recordings failed, the others are done" in last
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--format", "pdf"), "a timeline's format is one of json, csv, srt, textgrid, html, table, not 'pdf'"),
+        (("--format", "json,csv"), "json and csv are several files: name their folder with -o"),
+        (("-o", "talk.pdf"), "rename it, or name a format"),
+        (("--jobs", "0"), "--jobs is 1 or more, not 0"),
+        (("--threshold", "2"), "a threshold is a probability, from 0 to 1, not 2"),
+        (("--channels", "speakers"), "has one channel"),
+    ],
+)
+def test_what_is_asked_wrongly_is_told(
+    model: Path, talk: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], reason: str
+) -> None:
+    assert reason in refused(capsys, "predict", talk, "--model", model, *options)
+
+
+def test_a_transcript_is_of_one_recording(model: Path, talk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = refused(capsys, "predict", talk, talk, "--model", model, "--transcript", talk.with_suffix(".srt"))
+    assert "a transcript is of one recording" in told
+
+
+def test_recordings_of_one_name_do_not_share_a_file(
+    model: Path, talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "other").mkdir()
+    again = tmp_path / "other" / "talk.wav"
+    again.write_bytes(talk.read_bytes())
+    told = refused(capsys, "predict", talk, again, "--model", model, "-o", tmp_path / "out")
+    assert "would hold what" in told
+
+
+def test_the_model_is_named_or_the_environments_or_the_newest_of_the_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(VARIABLE, raising=False)
+    with pytest.raises(MoodlineError, match=r"--model FOLDER .* MOODLINE_MODEL"):
+        chosen_model(None)
+    made = tmp_path / models.DEMO_MODELS.replace("*", "5")
+    made.mkdir(parents=True)
+    (made / "config.json").write_text("{}")
+    assert chosen_model(None).resolve() == made
+    monkeypatch.setenv(VARIABLE, "mine")
+    assert chosen_model(None) == Path("mine")
+    assert chosen_model(Path("named")) == Path("named")
