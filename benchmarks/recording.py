@@ -1,0 +1,154 @@
+"""From audio to timeline, as times real time: a conversation of ten minutes and 200 turns with its transcript.
+
+    .venv/bin/python benchmarks/recording.py
+    .venv/bin/python benchmarks/recording.py --bert base --threads 2
+
+The sound is noise, the words are drawn, the weights are random: what is measured takes as long for any. Beside the
+whole stand, in the same run, the forward passes of BERT with the GRU and of LEAF with the CNN over the same batches,
+and what people use today, wav2vec2-base's forward pass over the same audio (the same turns, in batches alike).
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+from transformers import BertConfig, BertModel, Wav2Vec2Config, Wav2Vec2Model
+
+from moodline.audio.recording import Recording
+from moodline.checkpoint import Provenance, TrainedModel
+from moodline.config import AUDIO_UTTERANCE, TEXT_UTTERANCE
+from moodline.inference.encode import encode_utterances
+from moodline.inference.predictor import Predictor
+from moodline.inference.recognise import Hearing, recognise, utterances_of
+from moodline.inference.spoken_turns import in_blocks
+from moodline.labels import IEMOCAP4
+from moodline.model import ConversationModel, build_stage
+from moodline.padding import pad
+from moodline.recipe import read_recipe, recipe_from
+from moodline.speech.transcripts.reading import read_transcript
+from moodline.speech.transcripts.writing import write_transcript
+from moodline.speech.turn import Turn
+from moodline.text.pretrained import load_bert
+
+RATE = 16_000
+SECONDS, TURNS, WORDS = 600.0, 200, 8
+VOCABULARY = ("well", "I", "never", "said", "that", "we", "would", "go", "there", "again", "today", "please", "really")
+WAV2VEC_BATCH = 8
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bert", choices=["wheel", "base"], default="wheel", help="six layers, or bert-base's size")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3, help="of which the fastest counts")
+    parser.add_argument("-o", "--output", type=Path, help="JSON file of all that was measured")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    predictor = random_predictor(options.bert)
+    with tempfile.TemporaryDirectory() as folder:
+        sound, transcript = made_up(Path(folder))
+        seconds = measured(predictor, sound, transcript, options.repeats)
+    parts = seconds["LEAF and CNN, forward"] + seconds["BERT and GRU, forward"]
+    for name, value in seconds.items():
+        print(f"{name:32s}{value:8.2f} s{SECONDS / value:10.0f} times real time")
+    print(f"whole over the forward passes: {seconds['audio to timeline'] / parts:.2f}")
+    if options.output:
+        options.output.write_text(json.dumps({"bert": options.bert, "threads": options.threads, **seconds}, indent=2))
+
+
+def random_predictor(bert: str) -> Predictor:
+    """Recipe small's sizes, all turns as context, untrained."""
+    recipe = recipe_from({**read_recipe("small")[0], "context": "all"}, "small")
+    network, tokenizer = load_bert(recipe.text_utterance.bert, recipe.text_utterance.maximum_tokens)
+    if bert == "base":
+        network = BertModel(BertConfig(vocab_size=network.config.vocab_size))
+    classes = len(IEMOCAP4.classes)
+    parts = {
+        one: build_stage(one, recipe, classes, network if one == TEXT_UTTERANCE else None) for one in recipe.stages
+    }
+    provenance = Provenance(
+        protocol="none",
+        fold="none",
+        fold_hash="",
+        corpus_reader="none",
+        corpus_hash="",
+        trained_on=(),
+        selected_on=(),
+        class_counts=dict.fromkeys(IEMOCAP4.classes, 1),
+        moodline_version="",
+        torch_version="",
+    )
+    model = TrainedModel(
+        recipe=recipe,
+        label_set=IEMOCAP4,
+        provenance=provenance,
+        network=ConversationModel(parts).eval(),
+        tokenizer=tokenizer,
+    )
+    return Predictor(model)
+
+
+def made_up(folder: Path) -> tuple[Path, Path]:
+    """A recording, and its transcript of turns end to end, of 1 to 5 seconds."""
+    generator = np.random.default_rng(0)
+    sound, transcript = folder / "talk.wav", folder / "talk.srt"
+    soundfile.write(sound, generator.uniform(-0.1, 0.1, round(SECONDS * RATE)), RATE, subtype="PCM_16")
+    lengths = generator.uniform(1, 5, TURNS)
+    ends = np.cumsum(lengths * SECONDS / lengths.sum()).round(3)
+    starts = [0.0, *ends[:-1]]
+    said = [" ".join(generator.choice(VOCABULARY, WORDS)) for _ in range(TURNS)]
+    turns = [Turn(start=float(a), end=float(b), words=w) for a, b, w in zip(starts, ends, said, strict=True)]
+    write_transcript(transcript, turns)
+    return sound, transcript
+
+
+def measured(predictor: Predictor, sound: Path, transcript: Path, repeats: int) -> dict[str, float]:
+    """Seconds of the whole, of its encoders' forward passes alone, and of the peer."""
+    turns = read_transcript(transcript).turns
+    recording = Recording.open(sound)
+    utterances = utterances_of(recording, turns)
+    waveforms = [torch.from_numpy(one) for _, block in in_blocks(recording, turns, RATE) for one in block]
+    heard = dict(zip((one.id for one in utterances), waveforms, strict=True))
+
+    def encoder(stage: str) -> Callable[[], Any]:
+        part, recipe = predictor.model.network.parts[stage], predictor.model.recipe
+        return lambda: encode_utterances(
+            stage, part, utterances, recipe, predictor.model.tokenizer, lambda turn, rate: heard[turn.id]
+        )
+
+    peer = Wav2Vec2Model(Wav2Vec2Config()).eval()
+
+    @torch.inference_mode()
+    def wav2vec() -> None:
+        ordered = sorted(waveforms, key=len)
+        for first in range(0, len(ordered), WAV2VEC_BATCH):
+            peer(pad(ordered[first : first + WAV2VEC_BATCH])[0])
+
+    works = {
+        "audio to timeline": lambda: recognise(predictor, Recording.open(sound), Hearing(transcript=transcript)),
+        "reading turns": lambda: list(in_blocks(Recording.open(sound), read_transcript(transcript).turns, RATE)),
+        "LEAF and CNN, forward": encoder(AUDIO_UTTERANCE),
+        "BERT and GRU, forward": encoder(TEXT_UTTERANCE),
+        "wav2vec2-base, forward": wav2vec,
+    }
+    return {
+        name: min(timed(work) for _ in range(repeats if work is not wav2vec else 1)) for name, work in works.items()
+    }
+
+
+def timed(work: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()
