@@ -1,4 +1,4 @@
-"""A modality that an utterance lacks, as every fusion reads it: a turn without audio, or one of which no word is heard."""
+"""A modality that an utterance lacks, as every fusion reads it: there is no audio, or no word was heard."""
 
 from torch import Tensor
 
