@@ -28,6 +28,9 @@ STAGE_NAMES: Mapping[str, str] = {
 STAGES = tuple(STAGE_NAMES)
 # What is read of a conversation: speech and words, or one of them alone.
 Modalities = Literal["both", "audio", "text"]
+# A fusion that was trained with modality dropout, given one of its modalities alone: as stages of their own in scores.
+FUSED_ALONE: Mapping[Modalities, str] = {"audio": "fusion_audio", "text": "fusion_text"}
+FUSED_ALONE_NAMES: Mapping[str, str] = {"fusion_audio": "fused, speech alone", "fusion_text": "fused, words alone"}
 # The utterance encoders, and the option that gives embeddings from a file in the place of each.
 EMBEDDINGS_OPTIONS: Mapping[str, str] = {
     AUDIO_UTTERANCE: "--audio-embeddings",
@@ -324,6 +327,14 @@ class Recipe:
         """The utterance encoders whose embeddings come from a file, and how long these are."""
         encoders = [encoder for encoder in ENCODERS if self._has(encoder) and getattr(self, encoder).given]
         return {encoder: getattr(self, encoder).embedding for encoder in encoders}
+
+    def given_in(self, modalities: Modalities) -> dict[str, int]:
+        """The same where these modalities are read."""
+        return {
+            encoder: size
+            for encoder, size in self.given.items()
+            if modalities == "both" or encoder.startswith(modalities)
+        }
 
     @property
     def stages(self) -> tuple[str, ...]:

@@ -20,6 +20,9 @@ def add_to(commands: Any) -> None:
     predict.add_argument("corpus", type=Path, help="a corpus folder")
     predict.add_argument("--model", type=Path, required=True, help="a model folder")
     predict.add_argument("--conversation", type=str, default=None, help="this conversation alone")
+    alone = predict.add_mutually_exclusive_group()
+    alone.add_argument("--audio-only", action="store_true", help="read the speech alone, whatever words are there")
+    alone.add_argument("--words-only", action="store_true", help="read the words alone; no audio is needed")
     embeddings.add_to(predict)
     predict.add_argument("--format", choices=["table", "json", "csv"], default="table", help="what is written")
     predict.add_argument("-o", "--out", type=Path, default=None, help="a file, instead of the terminal")
@@ -36,8 +39,9 @@ def run(options: Any, given: Any) -> None:
     named = options.conversation
     chosen = list(corpus.conversations) if named is None else [corpus.conversation(named)]
     predictor = load(options.model)
+    modalities = "audio" if options.audio_only else "text" if options.words_only else "both"
     given = read_given(predictor.model.recipe, embeddings.chosen(options), chosen)
-    predictions = predictor.with_embeddings(vectors_of(given)).predict_all(chosen)
+    predictions = predictor.with_embeddings(vectors_of(given)).predict_all(chosen, modalities)
     lines = FORMATS[options.format](predictions, predictor.classes)
     if options.out is None:
         for line in lines:
@@ -47,10 +51,11 @@ def run(options: Any, given: Any) -> None:
 
 
 def as_table(predictions: "Iterator[ConversationPrediction]", classes: tuple[str, ...]) -> Iterator[str]:
-    """A line an utterance: time, speaker, label, probability, words."""
+    """A line an utterance: time, speaker, label, probability, words; before them the stage that answers."""
     width = max(map(len, classes))
     for prediction in predictions:
-        yield prediction.conversation_id
+        stages = dict.fromkeys(one.stage for one in prediction.utterances)
+        yield f"{prediction.conversation_id}  ({'; '.join(STAGE_NAMES[stage] for stage in stages)})"
         for one in prediction.utterances:
             start = f"{one.start:8.2f}" if one.start is not None else " " * 8
             yield f"{start}  {one.speaker}  {one.label:<{width}}  {one.probability:.2f}  {one.words}"
@@ -71,7 +76,7 @@ def as_json(predictions: "Iterator[ConversationPrediction]", classes: tuple[str,
 
 
 def vars_of(utterance: Any) -> dict[str, Any]:
-    names = ("id", "speaker", "start", "end", "words", "label", "probabilities", "by_stage")
+    names = ("id", "speaker", "start", "end", "words", "label", "stage", "probabilities", "by_stage")
     return {name: getattr(utterance, name) for name in names}
 
 
@@ -86,12 +91,14 @@ def as_csv(predictions: "Iterator[ConversationPrediction]", classes: tuple[str, 
     """A header, and a row an utterance."""
     writer: Any = csv.writer(Lines())
     probabilities = [f"p_{name}" for name in classes]
-    yield writer.writerow(["conversation", "utterance", "speaker", "start", "end", "label", *probabilities, "words"])
+    yield writer.writerow(
+        ["conversation", "utterance", "speaker", "start", "end", "label", "stage", *probabilities, "words"]
+    )
     for prediction in predictions:
         for one in prediction.utterances:
             values = [f"{one.probabilities[name]:.6f}" for name in classes]
-            row = [prediction.conversation_id, one.id, one.speaker, one.start, one.end, one.label, *values, one.words]
-            yield writer.writerow(row)
+            known = [one.id, one.speaker, one.start, one.end, one.label, one.stage]
+            yield writer.writerow([prediction.conversation_id, *known, *values, one.words])
 
 
 FORMATS = {"table": as_table, "json": as_json, "csv": as_csv}

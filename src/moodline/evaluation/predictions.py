@@ -11,10 +11,11 @@ from typing import Any
 import pyarrow as pa
 
 from moodline.checkpoint import Provenance
+from moodline.config import FUSED_ALONE, Modalities
 from moodline.conversation import Conversation, LabelSet, Utterance
 from moodline.errors import MoodlineError
 from moodline.evaluation.scores import MAJORITY
-from moodline.inference.predictor import ConversationPrediction, Predictor, UtterancePrediction
+from moodline.inference.predictor import Predictor, UtterancePrediction
 from moodline.seen import use_made_of
 
 ROWS_AT_ONCE = 2**12
@@ -97,14 +98,14 @@ def rows_of(
     predictor: Predictor, conversation: Conversation, labels: LabelSet, fold: str, speaker: str | None
 ) -> Iterator[dict[str, Any]]:
     seen = conversation.in_context(labels, predictor.model.recipe.context)
-    prediction: ConversationPrediction = predictor.predict(seen)
+    modes = {mode: prediction.utterances for mode, prediction in predictor.predict_modes(seen).items()}
     majority = predictor.model.provenance.majority_class
-    for utterance, predicted in zip(seen.utterances, prediction.utterances, strict=True):
+    for turn, utterance in enumerate(seen.utterances):
         index = labels.index(utterance.label)
         if index is None or speaker not in (None, utterance.speaker):
             continue
         facts = facts_of(conversation, utterance) | {"fold": fold, "label": labels.classes[index]}
-        yield from (facts | one for one in opinions(predicted, majority))
+        yield from (facts | one for one in opinions({mode: of[turn] for mode, of in modes.items()}, majority))
 
 
 def facts_of(conversation: Conversation, utterance: Utterance) -> dict[str, Any]:
@@ -117,10 +118,17 @@ def facts_of(conversation: Conversation, utterance: Utterance) -> dict[str, Any]
     }
 
 
-def opinions(predicted: UtterancePrediction, majority: str) -> Iterator[dict[str, Any]]:
-    """Each stage's prediction and probabilities, and those of always saying the training set's majority class."""
-    certain = {name: float(name == majority) for name in predicted.probabilities}
-    for stage, probabilities in {**predicted.by_stage, MAJORITY: certain}.items():
+def opinions(predicted: Mapping[Modalities, UtterancePrediction], majority: str) -> Iterator[dict[str, Any]]:
+    """Each stage's prediction and probabilities, those of the fusion given one modality, and the majority class's.
+
+    Args:
+        predicted: in each mode that the model was trained in
+        majority: the training set's most frequent class, which the baseline always says
+    """
+    both = predicted["both"]
+    certain = {name: float(name == majority) for name in both.probabilities}
+    alone = {FUSED_ALONE[mode]: one.probabilities for mode, one in predicted.items() if mode != "both"}
+    for stage, probabilities in {**both.by_stage, **alone, MAJORITY: certain}.items():
         yield opinion(stage, probabilities)
 
 

@@ -21,7 +21,7 @@ from moodline.training.randomness import generator_of
 
 
 class Batch(NamedTuple):
-    """Padded inputs of a part, its lengths after the sequences and before masks, and labels (B, 1) or (B, S), UNSCORED where none is known."""
+    """A part's inputs: padded sequences, lengths, masks if any; and labels (B, 1) or (B, S), UNSCORED where unknown."""
 
     inputs: tuple[Tensor, ...]
     labels: Tensor
@@ -194,9 +194,8 @@ def conversation_item(
 ) -> Item:
     """A conversation as sequences of embeddings: one mapping, utterance id -> (D,), for each sequence read."""
     ids = [utterance.id for utterance in conversation.utterances]
-    return Item(
-        tuple(torch.stack([each[one] for one in ids]) for each in embeddings), labels_of(conversation, label_set)
-    )
+    sequences = tuple(torch.stack([each[one] for one in ids]) for each in embeddings)
+    return Item(sequences, labels_of(conversation, label_set))
 
 
 def conversation_data(
