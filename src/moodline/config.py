@@ -328,14 +328,6 @@ class Recipe:
         encoders = [encoder for encoder in ENCODERS if self._has(encoder) and getattr(self, encoder).given]
         return {encoder: getattr(self, encoder).embedding for encoder in encoders}
 
-    def given_in(self, modalities: Modalities) -> dict[str, int]:
-        """The same where these modalities are read."""
-        return {
-            encoder: size
-            for encoder, size in self.given.items()
-            if modalities == "both" or encoder.startswith(modalities)
-        }
-
     @property
     def stages(self) -> tuple[str, ...]:
         """The stages in the order in which they are trained."""
@@ -344,22 +336,29 @@ class Recipe:
     def _has(self, stage: str) -> bool:
         return self.modalities == "both" or stage.startswith(self.modalities)
 
-    def stages_in(self, modalities: Modalities) -> tuple[str, ...]:
-        """The stages that have an opinion where these modalities are read; the last of them answers.
-
-        Without modality dropout the fusion has none of one modality alone, and its context stage answers.
+    def reading(self, modalities: Modalities) -> "Recipe":
+        """The recipe of those parts, the fusion aside, that read one of its modalities; of both it is this one.
 
         Raises:
-            MoodlineError: there is no stage of this modality
+            MoodlineError: it does not read this modality
         """
         if modalities in ("both", self.modalities):
-            return self.stages
+            return self
         if self.modalities != "both":
             raise MoodlineError(
                 f"this model reads {self.modalities} alone, not {modalities}: take one that was trained on both"
             )
-        fuses = modalities in self.fusion.serves
-        return tuple(one for one in self.stages if one.startswith(modalities) or (one == FUSION and fuses))
+        return replace(self, modalities=modalities)
+
+    def stages_in(self, modalities: Modalities) -> tuple[str, ...]:
+        """The stages that have an opinion where these modalities are read; the last of them answers.
+
+        Without modality dropout the fusion has none of one modality alone, and its context stage answers. Errors as of
+        ``reading``.
+        """
+        read = self.reading(modalities)
+        fuses = read is not self and modalities in self.fusion.serves
+        return (*read.stages, FUSION) if fuses else read.stages
 
     def with_given(self, sizes: Mapping[str, int]) -> "Recipe":
         """The recipe with these encoders' embeddings, of these sizes, from a file; a size it gives itself holds."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from moodline.cli import embeddings
 from moodline.cli.parser import Parser
+from moodline.config import STAGE_NAMES
 
 if TYPE_CHECKING:
     from moodline.inference.predictor import ConversationPrediction
@@ -33,15 +34,15 @@ def run(options: Any, given: Any) -> None:
     from moodline.corpora.corpus import read_corpus
     from moodline.files import write_text
     from moodline.inference.given import read_given, vectors_of
-    from moodline.inference.predictor import load
+    from moodline.inference.predictor import Predictor, load
 
     corpus = read_corpus(options.corpus)
     named = options.conversation
     chosen = list(corpus.conversations) if named is None else [corpus.conversation(named)]
     predictor = load(options.model)
     modalities = "audio" if options.audio_only else "text" if options.words_only else "both"
-    given = read_given(predictor.model.recipe, embeddings.chosen(options), chosen)
-    predictions = predictor.with_embeddings(vectors_of(given)).predict_all(chosen, modalities)
+    given = read_given(predictor.model.recipe.reading(modalities), embeddings.chosen(options), chosen)
+    predictions = Predictor(predictor.model, vectors_of(given)).predict_all(chosen, modalities)
     lines = FORMATS[options.format](predictions, predictor.classes)
     if options.out is None:
         for line in lines:

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from moodline.checkpoint import Provenance
-from moodline.config import FUSED_ALONE, Modalities
+from moodline.config import FUSED_ALONE, Modalities, Recipe
 from moodline.conversation import Conversation, LabelSet, Utterance
 from moodline.errors import MoodlineError
 from moodline.evaluation.scores import MAJORITY
@@ -101,11 +101,21 @@ def rows_of(
     modes = {mode: prediction.utterances for mode, prediction in predictor.predict_modes(seen).items()}
     majority = predictor.model.provenance.majority_class
     for turn, utterance in enumerate(seen.utterances):
+        refuse_unheard(utterance, modes["both"][turn], predictor.model.recipe)
         index = labels.index(utterance.label)
         if index is None or speaker not in (None, utterance.speaker):
             continue
         facts = facts_of(conversation, utterance) | {"fold": fold, "label": labels.classes[index]}
         yield from (facts | one for one in opinions({mode: of[turn] for mode, of in modes.items()}, majority))
+
+
+def refuse_unheard(utterance: Utterance, predicted: UtterancePrediction, recipe: Recipe) -> None:
+    """Refuse to score an utterance of which a stage has no opinion: stages are compared on the same ones."""
+    if len(predicted.by_stage) < len(recipe.stages):
+        raise MoodlineError(
+            f"all stages are scored on the same utterances, and {utterance.id} has no audio: prepare the corpus with "
+            "its audio, or score a model of words alone"
+        )
 
 
 def facts_of(conversation: Conversation, utterance: Utterance) -> dict[str, Any]:

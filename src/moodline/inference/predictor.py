@@ -187,7 +187,7 @@ class Predictor:
 
     def _given(self, ids: Sequence[str], modalities: Modalities) -> dict[str, Tensor]:
         """The embeddings from files that a mode reads: (S, E) by encoder."""
-        given = self.model.recipe.given_in(modalities)
+        given = self.model.recipe.reading(modalities).given
         refuse_missing(given, self.embeddings)
         for encoder, size in given.items():
             require(self.embeddings[encoder], ids, size, f"embeddings[{encoder!r}]")
