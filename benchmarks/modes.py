@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/modes.py --run RUN ... --audio RUN ... --text RUN ... --both RUN ...
 
 Runs are evaluated before (`moodline evaluate`), on the same folds: --run with `fusion.modality_dropout`, --audio and
---text with `fusion.modalities`, --both with neither. Several runs, one a seed, are averaged. Differences in UA have 95 %
-intervals of a paired bootstrap over conversations.
+--text with `fusion.modalities`, --both with neither. Several runs, one a seed, are averaged. Differences in UA have
+95 % intervals of a paired bootstrap over conversations.
 """
 
 import argparse

@@ -98,15 +98,16 @@ def rows_of(
     predictor: Predictor, conversation: Conversation, labels: LabelSet, fold: str, speaker: str | None
 ) -> Iterator[dict[str, Any]]:
     seen = conversation.in_context(labels, predictor.model.recipe.context)
-    modes = {mode: prediction.utterances for mode, prediction in predictor.predict_modes(seen).items()}
+    modes = predictor.predict_modes(seen)
     majority = predictor.model.provenance.majority_class
     for turn, utterance in enumerate(seen.utterances):
-        refuse_unheard(utterance, modes["both"][turn], predictor.model.recipe)
+        of_turn: dict[Modalities, UtterancePrediction] = {mode: of.utterances[turn] for mode, of in modes.items()}
+        refuse_unheard(utterance, of_turn["both"], predictor.model.recipe)
         index = labels.index(utterance.label)
         if index is None or speaker not in (None, utterance.speaker):
             continue
         facts = facts_of(conversation, utterance) | {"fold": fold, "label": labels.classes[index]}
-        yield from (facts | one for one in opinions({mode: of[turn] for mode, of in modes.items()}, majority))
+        yield from (facts | one for one in opinions(of_turn, majority))
 
 
 def refuse_unheard(utterance: Utterance, predicted: UtterancePrediction, recipe: Recipe) -> None:

@@ -49,7 +49,7 @@ class UtterancePrediction:
     @property
     def stage(self) -> str:
         """The stage whose answer this is."""
-        return next(reversed(self.by_stage))
+        return list(self.by_stage)[-1]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -75,7 +75,7 @@ def fusion_data(
     drawn: Sequence[Modalities | None] = [None] if len(modes) > 1 else modes
     sets = []
     for conversations, ways in ((train, drawn), (validation, modes)):
-        pairs = [
+        pairs: list[tuple[Conversation, Modalities | None]] = [
             (one, way)
             for way in ways
             for one in conversations
