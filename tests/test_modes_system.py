@@ -102,12 +102,14 @@ def test_evaluation_scores_every_mode_as_it_is_predicted(place: Path, served: Pr
     table = pq.read_table(place / "run/predictions.parquet")
     rows = table.filter(pc.field("conversation_id") == TALK)
     scored = talk.in_context(served.model.label_set, "labelled")
+    temperature = served.model.temperatures[FUSION]
     for mode, stage in {**ALONE, "both": FUSION}.items():
         found = {row["utterance_id"]: row for row in rows.filter(pc.field("stage") == stage).to_pylist()}
         predicted = served.predict(scored, mode).utterances
         assert found.keys() == {one.id for one in predicted}
         for one in predicted:
             assert found[one.id]["predicted"] == one.label
+            assert found[one.id]["temperature"] == temperature
             for name, value in one.probabilities.items():
                 assert found[one.id][f"p_{name}"] == pytest.approx(value, abs=1e-6)
     results = json.loads((place / "run/results.json").read_text())
@@ -127,6 +129,13 @@ def test_turns_may_lack_audio_or_words(served: Predictor, talk: Conversation) ->
     heard = served.predict(replace(talk, utterances=tuple(turns[1:])), "audio").utterances
     for one, other in zip(others, heard, strict=True):
         assert one.by_stage[AUDIO_CONTEXT] == pytest.approx(other.by_stage[AUDIO_CONTEXT], abs=1e-6)
+    with pytest.raises(MoodlineError, match="reasons are told where every turn has the audio"):
+        served.predict(some, reasons=True)
+    wordless = replace(talk, utterances=(talk.utterances[0], *turns[1:]))
+    for told, usual in zip(*(served.predict(wordless, reasons=why).utterances for why in (True, False)), strict=True):
+        assert replace(told, reasons=None) == usual
+        assert told.reasons is not None
+        assert told.reasons.speech is told.reasons.words is None
     nothing_of_one = replace(talk, utterances=(replace(turns[0], words=""), *turns[1:]))
     assert all(sum(one.values()) == pytest.approx(1) for one in answers(served.predict(nothing_of_one)))
 
