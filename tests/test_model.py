@@ -33,7 +33,7 @@ from moodline.fusion.bc_lstm import HierarchicalBcLstm
 from moodline.fusion.concatenation import Concatenation
 from moodline.fusion.multimodal_transformer import MultimodalTransformer
 from moodline.labels import IEMOCAP4
-from moodline.model import ENCODER_OF, ConversationModel, build_stage
+from moodline.model import ENCODER_OF, ConversationModel, build_stage, encode_present
 
 RECIPE = Recipe(
     audio_utterance=AudioUtteranceConfig(channels=(3, 4, 5, 6, 7, 8), embedding=5),
@@ -226,3 +226,30 @@ def test_the_papers_recipe_builds_the_papers_transformer() -> None:
     assert shapes["text_map.weight"] == shapes["audio_map.weight"] == (120, 200)
     assert shapes["classify.weight"] == (CLASSES, 240)
     assert {name.split(".")[2] for name in shapes if name.startswith("encoder.layers")} == {"0", "1", "2"}
+
+
+@pytest.mark.parametrize("stage", [AUDIO_CONTEXT, TEXT_CONTEXT])
+@torch.no_grad()
+def test_a_context_reads_the_turns_that_have_its_modality_as_a_conversation_of_their_own(stage: str) -> None:
+    part, values = MODEL.parts[stage], torch.randn(3, 6, SIZES[ENCODER_OF[stage]])
+    mask = torch.tensor([[1, 0, 1, 1, 0, 1], [0, 0, 0, 0, 0, 0], [0, 1, 1, 0, 0, 0]], dtype=torch.bool)
+    found = encode_present(part, values, torch.tensor([6, 6, 4]), mask)
+    for row in (0, 2):
+        kept = values[row][mask[row]][None]
+        expected = part(kept, torch.tensor([kept.shape[1]]))
+        torch.testing.assert_close(found.embeddings[row][mask[row]], expected.embeddings[0])
+        torch.testing.assert_close(found.logits[row][mask[row]], expected.logits[0])
+    assert found.logits.isnan().all(dim=-1).equal(~mask)
+    assert found.embeddings.isnan().all(dim=-1).equal(~mask)
+
+
+@torch.no_grad()
+def test_where_one_modality_is_there_the_fusion_reads_it_alone() -> None:
+    both, lengths = alone(4), torch.tensor([4])
+    everywhere, nowhere = torch.ones(1, 4, dtype=torch.bool), torch.zeros(1, 4, dtype=torch.bool)
+    present = {AUDIO_UTTERANCE: nowhere, TEXT_UTTERANCE: everywhere}
+    words = {TEXT_UTTERANCE: both[TEXT_UTTERANCE]}
+    found = MODEL(words, lengths, present=present)
+    assert set(found) == {TEXT_CONTEXT, FUSION}
+    assert torch.equal(found[FUSION].logits, MODEL(both, lengths, present=present)[FUSION].logits)
+    assert set(MODEL(words, lengths)) == {TEXT_CONTEXT}

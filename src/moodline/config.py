@@ -26,6 +26,11 @@ STAGE_NAMES: Mapping[str, str] = {
     FUSION: "both, fused",
 }
 STAGES = tuple(STAGE_NAMES)
+# What is read of a conversation: speech and words, or one of them alone.
+Modalities = Literal["both", "audio", "text"]
+# A fusion that was trained with modality dropout, given one of its modalities alone: as stages of their own in scores.
+FUSED_ALONE: Mapping[Modalities, str] = {"audio": "fusion_audio", "text": "fusion_text"}
+FUSED_ALONE_NAMES: Mapping[str, str] = {"fusion_audio": "fused, speech alone", "fusion_text": "fused, words alone"}
 # The utterance encoders, and the option that gives embeddings from a file in the place of each.
 EMBEDDINGS_OPTIONS: Mapping[str, str] = {
     AUDIO_UTTERANCE: "--audio-embeddings",
@@ -244,6 +249,9 @@ class FusionConfig:
         feed_forward: hidden size between the two maps of a layer (released)
         dropout: within the layers (released)
         output_dropout: on the utterance's two outputs (released); of the other kinds, on what they read too
+        modalities: both, or audio or text: it is then never given the other one, though both contexts are trained
+        modality_dropout: the probability that a conversation is given without one of its modalities in training, half
+            of it without words and half without speech: one model then serves both, speech alone and words alone
     """
 
     kind: Literal["transformer", "concatenation", "bc_lstm"] = "transformer"
@@ -253,13 +261,29 @@ class FusionConfig:
     feed_forward: int = 3072
     dropout: float = 0.1
     output_dropout: float = 0.2
+    modalities: Modalities = "both"
+    modality_dropout: float = 0.0
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(learning_rate=1e-4, epochs=10))
 
     def __post_init__(self) -> None:
         _require_positive(self, "hidden", "heads", "layers", "feed_forward")
-        _require_share(self, "dropout", "output_dropout")
+        _require_share(self, "dropout", "output_dropout", "modality_dropout")
+        whole = self.modalities == "both"
+        _require(self, "modality_dropout", whole or not self.modality_dropout, f"0 with {self.modalities} alone")
         idle = self.kind != "transformer"
         _require(self, "heads", idle or self.hidden % self.heads == 0, f"a divisor of hidden ({self.hidden})")
+
+    @property
+    def serves(self) -> tuple[Modalities, ...]:
+        """What the fusion may be given of a conversation, as it was in training."""
+        if self.modalities != "both":
+            return (self.modalities,)
+        return ("both", "audio", "text") if self.modality_dropout else ("both",)
+
+    @property
+    def knows_absence(self) -> bool:
+        """Whether it was trained on turns without one of their modalities."""
+        return self.serves != ("both",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,7 +302,7 @@ class Recipe:
 
     label_set: str = "iemocap4"
     context: Literal["labelled", "all"] = "labelled"
-    modalities: Literal["both", "audio", "text"] = "both"
+    modalities: Modalities = "both"
     class_weights: Literal["none", "square_root", "balanced"] = "none"
     selection: Literal["fold", "released"] = "fold"
     seed: int = 0
@@ -311,6 +335,30 @@ class Recipe:
 
     def _has(self, stage: str) -> bool:
         return self.modalities == "both" or stage.startswith(self.modalities)
+
+    def reading(self, modalities: Modalities) -> "Recipe":
+        """The recipe of those parts, the fusion aside, that read one of its modalities; of both it is this one.
+
+        Raises:
+            MoodlineError: it does not read this modality
+        """
+        if modalities in ("both", self.modalities):
+            return self
+        if self.modalities != "both":
+            raise MoodlineError(
+                f"this model reads {self.modalities} alone, not {modalities}: take one that was trained on both"
+            )
+        return replace(self, modalities=modalities)
+
+    def stages_in(self, modalities: Modalities) -> tuple[str, ...]:
+        """The stages that have an opinion where these modalities are read; the last of them answers.
+
+        Without modality dropout the fusion has none of one modality alone, and its context stage answers. Errors as of
+        ``reading``.
+        """
+        read = self.reading(modalities)
+        fuses = read is not self and modalities in self.fusion.serves
+        return (*read.stages, FUSION) if fuses else read.stages
 
     def with_given(self, sizes: Mapping[str, int]) -> "Recipe":
         """The recipe with these encoders' embeddings, of these sizes, from a file; a size it gives itself holds."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from moodline.audio.leaf import Leaf
@@ -27,6 +28,7 @@ from moodline.errors import MoodlineError
 from moodline.fusion.bc_lstm import HierarchicalBcLstm
 from moodline.fusion.concatenation import Concatenation
 from moodline.fusion.multimodal_transformer import MultimodalTransformer
+from moodline.padding import length_mask
 from moodline.reproduction.released import ReleasedAttention
 from moodline.text.bert_gru import BertGru
 
@@ -138,14 +140,51 @@ class ConversationModel(nn.Module):
         super().__init__()
         self.parts = nn.ModuleDict(dict(parts))
 
-    def forward(self, embeddings: Mapping[str, Tensor], lengths: Tensor) -> dict[str, Encoding]:
-        """Utterance embeddings (B, S, E) by encoder, lengths (B,) -> each later stage's encoding (B, S, ...)."""
+    def forward(
+        self,
+        embeddings: Mapping[str, Tensor],
+        lengths: Tensor,
+        encoded: Mapping[str, Tensor] | None = None,
+        present: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Encoding]:
+        """Utterance embeddings (B, S, E) by encoder, lengths (B,) -> each later stage's encoding (B, S, ...).
+
+        Args:
+            embeddings: of one encoder or both; a context whose encoder is not there is left out
+            encoded: by encoder, (B, S), True where an utterance has an embedding: a context reads these turns alone,
+                and its encoding of the others is NaN; everywhere if left out
+            present: by encoder, (B, S), True where the fusion reads the utterance's modality; if left out it reads all,
+                and where one encoder is not there, nothing is fused
+        """
         encodings = {
-            stage: self.parts[stage](embeddings[encoder], lengths)
+            stage: encode_present(self.parts[stage], embeddings[encoder], lengths, (encoded or {}).get(encoder))
             for stage, encoder in ENCODER_OF.items()
-            if stage in self.parts
+            if stage in self.parts and encoder in embeddings
         }
-        if FUSION in self.parts:
-            audio, text = encodings[AUDIO_CONTEXT].embeddings, encodings[TEXT_CONTEXT].embeddings
+        if FUSION in self.parts and present is not None:
+            known = next(iter(encodings.values())).embeddings  # both contexts have one size
+            audio, text = (
+                encodings[stage].embeddings if stage in encodings else torch.zeros_like(known) for stage in ENCODER_OF
+            )
+            masks = (present[encoder] for encoder in ENCODER_OF.values())
+            encodings[FUSION] = self.parts[FUSION](audio, text, lengths, *masks)
+        elif FUSION in self.parts and len(encodings) == len(ENCODER_OF):
+            audio, text = (encodings[stage].embeddings for stage in ENCODER_OF)
             encodings[FUSION] = self.parts[FUSION](audio, text, lengths)
         return encodings
+
+
+def encode_present(part: nn.Module, values: Tensor, lengths: Tensor, mask: Tensor | None) -> Encoding:
+    """A context over those turns of each conversation that a mask (B, S) keeps; its encoding of the others is NaN."""
+    if mask is None or bool((mask | ~length_mask(lengths, values.shape[1])).all()):
+        return part(values, lengths)
+    order = (~mask).long().argsort(dim=1, stable=True)  # (B, S): the kept turns first, in their order
+    front = values.gather(1, order[..., None].expand_as(values))
+    found = part(front, mask.sum(dim=1).clamp(min=1))  # of a conversation without any, one turn is read for nothing
+    back = order.argsort(dim=1)[..., None]  # (B, S, 1)
+    return Encoding(
+        *(
+            one.gather(1, back.expand_as(one)).masked_fill(~mask[..., None], torch.nan)  # (B, S, ...)
+            for one in found
+        )
+    )

@@ -128,3 +128,50 @@ def test_concatenation_is_one_hidden_layer_over_both() -> None:
     hidden = (both @ weights["fuse.weight"].T + weights["fuse.bias"]).clamp(min=0)
     logits = hidden @ weights["classify.weight"].T + weights["classify.bias"]
     torch.testing.assert_close(encode_one(model, audio, text).logits.double(), logits, rtol=0, atol=1e-6)
+
+
+def masks_of(turns: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Where speech and words are present: anywhere, but somewhere."""
+    has_audio, has_text = torch.rand(2, 1, turns, generator=torch.Generator().manual_seed(seed)) < 0.5
+    has_audio[0, seed % turns] = True
+    return has_audio, has_text
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("grad", [False, True])
+def test_with_everything_present_it_is_the_same_to_the_last_bit(name: str, grad: bool) -> None:
+    audio, text = (torch.stack([one, one.flip(0)]) for one in conversation(5))
+    lengths, everywhere = torch.tensor([5, 3]), torch.ones(2, 5, dtype=torch.bool)
+    with torch.set_grad_enabled(grad):
+        expected = BOXES[name](audio, text, lengths)
+        found = BOXES[name](audio, text, lengths, everywhere, everywhere)
+    assert torch.equal(found.embeddings, expected.embeddings)
+    assert torch.equal(found.logits, expected.logits)
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("otherwise", [7.0, torch.nan, torch.inf])
+@settings(max_examples=15, deadline=None)
+@given(turns=st.integers(1, 8), seed=st.integers(0, 99))
+def test_what_is_absent_changes_nothing(name: str, otherwise: float, turns: int, seed: int) -> None:
+    masks, lengths = masks_of(turns, seed), torch.tensor([turns])
+    values = [one[None] for one in conversation(turns, seed)]
+    others = [one.where(mask[..., None], otherwise) for one, mask in zip(values, masks, strict=True)]
+    with torch.no_grad():
+        expected, found = BOXES[name](*values, lengths, *masks), BOXES[name](*others, lengths, *masks)
+    assert expected.logits.isfinite().all()
+    assert torch.equal(found.embeddings, expected.embeddings)
+    assert torch.equal(found.logits, expected.logits)
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_padding_never_changes_a_result_where_modalities_are_absent(name: str) -> None:
+    masks, (audio, text) = masks_of(4, 3), conversation(4)
+    longer = torch.full((2, 1, 9, INPUTS), 7.0)
+    longer[0, 0, :4], longer[1, 0, :4] = audio, text
+    wider = torch.ones(2, 1, 9, dtype=torch.bool)
+    wider[:, :, :4] = torch.stack(masks)
+    with torch.no_grad():
+        alone = BOXES[name](audio[None], text[None], torch.tensor([4]), *masks)
+        padded = BOXES[name](*longer, torch.tensor([4]), *wider)
+    torch.testing.assert_close(padded.logits[:, :4], alone.logits, rtol=0, atol=1e-5)

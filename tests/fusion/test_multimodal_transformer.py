@@ -52,8 +52,10 @@ def linear(values: np.ndarray, weight: Tensor, bias: Tensor) -> np.ndarray:
     return values @ array(weight).T + array(bias)
 
 
-def bert_layer(tokens: np.ndarray, layer: torch.nn.TransformerEncoderLayer, heads: int) -> np.ndarray:
-    """Vaswani et al. 2017, sections 3.1 to 3.3, with the GELU of Devlin et al. 2019."""
+def bert_layer(
+    tokens: np.ndarray, layer: torch.nn.TransformerEncoderLayer, heads: int, present: np.ndarray | None = None
+) -> np.ndarray:
+    """Vaswani et al. 2017, sections 3.1 to 3.3, with the GELU of Devlin et al. 2019; absent tokens (T,) unattended."""
     from scipy.special import erf
 
     attention = layer.self_attn
@@ -62,6 +64,7 @@ def bert_layer(tokens: np.ndarray, layer: torch.nn.TransformerEncoderLayer, head
         part.reshape(len(tokens), heads, -1).swapaxes(0, 1) for part in np.split(projected, 3, axis=1)
     )  # each (heads, T, H / heads)
     powers = np.exp(query @ key.swapaxes(1, 2) / np.sqrt(query.shape[-1]))
+    powers = powers if present is None else powers * present
     heard = powers / powers.sum(axis=2, keepdims=True) @ value
     heard = heard.swapaxes(0, 1).reshape(tokens.shape)  # (heads, T, H / heads) -> (T, H)
     tokens = layer_norm(tokens + linear(heard, attention.out_proj.weight, attention.out_proj.bias), layer.norm1)
@@ -86,6 +89,26 @@ def test_it_is_the_papers_transformer_over_one_sequence_of_both_modalities() -> 
     np.testing.assert_allclose(encoding.embeddings.numpy(), fused, atol=2e-5)
     logits = linear(fused, MODEL.classify.weight, MODEL.classify.bias)
     np.testing.assert_allclose(encoding.logits.numpy(), logits, atol=2e-5)
+
+
+def test_an_absent_modality_is_a_token_of_the_maps_bias_that_nothing_attends_to() -> None:
+    audio, text = conversation(5)
+    has_audio, has_text = torch.tensor([[True, False, False, True, True], [False, True, False, True, False]])
+    tokens = np.concatenate(
+        [
+            linear(array(text * has_text[:, None]), MODEL.text_map.weight, MODEL.text_map.bias),
+            linear(array(audio * has_audio[:, None]), MODEL.audio_map.weight, MODEL.audio_map.bias),
+        ]
+    )  # (2S, H)
+    np.testing.assert_array_equal(tokens[0], array(MODEL.text_map.bias))
+    for layer in MODEL.encoder.layers:
+        tokens = bert_layer(tokens, layer, heads=3, present=torch.cat([has_text, has_audio]).numpy())
+    fused = np.concatenate([tokens[:5], tokens[5:]], axis=1)
+    with torch.no_grad():
+        encoding = MODEL(audio[None], text[None], torch.tensor([5]), has_audio[None], has_text[None])
+    np.testing.assert_allclose(encoding.embeddings[0].numpy(), fused, atol=2e-5)
+    logits = linear(fused, MODEL.classify.weight, MODEL.classify.bias)
+    np.testing.assert_allclose(encoding.logits[0].numpy(), logits, atol=2e-5)
 
 
 @settings(max_examples=20, deadline=None)

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from moodline.audio.recording import Recording
+from moodline.config import Modalities
 from moodline.conversation import AudioClip, Conversation, Utterance
 from moodline.errors import MoodlineError
 from moodline.inference import recognise as module
@@ -165,3 +166,35 @@ def test_a_model_of_synthetic_voices_says_so(predictor: Predictor, talk: Path, t
     assert timeline.model.name == "a/model"
     facts = module.facts_of(predictor.model, "")
     assert not any("synthetic" in note for note in facts.notes)
+
+
+@pytest.mark.parametrize("modalities", ["audio", "text"])
+def test_one_modality_alone_is_the_corpus_conversation_read_so(
+    predictor: Predictor, talk: Path, tmp_path: Path, modalities: Modalities
+) -> None:
+    write_transcript(tmp_path / "talk.srt", TURNS)
+    hearing = Hearing(transcript=tmp_path / "talk.srt", modalities=modalities, reasons=True)
+    timeline = recognise(predictor, Recording.open(talk), hearing)
+    expected = predictor.predict(conversation_in(talk), modalities).utterances
+    assert probabilities(timeline.turns) == pytest.approx(probabilities(expected), abs=1e-5)
+    assert timeline.modalities == (modalities,)
+    for turn in timeline.turns:
+        assert turn.reasons is not None
+        assert turn.reasons.context
+        assert turn.reasons.speech is turn.reasons.words is None
+
+
+def test_of_speech_alone_no_words_are_recognised(
+    predictor: Predictor, talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("words were recognised")
+
+    monkeypatch.setattr(module, "hear_words", never)
+    write_transcript(tmp_path / "talk.rttm", TURNS)
+    timeline = recognise(
+        predictor, Recording.open(talk), Hearing(transcript=tmp_path / "talk.rttm", modalities="audio")
+    )
+    expected = predictor.predict(conversation_in(talk), "audio").utterances
+    assert probabilities(timeline.turns) == pytest.approx(probabilities(expected), abs=1e-5)
+    assert timeline.words_from is None

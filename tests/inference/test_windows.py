@@ -100,3 +100,25 @@ def test_predictions_are_made_in_windows() -> None:
     last = next(window.last for window in plan(len(talk.utterances)))
     assert (moved[last:] == 0).all()
     assert (moved[:last] > 0).all()
+
+
+def test_what_turns_lack_is_cut_into_windows_as_they_are() -> None:
+    turns, size, overlap = 70, 20, 7
+    read, generator = read_of(turns), torch.Generator().manual_seed(3)
+    encoded = {encoder: torch.rand(turns, generator=generator) < 0.8 for encoder in ENCODERS}
+    present = {encoder: mask & (torch.rand(turns, generator=generator) < 0.8) for encoder, mask in encoded.items()}
+    masks = (encoded, present)
+    found = encode_in_windows(NETWORK, read, size, overlap, *masks)
+    for window in plan(turns, size, overlap):
+        of_window = slice(window.start, window.stop)
+        cut, *cut_masks = (
+            {encoder: one[None, of_window] for encoder, one in values.items()} for values in (read, *masks)
+        )
+        with torch.inference_mode():
+            expected = NETWORK(cut, torch.tensor([size]), *cut_masks)
+        for stage, encoding in expected.items():
+            kept = encoding.logits[0, window.first - window.start : window.last - window.start]
+            taken = found[stage].logits[window.first : window.last]
+            torch.testing.assert_close(taken, kept, rtol=0, atol=1e-5, equal_nan=True)
+    assert found["audio_context"].logits.isnan().any(dim=1).equal(~encoded["audio_utterance"])
+    assert not found["fusion"].logits.isnan().any()

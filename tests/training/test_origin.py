@@ -1,11 +1,14 @@
 """What a stage is made from: another box trains again what depends on it, and nothing else."""
 
+import dataclasses
+
 import pytest
 
 from moodline.config import STAGE_NAMES, STAGES, Recipe
+from moodline.files import flatten
 from moodline.labels import IEMOCAP4
 from moodline.reproduction.systems import changed
-from moodline.training.origin import Origin, change, origins_of
+from moodline.training.origin import LATER, Origin, change, origins_of
 
 
 def origins(recipe: Recipe) -> dict[str, Origin]:
@@ -23,13 +26,25 @@ def origins(recipe: Recipe) -> dict[str, Origin]:
         ("text_context.kind", "bc_lstm", {"text_context", "fusion"}),
         ("fusion.kind", "concatenation", {"fusion"}),
         ("fusion.kind", "bc_lstm", {"fusion"}),
+        ("fusion.modalities", "text", {"fusion"}),
+        ("fusion.modality_dropout", 0.3, {"fusion"}),
     ],
 )
 def test_another_box_trains_again_what_depends_on_it_and_says_why(key: str, value: str, again: set[str]) -> None:
     before, now = origins(Recipe()), origins(changed(Recipe(), {key: value}))
     assert {stage for stage in STAGES if before[stage] != now[stage]} == again
     stage = next(stage for stage in STAGES if stage in again)
-    default = before[stage][key]
+    default = before[stage].get(key, LATER.get(key))
     assert change(before[stage], now[stage], STAGE_NAMES) == f"{key} was {default!r} and is {value!r}"
     assert change(now[stage], before[stage], STAGE_NAMES) == f"{key} was {value!r} and is {default!r}"
     assert not change(before[stage], before[stage], STAGE_NAMES)
+
+
+def test_a_key_that_came_later_is_no_part_of_what_was_made_without_it() -> None:
+    """Its default does what was done before there was the key, so that a run of before stays finished."""
+    defaults = flatten(dataclasses.asdict(Recipe()))
+    assert LATER.items() <= defaults.items()
+    before, now = origins(Recipe()), origins(changed(Recipe(), {"fusion.modality_dropout": 0.3}))
+    assert not any(key in origin for origin in before.values() for key in LATER)
+    assert not change(before["fusion"] | LATER, before["fusion"], STAGE_NAMES)
+    assert LATER.keys() & now["fusion"].keys() == {"fusion.modality_dropout"}

@@ -7,10 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moodline.cli import embeddings, recordings
+from moodline.cli import embeddings, modes, recordings
 from moodline.cli.models import chosen_model
 from moodline.cli.parser import Parser
 from moodline.cli.transcribe import cores
+from moodline.config import STAGE_NAMES
 from moodline.errors import MoodlineError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def add_to(commands: Any) -> None:
     predict.add_argument("--jobs", type=int, default=cores(), help="turns whose words are recognised at a time")
     predict.add_argument("--why", action="store_true", help="say for each turn what weighed most")
     predict.add_argument("--conversation", type=str, default=None, help="this conversation of a corpus alone")
+    modes.add_to(predict)
     embeddings.add_to(predict)
     predict.add_argument(
         "--threshold", type=float, default=None, help="a probability: whatever is less probable is labelled uncertain"
@@ -61,7 +63,7 @@ def label_corpus(options: Any, folder: Path, model: Path) -> None:
     from moodline.corpora.corpus import read_corpus
     from moodline.files import write_text
     from moodline.inference.given import read_given, vectors_of
-    from moodline.inference.predictor import load
+    from moodline.inference.predictor import Predictor, load
 
     form = options.format or "table"
     if form not in FORMATS:
@@ -72,9 +74,10 @@ def label_corpus(options: Any, folder: Path, model: Path) -> None:
     named = options.conversation
     chosen = list(corpus.conversations) if named is None else [corpus.conversation(named)]
     predictor = load(model)
-    given = read_given(predictor.model.recipe, embeddings.chosen(options), chosen)
-    predictions = predictor.with_embeddings(vectors_of(given)).predict_all(
-        chosen, threshold=options.threshold, reasons=options.why
+    modalities = modes.modalities_of(options)
+    given = read_given(predictor.model.recipe.reading(modalities), embeddings.chosen(options), chosen)
+    predictions = Predictor(predictor.model, vectors_of(given)).predict_all(
+        chosen, modalities, threshold=options.threshold, reasons=options.why
     )
     lines = FORMATS[form](predictions, predictor.classes)
     if options.out is None:
@@ -85,12 +88,13 @@ def label_corpus(options: Any, folder: Path, model: Path) -> None:
 
 
 def as_table(predictions: "Iterator[ConversationPrediction]", classes: tuple[str, ...]) -> Iterator[str]:
-    """A line an utterance: time, speaker, label, probability, words."""
+    """A line an utterance: time, speaker, label, probability, words; before them the stage that answers."""
     from moodline.inference.predictor import UNCERTAIN
 
     width = max(map(len, (*classes, UNCERTAIN)))
     for prediction in predictions:
-        yield prediction.conversation_id
+        stages = dict.fromkeys(one.stage for one in prediction.utterances)
+        yield f"{prediction.conversation_id}  ({'; '.join(STAGE_NAMES[stage] for stage in stages)})"
         for one in prediction.utterances:
             start = f"{one.start:8.2f}" if one.start is not None else " " * 8
             yield f"{start}  {one.speaker}  {one.label:<{width}}  {one.probability:.2f}  {one.words}"
@@ -111,7 +115,7 @@ def as_json(predictions: "Iterator[ConversationPrediction]", classes: tuple[str,
 
 
 def vars_of(utterance: "UtterancePrediction") -> dict[str, Any]:
-    names = ("id", "speaker", "start", "end", "words", "label", "best", "probabilities", "by_stage")
+    names = ("id", "speaker", "start", "end", "words", "label", "best", "stage", "probabilities", "by_stage")
     told = {name: getattr(utterance, name) for name in names}
     return told if utterance.reasons is None else told | {"reasons": asdict(utterance.reasons)}
 
@@ -127,12 +131,14 @@ def as_csv(predictions: "Iterator[ConversationPrediction]", classes: tuple[str, 
     """A header, and a row an utterance."""
     writer: Any = csv.writer(Lines())
     probabilities = [f"p_{name}" for name in classes]
-    yield writer.writerow(["conversation", "utterance", "speaker", "start", "end", "label", *probabilities, "words"])
+    yield writer.writerow(
+        ["conversation", "utterance", "speaker", "start", "end", "label", "stage", *probabilities, "words"]
+    )
     for prediction in predictions:
         for one in prediction.utterances:
             values = [f"{one.probabilities[name]:.6f}" for name in classes]
-            row = [prediction.conversation_id, one.id, one.speaker, one.start, one.end, one.label, *values, one.words]
-            yield writer.writerow(row)
+            known = [one.id, one.speaker, one.start, one.end, one.label, one.stage]
+            yield writer.writerow([prediction.conversation_id, *known, *values, one.words])
 
 
 FORMATS = {"table": as_table, "json": as_json, "csv": as_csv}

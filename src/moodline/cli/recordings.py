@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from moodline.cli.modes import modalities_of
 from moodline.errors import MoodlineError
 
 TERMINAL = "table"
@@ -30,6 +31,7 @@ def run(options: Any, sources: Sequence[Path], model: Path) -> None:
         transcript=options.transcript,
         channels=options.channels,
         recogniser=options.recogniser,
+        modalities=modalities_of(options),
         jobs=options.jobs,
         threshold=options.threshold,
         reasons=options.why,

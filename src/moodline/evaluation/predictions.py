@@ -12,10 +12,11 @@ from typing import Any
 import pyarrow as pa
 
 from moodline.checkpoint import Provenance
+from moodline.config import FUSED_ALONE, FUSION, Modalities, Recipe
 from moodline.conversation import Conversation, LabelSet, Utterance
 from moodline.errors import MoodlineError
 from moodline.evaluation.scores import MAJORITY
-from moodline.inference.predictor import ConversationPrediction, Predictor, UtterancePrediction
+from moodline.inference.predictor import Predictor, UtterancePrediction
 from moodline.seen import use_made_of
 
 ROWS_AT_ONCE = 2**12
@@ -104,10 +105,13 @@ def rows_of(
     predictor: Predictor, conversation: Conversation, labels: LabelSet, fold: str, speaker: str | None
 ) -> Iterator[dict[str, Any]]:
     seen = conversation.in_context(labels, predictor.model.recipe.context)
-    prediction: ConversationPrediction = predictor.predict(seen)
+    modes = predictor.predict_modes(seen)
+    for utterance, predicted in zip(seen.utterances, modes["both"].utterances, strict=True):
+        refuse_unheard(utterance, predicted, predictor.model.recipe)
     majority, temperatures = predictor.model.provenance.majority_class, predictor.model.temperatures
     for turn, facts in scored_turns(seen, labels, fold, speaker):
-        yield from (facts | one for one in opinions(prediction.utterances[turn], temperatures, majority))
+        of_turn: dict[Modalities, UtterancePrediction] = {mode: of.utterances[turn] for mode, of in modes.items()}
+        yield from (facts | one for one in opinions(of_turn, temperatures, majority))
 
 
 def scored_turns(
@@ -118,6 +122,15 @@ def scored_turns(
         index = labels.index(utterance.label)
         if index is not None and speaker in (None, utterance.speaker):
             yield turn, facts_of(conversation, utterance) | {"fold": fold, "label": labels.classes[index]}
+
+
+def refuse_unheard(utterance: Utterance, predicted: UtterancePrediction, recipe: Recipe) -> None:
+    """Refuse to score an utterance of which a stage has no opinion: stages are compared on the same ones."""
+    if len(predicted.by_stage) < len(recipe.stages):
+        raise MoodlineError(
+            f"all stages are scored on the same utterances, and {utterance.id} has no audio: prepare the corpus with "
+            "its audio, or score a model of words alone"
+        )
 
 
 def facts_of(conversation: Conversation, utterance: Utterance) -> dict[str, Any]:
@@ -131,12 +144,22 @@ def facts_of(conversation: Conversation, utterance: Utterance) -> dict[str, Any]
 
 
 def opinions(
-    predicted: UtterancePrediction, temperatures: Mapping[str, float], majority: str
+    predicted: Mapping[Modalities, UtterancePrediction], temperatures: Mapping[str, float], majority: str
 ) -> Iterator[dict[str, Any]]:
-    """Each stage's prediction and probabilities, and those of always saying the training set's majority class."""
-    certain = {name: float(name == majority) for name in predicted.probabilities}
-    for stage, probabilities in {**predicted.by_stage, MAJORITY: certain}.items():
+    """Each stage's prediction and probabilities, those of the fusion given one modality, and the majority class's.
+
+    Args:
+        predicted: in each mode that the model was trained in
+        temperatures: by stage; the fusion has one in all modes
+        majority: the training set's most frequent class, which the baseline always says
+    """
+    both = predicted["both"]
+    for stage, probabilities in both.by_stage.items():
         yield opinion(stage, probabilities, temperatures.get(stage))
+    for mode, one in predicted.items():
+        if mode != "both":
+            yield opinion(FUSED_ALONE[mode], one.probabilities, temperatures.get(FUSION))
+    yield opinion(MAJORITY, {name: float(name == majority) for name in both.probabilities})
 
 
 def opinion(stage: str, probabilities: Mapping[str, float], temperature: float | None = None) -> dict[str, Any]:

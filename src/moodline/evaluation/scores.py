@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from moodline.config import STAGE_NAMES
+from moodline.config import FUSED_ALONE_NAMES, STAGE_NAMES
 from moodline.errors import MoodlineError
 from moodline.evaluation.resampling import RESAMPLES, SEED, percentile_bounds, times_drawn
 from moodline.evaluation.results import (
@@ -32,7 +32,7 @@ from moodline.metrics import class_scores, confusion, unweighted_accuracy, weigh
 
 MAJORITY = "majority"
 # The order in which a system is built up, and how a reader is told of each stage.
-STAGES: Mapping[str, str] = {**STAGE_NAMES, MAJORITY: "majority class"}
+STAGES: Mapping[str, str] = {**STAGE_NAMES, **FUSED_ALONE_NAMES, MAJORITY: "majority class"}
 GAINS = (
     ("audio_context", "audio_utterance"),
     ("text_context", "text_utterance"),

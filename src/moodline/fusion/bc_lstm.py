@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from moodline.context.bc_lstm import BcLstm
 from moodline.encoding import Encoding
+from moodline.fusion.presence import zeros_where_absent
 
 # Shapes: B conversations, S utterances of the longest one, D input size of a modality, H hidden size of one direction.
 
@@ -25,6 +26,19 @@ class HierarchicalBcLstm(nn.Module):
         super().__init__()
         self.level = BcLstm(2 * inputs, classes=classes, hidden=hidden, dropout=dropout)
 
-    def forward(self, audio: Tensor, text: Tensor, lengths: Tensor) -> Encoding:
-        """Audio and text (B, S, D), lengths (B,), at least 1 -> fused embeddings (B, S, 2H), logits (B, S, classes)."""
+    def forward(
+        self,
+        audio: Tensor,
+        text: Tensor,
+        lengths: Tensor,
+        has_audio: Tensor | None = None,
+        has_text: Tensor | None = None,
+    ) -> Encoding:
+        """Audio and text (B, S, D), lengths (B,), at least 1 -> fused embeddings (B, S, 2H), logits (B, S, classes).
+
+        Args:
+            has_audio, has_text: (B, S), True where an utterance has the modality, which is read as zeros where it has
+                not; everywhere if left out
+        """
+        audio, text = zeros_where_absent(audio, has_audio), zeros_where_absent(text, has_text)
         return self.level(torch.cat([audio, text], dim=-1), lengths)  # (B, S, 2D)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from moodline.encoding import Encoding
+from moodline.fusion.presence import zeros_where_absent
 
 # Shapes: B conversations, S utterances of the longest one, D input size of a modality, H hidden size.
 
@@ -27,8 +28,21 @@ class Concatenation(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.classify = nn.Linear(hidden, classes)
 
-    def forward(self, audio: Tensor, text: Tensor, lengths: Tensor) -> Encoding:
-        """Audio and text (B, S, D), lengths (B,) -> fused embeddings (B, S, H), logits (B, S, classes)."""
+    def forward(
+        self,
+        audio: Tensor,
+        text: Tensor,
+        lengths: Tensor,
+        has_audio: Tensor | None = None,
+        has_text: Tensor | None = None,
+    ) -> Encoding:
+        """Audio and text (B, S, D), lengths (B,) -> fused embeddings (B, S, H), logits (B, S, classes).
+
+        Args:
+            has_audio, has_text: (B, S), True where an utterance has the modality, which is read as zeros where it has
+                not; everywhere if left out
+        """
+        audio, text = zeros_where_absent(audio, has_audio), zeros_where_absent(text, has_text)
         both = torch.cat([audio, text], dim=-1)  # (B, S, 2D)
         fused = self.fuse(self.dropout(both)).relu()
         return Encoding(fused, self.classify(self.dropout(fused)))

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from moodline.encoding import Encoding
+from moodline.fusion.presence import zeros_where_absent
 from moodline.padding import length_mask
 
 # Shapes: B conversations, S utterances of the longest one, D input size of a modality, H hidden size.
@@ -14,6 +15,14 @@ class MultimodalTransformer(nn.Module):
 
     The S tokens of the words and the S tokens of the speech stand in one sequence of 2S, without position
     encoding; every token attends to all. An utterance's two outputs, side by side, are classified.
+
+    A modality m that utterance s lacks (p_ms = 0) is read as zeros, so that its token is the bias of the modality's
+    map, and no token attends to it. With x_ms the embeddings, W_m and b_m the map, and i, j any two of the 2S tokens:
+
+        token_ms = W_m (p_ms x_ms) + b_m        attention_ij = p_j exp(q_i k_j) / sum over l of p_l exp(q_i k_l)
+
+    The token itself attends to all that is present: the bias stands for "absent", and its output for what the rest of
+    the conversation tells. With everything present these are the paper's equations, and there are no other weights.
 
     Args:
         inputs: D, size of each modality's contextual embeddings
@@ -49,11 +58,25 @@ class MultimodalTransformer(nn.Module):
         self.output_dropout = nn.Dropout(output_dropout)
         self.classify = nn.Linear(2 * hidden, classes)
 
-    def forward(self, audio: Tensor, text: Tensor, lengths: Tensor) -> Encoding:
-        """Audio and text (B, S, D), lengths (B,), at least 1 -> fused embeddings (B, S, 2H), logits (B, S, classes)."""
-        size = audio.shape[1]
+    def forward(
+        self,
+        audio: Tensor,
+        text: Tensor,
+        lengths: Tensor,
+        has_audio: Tensor | None = None,
+        has_text: Tensor | None = None,
+    ) -> Encoding:
+        """Audio and text (B, S, D), lengths (B,), at least 1 -> fused embeddings (B, S, 2H), logits (B, S, classes).
+
+        Args:
+            has_audio, has_text: (B, S), True where an utterance has the modality; everywhere if left out. A
+                conversation has one of them somewhere.
+        """
+        size, data = audio.shape[1], length_mask(lengths, audio.shape[1])
+        audio, text = zeros_where_absent(audio, has_audio), zeros_where_absent(text, has_text)
         tokens = torch.cat([self.text_map(text), self.audio_map(audio)], dim=1)  # (B, 2S, H)
-        padding = ~length_mask(lengths, size).repeat(1, 2)  # (B, S) -> (B, 2S)
-        outputs = self.encoder(self.dropout(tokens), src_key_padding_mask=padding)
+        attended = [data if present is None else data & present for present in (has_text, has_audio)]
+        unattended = ~torch.cat(attended, dim=1)  # (B, S), (B, S) -> (B, 2S)
+        outputs = self.encoder(self.dropout(tokens), src_key_padding_mask=unattended)
         fused = torch.cat(outputs.split(size, dim=1), dim=-1)  # (B, 2S, H) -> (B, S, 2H)
         return Encoding(fused, self.classify(self.output_dropout(fused)))

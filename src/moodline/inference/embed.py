@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from torch import Tensor
+
 from moodline.config import AUDIO_CONTEXT, AUDIO_UTTERANCE, FUSION, TEXT_CONTEXT, TEXT_UTTERANCE
 from moodline.conversation import Conversation
 from moodline.embeddings import SeenByModel, embeddings_writer, unique_ids
@@ -60,6 +62,14 @@ def embed(
                 encodings = predictor.encode(conversation)
                 ids = [utterance.id for utterance in conversation.utterances]
                 for stage, writer in writers.items():
+                    refuse_unheard(stage, ids, encodings[stage].embeddings)
                     writer.add(ids, encodings[stage].embeddings)
             progress(done)
     return [out / name for name in files.values()]
+
+
+def refuse_unheard(stage: str, ids: Sequence[str], embeddings: Tensor) -> None:
+    """Refuse to embed utterances that lack what a stage reads: their rows (S, D) are NaN."""
+    lacking = [one for one, row in zip(ids, embeddings, strict=True) if row.isnan().any()]
+    if lacking:
+        raise MoodlineError(f"every utterance is embedded, and {stage} has nothing of {lacking[0]}, which has no audio")

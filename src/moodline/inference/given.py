@@ -16,16 +16,26 @@ def refuse_other_encoders(recipe: Recipe, encoders: Iterable[str]) -> None:
         MoodlineError: names the option that is missing, or is one too many
     """
     encoders = set(encoders)
-    for encoder, size in recipe.given.items():
+    refuse_missing(recipe.given, encoders)
+    strangers = sorted(encoders - set(recipe.given))
+    if strangers:
+        option = EMBEDDINGS_OPTIONS.get(strangers[0], f"embeddings[{strangers[0]!r}]")
+        raise MoodlineError(f"this model reads no embeddings in the place of {strangers[0]}: leave out {option}")
+
+
+def refuse_missing(given: Mapping[str, int], encoders: Iterable[str]) -> None:
+    """Refuse to go without the embeddings, of these lengths by encoder, that are read.
+
+    Raises:
+        MoodlineError: names the option that is missing
+    """
+    encoders = set(encoders)
+    for encoder, size in given.items():
         if encoder not in encoders:
             raise MoodlineError(
                 f"in the place of its {encoder} this model reads embeddings of length {size}: "
                 f"give them with {EMBEDDINGS_OPTIONS[encoder]} FILE, or in Python with with_embeddings"
             )
-    strangers = sorted(encoders - set(recipe.given))
-    if strangers:
-        option = EMBEDDINGS_OPTIONS.get(strangers[0], f"embeddings[{strangers[0]!r}]")
-        raise MoodlineError(f"this model reads no embeddings in the place of {strangers[0]}: leave out {option}")
 
 
 def refuse_unfit(recipe: Recipe, given: Mapping[str, EmbeddingsFile], conversations: Sequence[Conversation]) -> None:

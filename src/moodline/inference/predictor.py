@@ -1,21 +1,24 @@
 """A trained model at work: a conversation in, an emotion with its probabilities for every utterance out."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import torch
 from torch import Tensor
 
 from moodline.checkpoint import TrainedModel, load_model
-from moodline.config import ENCODERS
+from moodline.config import ENCODERS, FUSION, Modalities
 from moodline.conversation import Conversation, Utterance
 from moodline.embeddings import Embeddings, require, stack
 from moodline.encoding import Encoding
 from moodline.errors import MoodlineError
 from moodline.inference.encode import Sound, encode_utterances
-from moodline.inference.given import refuse_other_encoders
+from moodline.inference.given import refuse_missing, refuse_other_encoders
 from moodline.inference.inputs import context_input, waveform_of
+from moodline.inference.presence import chosen, encoded, fused, refuse_unreadable, spread, unless_all
 from moodline.inference.reasons import Reasons
 from moodline.inference.why import reasons_of
 from moodline.inference.windows import encode_in_windows
@@ -39,7 +42,7 @@ class UtterancePrediction:
         label: the most probable class, or ``UNCERTAIN``
         best: the most probable class, however probable it is
         probabilities: of each class, by the system's last stage; calibrated, where the model is
-        by_stage: the same of each stage on the way, the last included
+        by_stage: the same of each stage on the way, the last included; not of one that reads what the utterance lacks
         reasons: why, where it was asked for
     """
 
@@ -59,6 +62,11 @@ class UtterancePrediction:
         """Of the most probable class."""
         return self.probabilities[self.best]
 
+    @property
+    def stage(self) -> str:
+        """The stage whose answer this is."""
+        return list(self.by_stage)[-1]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConversationPrediction:
@@ -72,7 +80,7 @@ class Alone(NamedTuple):
     """Utterances, each by itself.
 
     ``encodings`` are those of the model's own encoders; ``embeddings`` (S, E) by encoder are what its contexts read,
-    those from files included.
+    those from files included. The rows of utterances that lack what an encoder reads are NaN.
     """
 
     encodings: Mapping[str, Encoding]
@@ -105,41 +113,85 @@ class Predictor:
         return Predictor(self.model, embeddings)
 
     def predict(
-        self, conversation: Conversation, *, threshold: float | None = None, reasons: bool = False
+        self,
+        conversation: Conversation,
+        modalities: Modalities = "both",
+        *,
+        threshold: float | None = None,
+        reasons: bool = False,
     ) -> ConversationPrediction:
         """Label every utterance of a conversation, from the whole of it; with ``reasons`` it says why.
 
-        A conversation longer than a window is read in windows that overlap (``moodline.inference.windows``).
+        A conversation longer than a window is read in windows that overlap (``moodline.inference.windows``). Where one
+        of the model's two modalities is read alone, its fusion answers if it was trained with modality dropout, else
+        the modality's context stage; each utterance's ``stage`` names it. With modality dropout turns may lack audio,
+        or words, as long as some have it.
 
         Args:
+            modalities: both, or audio or text alone
             threshold: from 0 to 1; below it the label is ``UNCERTAIN``, and the probabilities are as they are
 
         Raises:
-            MoodlineError: an utterance lacks audio or embeddings that the model needs, or they cannot be read; or the
-                threshold is no probability, or a class has the name of what it answers
+            MoodlineError: an utterance lacks audio or embeddings that the model needs, or they cannot be read; the
+                model does not read this modality, or nothing in the conversation has it; or the threshold is no
+                probability, or a class has the name of what it answers
         """
         self.refuse_threshold(threshold)
         utterances = conversation.utterances
         if not utterances:
             return ConversationPrediction(conversation_id=conversation.id, utterances=())
-        alone = self.encode_alone(utterances)
-        predictions = self.predict_encoded(utterances, alone, threshold=threshold, reasons=reasons)
+        alone = self._encode_present(conversation, modalities)
+        predictions = self.predict_encoded(utterances, alone, modalities, threshold=threshold, reasons=reasons)
         return ConversationPrediction(conversation_id=conversation.id, utterances=predictions)
 
+    def predict_modes(self, conversation: Conversation) -> dict[Modalities, ConversationPrediction]:
+        """What ``predict`` says in each mode that the fusion was trained in, or else in that of both.
+
+        Utterances are encoded once for all of them.
+        """
+        fusion, utterances = self.model.recipe.fusion, conversation.utterances
+        modes = fusion.serves if FUSION in self.model.recipe.stages and "both" in fusion.serves else ("both",)
+        if not utterances:
+            return {mode: self.predict(conversation) for mode in modes}
+        alone = self._encode_present(conversation, "both")
+        return {
+            mode: ConversationPrediction(
+                conversation_id=conversation.id, utterances=self.predict_encoded(utterances, alone, mode)
+            )
+            for mode in modes
+        }
+
     def predict_encoded(
-        self, utterances: Sequence[Utterance], alone: Alone, *, threshold: float | None = None, reasons: bool = False
+        self,
+        utterances: Sequence[Utterance],
+        alone: Alone,
+        modalities: Modalities = "both",
+        *,
+        threshold: float | None = None,
+        reasons: bool = False,
     ) -> tuple[UtterancePrediction, ...]:
-        """The same of utterances that are encoded already, each by itself."""
-        predictions = self.labelled(utterances, self.encode_in_context(utterances, alone), threshold)
+        """The same of utterances that are encoded already, each by itself.
+
+        Raises:
+            MoodlineError: reasons are asked for, and an utterance lacks audio that the others have
+        """
+        predictions = self.labelled(utterances, self.encode_in_context(utterances, alone, modalities), threshold)
         if not reasons:
             return predictions
-        why = reasons_of(self.model.network, self._read(utterances, alone), self.probabilities)
+        reads, present = self._masks(utterances, modalities)
+        if reads is not None:
+            raise MoodlineError(
+                "reasons are told where every turn has the audio that is read, and some have none: leave out --why (in "
+                "Python reasons), or label from the words alone"
+            )
+        read = self._read(utterances, alone, modalities)
+        why = reasons_of(self.model.network, read, self.probabilities, present)
         return tuple(replace(one, reasons=its) for one, its in zip(predictions, why, strict=True))
 
     def labelled(
         self, utterances: Sequence[Utterance], encodings: Mapping[str, Encoding], threshold: float | None = None
     ) -> tuple[UtterancePrediction, ...]:
-        """What encodings (S, ...) by each of the stages say of S utterances."""
+        """What encodings (S, ...) by each of the stages say of S utterances; nothing where their rows are NaN."""
         probabilities = self.probabilities(encodings)
         rows = zip(*(values.tolist() for values in probabilities.values()), strict=True)
         return tuple(
@@ -156,11 +208,16 @@ class Predictor:
         }
 
     def predict_all(
-        self, conversations: Sequence[Conversation], *, threshold: float | None = None, reasons: bool = False
+        self,
+        conversations: Sequence[Conversation],
+        modalities: Modalities = "both",
+        *,
+        threshold: float | None = None,
+        reasons: bool = False,
     ) -> Iterator[ConversationPrediction]:
         """Predictions of many conversations, each as soon as it is ready."""
         self.refuse_threshold(threshold)
-        return (self.predict(conversation, threshold=threshold, reasons=reasons) for conversation in conversations)
+        return (self.predict(one, modalities, threshold=threshold, reasons=reasons) for one in conversations)
 
     def stream(self) -> "Stream":
         """A conversation that goes on, to be labelled turn by turn."""
@@ -168,42 +225,86 @@ class Predictor:
 
         return Stream(self)
 
-    def encode(self, conversation: Conversation) -> dict[str, Encoding]:
-        """Each stage's embeddings (S, D) and logits (S, classes), in the order of the stages; errors as of predict."""
-        return self.encode_in_context(conversation.utterances, self.encode_alone(conversation.utterances))
+    def encode(self, conversation: Conversation, modalities: Modalities = "both") -> dict[str, Encoding]:
+        """Each stage's embeddings (S, D) and logits (S, classes), in the order of the stages; errors as of predict.
 
-    def encode_alone(self, utterances: Sequence[Utterance], sound: Sound = waveform_of) -> Alone:
-        """Each utterance by itself; ``sound`` is what an encoder of speech hears of it. Errors as of predict."""
-        network, recipe = self.model.network, self.model.recipe
-        given = self._given([utterance.id for utterance in utterances])
-        encodings = {
-            stage: encode_utterances(stage, network.parts[stage], utterances, recipe, self.model.tokenizer, sound)
-            for stage in ENCODERS
-            if stage in network.parts
-        }
+        Rows of utterances that lack what a stage reads are NaN.
+        """
+        alone = self._encode_present(conversation, modalities)
+        return self.encode_in_context(conversation.utterances, alone, modalities)
+
+    def _encode_present(self, conversation: Conversation, modalities: Modalities) -> Alone:
+        """A conversation's utterances, each by itself, as far as they have what is read."""
+        recipe, utterances = self.model.recipe, conversation.utterances
+        refuse_unreadable(conversation, recipe, modalities)
+        return self.encode_alone(utterances, modalities=modalities, masks=encoded(utterances, recipe))
+
+    def encode_alone(
+        self,
+        utterances: Sequence[Utterance],
+        sound: Sound = waveform_of,
+        modalities: Modalities = "both",
+        masks: Mapping[str, Tensor] | None = None,
+    ) -> Alone:
+        """Each utterance by itself.
+
+        Args:
+            sound: what an encoder of speech hears of an utterance
+            modalities: whose encoders read it
+            masks: by encoder, (S,), the utterances that it reads, one at least; all if left out
+
+        Raises:
+            MoodlineError: as of predict
+        """
+        recipe = self.model.recipe
+        encodings: dict[str, Encoding] = {}
+        for stage in ENCODERS:
+            if stage in recipe.stages_in(modalities):
+                mask = torch.ones(len(utterances), dtype=torch.bool) if masks is None else masks[stage]
+                part, tokenizer = self.model.network.parts[stage], self.model.tokenizer
+                found = encode_utterances(stage, part, chosen(utterances, mask), recipe, tokenizer, sound)
+                encodings[stage] = Encoding(*(spread(rows, mask, math.nan) for rows in found))
+        given = self._given([utterance.id for utterance in utterances], modalities)
         return Alone(encodings, given | {stage: encoding.embeddings for stage, encoding in encodings.items()})
 
-    def encode_in_context(self, utterances: Sequence[Utterance], alone: Alone) -> dict[str, Encoding]:
-        """A conversation's utterances by all stages, from what each gives by itself."""
-        in_context = encode_in_windows(self.model.network, self._read(utterances, alone))
+    def encode_in_context(
+        self, utterances: Sequence[Utterance], alone: Alone, modalities: Modalities = "both"
+    ) -> dict[str, Encoding]:
+        """A conversation's utterances by all stages of a mode, from what each gives by itself."""
+        reads, present = self._masks(utterances, modalities)
+        read = self._read(utterances, alone, modalities)
+        in_context = encode_in_windows(self.model.network, read, encoded=reads, present=present)
         encodings = {**alone.encodings, **in_context}
-        return {stage: encodings[stage] for stage in self.model.recipe.stages}
+        return {stage: encodings[stage] for stage in self.model.recipe.stages_in(modalities)}
 
-    def _read(self, utterances: Sequence[Utterance], alone: Alone) -> dict[str, Tensor]:
-        """What the contexts read of a conversation: (S, E) by encoder."""
-        return {
-            encoder: context_input(stage, self.model.recipe, alone.embeddings[encoder], utterances)
-            for stage, encoder in ENCODER_OF.items()
-            if encoder in alone.embeddings
-        }
+    def _read(self, utterances: Sequence[Utterance], alone: Alone, modalities: Modalities) -> dict[str, Tensor]:
+        """What the contexts read of a conversation: (S, E) by encoder, zeros of utterances that lack it."""
+        recipe, masks = self.model.recipe, encoded(utterances, self.model.recipe)
+        read: dict[str, Tensor] = {}
+        for stage, encoder in ENCODER_OF.items():
+            if stage in recipe.stages_in(modalities):
+                mask = masks[encoder]
+                rows = context_input(stage, recipe, alone.embeddings[encoder][mask], chosen(utterances, mask))
+                read[encoder] = spread(rows, mask, 0.0)
+        return read
 
-    def _given(self, ids: Sequence[str]) -> dict[str, Tensor]:
-        """The embeddings from files that the model reads: (S, E) by encoder."""
+    def _masks(
+        self, utterances: Sequence[Utterance], modalities: Modalities
+    ) -> tuple[dict[str, Tensor] | None, dict[str, Tensor] | None]:
+        """Which utterances the contexts and the fusion read, each (S,) by encoder, or None where that is all."""
         recipe = self.model.recipe
-        refuse_other_encoders(recipe, self.embeddings)
-        for encoder, size in recipe.given.items():
+        stages = recipe.stages_in(modalities)
+        masks = encoded(utterances, recipe)
+        read = {encoder: masks[encoder] for stage, encoder in ENCODER_OF.items() if stage in stages}
+        return unless_all(read), unless_all(fused(utterances, recipe, modalities) if FUSION in stages else None)
+
+    def _given(self, ids: Sequence[str], modalities: Modalities) -> dict[str, Tensor]:
+        """The embeddings from files that a mode reads: (S, E) by encoder."""
+        given = self.model.recipe.reading(modalities).given
+        refuse_missing(given, self.embeddings)
+        for encoder, size in given.items():
             require(self.embeddings[encoder], ids, size, f"embeddings[{encoder!r}]")
-        return {encoder: stack(self.embeddings[encoder], ids) for encoder in recipe.given}
+        return {encoder: stack(self.embeddings[encoder], ids) for encoder in given}
 
     def refuse_threshold(self, threshold: float | None) -> None:
         """Refuse what is no probability.
@@ -224,8 +325,9 @@ class Predictor:
     def _prediction(
         self, utterance: Utterance, by_stage: Mapping[str, Sequence[float]], threshold: float
     ) -> UtterancePrediction:
-        named = {stage: dict(zip(self.classes, row, strict=True)) for stage, row in by_stage.items()}
-        last = named[self.model.recipe.stages[-1]]
+        known = {stage: row for stage, row in by_stage.items() if not math.isnan(row[0])}
+        named = {stage: dict(zip(self.classes, row, strict=True)) for stage, row in known.items()}
+        last = next(reversed(named.values()))
         best = max(last, key=lambda name: last[name])
         return UtterancePrediction(
             id=utterance.id,

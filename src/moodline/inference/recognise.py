@@ -7,18 +7,17 @@ from pathlib import Path
 import torch
 
 from moodline.audio.recording import Recording
-from moodline.config import AUDIO_UTTERANCE, TEXT_UTTERANCE
+from moodline.config import Modalities
 from moodline.conversation import AudioClip, Utterance
 from moodline.encoding import Encoding
 from moodline.errors import MoodlineError
 from moodline.inference.facts import facts_of
 from moodline.inference.predictor import Alone, Predictor, UtterancePrediction
+from moodline.inference.presence import MODALITY_OF
 from moodline.inference.spoken_turns import SpokenTurns, find_turns, hear_words, in_blocks
 from moodline.inference.timeline import Gap, Timeline, TimelineTurn
 from moodline.speech.turn import Turn
 from moodline.speech.turns import Channels
-
-MODALITIES = {AUDIO_UTTERANCE: "audio", TEXT_UTTERANCE: "text"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +28,7 @@ class Hearing:
         transcript: a file of turns, and of words perhaps; None finds turns by voice activity
         channels: ``mixed``, or ``speakers`` where each channel has a speaker of its own
         recogniser: of words where none are known, see ``speech.recogniser.choose``
+        modalities: both, or audio or text alone; of audio alone no words are recognised
         jobs: turns whose words are recognised at a time
         threshold: below this probability a turn is ``uncertain``
         reasons: whether each turn says why
@@ -37,6 +37,7 @@ class Hearing:
     transcript: Path | None = None
     channels: Channels = "mixed"
     recogniser: str | None = None
+    modalities: Modalities = "both"
     jobs: int = 1
     threshold: float | None = None
     reasons: bool = False
@@ -50,8 +51,9 @@ def recognise(predictor: Predictor, recording: Recording, hearing: Hearing, mode
     Raises:
         MoodlineError: nothing can be read or no speech is found; or of the transcript, the channels, the threshold
     """
-    reads = [MODALITIES[encoder] for encoder in predictor.model.recipe.stages if encoder in MODALITIES]
-    if predictor.model.recipe.given:
+    recipe, modalities = predictor.model.recipe, hearing.modalities
+    reads = [MODALITY_OF[encoder] for encoder in recipe.stages_in(modalities) if encoder in MODALITY_OF]
+    if recipe.reading(modalities).given:
         raise MoodlineError(
             "a recording is read by a model of speech or words, and this one reads embeddings from files"
         )
@@ -59,10 +61,12 @@ def recognise(predictor: Predictor, recording: Recording, hearing: Hearing, mode
     spoken = find_turns(recording, hearing.transcript, hearing.channels)
     if "text" in reads:
         spoken = hear_words(recording, spoken, hearing.recogniser, hearing.jobs)
-        refuse_without_words(recording, spoken)
+        refuse_without_words(recording, spoken, reads)
     utterances = utterances_of(recording, spoken.turns)
-    alone = encode_in_blocks(predictor, recording, spoken.turns, utterances)
-    predictions = predictor.predict_encoded(utterances, alone, threshold=hearing.threshold, reasons=hearing.reasons)
+    alone = encode_in_blocks(predictor, recording, spoken.turns, utterances, modalities)
+    predictions = predictor.predict_encoded(
+        utterances, alone, modalities, threshold=hearing.threshold, reasons=hearing.reasons
+    )
     return Timeline(
         recording=Path(recording.name).name,
         duration=recording.duration,
@@ -78,16 +82,20 @@ def recognise(predictor: Predictor, recording: Recording, hearing: Hearing, mode
     )
 
 
-def refuse_without_words(recording: Recording, spoken: SpokenTurns) -> None:
+def refuse_without_words(recording: Recording, spoken: SpokenTurns, reads: Sequence[str]) -> None:
     """Refuse words that nobody said.
+
+    Args:
+        reads: the modalities that are to be read
 
     Raises:
         MoodlineError: there is not a word in any turn
     """
-    if not any(turn.words for turn in spoken.turns):
+    if not any((turn.words or "").strip() for turn in spoken.turns):
+        speech = "with --audio-only" if "audio" in reads else "with a model of speech"
         raise MoodlineError(
             f"a model of words needs some: none were found in the {len(spoken.turns)} turns of {recording.name} by "
-            f"{spoken.words_from}; give them with --transcript, or read the speech alone with a model of speech"
+            f"{spoken.words_from}; give them with --transcript, or read the speech alone {speech}"
         )
 
 
@@ -112,7 +120,11 @@ def utterances_of(recording: Recording, turns: Sequence[Turn]) -> list[Utterance
 
 
 def encode_in_blocks(
-    predictor: Predictor, recording: Recording, turns: Sequence[Turn], utterances: Sequence[Utterance]
+    predictor: Predictor,
+    recording: Recording,
+    turns: Sequence[Turn],
+    utterances: Sequence[Utterance],
+    modalities: Modalities,
 ) -> Alone:
     """Each turn by itself, read and encoded some at a time so that a long recording's sound is never in memory."""
     remaining = iter(utterances)
@@ -120,7 +132,9 @@ def encode_in_blocks(
     for block, waveforms in in_blocks(recording, turns, predictor.model.recipe.audio_utterance.sample_rate):
         chosen = [next(remaining) for _ in block]
         heard = {one.id: torch.from_numpy(waveform) for one, waveform in zip(chosen, waveforms, strict=True)}
-        blocks.append(predictor.encode_alone(chosen, lambda utterance, rate, heard=heard: heard[utterance.id]))
+        blocks.append(
+            predictor.encode_alone(chosen, lambda utterance, rate, heard=heard: heard[utterance.id], modalities)
+        )
     return joined(blocks)
 
 

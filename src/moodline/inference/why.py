@@ -23,24 +23,32 @@ Probabilities = Callable[[Mapping[str, Encoding]], Mapping[str, Tensor]]
 
 
 @torch.inference_mode()
-def reasons_of(network: ConversationModel, read: Mapping[str, Tensor], probabilities: Probabilities) -> list[Reasons]:
+def reasons_of(
+    network: ConversationModel,
+    read: Mapping[str, Tensor],
+    probabilities: Probabilities,
+    present: Mapping[str, Tensor] | None = None,
+) -> list[Reasons]:
     """Why each of a conversation's S turns has its label, window by window.
 
     Args:
         read: what the contexts read of the turns: (S, E) by encoder
         probabilities: encodings (..., classes) by stage -> what the model makes of them, (..., classes) by stage
+        present: by encoder, (S,), the turns whose modality the fusion reads. What speech and words gave is told where
+            these are all of them, and it is left out.
     """
     windows = plan(len(next(iter(read.values()))))
-    return [reasons for window in windows for reasons in reasons_in(window, network, read, probabilities)]
+    fusing = FUSION in network.parts and len(read) == len(ENCODER_OF) and present is None
+    return [reasons for window in windows for reasons in reasons_in(window, network, read, probabilities, fusing)]
 
 
 def reasons_in(
-    window: Window, network: ConversationModel, read: Mapping[str, Tensor], probabilities: Probabilities
+    window: Window, network: ConversationModel, read: Mapping[str, Tensor], probabilities: Probabilities, fusing: bool
 ) -> list[Reasons]:
-    """Those of the turns that are taken from one window."""
+    """Those of the turns that are taken from one window; ``fusing`` is whether the fusion reads both of each."""
     values = {encoder: one[None, window.start : window.stop] for encoder, one in read.items()}  # (S, E) -> (1, n, E)
     weights = attention(network, values)
-    falls = falls_without(network, values, probabilities)
+    falls = falls_without(network, values, probabilities) if fusing else {}
     speech, words = falls.get(AUDIO_CONTEXT), falls.get(TEXT_CONTEXT)
     return [
         Reasons(
@@ -59,7 +67,7 @@ def attention(network: ConversationModel, values: Mapping[str, Tensor]) -> Tenso
     """
     found: list[Tensor] = []
     for stage, encoder in ENCODER_OF.items():
-        if stage in network.parts and isinstance(context := network.parts[stage], BiGruAttention):
+        if encoder in values and isinstance(context := network.parts[stage], BiGruAttention):
             found += context.weights(values[encoder], same_length_for_all(values[encoder]))
     return torch.cat(found).mean(dim=0) if found else None  # (contexts directions, n, n) -> (n, n)
 
@@ -82,10 +90,8 @@ def falls_without(
 ) -> dict[str, Tensor]:
     """By how much each turn's most probable class falls without a context's modality: (1, n, E) by encoder -> (n,).
 
-    By context stage; nothing where there is no fusion.
+    By context stage.
     """
-    if FUSION not in network.parts:
-        return {}
     contexts = {
         stage: network.parts[stage](values[encoder], same_length_for_all(values[encoder])).embeddings
         for stage, encoder in ENCODER_OF.items()

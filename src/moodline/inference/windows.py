@@ -3,7 +3,7 @@
 Attention looks at all pairs of turns, so that its memory grows with the square of a conversation; a window bounds it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -56,7 +56,12 @@ def plan(turns: int, size: int = WINDOW, overlap: int = OVERLAP) -> list[Window]
 
 @torch.inference_mode()
 def encode_in_windows(
-    network: ConversationModel, read: Mapping[str, Tensor], size: int = WINDOW, overlap: int = OVERLAP
+    network: ConversationModel,
+    read: Mapping[str, Tensor],
+    size: int = WINDOW,
+    overlap: int = OVERLAP,
+    encoded: Mapping[str, Tensor] | None = None,
+    present: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Encoding]:
     """A conversation's encoding by the context stages and the fusion, in bounded memory beside the results.
 
@@ -64,6 +69,7 @@ def encode_in_windows(
 
     Args:
         read: what the contexts read of its turns: (S, E) by encoder
+        encoded, present: by encoder, (S,), as of ``ConversationModel``
 
     Returns:
         embeddings (S, D) and logits (S, classes) by stage
@@ -72,15 +78,20 @@ def encode_in_windows(
     pieces: dict[str, list[Encoding]] = {}
     for begin in range(0, len(windows), WINDOWS_AT_ONCE):
         batch = windows[begin : begin + WINDOWS_AT_ONCE]
-        # B windows of one length: (S, E) -> (B, size, E)
-        values = {encoder: torch.stack([one[w.start : w.stop] for w in batch]) for encoder, one in read.items()}
+        values = cut(read, batch)
+        masks = encoded and cut(encoded, batch), present and cut(present, batch)
         lengths = torch.tensor([w.stop - w.start for w in batch])
-        for stage, encoding in network(values, lengths).items():
+        for stage, encoding in network(values, lengths, *masks).items():
             pieces.setdefault(stage, []).extend(kept(encoding, row, window) for row, window in enumerate(batch))
     return {
         stage: Encoding(torch.cat([one.embeddings for one in some]), torch.cat([one.logits for one in some]))
         for stage, some in pieces.items()
     }
+
+
+def cut(turns: Mapping[str, Tensor], windows: Sequence[Window]) -> dict[str, Tensor]:
+    """B windows of one length: (S, ...) -> (B, size, ...)."""
+    return {encoder: torch.stack([one[w.start : w.stop] for w in windows]) for encoder, one in turns.items()}
 
 
 def kept(encoding: Encoding, row: int, window: Window) -> Encoding:

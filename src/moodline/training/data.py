@@ -21,26 +21,28 @@ from moodline.training.randomness import generator_of
 
 
 class Batch(NamedTuple):
-    """Padded inputs of a part, its lengths among them, and labels (B, 1) or (B, S), UNSCORED where none is known."""
+    """A part's inputs: padded sequences, lengths, masks if any; and labels (B, 1) or (B, S), UNSCORED where unknown."""
 
     inputs: tuple[Tensor, ...]
     labels: Tensor
 
 
 class Item(NamedTuple):
-    """One row of a batch: the part's sequences (T, ...) and its label () or labels (S,)."""
+    """One row of a batch: the part's sequences (T, ...), its label () or labels (S,), and masks (T,) of sequences."""
 
     sequences: tuple[Tensor, ...]
     labels: Tensor
+    masks: tuple[Tensor, ...] = ()
 
 
 def collate(items: Sequence[Item]) -> Batch:
     padded = [pad(sequences) for sequences in zip(*(item.sequences for item in items), strict=True)]
+    masks = [pad(masks)[0] for masks in zip(*(item.masks for item in items), strict=True)]
     labels = torch.nn.utils.rnn.pad_sequence(
         [item.labels.view(-1) for item in items], batch_first=True, padding_value=UNSCORED
     )
     lengths = padded[0][1]
-    return Batch((*(values for values, _ in padded), lengths), labels)
+    return Batch((*(values for values, _ in padded), lengths, *masks), labels)
 
 
 class WaveformItems(Dataset[Item]):
@@ -182,6 +184,20 @@ def token_data(
     return StageData(*sets)
 
 
+def has_class(conversation: Conversation, label_set: LabelSet) -> bool:
+    """Whether any of its turns has one: without, it teaches nothing."""
+    return any(label_set.index(utterance.label) is not None for utterance in conversation.utterances)
+
+
+def conversation_item(
+    conversation: Conversation, embeddings: Sequence[Mapping[str, Tensor]], label_set: LabelSet
+) -> Item:
+    """A conversation as sequences of embeddings: one mapping, utterance id -> (D,), for each sequence read."""
+    ids = [utterance.id for utterance in conversation.utterances]
+    sequences = tuple(torch.stack([each[one] for one in ids]) for each in embeddings)
+    return Item(sequences, labels_of(conversation, label_set))
+
+
 def conversation_data(
     train: Sequence[Conversation],
     validation: Sequence[Conversation],
@@ -191,12 +207,7 @@ def conversation_data(
     """Conversations as sequences of frozen embeddings: one mapping, utterance id -> (D,), for each sequence read."""
     sets = []
     for conversations in (train, validation):
-        items = []
-        for conversation in conversations:
-            labels = labels_of(conversation, label_set)
-            if (labels != UNSCORED).any():
-                ids = [utterance.id for utterance in conversation.utterances]
-                items.append(Item(tuple(torch.stack([each[one] for one in ids]) for each in embeddings), labels))
+        items = [conversation_item(one, embeddings, label_set) for one in conversations if has_class(one, label_set)]
         sets += [KeptItems(items), [len(item.labels) for item in items]]
     return StageData(*sets)
 

@@ -23,6 +23,7 @@ from moodline.inference.inputs import context_input
 from moodline.model import ENCODER_OF, build_stage, classifier_of
 from moodline.reproduction.released import ReleasedSelection
 from moodline.text.pretrained import Tokenizer, load_bert
+from moodline.training.absence import fusion_data
 from moodline.training.data import StageData, conversation_data, scored_utterances, token_data, waveform_data
 from moodline.training.origin import READS, Origin, change, hash_of
 from moodline.training.randomness import seed_of
@@ -259,6 +260,8 @@ class FoldTraining:
         if stage == TEXT_UTTERANCE:
             assert self.tokenizer is not None, "prepare loads the tokenizer"
             return token_data(train, validation, self.tokenizer, self.label_set)
+        if stage == FUSION and self.recipe.fusion.knows_absence:
+            return fusion_data(train, validation, self.read(stage), self.recipe, self.label_set)
         return conversation_data(train, validation, self.read(stage), self.label_set)
 
     def read(self, stage: str) -> list[Embeddings]:

@@ -17,6 +17,10 @@ Origin = Mapping[str, Any]
 # Keys of a recipe that every stage depends on: with another value of one of them nothing of a run could be kept.
 COMMON = ("seed", "context", "class_weights")
 
+# Keys that came after the first runs, and the value with which a stage is what it was before there was the key. With it
+# they are no part of an origin: what was trained before stays finished.
+LATER: Origin = {"fusion.modalities": "both", "fusion.modality_dropout": 0.0}
+
 # What each stage after the encoders reads.
 READS = {AUDIO_CONTEXT: (AUDIO_UTTERANCE,), TEXT_CONTEXT: (TEXT_UTTERANCE,), FUSION: (AUDIO_CONTEXT, TEXT_CONTEXT)}
 
@@ -58,7 +62,8 @@ def origins_of(
             content["bert_files"] = bert_files
             if recognised is not None:
                 content["recognised_words"] = recognised
-        found[stage] = flatten(json.loads(json.dumps(content)))
+        told = flatten(json.loads(json.dumps(content)))
+        found[stage] = {key: value for key, value in told.items() if key not in LATER or value != LATER[key]}
     return found
 
 
@@ -74,8 +79,9 @@ def change(before: Origin, now: Origin, names: Mapping[str, str]) -> str:
     """
     keys: Sequence[str] = [*now, *(key for key in before if key not in now)]
     for key in keys:
-        if before.get(key) != now.get(key):
+        was, now_is = (origin.get(key, LATER.get(key)) for origin in (before, now))
+        if was != now_is:
             if key.startswith("reads."):
                 return f"what it reads of {names[key.removeprefix('reads.')]} is new"
-            return f"{key} was {before.get(key)!r} and is {now.get(key)!r}"
+            return f"{key} was {was!r} and is {now_is!r}"
     return ""

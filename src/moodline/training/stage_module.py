@@ -15,12 +15,15 @@ from moodline.batching import length_batches
 from moodline.config import TrainingConfig
 from moodline.errors import MoodlineError
 from moodline.metrics import unweighted_accuracy
+from moodline.training.absence import FusionItems
 from moodline.training.data import Batch, StageData, WaveformItems, loader, share, share_of_mean
 from moodline.training.losses import UNSCORED, conversation_loss
 from moodline.training.randomness import generator_of, seed_torch
 
 # Beside weights and the optimiser's state, what a stage goes on from.
 KEPT = ("best_loss", "best_weights", "history", "seconds")
+# Items of which something is drawn in each epoch.
+DRAWN_ANEW = (WaveformItems, FusionItems)
 
 
 class StageModule(lightning.LightningModule):
@@ -83,7 +86,7 @@ class StageModule(lightning.LightningModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """This epoch's batches; Lightning asks anew each epoch."""
         epoch = self.current_epoch
-        if isinstance(self.data.train, WaveformItems):
+        if isinstance(self.data.train, DRAWN_ANEW):
             self.data.train.epoch = epoch
         batches = length_batches(
             self.data.train_lengths,

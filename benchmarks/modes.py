@@ -1,0 +1,54 @@
+"""What one model in three modes costs: each mode beside the fusion that was trained on that modality alone.
+
+    .venv/bin/python benchmarks/modes.py --run RUN ... --audio RUN ... --text RUN ... --both RUN ...
+
+Runs are evaluated before (`moodline evaluate`), on the same folds: --run with `fusion.modality_dropout`, --audio and
+--text with `fusion.modalities`, --both with neither. Several runs, one a seed, are averaged. Differences in UA have
+95 % intervals of a paired bootstrap over conversations.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from moodline.config import FUSED_ALONE, FUSION
+from moodline.evaluation.evaluate import PREDICTIONS_FILE
+from moodline.files import read_json
+from moodline.reproduction.comparisons import Answers, answers_of, averaged, compare
+
+STAGES = {"both": FUSION, **FUSED_ALONE}
+
+
+def answers(runs: Sequence[Path], stage: str) -> list[Answers]:
+    """A stage's answers in each of these runs."""
+    return [answers_of(table_of(run), stage, classes_of(run)) for run in runs]
+
+
+def table_of(run: Path) -> pa.Table:
+    return pq.read_table(run / PREDICTIONS_FILE)
+
+
+def classes_of(run: Path) -> list[str]:
+    return read_json(run / "run.json", "run")["label_set"]["classes"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, nargs="+", required=True, help="trained with modality dropout")
+    for mode in STAGES:
+        parser.add_argument(f"--{mode}", type=Path, nargs="+", help=f"trained on {mode} alone")
+    options = parser.parse_args()
+    print(f"{'mode':<6} {'UA':<22} {'trained on it alone':<22} difference")
+    for mode, stage in STAGES.items():
+        if runs := getattr(options, mode):
+            one, single = answers(options.run, stage), answers(runs, FUSION)
+            _, ua, _ = averaged(one)
+            _, alone, _ = averaged(single)
+            print(f"{mode:<6} {ua!s:<22} {alone!s:<22} {compare(one, single).ua}")
+
+
+if __name__ == "__main__":
+    main()
