@@ -1,5 +1,7 @@
 """A recording becomes what its conversation would be: the same turns, words and emotions."""
 
+import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,17 +9,19 @@ import pytest
 import soundfile
 
 from moodline.audio.recording import Recording
-from moodline.config import Modalities
 from moodline.conversation import AudioClip, Conversation, Utterance
 from moodline.errors import MoodlineError
 from moodline.inference import recognise as module
 from moodline.inference import spoken_turns
+from moodline.inference.facts import facts_of
 from moodline.inference.predictor import Predictor, load
 from moodline.inference.recognise import Hearing, recognise
+from moodline.inference.timeline import Timeline
 from moodline.speech.transcripts.writing import write_transcript
 from moodline.speech.turn import Turn
 from tests.inference.tiny_models import write_model
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "timeline.py"
 RATE = 16_000
 SECONDS = 9.0
 TURNS = [
@@ -160,41 +164,52 @@ def test_silence_and_another_recordings_transcript_are_refused(predictor: Predic
         recognise(predictor, quiet, Hearing(transcript=tmp_path / "late.srt", channels="speakers"))
 
 
-def test_a_model_of_synthetic_voices_says_so(predictor: Predictor, talk: Path, tmp_path: Path) -> None:
-    write_transcript(tmp_path / "talk.srt", TURNS)
-    timeline = recognise(predictor, Recording.open(talk), Hearing(transcript=tmp_path / "talk.srt"), "a/model")
-    assert timeline.model.name == "a/model"
-    facts = module.facts_of(predictor.model, "")
-    assert not any("synthetic" in note for note in facts.notes)
+def test_a_model_of_synthetic_voices_says_so(predictor: Predictor) -> None:
+    model = predictor.model
+    demo = replace(model, provenance=replace(model.provenance, corpus_reader="demo", notes=("a note",)))
+    told, plain = facts_of(demo, "a/model"), facts_of(model, "")
+    assert told.name == "a/model"
+    assert "synthetic voices" in told.notes[0]
+    assert told.notes[1:] == ("a note",)
+    assert not any("synthetic" in note for note in plain.notes)
 
 
-@pytest.mark.parametrize("modalities", ["audio", "text"])
-def test_one_modality_alone_is_the_corpus_conversation_read_so(
-    predictor: Predictor, talk: Path, tmp_path: Path, modalities: Modalities
-) -> None:
-    write_transcript(tmp_path / "talk.srt", TURNS)
-    hearing = Hearing(transcript=tmp_path / "talk.srt", modalities=modalities, reasons=True)
-    timeline = recognise(predictor, Recording.open(talk), hearing)
-    expected = predictor.predict(conversation_in(talk), modalities).utterances
-    assert probabilities(timeline.turns) == pytest.approx(probabilities(expected), abs=1e-5)
-    assert timeline.modalities == (modalities,)
-    for turn in timeline.turns:
-        assert turn.reasons is not None
-        assert turn.reasons.context
-        assert turn.reasons.speech is turn.reasons.words is None
+def test_in_python_it_is_one_call(predictor: Predictor, talk: Path, sound: np.ndarray, tmp_path: Path) -> None:
+    transcript = tmp_path / "talk.srt"
+    write_transcript(transcript, TURNS)
+    given = {"transcript": str(transcript), "threshold": 0.5, "reasons": True}
+    timeline = predictor.recognise(str(talk), **given)
+    hearing = Hearing(transcript=transcript, threshold=0.5, reasons=True)
+    assert timeline == recognise(predictor, Recording.open(talk), hearing)
+    assert timeline.model.name == predictor.name != ""
+    assert predictor.recognise(sound, sample_rate=RATE, **given).turns == timeline.turns
+    with pytest.raises(MoodlineError, match="give sample_rate"):
+        predictor.recognise(sound)
+    with pytest.raises(MoodlineError, match="leave out sample_rate=8000"):
+        predictor.recognise(talk, sample_rate=8_000)
 
 
-def test_of_speech_alone_no_words_are_recognised(
+def test_timelines_of_many_come_one_at_a_time(
     predictor: Predictor, talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def never(*_: object) -> None:
-        raise AssertionError("words were recognised")
+    monkeypatch.setattr(spoken_turns, "turns_of", lambda recording, channels: TURNS)
+    timelines = predictor.recognise_all([talk, tmp_path / "gone.wav"])
+    assert len(next(timelines).turns) == len(TURNS)
+    with pytest.raises(MoodlineError, match=r"there is no file .*gone\.wav"):
+        next(timelines)
 
-    monkeypatch.setattr(module, "hear_words", never)
-    write_transcript(tmp_path / "talk.rttm", TURNS)
-    timeline = recognise(
-        predictor, Recording.open(talk), Hearing(transcript=tmp_path / "talk.rttm", modalities="audio")
-    )
-    expected = predictor.predict(conversation_in(talk), "audio").utterances
-    assert probabilities(timeline.turns) == pytest.approx(probabilities(expected), abs=1e-5)
-    assert timeline.words_from is None
+
+def test_the_example_prints_the_turns_and_writes_a_page_and_json(
+    predictor: Predictor,
+    talk: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_transcript(tmp_path / "talk.srt", TURNS)
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(EXAMPLE))["main"](predictor.name, str(talk), str(tmp_path / "talk.srt"))
+    assert "i never said that" in capsys.readouterr().out
+    timeline = Timeline.from_json((tmp_path / "talk.json").read_text(encoding="utf-8"))
+    assert [turn.words for turn in timeline.turns] == [turn.words for turn in TURNS]
+    assert (tmp_path / "talk.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")

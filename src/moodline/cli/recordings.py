@@ -40,7 +40,7 @@ def run(options: Any, sources: Sequence[Path], model: Path) -> None:
     failed: list[str] = []
     for source in sources:
         try:
-            deliver(predictor, source, hearing, str(model), formats, places.get(source, []))
+            deliver(predictor, source, hearing, formats, places.get(source, []))
         except MoodlineError as error:
             if len(sources) == 1:
                 raise
@@ -52,16 +52,14 @@ def run(options: Any, sources: Sequence[Path], model: Path) -> None:
         )
 
 
-def deliver(
-    predictor: Any, source: Path, hearing: Any, model_name: str, formats: Sequence[str], places: Sequence[Path]
-) -> None:
+def deliver(predictor: Any, source: Path, hearing: Any, formats: Sequence[str], places: Sequence[Path]) -> None:
     """One recording's timeline to its files, or to the terminal where it has none."""
     from moodline.audio.recording import Recording
     from moodline.inference.recognise import recognise
     from moodline.inference.timeline import FORMATS, write
     from moodline.inference.timeline.terminal import show
 
-    timeline = recognise(predictor, Recording.open(source), hearing, model_name)
+    timeline = recognise(predictor, Recording.open(source), hearing)
     if not places:
         if formats == [TERMINAL]:
             show(timeline)

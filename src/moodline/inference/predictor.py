@@ -1,7 +1,7 @@
 """A trained model at work: a conversation in, an emotion with its probabilities for every utterance out."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,7 +25,11 @@ from moodline.inference.windows import encode_in_windows
 from moodline.model import ENCODER_OF
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from moodline.inference.stream import Stream
+    from moodline.inference.timeline import Timeline
+    from moodline.speech.turns import Channels
 
 GivenEmbeddings = Mapping[str, Embeddings]
 """By the utterance encoder whose place they take: audio_utterance, text_utterance."""
@@ -93,10 +97,12 @@ class Predictor:
     Args:
         model: a model folder's content
         embeddings: what a model that was trained on embeddings from files reads in the place of its encoders
+        name: by which its timelines name the model
     """
 
-    def __init__(self, model: TrainedModel, embeddings: GivenEmbeddings | None = None) -> None:
+    def __init__(self, model: TrainedModel, embeddings: GivenEmbeddings | None = None, name: str = "") -> None:
         self.model = model
+        self.name = name
         self.embeddings = embeddings or {}
 
     @property
@@ -110,7 +116,7 @@ class Predictor:
             MoodlineError: the model does not read embeddings in the place of these encoders, or of others too
         """
         refuse_other_encoders(self.model.recipe, embeddings)
-        return Predictor(self.model, embeddings)
+        return Predictor(self.model, embeddings, self.name)
 
     def predict(
         self,
@@ -218,6 +224,71 @@ class Predictor:
         """Predictions of many conversations, each as soon as it is ready."""
         self.refuse_threshold(threshold)
         return (self.predict(one, modalities, threshold=threshold, reasons=reasons) for one in conversations)
+
+    def recognise(
+        self,
+        source: "str | Path | np.ndarray",
+        *,
+        sample_rate: int | None = None,
+        transcript: str | Path | None = None,
+        channels: "Channels" = "mixed",
+        modalities: Modalities = "both",
+        recogniser: str | None = None,
+        jobs: int = 1,
+        threshold: float | None = None,
+        reasons: bool = False,
+    ) -> "Timeline":
+        """The timeline of a recording: its turns, what is said in them, and an emotion for each in the context of all.
+
+        Args:
+            source: a file; or samples (T,) or (T, channels), floats within [-1, 1] or integers of full scale
+            sample_rate: of samples, in Hz
+            transcript: a file of turns, and of words perhaps; without it turns are found by voice activity
+            channels: ``mixed``, or ``speakers`` where each channel has a speaker of its own
+            modalities: both, or audio or text alone
+            recogniser: of words that no transcript tells: pocketsphinx, or a model of faster-whisper
+            jobs: turns whose words are recognised at a time
+            threshold: below this probability a turn is ``uncertain``
+            reasons: whether each turn says why
+
+        Raises:
+            MoodlineError: nothing can be read, no speech or no words are found; the transcript is another recording's
+        """
+        from moodline.inference.recognise import Hearing, recognise, recording_of  # which read this module
+
+        hearing = Hearing(
+            transcript=None if transcript is None else Path(transcript),
+            channels=channels,
+            modalities=modalities,
+            recogniser=recogniser,
+            jobs=jobs,
+            threshold=threshold,
+            reasons=reasons,
+        )
+        return recognise(self, recording_of(source, sample_rate), hearing)
+
+    def recognise_all(
+        self,
+        sources: Iterable[str | Path],
+        *,
+        channels: "Channels" = "mixed",
+        modalities: Modalities = "both",
+        recogniser: str | None = None,
+        jobs: int = 1,
+        threshold: float | None = None,
+        reasons: bool = False,
+    ) -> "Iterator[Timeline]":
+        """Timelines of many recordings, each as soon as it is ready; arguments and errors as of ``recognise``."""
+        for source in sources:
+            yield self.recognise(
+                source,
+                channels=channels,
+                modalities=modalities,
+                recogniser=recogniser,
+                jobs=jobs,
+                threshold=threshold,
+                reasons=reasons,
+            )
 
     def stream(self) -> "Stream":
         """A conversation that goes on, to be labelled turn by turn."""
@@ -348,4 +419,4 @@ def load(folder: str | Path) -> Predictor:
     Raises:
         MoodlineError: the folder is no model, or of a newer schema
     """
-    return Predictor(load_model(Path(folder)))
+    return Predictor(load_model(Path(folder)), name=str(folder))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from moodline.audio.recording import Recording
@@ -43,7 +44,7 @@ class Hearing:
     reasons: bool = False
 
 
-def recognise(predictor: Predictor, recording: Recording, hearing: Hearing, model_name: str = "") -> Timeline:
+def recognise(predictor: Predictor, recording: Recording, hearing: Hearing) -> Timeline:
     """The emotions of a recording's turns.
 
     Memory does not grow with the recording but by its turns and what is said in them.
@@ -72,7 +73,7 @@ def recognise(predictor: Predictor, recording: Recording, hearing: Hearing, mode
         duration=recording.duration,
         turns=tuple(map(timeline_turn, spoken.turns, predictions)),
         classes=predictor.classes,
-        model=facts_of(predictor.model, model_name),
+        model=facts_of(predictor.model, predictor.name),
         turns_from=spoken.turns_from,
         words_from=spoken.words_from,
         modalities=tuple(reads),
@@ -161,3 +162,18 @@ def timeline_turn(turn: Turn, prediction: UtterancePrediction) -> TimelineTurn:
         channel=turn.channel,
         reasons=prediction.reasons,
     )
+
+
+def recording_of(source: str | Path | np.ndarray, sample_rate: int | None) -> Recording:
+    """A file, or samples at a rate.
+
+    Raises:
+        MoodlineError: samples come without their rate, or a file with one; or as of ``Recording``
+    """
+    if isinstance(source, np.ndarray):
+        if sample_rate is None:
+            raise MoodlineError("samples are heard at their rate: give sample_rate, in Hz")
+        return Recording.of(source, sample_rate)
+    if sample_rate is not None:
+        raise MoodlineError(f"a file tells its own rate: leave out sample_rate={sample_rate} for {source}")
+    return Recording.open(Path(source))
