@@ -47,7 +47,7 @@ def test_nothing_smooths_to_nothing() -> None:
     alpha=st.floats(0.0, 1.0),
     delta=st.floats(0.5, 10.0),
     r=st.floats(1.0, 10.0),
-    s=st.floats(0.01, 1.0),
+    s=st.floats(0.01, 1.0).filter(lambda s: s < 0.999 or s == 1),  # else 1 - s itself is lost in single precision
     seed=st.integers(0, 2**32 - 1),
 )
 def test_pcen_is_its_equation(alpha: float, delta: float, r: float, s: float, seed: int) -> None:

@@ -306,4 +306,4 @@ def test_a_reader_that_closes_early_is_no_error(place: Path) -> None:
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert result.stderr == ""
-    assert result.stdout.strip() == "Ses01F_impro01"
+    assert result.stdout.strip() == "Ses01F_impro01  (words, context)"

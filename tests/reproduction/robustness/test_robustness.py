@@ -212,7 +212,7 @@ def test_without_recognised_words_speech_is_drawn_and_words_are_named(
     for file in (tmp_path / "corpus").glob("recognised.*"):
         file.unlink()
     moodline("robustness", folder)
-    sentence = f"Note: curves of words are left out: {tmp_path / 'corpus'} has no recognised words, or not all"
+    sentence = "Note: curves of words are left out: the corpus corpus has no recognised words, or not all"
     out = capsys.readouterr().out
     assert sentence in out
     assert f"moodline transcribe {tmp_path / 'corpus'} makes them" in out
