@@ -215,7 +215,7 @@ def test_without_recognised_words_speech_is_drawn_and_words_are_named(
     sentence = "Note: curves of words are left out: the corpus corpus has no recognised words, or not all"
     out = capsys.readouterr().out
     assert sentence in out
-    assert f"moodline transcribe {tmp_path / 'corpus'} makes them" in out
+    assert "moodline transcribe makes them" in out
     assert "moodline transcribe" in (folder / "robustness.html").read_text()
     assert {row["curve"] for row in rows(folder)} == {"babble", "telephone"}
     assert point(folder, "babble+0").stat().st_mtime_ns == babble  # speech does not depend on recognised words
