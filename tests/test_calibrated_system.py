@@ -20,7 +20,8 @@ from moodline.conversation import Conversation
 from moodline.corpora.corpus import read_corpus
 from moodline.corpora.protocol import folds_of
 from moodline.errors import MoodlineError
-from moodline.inference.predictor import UNCERTAIN, Predictor
+from moodline.inference.prediction import UNCERTAIN
+from moodline.inference.predictor import Predictor
 from moodline.labels import IEMOCAP4
 from moodline.training.temperature import HIGHEST, LOWEST, fit_temperature, negative_log_likelihood
 from tests.system import moodline, write_recipe

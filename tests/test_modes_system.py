@@ -18,7 +18,8 @@ from moodline.config import AUDIO_CONTEXT, FUSION, TEXT_CONTEXT
 from moodline.conversation import Conversation
 from moodline.corpora.corpus import read_corpus
 from moodline.errors import MoodlineError
-from moodline.inference.predictor import ConversationPrediction, Predictor
+from moodline.inference.prediction import ConversationPrediction
+from moodline.inference.predictor import Predictor
 from tests.processes import DieAtWrite, run
 from tests.system import moodline, write_recipe
 from tests.tiny import tiny_bert

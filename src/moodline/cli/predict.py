@@ -15,7 +15,7 @@ from moodline.config import STAGE_NAMES
 from moodline.errors import MoodlineError
 
 if TYPE_CHECKING:
-    from moodline.inference.predictor import ConversationPrediction, UtterancePrediction
+    from moodline.inference.prediction import ConversationPrediction, UtterancePrediction
 
 HELP = "Label recordings turn by turn, or every utterance of a corpus."
 
@@ -89,7 +89,7 @@ def label_corpus(options: Any, folder: Path, model: Path) -> None:
 
 def as_table(predictions: "Iterator[ConversationPrediction]", classes: tuple[str, ...]) -> Iterator[str]:
     """A line an utterance: time, speaker, label, probability, words; before them the stage that answers."""
-    from moodline.inference.predictor import UNCERTAIN
+    from moodline.inference.prediction import UNCERTAIN
 
     width = max(map(len, (*classes, UNCERTAIN)))
     for prediction in predictions:

@@ -16,7 +16,8 @@ from moodline.config import FUSED_ALONE, FUSION, Modalities, Recipe
 from moodline.conversation import Conversation, LabelSet, Utterance
 from moodline.errors import MoodlineError
 from moodline.evaluation.scores import MAJORITY
-from moodline.inference.predictor import Predictor, UtterancePrediction
+from moodline.inference.prediction import UtterancePrediction
+from moodline.inference.predictor import Predictor
 from moodline.seen import use_made_of
 
 ROWS_AT_ONCE = 2**12

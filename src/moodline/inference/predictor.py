@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,8 +18,8 @@ from moodline.errors import MoodlineError
 from moodline.inference.encode import Sound, encode_utterances
 from moodline.inference.given import refuse_missing, refuse_other_encoders
 from moodline.inference.inputs import context_input, waveform_of
+from moodline.inference.prediction import UNCERTAIN, ConversationPrediction, UtterancePrediction
 from moodline.inference.presence import chosen, encoded, fused, refuse_unreadable, spread, unless_all
-from moodline.inference.reasons import Reasons
 from moodline.inference.why import reasons_of
 from moodline.inference.windows import encode_in_windows
 from moodline.model import ENCODER_OF
@@ -33,51 +33,6 @@ if TYPE_CHECKING:
 
 GivenEmbeddings = Mapping[str, Embeddings]
 """By the utterance encoder whose place they take: audio_utterance, text_utterance."""
-
-UNCERTAIN = "uncertain"
-"""The label of an utterance whose most probable class is less probable than what was asked for."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class UtterancePrediction:
-    """What a model says of one utterance.
-
-    Attributes:
-        label: the most probable class, or ``UNCERTAIN``
-        best: the most probable class, however probable it is
-        probabilities: of each class, by the system's last stage; calibrated, where the model is
-        by_stage: the same of each stage on the way, the last included; not of one that reads what the utterance lacks
-        reasons: why, where it was asked for
-    """
-
-    id: str
-    speaker: str
-    start: float | None
-    end: float | None
-    words: str
-    label: str
-    best: str
-    probabilities: Mapping[str, float]
-    by_stage: Mapping[str, Mapping[str, float]]
-    reasons: Reasons | None = None
-
-    @property
-    def probability(self) -> float:
-        """Of the most probable class."""
-        return self.probabilities[self.best]
-
-    @property
-    def stage(self) -> str:
-        """The stage whose answer this is."""
-        return list(self.by_stage)[-1]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ConversationPrediction:
-    """Predictions of a conversation's utterances, in their order."""
-
-    conversation_id: str
-    utterances: tuple[UtterancePrediction, ...]
 
 
 class Alone(NamedTuple):

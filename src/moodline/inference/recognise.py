@@ -8,12 +8,13 @@ import numpy as np
 import torch
 
 from moodline.audio.recording import Recording
-from moodline.config import Modalities
+from moodline.config import AUDIO_UTTERANCE, Modalities
 from moodline.conversation import AudioClip, Utterance
 from moodline.encoding import Encoding
 from moodline.errors import MoodlineError
 from moodline.inference.facts import facts_of
-from moodline.inference.predictor import Alone, Predictor, UtterancePrediction
+from moodline.inference.prediction import UtterancePrediction
+from moodline.inference.predictor import Alone, Predictor
 from moodline.inference.presence import MODALITY_OF
 from moodline.inference.spoken_turns import SpokenTurns, find_turns, hear_words, in_blocks
 from moodline.inference.timeline import Gap, Timeline, TimelineTurn
@@ -128,6 +129,8 @@ def encode_in_blocks(
     modalities: Modalities,
 ) -> Alone:
     """Each turn by itself, read and encoded some at a time so that a long recording's sound is never in memory."""
+    if AUDIO_UTTERANCE not in predictor.model.recipe.stages_in(modalities):
+        return predictor.encode_alone(utterances, modalities=modalities)
     remaining = iter(utterances)
     blocks: list[Alone] = []
     for block, waveforms in in_blocks(recording, turns, predictor.model.recipe.audio_utterance.sample_rate):

@@ -13,7 +13,8 @@ from moodline.errors import MoodlineError
 from moodline.inference.causal import History, encode_newest
 from moodline.inference.encode import Sound
 from moodline.inference.inputs import waveform_of
-from moodline.inference.predictor import Predictor, UtterancePrediction
+from moodline.inference.prediction import UtterancePrediction
+from moodline.inference.predictor import Predictor
 from moodline.speech.turn import UNKNOWN
 
 

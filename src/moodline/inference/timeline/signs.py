@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase, digits
 
-from moodline.inference.timeline.timeline import UNCERTAIN
+from moodline.inference.prediction import UNCERTAIN
 
 # Okabe & Ito, "Color Universal Design" (2008): told apart by colour-blind readers. Grey takes the place of black, on
 # which nothing can be written.

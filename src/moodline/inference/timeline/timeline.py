@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moodline.errors import MoodlineError
+from moodline.inference.prediction import UNCERTAIN
 from moodline.inference.reasons import Reasons
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-UNCERTAIN = "uncertain"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
