@@ -4,14 +4,17 @@
 
 Turns are put at their times into one file, mono (both speakers added up) and stereo (a speaker a channel), and written
 as SRT, TextGrid and JSON of WhisperX. The corpus's own predictions read each turn's clean clip in the same context of
-all turns. With voice activity alone words are a recogniser's, and a reference turn is compared with the turn found
-that holds at least half of it.
+all turns. Without a transcript (--voice-activity) a reference turn is compared with the turn found that holds at least
+half of it. Two more ways tell apart what differs then: the right turns with a recogniser's words (from RTTM), and turns
+found by voice activity, whose speech alone is read on both sides.
 """
 
 import argparse
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
@@ -28,8 +31,18 @@ from moodline.speech.turn import Turn
 
 RATE = 16_000
 FORMATS = (".srt", ".TextGrid", ".json")
-Verdict = tuple[bool, bool]
-"""Of a turn: whether the labels agree, and whether it overlaps another."""
+WORDLESS = ".rttm"
+
+
+class Verdict(NamedTuple):
+    """Of a turn by one way of labelling it.
+
+    ``overlaps`` another turn in time; ``shares`` the turn found with another turn of the reference, or has none.
+    """
+
+    agrees: bool
+    overlaps: bool
+    shares: bool
 
 
 def main() -> None:
@@ -48,10 +61,10 @@ def main() -> None:
         for conversation in chosen[: options.dialogues]:
             for name, found in compared(predictor, conversation, Path(folder), options).items():
                 verdicts.setdefault(name, []).extend(found)
-    print(f"{'recording, turns from':32s}{'agree, no overlap':>20s}{'agree, all':>20s}")
+    print(f"{'recording, turns from':36s}{'no overlap':>20s}{'a turn of its own':>20s}{'all':>20s}")
     for name, found in verdicts.items():
-        alone = [agrees for agrees, overlaps in found if not overlaps]
-        print(f"{name:32s}{share(alone):>20s}{share([agrees for agrees, _ in found]):>20s}")
+        chosen_turns = ([one for one in found if not one.overlaps], [one for one in found if not one.shares], found)
+        print(f"{name:36s}" + "".join(f"{share([one.agrees for one in some]):>20s}" for some in chosen_turns))
 
 
 def compared(
@@ -59,26 +72,39 @@ def compared(
 ) -> dict[str, list[Verdict]]:
     """Verdicts on a dialogue's turns by way of labelling it."""
     turns = sorted(conversation.utterances, key=lambda turn: turn.start or 0.0)
-    reference = {one.id: one.label for one in predictor.predict(conversation).utterances}
-    expected, overlaps = [reference[turn.id] for turn in turns], overlapping(turns)
-    stereo = mixed(conversation)
     verdicts: dict[str, list[Verdict]] = {}
+    stereo = mixed(conversation)
     for channels, samples in (("mono", stereo.sum(axis=1)), ("stereo", stereo)):
         path = folder / f"{conversation.id}-{channels}.wav"
         soundfile.write(path, samples, RATE, subtype="FLOAT")
-        for ending in FORMATS:
-            transcript = path.with_suffix(ending)
-            write_transcript(transcript, [turn_of(turn) for turn in turns])
-            timeline = recognise(predictor, Recording.open(path), Hearing(transcript=transcript))
-            agree = [turn.label == label for turn, label in zip(timeline.turns, expected, strict=True)]
-            verdicts[f"{channels}, {ending}"] = list(zip(agree, overlaps, strict=True))
-        if options.voice_activity:
-            hearing = Hearing(channels="speakers" if channels == "stereo" else "mixed", jobs=options.jobs)
+        for ending in (*FORMATS, *((WORDLESS,) if options.voice_activity else ())):
+            write_transcript(path.with_suffix(ending), [turn_of(turn) for turn in turns])
+        for name, hearing in ways(path, options).items():
             timeline = recognise(predictor, Recording.open(path), hearing)
-            holders = [holder(turn, timeline) for turn in turns]
-            agree = [one is not None and one.label == label for one, label in zip(holders, expected, strict=True)]
-            verdicts[f"{channels}, voice activity"] = list(zip(agree, overlaps, strict=True))
+            labels = {one.id: one.label for one in predictor.predict(conversation, hearing.modalities).utterances}
+            found = timeline.turns if hearing.transcript else [holder(turn, timeline) for turn in turns]
+            verdicts[f"{channels}, {name}"] = [
+                Verdict(
+                    one is not None and one.label == labels[turn.id],
+                    overlaps,
+                    one is None or sum(one is other for other in found) > 1,
+                )
+                for turn, one, overlaps in zip(turns, found, overlapping(turns), strict=True)
+            ]
     return verdicts
+
+
+def ways(path: Path, options: argparse.Namespace) -> dict[str, Hearing]:
+    """How a recording is listened to, by the name of where its turns are from."""
+    found = {ending: Hearing(transcript=path.with_suffix(ending)) for ending in FORMATS}
+    if options.voice_activity:
+        plain = Hearing(channels="speakers" if path.stem.endswith("stereo") else "mixed", jobs=options.jobs)
+        found |= {
+            f"{WORDLESS}, words heard": Hearing(transcript=path.with_suffix(WORDLESS), jobs=options.jobs),
+            "voice activity": plain,
+            "voice activity, speech alone": replace(plain, modalities="audio"),
+        }
+    return found
 
 
 def mixed(conversation: Conversation) -> np.ndarray:
