@@ -12,10 +12,12 @@ of the process is that of all its threads; where it is far below the clock's, so
 import resource
 import sys
 import time
+from pathlib import Path
 
 import torch
 
 from moodline.config import Recipe
+from moodline.conversation import AudioClip, Utterance
 from moodline.inference.causal import HISTORY, History, encode_newest
 from moodline.inference.windows import OVERLAP, WINDOW, encode_in_windows
 from moodline.model import ENCODER_OF, ConversationModel, build_stage
@@ -24,6 +26,7 @@ from moodline.recipe import read_recipe, recipe_from
 CLASSES = 4
 HISTORIES = (32, 64, 96, 128, 192, 256, 384, 512)
 TIMES = 20
+CLIP = AudioClip(path=Path("never-read.wav"), offset=0.0, duration=1.0, sample_rate=16_000)
 
 
 def built() -> tuple[Recipe, ConversationModel]:
@@ -44,7 +47,7 @@ def time_turns(recipe: Recipe, network: ConversationModel) -> None:
         for turn in range(turns + TIMES):
             one = {encoder: values[turn] for encoder, values in given.items()}
             began = time.perf_counter(), time.process_time()
-            read = history.add(one, "FM"[turn % 2])
+            read = history.add(one, Utterance(id=str(turn), speaker="FM"[turn % 2], words="Yes.", audio=CLIP))
             if turn < turns:
                 continue
             encode_newest(network, [read])

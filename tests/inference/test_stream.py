@@ -8,15 +8,16 @@ import pytest
 import soundfile
 
 from moodline.audio.waveform import inspect
-from moodline.config import AudioUtteranceConfig, ContextConfig, Recipe
+from moodline.config import AudioUtteranceConfig, ContextConfig, Modalities, Recipe
 from moodline.conversation import Conversation, Utterance
 from moodline.errors import MoodlineError
 from moodline.inference.causal import HISTORY, Talk, encode_causally
 from moodline.inference.inputs import context_input
 from moodline.inference.prediction import UtterancePrediction
+from moodline.inference.predictor import Predictor, load
 from moodline.inference.windows import encode_in_windows
 from moodline.model import ENCODER_OF
-from tests.inference.tiny_models import CONTEXT, conversation_of, predictor_of, recipe_of
+from tests.inference.tiny_models import CONTEXT, conversation_of, predictor_of, recipe_of, write_model
 
 RECIPES = {
     "paper": recipe_of(),
@@ -74,7 +75,7 @@ def test_conversations_side_by_side_are_labelled_as_each_in_a_stream(name: str) 
     by_talk = encode_causally(
         predictor.model.network,
         predictor.model.recipe,
-        [Talk(one.embeddings, [u.speaker for u in talk.utterances]) for one, talk in zip(alone, talks, strict=True)],
+        [Talk(one.embeddings, talk.utterances) for one, talk in zip(alone, talks, strict=True)],
     )
     for talk, one, encodings in zip(talks, alone, by_talk, strict=True):
         stream = predictor.stream()
@@ -82,6 +83,64 @@ def test_conversations_side_by_side_are_labelled_as_each_in_a_stream(name: str) 
             predictor.labelled(talk.utterances, {**one.encodings, **encodings}), talk.utterances, strict=True
         ):
             assert_same(found, stream.hear(utterance))
+
+
+@pytest.fixture(scope="module")
+def one_of_three_modes(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    """A model with encoders of its own whose fusion was trained with modality dropout."""
+    return load(write_model(tmp_path_factory.mktemp("modes"), "both", modality_dropout=0.3))
+
+
+@pytest.fixture(scope="module")
+def patchy(tmp_path_factory: pytest.TempPathFactory) -> Conversation:
+    """Turns of which some have no words, some no audio, and one nothing."""
+    folder, generator, rate = tmp_path_factory.mktemp("talk"), np.random.default_rng(0), 16_000
+    turns = []
+    for number, (words, speaks) in enumerate([("Yes.", 1), ("", 1), ("No.", 0), ("", 0), ("Well, no.", 1), (" ", 1)]):
+        file = folder / f"{number}.wav"
+        soundfile.write(file, generator.normal(0, 0.1, rate), rate)
+        audio = inspect(file) if speaks else None
+        turns.append(Utterance(id=str(number), speaker="FM"[number % 2], words=words, audio=audio))
+    return Conversation(id="patchy", utterances=tuple(turns))
+
+
+@pytest.mark.parametrize("modalities", ["both", "audio", "text"])
+def test_turns_that_lack_audio_or_words_are_labelled_as_the_last_so_far(
+    modalities: Modalities, one_of_three_modes: Predictor, patchy: Conversation
+) -> None:
+    stream = one_of_three_modes.stream(modalities)
+    for turn, utterance in enumerate(patchy.utterances, start=1):
+        expected = one_of_three_modes.predict(until(patchy, turn), modalities).utterances[-1]
+        assert_same(stream.hear(utterance), expected)
+
+
+def test_turns_that_lack_audio_or_words_are_labelled_side_by_side_as_in_a_stream(
+    one_of_three_modes: Predictor, patchy: Conversation
+) -> None:
+    talks = [patchy, until(patchy, 3)]
+    alone = [one_of_three_modes.encode_present(talk) for talk in talks]
+    model = one_of_three_modes.model
+    by_talk = encode_causally(
+        model.network,
+        model.recipe,
+        [Talk(one.embeddings, talk.utterances) for one, talk in zip(alone, talks, strict=True)],
+    )
+    for talk, one, encodings in zip(talks, alone, by_talk, strict=True):
+        stream = one_of_three_modes.stream()
+        for found, utterance in zip(
+            one_of_three_modes.labelled(talk.utterances, {**one.encodings, **encodings}), talk.utterances, strict=True
+        ):
+            assert_same(found, stream.hear(utterance))
+
+
+def test_a_stream_without_any_audio_is_refused_and_goes_on_with_what_has_some(
+    one_of_three_modes: Predictor, patchy: Conversation
+) -> None:
+    silent, stream = patchy.utterances[2], one_of_three_modes.stream()
+    with pytest.raises(MoodlineError, match="--words-only"):
+        stream.hear(silent)
+    found = stream.hear(patchy.utterances[0])
+    assert_same(found, one_of_three_modes.predict(until(patchy, 1)).utterances[0])
 
 
 def test_no_conversation_takes_no_time() -> None:

@@ -1,6 +1,7 @@
 """Models with random weights that read embeddings in the place of their encoders: contexts and fusion alone."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -88,10 +89,11 @@ def conversation_of(turns: int, speakers: Sequence[str] = ("F", "M", "M")) -> Co
     )
 
 
-def write_model(place: Path, modalities: str) -> Path:
+def write_model(place: Path, modalities: str, modality_dropout: float = 0.0) -> Path:
     """A model folder with encoders of its own, its weights random."""
     name = str(write_recipe(place / "tiny.yaml", tiny_bert(place / "bert")))
     recipe = recipe_from({**read_recipe(name)[0], "modalities": modalities}, name)
+    recipe = replace(recipe, fusion=replace(recipe.fusion, modality_dropout=modality_dropout))
     bert, tokenizer = load_bert(recipe.text_utterance.bert, recipe.text_utterance.maximum_tokens)
     torch.manual_seed(0)
     for stage in recipe.stages:

@@ -3,20 +3,25 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from moodline.cli import embeddings
+from moodline.cli import embeddings, modes
+from moodline.cli.models import chosen_model
 from moodline.cli.parser import Parser
 from moodline.cli.predict import vars_of
 from moodline.errors import MoodlineError
 from moodline.wording import counted
+
+if TYPE_CHECKING:
+    from moodline.inference.predictor import Predictor
 
 HELP = "Label the turns of a conversation as they come: JSON lines in, JSON lines out."
 
 
 def add_to(commands: Any) -> None:
     stream = Parser(prog="moodline stream", description=HELP)
-    stream.add_argument("--model", type=Path, required=True, help="a model folder")
+    stream.add_argument("--model", type=Path, default=None, help="a model folder; else MOODLINE_MODEL, or the demo's")
+    modes.add_to(stream)
     embeddings.add_to(stream)
     commands.add_subcommand("stream", stream, help=HELP)
 
@@ -29,8 +34,9 @@ def run(options: Any, given: Any) -> None:
 
     files = embeddings.chosen(options)
     given = {encoder: read_embeddings(path).vectors for encoder, path in files.items()}
-    predictor = load(options.model).with_embeddings(given)
-    stream = predictor.stream()
+    predictor = load(chosen_model(options.model)).with_embeddings(given)
+    tell(predictor, named=options.model is not None)
+    stream = predictor.stream(modes.modalities_of(options))
     turns, faults = 0, 0
     try:
         for number, line in enumerate(sys.stdin.buffer, start=1):
@@ -48,3 +54,13 @@ def run(options: Any, given: Any) -> None:
         raise MoodlineError(f"{counted(faults, 'line')} of {turns + faults} could not be labelled: see above")
     if not turns:
         raise MoodlineError(f"no turn came: write JSON lines to standard input, such as {EXAMPLE}")
+
+
+def tell(predictor: "Predictor", *, named: bool) -> None:
+    """Say beside the answers what must be known of the model, and which it is unless it was named."""
+    from moodline.inference.facts import facts_of
+
+    facts = facts_of(predictor.model, predictor.name)
+    chosen = () if named else (f"the model is {facts.name}, trained on {facts.trained_on}; licence: {facts.licence}",)
+    for sentence in (*chosen, *facts.notes):
+        print(f"moodline: {sentence}", file=sys.stderr, flush=True)

@@ -89,15 +89,12 @@ def both_ways(run: Run, fold: Fold, embeddings: GivenEmbeddings, progress: Progr
     talks = [one for one in read if one.utterances]
     alone = []
     for done, talk in enumerate(talks, start=1):
-        alone.append(predictor.encode_alone(talk.utterances))
+        alone.append(predictor.encode_present(talk))
         progress(f"fold {fold.name}", done, len(talks))
     causally = encode_causally(
         network,
         recipe,
-        [
-            Talk(one.embeddings, [turn.speaker for turn in talk.utterances])
-            for talk, one in zip(talks, alone, strict=True)
-        ],
+        [Talk(one.embeddings, talk.utterances) for talk, one in zip(talks, alone, strict=True)],
     )
 
     def rows() -> Iterator[dict[str, Any]]:
@@ -107,7 +104,7 @@ def both_ways(run: Run, fold: Fold, embeddings: GivenEmbeddings, progress: Progr
             for turn, facts in scored_turns(talk, run.label_set, fold.name, fold.test_speaker):
                 for stage, probabilities in whole[turn].by_stage.items():
                     yield facts | opinion(stage, probabilities)
-                for stage in newest:
+                for stage in [stage for stage in causal[turn].by_stage if stage in newest]:
                     yield facts | opinion(CAUSAL[stage], causal[turn].by_stage[stage])
 
     return table_of(rows(), run.label_set, len(talks), fold.test_speaker)

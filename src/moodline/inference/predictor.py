@@ -101,7 +101,7 @@ class Predictor:
         utterances = conversation.utterances
         if not utterances:
             return ConversationPrediction(conversation_id=conversation.id, utterances=())
-        alone = self._encode_present(conversation, modalities)
+        alone = self.encode_present(conversation, modalities)
         predictions = self.predict_encoded(utterances, alone, modalities, threshold=threshold, reasons=reasons)
         return ConversationPrediction(conversation_id=conversation.id, utterances=predictions)
 
@@ -114,7 +114,7 @@ class Predictor:
         modes = fusion.serves if FUSION in self.model.recipe.stages and "both" in fusion.serves else ("both",)
         if not utterances:
             return {mode: self.predict(conversation) for mode in modes}
-        alone = self._encode_present(conversation, "both")
+        alone = self.encode_present(conversation, "both")
         return {
             mode: ConversationPrediction(
                 conversation_id=conversation.id, utterances=self.predict_encoded(utterances, alone, mode)
@@ -245,24 +245,24 @@ class Predictor:
                 reasons=reasons,
             )
 
-    def stream(self) -> "Stream":
-        """A conversation that goes on, to be labelled turn by turn."""
+    def stream(self, modalities: Modalities = "both") -> "Stream":
+        """A conversation that goes on, to be labelled turn by turn; modalities as of ``predict``."""
         from moodline.inference.stream import Stream  # which reads this module
 
-        return Stream(self)
+        return Stream(self, modalities)
 
     def encode(self, conversation: Conversation, modalities: Modalities = "both") -> dict[str, Encoding]:
         """Each stage's embeddings (S, D) and logits (S, classes), in the order of the stages; errors as of predict.
 
         Rows of utterances that lack what a stage reads are NaN.
         """
-        alone = self._encode_present(conversation, modalities)
+        alone = self.encode_present(conversation, modalities)
         return self.encode_in_context(conversation.utterances, alone, modalities)
 
-    def _encode_present(self, conversation: Conversation, modalities: Modalities) -> Alone:
-        """A conversation's utterances, each by itself, as far as they have what is read."""
+    def encode_present(self, conversation: Conversation, modalities: Modalities = "both") -> Alone:
+        """A conversation's utterances, each by itself, as far as they have what is read; errors as of predict."""
         recipe, utterances = self.model.recipe, conversation.utterances
-        refuse_unreadable(conversation, recipe, modalities)
+        refuse_unreadable(utterances, conversation.id, recipe, modalities)
         return self.encode_alone(utterances, modalities=modalities, masks=encoded(utterances, recipe))
 
     def encode_alone(
@@ -277,7 +277,7 @@ class Predictor:
         Args:
             sound: what an encoder of speech hears of an utterance
             modalities: whose encoders read it
-            masks: by encoder, (S,), the utterances that it reads, one at least; all if left out
+            masks: by encoder, (S,), the utterances that it reads; all if left out
 
         Raises:
             MoodlineError: as of predict
@@ -287,11 +287,17 @@ class Predictor:
         for stage in ENCODERS:
             if stage in recipe.stages_in(modalities):
                 mask = torch.ones(len(utterances), dtype=torch.bool) if masks is None else masks[stage]
-                part, tokenizer = self.model.network.parts[stage], self.model.tokenizer
-                found = encode_utterances(stage, part, chosen(utterances, mask), recipe, tokenizer, sound)
+                found = self._encode(stage, chosen(utterances, mask), sound)
                 encodings[stage] = Encoding(*(spread(rows, mask, math.nan) for rows in found))
         given = self._given([utterance.id for utterance in utterances], modalities)
         return Alone(encodings, given | {stage: encoding.embeddings for stage, encoding in encodings.items()})
+
+    def _encode(self, stage: str, utterances: Sequence[Utterance], sound: Sound) -> Encoding:
+        recipe = self.model.recipe
+        if not utterances:
+            return Encoding(torch.empty(0, getattr(recipe, stage).embedding), torch.empty(0, len(self.classes)))
+        part, tokenizer = self.model.network.parts[stage], self.model.tokenizer
+        return encode_utterances(stage, part, utterances, recipe, tokenizer, sound)
 
     def encode_in_context(
         self, utterances: Sequence[Utterance], alone: Alone, modalities: Modalities = "both"

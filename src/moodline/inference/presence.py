@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from moodline.config import AUDIO_UTTERANCE, FUSION, TEXT_UTTERANCE, Modalities, Recipe
-from moodline.conversation import Conversation, Utterance
+from moodline.conversation import Utterance
 from moodline.errors import MoodlineError
 from moodline.model import ENCODER_OF
 
@@ -54,23 +54,23 @@ def unless_all(masks: Mapping[str, Tensor] | None) -> dict[str, Tensor] | None:
     return None if masks is None or all(mask.all() for mask in masks.values()) else dict(masks)
 
 
-def refuse_unreadable(conversation: Conversation, recipe: Recipe, modalities: Modalities) -> None:
-    """Refuse a conversation that has nothing of what is to be read.
+def refuse_unreadable(utterances: Sequence[Utterance], name: str, recipe: Recipe, modalities: Modalities) -> None:
+    """Refuse a conversation, which sentences call by its name, that has nothing of what is to be read.
 
     Raises:
         MoodlineError: names the option for what it has
     """
-    stages, utterances = recipe.stages_in(modalities), conversation.utterances
+    stages = recipe.stages_in(modalities)
     present = presence(utterances, recipe)
     if AUDIO_UTTERANCE in stages and not present[AUDIO_UTTERANCE].any():
         raise MoodlineError(
-            f"a model of speech needs audio, and no utterance of {conversation.id} has any: label it from its words "
+            f"a model of speech needs audio, and no utterance of {name} has any: label it from its words "
             'with --words-only (in Python modalities="text"), or take a model of words alone'
         )
     masks = fused(utterances, recipe, modalities) if FUSION in stages else None
     if masks and not any(mask.any() for mask in masks.values()):
         raise MoodlineError(
-            f"no utterance of {conversation.id} has any words: label it from its speech with --audio-only "
+            f"no utterance of {name} has any words: label it from its speech with --audio-only "
             '(in Python modalities="audio")'
         )
 

@@ -1,6 +1,7 @@
 """A conversation as it goes on: each turn is labelled when it is given, from itself and what came before."""
 
 from itertools import count
+from pathlib import Path
 
 import numpy as np
 import soxr
@@ -8,13 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from moodline.conversation import Utterance
+from moodline.config import Modalities
+from moodline.conversation import AudioClip, Utterance
 from moodline.errors import MoodlineError
 from moodline.inference.causal import History, encode_newest
 from moodline.inference.encode import Sound
 from moodline.inference.inputs import waveform_of
 from moodline.inference.prediction import UtterancePrediction
 from moodline.inference.predictor import Predictor
+from moodline.inference.presence import encoded, refuse_unreadable
 from moodline.speech.turn import UNKNOWN
 
 
@@ -23,11 +26,14 @@ class Stream:
 
     Each is what ``Predictor.predict`` says of the last turn of the conversation so far, up to
     ``moodline.inference.causal.HISTORY`` turns; later, the last so many are read. The encoders read each turn once.
+
+    Args:
+        modalities: as of ``Predictor.predict``
     """
 
-    def __init__(self, predictor: Predictor) -> None:
+    def __init__(self, predictor: Predictor, modalities: Modalities = "both") -> None:
         self.predictor = predictor
-        self.history = History(predictor.model.recipe)
+        self.history = History(predictor.model.recipe, modalities=modalities)
         self.numbers = count()
 
     def hear(self, utterance: Utterance) -> UtterancePrediction:
@@ -56,11 +62,15 @@ class Stream:
         def sound(utterance: Utterance, rate: int) -> Tensor:
             return torch.from_numpy(soxr.resample(samples.astype(np.float32), sample_rate, rate))
 
-        return self._hear(Utterance(id=str(next(self.numbers)), speaker=speaker, words=words), sound)
+        clip = AudioClip(path=Path(), offset=0.0, duration=len(samples) / sample_rate, sample_rate=sample_rate)
+        return self._hear(Utterance(id=str(next(self.numbers)), speaker=speaker, words=words, audio=clip), sound)
 
     def _hear(self, utterance: Utterance, sound: Sound) -> UtterancePrediction:
-        alone = self.predictor.encode_alone([utterance], sound)
-        read = self.history.add({name: values[0] for name, values in alone.embeddings.items()}, utterance.speaker)
+        recipe, modalities = self.predictor.model.recipe, self.history.modalities
+        refuse_unreadable([*self.history.utterances, utterance], "this conversation so far", recipe, modalities)
+        alone = self.predictor.encode_alone([utterance], sound, modalities, encoded([utterance], recipe))
+        read = self.history.add({name: values[0] for name, values in alone.embeddings.items()}, utterance)
         encodings = {**alone.encodings, **encode_newest(self.predictor.model.network, [read])}
-        (prediction,) = self.predictor.labelled([utterance], encodings)
+        kept = {stage: encodings[stage] for stage in recipe.stages_in(modalities)}
+        (prediction,) = self.predictor.labelled([utterance], kept)
         return prediction
