@@ -45,7 +45,7 @@ def training_conditions(
 def sampled(conversations: Sequence[Conversation]) -> list[list[Utterance]]:
     """Some turns of some conversations, the same ones each time, in whatever order these come."""
     sample: list[list[Utterance]] = []
-    for conversation in sorted(conversations, key=lambda one: one.fingerprint):
+    for conversation in sorted(conversations, key=lambda one: (one.fingerprint, one.id)):
         if sum(map(len, sample)) >= MOST_TURNS:
             break
         if conversation.utterances:
