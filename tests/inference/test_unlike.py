@@ -102,6 +102,20 @@ def test_of_loudness_a_model_that_evens_it_out_says_so() -> None:
     assert evened == plain + EVENED
 
 
+def test_the_page_tells_the_tolerances_that_hold() -> None:
+    page = (Path(__file__).parents[2] / "docs/recordings.md").read_text(encoding="utf-8")
+    told = {
+        BANDWIDTH: f"below {TOLERANCES[BANDWIDTH].least(1):g} times the lowest",
+        LOUDNESS: f"by {TOLERANCES[LOUDNESS].most(0):g} dB, softer or louder",
+        SIGNAL_TO_NOISE: f"by {-TOLERANCES[SIGNAL_TO_NOISE].least(0):g} dB, noisier alone",
+        PIECES_PER_WORD: f"by {TOLERANCES[PIECES_PER_WORD].most(0):g}, more alone",
+        UNKNOWN_PIECES: f"by {100 * TOLERANCES[UNKNOWN_PIECES].most(0):g} points, more alone",
+    }
+    assert [measure for measure in MEASURES if told[measure] not in page] == []
+    assert TOLERANCES[LOUDNESS].least(0) == -TOLERANCES[LOUDNESS].most(0)
+    assert TOLERANCES[BANDWIDTH].most(1) == 1 / TOLERANCES[BANDWIDTH].least(1)
+
+
 def speech(seconds: float, seed: int = 0) -> np.ndarray:
     """Noise (T,) whose power goes up and down by 40 dB, four times a second, as with syllables."""
     time = np.arange(round(seconds * RATE)) / RATE

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.fft
 
 from moodline.speech.voice_activity import CHUNK_SECONDS
 
@@ -46,7 +45,7 @@ def quality_of(waveform: np.ndarray, sample_rate: int) -> Quality | None:
     powers = np.square(chunks).mean(axis=1) + SILENCE
     loud, soft = (float(power) for power in np.percentile(powers, (LOUD, SOFT)))
     windowed = chunks * np.hanning(size).astype(chunks.dtype)
-    spectrum = np.square(np.abs(scipy.fft.rfft(windowed, axis=1))).sum(axis=0)
+    spectrum = (np.abs(np.fft.rfft(windowed)) ** 2).sum(axis=0)  # (N, size) -> (size // 2 + 1,)
     band = np.flatnonzero(spectrum >= spectrum.max() * 10 ** (-BAND_FLOOR / 10))
     return Quality(
         bandwidth=float(band[-1] * sample_rate / size),
