@@ -1,6 +1,7 @@
 """A model on disk: a folder that describes itself and loads without a corpus, a recipe or a pickle.
 
-config.json                  recipe, labels, protocol, fold, what it was trained and selected on, temperatures, schema
+config.json                  recipe, labels, protocol, fold, what it was trained and selected on, temperatures, the
+                             conditions of its training, its licence, schema
 README.md                    the same for people: the model card
 <stage>.safetensors          one file of weights for each trained part
 bert/config.json, tokenizer.json
@@ -18,6 +19,7 @@ from typing import Any
 
 from torch import nn
 
+from moodline.conditions import TrainingConditions, conditions_from
 from moodline.config import STAGE_NAMES, TEXT_UTTERANCE, Recipe
 from moodline.conversation import LabelSet
 from moodline.errors import MoodlineError, first_line
@@ -26,7 +28,8 @@ from moodline.labels import content_of, label_set_from
 from moodline.model import ConversationModel, build_stage
 from moodline.text.pretrained import Tokenizer, empty_bert
 
-SCHEMA = 2  # 2: temperatures, which a reader of 1 would pass over
+SCHEMA = 3  # 2: temperatures, which a reader of 1 would pass over; 3: a licence, which a reader of 2 refuses
+NO_LICENCE = "not stated: the terms of its corpus hold"
 CONFIG_FILE = "config.json"
 BERT_CONFIG_FILE = "bert/config.json"
 TOKENIZER_FILE = "bert/tokenizer.json"
@@ -41,6 +44,7 @@ class Provenance:
         notes: what stands beside every score of the model, a sentence each
         words: the column of the corpus's that the model was trained on: reference, or recognised
         embeddings: the files that were given in the place of utterance encoders: encoder -> name and hash
+        licence: of the model; empty where nobody gave one
     """
 
     protocol: str
@@ -57,6 +61,11 @@ class Provenance:
     notes: tuple[str, ...] = ()
     words: str = "reference"
     embeddings: Mapping[str, str] = field(default_factory=dict)
+    licence: str = ""
+
+    @property
+    def licence_told(self) -> str:
+        return self.licence or NO_LICENCE
 
     @property
     def majority_class(self) -> str:
@@ -70,12 +79,14 @@ class Description:
 
     Attributes:
         temperatures: by stage, what its logits are divided by; empty for a model that is not calibrated
+        conditions: of the training set; None for a model of before they were measured
     """
 
     recipe: Recipe
     label_set: LabelSet
     provenance: Provenance
     temperatures: Mapping[str, float] = field(default_factory=dict)
+    conditions: TrainingConditions | None = None
 
     def temperature(self, stage: str) -> float:
         return self.temperatures.get(stage, 1.0)
@@ -140,6 +151,7 @@ def save_description(
     label_set: LabelSet,
     provenance: Provenance,
     temperatures: Mapping[str, float] = MappingProxyType({}),
+    conditions: TrainingConditions | None = None,
 ) -> None:
     """Write the model card and, last of all, config.json: a folder that has it is a whole model."""
     write_text(folder / "README.md", model_card(recipe, label_set, provenance, temperatures))
@@ -151,6 +163,7 @@ def save_description(
             "label_set": content_of(label_set),
             "provenance": dataclasses.asdict(provenance),
             "temperatures": dict(temperatures),
+            "conditions": None if conditions is None else dataclasses.asdict(conditions),
         },
     )
 
@@ -179,6 +192,7 @@ ICASSP 2022.
 - Trained on {len(provenance.trained_on)} conversations, selected on {len(provenance.selected_on)} others{turns}
 - {f"Calibrated on the latter; temperatures: {scaled}" if scaled else "Not calibrated"}
 {notes}{given}- Seed: {recipe.seed}
+- Licence: {provenance.licence_told}
 - Made with moodline {provenance.moodline_version}, torch {provenance.torch_version}
 
 | class | training utterances |
@@ -211,6 +225,7 @@ def load_description(folder: Path) -> Description:
             label_set=label_set_from(content["label_set"], str(folder / CONFIG_FILE)),
             provenance=Provenance(**content["provenance"]),
             temperatures=temperatures_from(content, recipe.stages),
+            conditions=None if content.get("conditions") is None else conditions_from(content["conditions"]),
         )
     except (KeyError, TypeError) as error:
         raise MoodlineError(
@@ -250,6 +265,7 @@ def load_model(folder: Path) -> TrainedModel:
         label_set=label_set,
         provenance=described.provenance,
         temperatures=described.temperatures,
+        conditions=described.conditions,
         network=ConversationModel(parts).eval(),
         tokenizer=tokenizer,
     )

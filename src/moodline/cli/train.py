@@ -33,6 +33,7 @@ def add_to(commands: Any) -> None:
     train.add_argument("--reuse", type=Path, default=None, help="take over what runs in this folder have finished")
     embeddings.add_to(train)
     words.add_to(train, "that train; the run is then scored on such words too")
+    train.add_argument("--licence", default=None, help="of the models of the run: a line, such as 'CC BY-NC 4.0'")
     train.add_argument("--accelerator", default="auto", help="cpu, gpu, ... (Lightning's)")
     train.add_argument("--devices", default="auto", help="how many (Lightning's)")
     train.add_argument("--num-nodes", type=int, default=1, help="machines (Lightning's)")
@@ -49,7 +50,7 @@ def run(options: Any, given: Any) -> None:
     from moodline.corpora.protocol import choose_fold, folds_of
     from moodline.corpora.recognised import read_corpus_with
     from moodline.embeddings import read_embeddings
-    from moodline.training.run import GivenFile, Run, label_set_for, train
+    from moodline.training.run import GivenFile, Run, label_set_for, licence_for, train
     from moodline.training.stage import Hardware, is_main_process
 
     label_set = label_set_for(recipe, options.out)
@@ -67,6 +68,7 @@ def run(options: Any, given: Any) -> None:
         label_set=label_set,
         words=corpus.words,
         words_hash=corpus.recognition.words_hash if corpus.recognition else None,
+        licence=licence_for(options.licence, options.out),
         embeddings={encoder: GivenFile(file=file.path.resolve(), hash=file.hash) for encoder, file in files.items()},
     )
     hardware = Hardware(**{field.name: options[field.name] for field in dataclasses.fields(Hardware)})

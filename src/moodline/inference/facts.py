@@ -5,7 +5,6 @@ from moodline.inference.timeline import ModelFacts
 
 SYNTHETIC = {"demo": "this model was trained on synthetic voices: what it says of people means nothing"}
 """By the reader of the corpus that a model was trained on."""
-LICENCE = "not stated: the terms of its corpus hold"
 
 
 def facts_of(model: TrainedModel, name: str) -> ModelFacts:
@@ -15,6 +14,6 @@ def facts_of(model: TrainedModel, name: str) -> ModelFacts:
     return ModelFacts(
         name=name,
         trained_on=f"{provenance.corpus_reader} ({len(provenance.trained_on)} conversations)",
-        licence=LICENCE,
+        licence=provenance.licence_told,
         notes=(*synthetic, *provenance.notes),
     )

@@ -8,18 +8,24 @@ import numpy as np
 import torch
 
 from moodline.audio.recording import Recording
+from moodline.conditions import Conditions
 from moodline.config import AUDIO_UTTERANCE, Modalities
 from moodline.conversation import AudioClip, Utterance
 from moodline.encoding import Encoding
 from moodline.errors import MoodlineError
+from moodline.inference.conditions import Listener, conditions_of_words, evenly
 from moodline.inference.facts import facts_of
 from moodline.inference.prediction import UtterancePrediction
 from moodline.inference.predictor import Alone, Predictor
 from moodline.inference.presence import MODALITY_OF
 from moodline.inference.spoken_turns import SpokenTurns, find_turns, hear_words, in_blocks
 from moodline.inference.timeline import Gap, Timeline, TimelineTurn
+from moodline.inference.unlike import unlike
 from moodline.speech.turn import Turn
 from moodline.speech.turns import Channels
+from moodline.text.pieces import pieces_of
+
+MEASURED_TURNS = 60  # of a recording, for its conditions: more would only make their medians steadier
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +71,9 @@ def recognise(predictor: Predictor, recording: Recording, hearing: Hearing) -> T
         spoken = hear_words(recording, spoken, hearing.recogniser, hearing.jobs)
         refuse_without_words(recording, spoken, reads)
     utterances = utterances_of(recording, spoken.turns)
-    alone = encode_in_blocks(predictor, recording, spoken.turns, utterances, modalities)
+    listener = Listener(recipe.audio_utterance.sample_rate)
+    alone = encode_in_blocks(predictor, recording, spoken.turns, utterances, modalities, listener)
+    conditions = {**listener.conditions, **(words_conditions(predictor, utterances) if "text" in reads else {})}
     predictions = predictor.predict_encoded(
         utterances, alone, modalities, threshold=hearing.threshold, reasons=hearing.reasons
     )
@@ -79,7 +87,7 @@ def recognise(predictor: Predictor, recording: Recording, hearing: Hearing) -> T
         words_from=spoken.words_from,
         modalities=tuple(reads),
         threshold=hearing.threshold,
-        warnings=spoken.notes,
+        warnings=(*spoken.notes, *unlike(conditions, predictor.model, spoken.language)),
         gaps=tuple(Gap(start=gap.start, end=gap.end, reason=gap.what) for gap in recording.gaps),
     )
 
@@ -127,19 +135,34 @@ def encode_in_blocks(
     turns: Sequence[Turn],
     utterances: Sequence[Utterance],
     modalities: Modalities,
+    listener: Listener,
 ) -> Alone:
-    """Each turn by itself, read and encoded some at a time so that a long recording's sound is never in memory."""
+    """Each turn by itself, read and encoded some at a time so that a long recording's sound is never in memory.
+
+    Args:
+        listener: hears some of the turns' sound, where any is read
+    """
     if AUDIO_UTTERANCE not in predictor.model.recipe.stages_in(modalities):
         return predictor.encode_alone(utterances, modalities=modalities)
-    remaining = iter(utterances)
+    remaining, measured = iter(utterances), {one.id for one in evenly(utterances, MEASURED_TURNS)}
     blocks: list[Alone] = []
     for block, waveforms in in_blocks(recording, turns, predictor.model.recipe.audio_utterance.sample_rate):
         chosen = [next(remaining) for _ in block]
+        for utterance, waveform in zip(chosen, waveforms, strict=True):
+            if utterance.id in measured:
+                listener.hear(waveform)
         heard = {one.id: torch.from_numpy(waveform) for one, waveform in zip(chosen, waveforms, strict=True)}
         blocks.append(
             predictor.encode_alone(chosen, lambda utterance, rate, heard=heard: heard[utterance.id], modalities)
         )
     return joined(blocks)
+
+
+def words_conditions(predictor: Predictor, utterances: Sequence[Utterance]) -> Conditions:
+    """What the turns' words are to the model's own tokenizer."""
+    assert predictor.model.tokenizer is not None, "a model of words is loaded with its tokenizer"
+    words = [one.words for one in evenly(utterances, MEASURED_TURNS)]
+    return conditions_of_words(pieces_of(words, predictor.model.tokenizer))
 
 
 def joined(blocks: Sequence[Alone]) -> Alone:

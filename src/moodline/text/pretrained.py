@@ -38,6 +38,15 @@ class Tokenizer:
         """Token ids (T_i,) of each utterance, its two marks included: no words give the marks alone."""
         return [torch.tensor(encoding.ids) for encoding in self.tokenizer.encode_batch(list(words))]
 
+    def pieces(self, words: Sequence[str]) -> list[list[str]]:
+        """The pieces of each word by itself, without marks."""
+        return [encoding.tokens for encoding in self.tokenizer.encode_batch(list(words), add_special_tokens=False)]
+
+    @property
+    def unknown(self) -> str | None:
+        """The piece that stands for what there is none for."""
+        return getattr(self.tokenizer.model, "unk_token", None)
+
     def save(self, path: Path) -> None:
         path.write_text(self.tokenizer.to_str(), encoding="utf-8")
 

@@ -12,7 +12,15 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from moodline.checkpoint import CONFIG_FILE, Provenance, load_part, save_description, save_stage, save_text_assets
+from moodline.checkpoint import (
+    CONFIG_FILE,
+    TOKENIZER_FILE,
+    Provenance,
+    load_part,
+    save_description,
+    save_stage,
+    save_text_assets,
+)
 from moodline.config import AUDIO_UTTERANCE, ENCODERS, FUSION, STAGE_NAMES, TEXT_UTTERANCE, Recipe
 from moodline.conversation import Conversation, LabelSet
 from moodline.corpora.fold import TrainingSets
@@ -22,8 +30,10 @@ from moodline.inference.encode import by_conversation, encode_conversations, enc
 from moodline.inference.inputs import context_input
 from moodline.model import ENCODER_OF, build_stage, classifier_of
 from moodline.reproduction.released import ReleasedSelection
+from moodline.seen import joined
 from moodline.text.pretrained import Tokenizer, load_bert
 from moodline.training.absence import fusion_data
+from moodline.training.conditions import training_conditions
 from moodline.training.data import StageData, conversation_data, scored_utterances, token_data, waveform_data
 from moodline.training.origin import READS, Origin, change, hash_of
 from moodline.training.randomness import seed_of
@@ -114,7 +124,7 @@ class FoldTraining:
         self.describe(provenance)
 
     def describe(self, provenance: Provenance) -> None:
-        """Calibrate the trained stages and write what makes of them a model."""
+        """Calibrate the trained stages, measure what trained them, and write what makes of them a model."""
         if not is_main_process():
             return
         fitted = {stage: self.fit_temperature(stage) for stage in self.recipe.stages}
@@ -125,9 +135,16 @@ class FoldTraining:
         ]
         for note in notes:
             self.console.print(f"{self.title}{note}", highlight=False, soft_wrap=True)
-        provenance = replace(provenance, notes=(*provenance.notes, *notes))
+        provenance = replace(provenance, notes=joined([provenance.notes, notes]))
         temperatures = {stage: one.temperature for stage, one in fitted.items()}
-        save_description(self.model_folder, self.recipe, self.label_set, provenance, temperatures)
+        conditions = training_conditions(self.train, self.recipe, self.kept_tokenizer())
+        save_description(self.model_folder, self.recipe, self.label_set, provenance, temperatures, conditions)
+
+    def kept_tokenizer(self) -> Tokenizer | None:
+        """The trained model's own; None where it reads no words."""
+        if TEXT_UTTERANCE not in self.recipe.stages:
+            return None
+        return Tokenizer.from_file(self.model_folder / TOKENIZER_FILE, self.recipe.text_utterance.maximum_tokens)
 
     def fit_temperature(self, stage: str) -> Fitted:
         """Of a trained stage, on the labelled utterances that its epoch was selected by."""

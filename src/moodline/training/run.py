@@ -29,6 +29,7 @@ from moodline.recipe import recipe_from
 from moodline.text.pretrained import fingerprint_of
 from moodline.training.data import refuse_silent, refuse_unread_words
 from moodline.training.fold import FoldTraining
+from moodline.training.licence import licence_from, license_models
 from moodline.training.origin import COMMON, origins_of
 from moodline.training.provenance import provenance_of, refuse_seen_test
 from moodline.training.sharing import finished_stages
@@ -39,6 +40,8 @@ RUN_FILE = "run.json"
 LOCK_FILE = ".lock"
 # Where parts of a run were found, which may change; what was found there may not.
 PLACES = ("corpus_folder", "recipe_name")
+# What is said of a run, and no part of what it is.
+SAID = ("licence",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,7 @@ class Run:
         embeddings: those given, by encoder
         words: which of the corpus's it reads, see ``corpora.recognition.WORDS``
         words_hash: of recognised words; None for the reference ones, which the corpus's own hash covers
+        licence: of all its models; empty where nobody gave one
     """
 
     folder: Path
@@ -69,6 +73,7 @@ class Run:
     embeddings: Mapping[str, GivenFile] = field(default_factory=dict)
     words: str = REFERENCE
     words_hash: str | None = None
+    licence: str = ""
 
     def fold_folder(self, name: str) -> Path:
         return self.folder / f"fold-{name}"
@@ -120,6 +125,7 @@ class Run:
             "label_set": content_of(self.label_set),
             "words": self.words,
             "words_hash": self.words_hash,
+            "licence": self.licence,
             "embeddings": {
                 encoder: {"file": str(given.file), "hash": given.hash} for encoder, given in self.embeddings.items()
             },
@@ -150,6 +156,7 @@ def read_run(folder: Path) -> Run:
             label_set=label_set_from(content["label_set"], str(path)) if known else label_set_of(recipe.label_set),
             words=content.get("words", REFERENCE),
             words_hash=content.get("words_hash"),
+            licence=content.get("licence", ""),
             embeddings={
                 encoder: GivenFile(file=Path(given["file"]), hash=given["hash"])
                 for encoder, given in content.get("embeddings", {}).items()
@@ -169,6 +176,17 @@ def label_set_for(recipe: Recipe, folder: Path) -> LabelSet:
     return label_set_of(recipe.label_set)
 
 
+def licence_for(given: str | None, folder: Path) -> str:
+    """The licence given, or that of the run in the folder where there is one and none is given.
+
+    Raises:
+        MoodlineError: it is not one line of text
+    """
+    if given is not None:
+        return licence_from(given)
+    return read_run(folder).licence if (folder / RUN_FILE).is_file() else ""
+
+
 def refuse_other_run(run: Run) -> None:
     """Refuse to go on in another run's folder; in this one's, the recipe may have changed in some of its stages."""
     if (run.folder / RUN_FILE).is_file():
@@ -176,8 +194,8 @@ def refuse_other_run(run: Run) -> None:
         for content in (found, wanted):
             content["recipe"] = {key: content["recipe"][key] for key in COMMON}
         found, wanted = flatten(found), flatten(wanted)
-        places = {*PLACES, *(f"embeddings.{encoder}.file" for encoder in run.embeddings)}
-        other = [key for key in wanted | found if found.get(key) != wanted.get(key) and key not in places]
+        may_change = {*PLACES, *SAID, *(f"embeddings.{encoder}.file" for encoder in run.embeddings)}
+        other = [key for key in wanted | found if found.get(key) != wanted.get(key) and key not in may_change]
         if other:
             raise MoodlineError(
                 f"{run.folder} holds another run: its {other[0]} is {found.get(other[0])!r}, here it is "
@@ -267,18 +285,21 @@ def train(
             training.prepare()
             if is_main_process():  # after all that may be refused: a refused command leaves a run as it was
                 write_json(run.folder / RUN_FILE, run.description())
+                for change in license_models(run.folder, run.licence):
+                    console.print(change, highlight=False, soft_wrap=True)
                 if reuse is not None:
                     training.reuse(finished_stages(reuse))
             if run.is_complete(fold.name) and all(map(training.is_finished, run.recipe.stages)):
                 console.print(f"{title}model {run.model_folder(fold.name)}: finished before", highlight=False)
                 described = load_description(run.model_folder(fold.name))
-                if not described.temperatures:
-                    console.print(f"{title}it is calibrated now, and trained no more", highlight=False)
+                if not described.temperatures or described.conditions is None:
+                    lacked = "calibrated" if not described.temperatures else "told what its training sounds like"
+                    console.print(f"{title}it is {lacked} now, and trained no more", highlight=False)
                     training.describe(described.provenance)
                 continue
             for note in provenance.notes:
                 console.print(f"{title}{note}", highlight=False, soft_wrap=True)
-            training.run(provenance)
+            training.run(replace(provenance, licence=run.licence))
 
 
 @contextmanager
