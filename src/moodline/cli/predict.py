@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from moodline.cli import embeddings, modes, recordings
 from moodline.cli.models import chosen_model
 from moodline.cli.parser import Parser
+from moodline.cli.sources import corpus_among
 from moodline.cli.transcribe import cores
 from moodline.config import STAGE_NAMES
 from moodline.errors import MoodlineError
@@ -46,16 +47,12 @@ def add_to(commands: Any) -> None:
 def run(options: Any, given: Any) -> None:
     if options.jobs < 1:
         raise MoodlineError(f"--jobs is 1 or more, not {options.jobs}")
-    corpora = [source for source in options.sources if source.is_dir()]
+    corpus = corpus_among(options.sources)
     model = chosen_model(options.model)
-    if not corpora:
+    if corpus is None:
         recordings.run(options, options.sources, model)
-    elif len(options.sources) == 1:
-        label_corpus(options, corpora[0], model)
     else:
-        raise MoodlineError(
-            f"{corpora[0]} is a folder, as a corpus is: label it alone, or name recordings, not folders"
-        )
+        label_corpus(options, corpus, model)
 
 
 def label_corpus(options: Any, folder: Path, model: Path) -> None:
