@@ -23,7 +23,7 @@ HELP = "Label recordings turn by turn, or every utterance of a corpus."
 
 def add_to(commands: Any) -> None:
     predict = Parser(prog="moodline predict", description=HELP)
-    predict.add_argument("sources", type=Path, nargs="+", help="recordings, or a corpus folder")
+    predict.add_argument("sources", type=Path, nargs="+", help="recordings, tables of words alone, or a corpus folder")
     predict.add_argument("--model", type=Path, default=None, help="a model folder; else MOODLINE_MODEL, or the demo's")
     predict.add_argument("--transcript", type=Path, default=None, help="a recording's turns: SRT, VTT, TextGrid, ...")
     predict.add_argument(
@@ -32,7 +32,7 @@ def add_to(commands: Any) -> None:
     predict.add_argument("--recogniser", default=None, help="of words that no transcript tells, as of transcribe")
     predict.add_argument("--jobs", type=int, default=cores(), help="turns whose words are recognised at a time")
     predict.add_argument("--why", action="store_true", help="say for each turn what weighed most")
-    predict.add_argument("--conversation", type=str, default=None, help="this conversation of a corpus alone")
+    predict.add_argument("--conversation", type=str, default=None, help="this one of a corpus, or of a table of words")
     modes.add_to(predict)
     embeddings.add_to(predict)
     predict.add_argument(

@@ -1,4 +1,4 @@
-"""Timelines of recordings: where each goes, and going on where one fails."""
+"""Timelines of recordings and of words alone: where each goes, and going on where one fails."""
 
 import sys
 from collections.abc import Sequence
@@ -23,6 +23,7 @@ def run(options: Any, sources: Sequence[Path], model: Path) -> None:
     places = places_of(sources, endings_of(formats), options.out, force=options.force)
     from moodline.inference.predictor import load
     from moodline.inference.recognise import Hearing
+    from moodline.inference.words_alone import refuse_unfit
 
     hearing = Hearing(
         transcript=options.transcript,
@@ -32,26 +33,28 @@ def run(options: Any, sources: Sequence[Path], model: Path) -> None:
         jobs=options.jobs,
         threshold=options.threshold,
         reasons=options.why,
+        conversation=options.conversation,
     )
+    for source in sources:
+        refuse_unfit(source, hearing)
     predictor = load(model)
     each(sources, lambda source: deliver(predictor, source, hearing, formats, places.get(source, [])))
 
 
 def deliver(predictor: Any, source: Path, hearing: Any, formats: Sequence[str], places: Sequence[Path]) -> None:
     """One recording's timeline to its files, or to the terminal where it has none."""
-    from moodline.audio.recording import Recording
-    from moodline.inference.recognise import recognise
     from moodline.inference.timeline import FORMATS, write
     from moodline.inference.timeline.terminal import show
+    from moodline.inference.words_alone import timeline_of
 
-    timeline = recognise(predictor, Recording.open(source), hearing)
+    timeline = timeline_of(predictor, source, None, hearing)
     if not places:
         if formats == [TERMINAL]:
             show(timeline)
         else:
             print(FORMATS[formats[0]](timeline), flush=True)
     for place, name in zip(places, formats, strict=False):
-        write(timeline, place, name, audio=source)
+        write(timeline, place, name, audio=None if timeline.duration is None else source)
         print(f"{source}: {place}", flush=True)
     for notice in timeline.notices if places else ():
         print(f"{source}: {notice}", file=sys.stderr, flush=True)

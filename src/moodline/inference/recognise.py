@@ -33,6 +33,7 @@ class Hearing:
         jobs: turns whose words are recognised at a time
         threshold: below this probability a turn is ``uncertain``
         reasons: whether each turn says why
+        conversation: of a table of words that has several, the one to label; None of recordings
     """
 
     transcript: Path | None = None
@@ -42,6 +43,7 @@ class Hearing:
     jobs: int = 1
     threshold: float | None = None
     reasons: bool = False
+    conversation: str | None = None
 
 
 def recognise(predictor: Predictor, recording: Recording, hearing: Hearing) -> Timeline:
