@@ -9,6 +9,7 @@ from moodline.errors import MoodlineError
 if TYPE_CHECKING:
     from moodline.embeddings import read_embeddings
     from moodline.inference.predictor import load
+    from moodline.inference.transcribe import transcribe
 
 __version__ = metadata.version("moodline")
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "__version__",
     "load",
     "read_embeddings",
+    "transcribe",
 ]
 
 
@@ -33,4 +35,8 @@ def __getattr__(name: str) -> Any:
         from moodline.embeddings import read_embeddings
 
         return read_embeddings
+    if name == "transcribe":
+        from moodline.inference.transcribe import transcribe
+
+        return transcribe
     raise AttributeError(f"module 'moodline' has no attribute {name!r}")

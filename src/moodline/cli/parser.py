@@ -19,7 +19,7 @@ def plain(message: str) -> str:
 
 
 # What is given by its place, or shorter.
-TYPED = {"corpus": "CORPUS", "source": "SOURCE", "out": "-o"}
+TYPED = {"corpus": "CORPUS", "source": "SOURCE", "sources": "SOURCE", "out": "-o"}
 
 
 class HelpFormatter(jsonargparse.DefaultHelpFormatter):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from moodline.cli import embeddings, modes, recordings
 from moodline.cli.models import chosen_model
 from moodline.cli.parser import Parser
+from moodline.cli.sources import corpus_among
 from moodline.cli.transcribe import cores
 from moodline.config import STAGE_NAMES
 from moodline.errors import MoodlineError
@@ -22,7 +23,7 @@ HELP = "Label recordings turn by turn, or every utterance of a corpus."
 
 def add_to(commands: Any) -> None:
     predict = Parser(prog="moodline predict", description=HELP)
-    predict.add_argument("sources", type=Path, nargs="+", help="recordings, or a corpus folder")
+    predict.add_argument("sources", type=Path, nargs="+", help="recordings, tables of words alone, or a corpus folder")
     predict.add_argument("--model", type=Path, default=None, help="a model folder; else MOODLINE_MODEL, or the demo's")
     predict.add_argument("--transcript", type=Path, default=None, help="a recording's turns: SRT, VTT, TextGrid, ...")
     predict.add_argument(
@@ -31,7 +32,7 @@ def add_to(commands: Any) -> None:
     predict.add_argument("--recogniser", default=None, help="of words that no transcript tells, as of transcribe")
     predict.add_argument("--jobs", type=int, default=cores(), help="turns whose words are recognised at a time")
     predict.add_argument("--why", action="store_true", help="say for each turn what weighed most")
-    predict.add_argument("--conversation", type=str, default=None, help="this conversation of a corpus alone")
+    predict.add_argument("--conversation", type=str, default=None, help="this one of a corpus, or of a table of words")
     modes.add_to(predict)
     embeddings.add_to(predict)
     predict.add_argument(
@@ -46,16 +47,12 @@ def add_to(commands: Any) -> None:
 def run(options: Any, given: Any) -> None:
     if options.jobs < 1:
         raise MoodlineError(f"--jobs is 1 or more, not {options.jobs}")
-    corpora = [source for source in options.sources if source.is_dir()]
+    corpus = corpus_among(options.sources)
     model = chosen_model(options.model)
-    if not corpora:
+    if corpus is None:
         recordings.run(options, options.sources, model)
-    elif len(options.sources) == 1:
-        label_corpus(options, corpora[0], model)
     else:
-        raise MoodlineError(
-            f"{corpora[0]} is a folder, as a corpus is: label it alone, or name recordings, not folders"
-        )
+        label_corpus(options, corpus, model)
 
 
 def label_corpus(options: Any, folder: Path, model: Path) -> None:

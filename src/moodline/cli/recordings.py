@@ -1,4 +1,4 @@
-"""Timelines of recordings: where each goes, and going on where one fails."""
+"""Timelines of recordings and of words alone: where each goes, and going on where one fails."""
 
 import sys
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from moodline.cli.modes import modalities_of
+from moodline.cli.sources import each, is_folder, places_of, refuse_several_with
 from moodline.errors import MoodlineError
 
 TERMINAL = "table"
@@ -17,15 +18,12 @@ def run(options: Any, sources: Sequence[Path], model: Path) -> None:
     Raises:
         MoodlineError: nothing can be begun, or the only recording failed, or some of several did
     """
-    if options.transcript is not None and len(sources) > 1:
-        raise MoodlineError(
-            f"a transcript is of one recording: --transcript {options.transcript} was given with {len(sources)}; "
-            "name them one at a time"
-        )
+    refuse_several_with(options.transcript, sources)
     formats = formats_of(options.format, options.out)
-    places = places_of(sources, formats, options.out, force=options.force)
+    places = places_of(sources, endings_of(formats), options.out, force=options.force)
     from moodline.inference.predictor import load
     from moodline.inference.recognise import Hearing
+    from moodline.inference.words_alone import refuse_unfit
 
     hearing = Hearing(
         transcript=options.transcript,
@@ -35,38 +33,28 @@ def run(options: Any, sources: Sequence[Path], model: Path) -> None:
         jobs=options.jobs,
         threshold=options.threshold,
         reasons=options.why,
+        conversation=options.conversation,
     )
-    predictor = load(model)
-    failed: list[str] = []
     for source in sources:
-        try:
-            deliver(predictor, source, hearing, formats, places.get(source, []))
-        except MoodlineError as error:
-            if len(sources) == 1:
-                raise
-            failed.append(str(source))
-            print(f"moodline: {source}: {error}", file=sys.stderr, flush=True)
-    if failed:
-        raise MoodlineError(
-            f"{len(failed)} of {len(sources)} recordings failed, the others are done: {', '.join(failed)}"
-        )
+        refuse_unfit(source, hearing)
+    predictor = load(model)
+    each(sources, lambda source: deliver(predictor, source, hearing, formats, places.get(source, [])))
 
 
 def deliver(predictor: Any, source: Path, hearing: Any, formats: Sequence[str], places: Sequence[Path]) -> None:
     """One recording's timeline to its files, or to the terminal where it has none."""
-    from moodline.audio.recording import Recording
-    from moodline.inference.recognise import recognise
     from moodline.inference.timeline import FORMATS, write
     from moodline.inference.timeline.terminal import show
+    from moodline.inference.words_alone import timeline_of
 
-    timeline = recognise(predictor, Recording.open(source), hearing)
+    timeline = timeline_of(predictor, source, None, hearing)
     if not places:
         if formats == [TERMINAL]:
             show(timeline)
         else:
             print(FORMATS[formats[0]](timeline), flush=True)
     for place, name in zip(places, formats, strict=False):
-        write(timeline, place, name, audio=source)
+        write(timeline, place, name, audio=None if timeline.duration is None else source)
         print(f"{source}: {place}", flush=True)
     for notice in timeline.notices if places else ():
         print(f"{source}: {notice}", file=sys.stderr, flush=True)
@@ -91,34 +79,8 @@ def formats_of(named: str | None, out: Path | None) -> list[str]:
     return names
 
 
-def places_of(
-    sources: Sequence[Path], formats: Sequence[str], out: Path | None, *, force: bool
-) -> dict[Path, list[Path]]:
-    """Where each recording's files go, one a format; nothing where they go to the terminal.
-
-    Raises:
-        MoodlineError: several would go to one file, or a file is there already
-    """
+def endings_of(formats: Sequence[str]) -> list[str]:
+    """Of the files that formats go to, which the terminal's has none of."""
     from moodline.inference.timeline.outputs import USUAL_ENDINGS
 
-    if out is None:
-        return {}
-    if is_folder(out) or len(sources) > 1 or len(formats) > 1:
-        places = {one: [out / f"{one.stem}{USUAL_ENDINGS[name]}" for name in formats] for one in sources}
-    else:
-        places = {sources[0]: [out]}
-    taken: dict[Path, Path] = {}
-    for source, files in places.items():
-        for file in files:
-            if file in taken or file.resolve() == source.resolve():
-                other = taken.get(file, source)
-                raise MoodlineError(f"{file} would hold what {source} and {other} give: name another -o")
-            taken[file] = source
-            if file.exists() and not force:
-                raise MoodlineError(f"{file} exists: name another -o, or replace it with --force")
-    return places
-
-
-def is_folder(out: Path) -> bool:
-    """Whether files go into it: it is a folder, or has no ending as a file has."""
-    return out.is_dir() or not out.suffix
+    return [USUAL_ENDINGS[name] for name in formats if name != TERMINAL]

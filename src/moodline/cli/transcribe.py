@@ -1,28 +1,39 @@
-"""moodline transcribe: recognised words for a corpus, beside its reference ones."""
+"""moodline transcribe: a recording's turns and words as a transcript, or a corpus's words beside its reference ones."""
 
 import os
 from pathlib import Path
 from typing import Any
 
+from moodline.cli import transcripts
 from moodline.cli.parser import Parser
+from moodline.cli.sources import corpus_among, refuse_options
 from moodline.errors import MoodlineError
 
-HELP = "Give a corpus recognised words, beside its reference ones."
+HELP = "Write what is said in recordings, or give a corpus recognised words beside its reference ones."
+OF_A_CORPUS = ("speak_words", "words")
+OF_RECORDINGS = ("transcript", "channels", "format", "out", "force")
 
 
 def add_to(commands: Any) -> None:
     transcribe = Parser(prog="moodline transcribe", description=HELP)
-    transcribe.add_argument("corpus", type=Path, help="a corpus folder")
+    transcribe.add_argument("sources", type=Path, nargs="+", help="recordings, or a corpus folder")
     transcribe.add_argument(
         "--recogniser", default=None, help="pocketsphinx, or a folder or name of a model of faster-whisper"
     )
+    transcribe.add_argument("--transcript", type=Path, default=None, help="a recording's turns, such as RTTM")
     transcribe.add_argument(
-        "--speak-words", action="store_true", help="recognise voices that say the reference words, not the recordings"
+        "--channels", choices=["mixed", "speakers"], default="mixed", help="speakers: each channel has its own"
+    )
+    transcribe.add_argument("-o", "--out", type=Path, default=None, help="a recording's transcript, or a folder")
+    transcribe.add_argument("--format", choices=list(transcripts.ENDINGS), default=None, help="in a folder, or printed")
+    transcribe.add_argument("--force", action="store_true", help="replace files that exist")
+    transcribe.add_argument(
+        "--speak-words", action="store_true", help="of a corpus: recognise voices that say the reference words"
     )
     transcribe.add_argument(
-        "--words", type=Path, default=None, help="words recognised elsewhere: a table with the columns id and words"
+        "--words", type=Path, default=None, help="of a corpus: recognised elsewhere, a table of id and words"
     )
-    transcribe.add_argument("--jobs", type=int, default=cores(), help="utterances recognised at a time")
+    transcribe.add_argument("--jobs", type=int, default=cores(), help="turns recognised at a time")
     commands.add_subcommand("transcribe", transcribe, help=HELP)
 
 
@@ -34,6 +45,17 @@ def cores() -> int:
 def run(options: Any, given: Any) -> None:
     if options.jobs < 1:
         raise MoodlineError(f"--jobs is 1 or more, not {options.jobs}")
+    corpus = corpus_among(options.sources)
+    if corpus is None:
+        refuse_options(given, OF_A_CORPUS, f"for a corpus, and {options.sources[0]} is no folder")
+        transcripts.run(options, options.sources)
+    else:
+        refuse_options(given, OF_RECORDINGS, f"for recordings, and {corpus} is a folder, as a corpus is")
+        transcribe_corpus(options, corpus)
+
+
+def transcribe_corpus(options: Any, folder: Path) -> None:
+    """Give a corpus its second column of words."""
     if options.words is not None and (options.recogniser is not None or options.speak_words):
         raise MoodlineError("--words brings words that are recognised: leave out --recogniser and --speak-words")
     from moodline.cli.progress import show
@@ -42,16 +64,16 @@ def run(options: Any, given: Any) -> None:
     from moodline.corpora.transcription import transcribe
     from moodline.speech.recogniser import choose
 
-    corpus = read_corpus(options.corpus)
+    corpus = read_corpus(folder)
     if options.words is not None:
-        recognition = bring(options.corpus, corpus, options.words)
+        recognition = bring(folder, corpus, options.words)
     else:
         recognition = transcribe(
-            options.corpus,
+            folder,
             corpus,
             choose(options.recogniser),
             options.jobs,
-            lambda done, total: show(str(options.corpus), done, total, "utterances"),
+            lambda done, total: show(str(folder), done, total, "utterances"),
             speak_words=options.speak_words,
         )
-    print(f"{options.corpus}: {recognition}")
+    print(f"{folder}: {recognition}")

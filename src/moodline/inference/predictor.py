@@ -192,8 +192,12 @@ class Predictor:
         jobs: int = 1,
         threshold: float | None = None,
         reasons: bool = False,
+        conversation: str | None = None,
     ) -> "Timeline":
         """The timeline of a recording: its turns, what is said in them, and an emotion for each in the context of all.
+
+        A table of words (``moodline.speech.transcripts.chat``), or a transcript in its recording's place, is labelled
+        from the words alone.
 
         Args:
             source: a file; or samples (T,) or (T, channels), floats within [-1, 1] or integers of full scale
@@ -205,11 +209,13 @@ class Predictor:
             jobs: turns whose words are recognised at a time
             threshold: below this probability a turn is ``uncertain``
             reasons: whether each turn says why
+            conversation: the one to label of a table of words that has several
 
         Raises:
             MoodlineError: nothing can be read, no speech or no words are found; the transcript is another recording's
         """
-        from moodline.inference.recognise import Hearing, recognise, recording_of  # which read this module
+        from moodline.inference.recognise import Hearing  # which reads this module
+        from moodline.inference.words_alone import timeline_of
 
         hearing = Hearing(
             transcript=None if transcript is None else Path(transcript),
@@ -219,8 +225,9 @@ class Predictor:
             jobs=jobs,
             threshold=threshold,
             reasons=reasons,
+            conversation=conversation,
         )
-        return recognise(self, recording_of(source, sample_rate), hearing)
+        return timeline_of(self, source, sample_rate, hearing)
 
     def recognise_all(
         self,

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from moodline.audio.recording import Recording
@@ -40,6 +39,7 @@ class Hearing:
         jobs: turns whose words are recognised at a time
         threshold: below this probability a turn is ``uncertain``
         reasons: whether each turn says why
+        conversation: of a table of words that has several, the one to label; None of recordings
     """
 
     transcript: Path | None = None
@@ -49,6 +49,7 @@ class Hearing:
     jobs: int = 1
     threshold: float | None = None
     reasons: bool = False
+    conversation: str | None = None
 
 
 def recognise(predictor: Predictor, recording: Recording, hearing: Hearing) -> Timeline:
@@ -188,18 +189,3 @@ def timeline_turn(turn: Turn, prediction: UtterancePrediction) -> TimelineTurn:
         channel=turn.channel,
         reasons=prediction.reasons,
     )
-
-
-def recording_of(source: str | Path | np.ndarray, sample_rate: int | None) -> Recording:
-    """A file, or samples at a rate.
-
-    Raises:
-        MoodlineError: samples come without their rate, or a file with one; or as of ``Recording``
-    """
-    if isinstance(source, np.ndarray):
-        if sample_rate is None:
-            raise MoodlineError("samples are heard at their rate: give sample_rate, in Hz")
-        return Recording.of(source, sample_rate)
-    if sample_rate is not None:
-        raise MoodlineError(f"a file tells its own rate: leave out sample_rate={sample_rate} for {source}")
-    return Recording.open(Path(source))

@@ -12,6 +12,7 @@ from moodline.speech import recogniser as speech
 from moodline.speech.parallel import recognising
 from moodline.speech.transcripts.fit import fit
 from moodline.speech.transcripts.reading import read_transcript
+from moodline.speech.transcripts.writing import refuse_without_words, write_transcript
 from moodline.speech.turn import Turn
 from moodline.speech.turns import Channels, turns_of
 
@@ -33,6 +34,20 @@ class SpokenTurns:
     words_from: str | None = None
     notes: tuple[str, ...] = ()
     language: str | None = None
+
+    @property
+    def worded(self) -> tuple[Turn, ...]:
+        """Those in which words were found."""
+        return tuple(turn for turn in self.turns if (turn.words or "").strip())
+
+    def write(self, path: str | Path) -> None:
+        """Write the turns that have words as a transcript, in the format of the file's ending, whole or not at all.
+
+        Raises:
+            MoodlineError: the ending is of no format, or of one without words; or the file cannot be written
+        """
+        refuse_without_words(Path(path))
+        write_transcript(Path(path), self.worded)
 
 
 def find_turns(recording: Recording, transcript: Path | None, channels: Channels) -> SpokenTurns:
@@ -83,6 +98,21 @@ def hear_words(recording: Recording, spoken: SpokenTurns, named: str | None, job
     turns = tuple(turn if turn.words is not None else replace(turn, words=next(words)) for turn in spoken.turns)
     by = f"{recogniser.name} {recogniser.version}"
     return replace(spoken, turns=turns, words_from=f"{spoken.words_from}, else {by}" if spoken.words_from else by)
+
+
+def recording_of(source: str | Path | np.ndarray, sample_rate: int | None) -> Recording:
+    """A file, or samples at a rate.
+
+    Raises:
+        MoodlineError: samples come without their rate, or a file with one; or as of ``Recording``
+    """
+    if isinstance(source, np.ndarray):
+        if sample_rate is None:
+            raise MoodlineError("samples are heard at their rate: give sample_rate, in Hz")
+        return Recording.of(source, sample_rate)
+    if sample_rate is not None:
+        raise MoodlineError(f"a file tells its own rate: leave out sample_rate={sample_rate} for {source}")
+    return Recording.open(Path(source))
 
 
 @dataclass(frozen=True, slots=True)

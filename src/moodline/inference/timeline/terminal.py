@@ -43,7 +43,7 @@ def _heading(timeline: Timeline) -> list[str]:
         *(f"Note: {notice}" for notice in timeline.notices),
         "; ".join(
             [
-                f"Recording: {timeline.recording}",
+                f"{'Words' if timeline.duration is None else 'Recording'}: {timeline.recording}",
                 f"turns from {timeline.turns_from}",
                 f"words from {timeline.words_from or 'nowhere'}",
                 f"read {' and '.join(timeline.modalities)}",

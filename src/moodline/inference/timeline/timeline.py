@@ -19,7 +19,7 @@ class TimelineTurn:
     """A turn with its emotion.
 
     Attributes:
-        start, end: in seconds from the recording's begin; both None where words alone are known
+        start, end: in seconds from the recording's begin; both None of words alone without times
         speaker: as the source spells it
         words: None where nobody has heard them
         label: the likeliest class, or ``UNCERTAIN`` where its probability is below the timeline's threshold

@@ -6,6 +6,7 @@ from moodline.errors import MoodlineError
 from moodline.speech.transcripts.transcript import Transcript
 from moodline.wording import counted
 
+ROUNDED = 0.001  # seconds: transcripts have times to the millisecond, and so an end may come after the recording's
 MOST = 0.5  # of the turns past the end: with more of them it is another recording's transcript
 
 
@@ -27,7 +28,7 @@ def fit(transcript: Transcript, duration: float) -> Transcript:
             "recording's own transcript"
         )
     turns = [turn for turn in transcript.turns if turn.start < duration]
-    long = [turn for turn in turns if turn.end > duration]
+    long = [turn for turn in turns if turn.end > duration + ROUNDED]
     notes = [*transcript.notes]
     if past:
         notes.append(

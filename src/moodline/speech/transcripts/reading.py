@@ -42,12 +42,18 @@ def read_transcript(path: Path) -> Transcript:
     """
     text, encoding = text_of(path)
     told = told_by_content(text, str(path))
-    if encoding not in ("UTF-8", "UTF-16"):
-        told.notes.append(f"{path} is not in UTF-8 and was read as {encoding}: check letters with accents")
-    expected = ENDINGS.get(path.suffix.lower(), (told.format,))
-    if told.format not in expected:
-        told.notes.append(f"{path} holds {told.format}, whatever its ending, and was read so")
+    told.notes.extend(notes_of(path, told.format, encoding))
     return transcript_of(told, path)
+
+
+def notes_of(path: Path, format: str, encoding: str) -> list[str]:
+    """What was guessed of a file's encoding, and of its format against its ending."""
+    notes: list[str] = []
+    if encoding not in ("UTF-8", "UTF-16"):
+        notes.append(f"{path} is not in UTF-8 and was read as {encoding}: check letters with accents")
+    if format not in ENDINGS.get(path.suffix.lower(), (format,)):
+        notes.append(f"{path} holds {format}, whatever its ending, and was read so")
+    return notes
 
 
 def text_of(path: Path) -> tuple[str, str]:
@@ -105,14 +111,36 @@ def is_srt(text: str) -> bool:
 
 
 def read_json(text: str, origin: str) -> Told:
-    """JSON by its keys; several objects, one a line, are JSON lines."""
+    found = json_of(text, origin)
+    if isinstance(found, table.Table):
+        return table.told_of(found, origin)
+    if not found.keys().isdisjoint({whisper_json.SEGMENTS, whisper_json.TRANSCRIPTION}):
+        return whisper_json.read(found, origin)
+    raise MoodlineError(
+        f"a transcript in JSON has {whisper_json.SEGMENTS} (Whisper, WhisperX), {whisper_json.TRANSCRIPTION} "
+        f"(whisper.cpp), or is a list of turns: {origin} has {', '.join(map(repr, found)) or 'nothing'}; check the "
+        "file"
+    )
+
+
+def json_of(text: str, origin: str) -> table.Table | Mapping[str, Any]:
+    """JSON by its keys: a table, of which several objects, one a line, are one; or an object that is none."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
         if is_json_lines(text):
-            return table.read_json_lines(text, origin)
+            return table.json_lines_table(text, origin)
         raise MoodlineError(f"{origin} begins as JSON and is none: {error}; write it again") from error
-    return read_content(content, text, origin)
+    if isinstance(content, list):
+        return table.json_list_table(content, origin)
+    return table.json_lines_table(text, origin) if is_a_turn(content) and is_json_lines(text) else content
+
+
+def is_a_turn(content: Mapping[str, Any]) -> bool:
+    """Whether an object is a table's only row: recognisers have texts too, beside segments."""
+    columns = columns_of(content, table.NAMES)
+    said = isinstance(content.get(columns.get("words", "")), str) and whisper_json.SEGMENTS not in content
+    return said or "start" in columns
 
 
 def is_json_lines(text: str) -> bool:
@@ -121,20 +149,6 @@ def is_json_lines(text: str) -> bool:
         return isinstance(json.loads(text.lstrip().split("\n", 1)[0]), dict)
     except (ValueError, RecursionError):
         return False
-
-
-def read_content(content: Any, text: str, origin: str) -> Told:
-    if isinstance(content, list):
-        return table.read_json_list(content, origin)
-    if "start" in columns_of(content, table.NAMES) and is_json_lines(text):  # of which this is the only one
-        return table.read_json_lines(text, origin)
-    if not content.keys().isdisjoint({whisper_json.SEGMENTS, whisper_json.TRANSCRIPTION}):
-        return whisper_json.read(content, origin)
-    raise MoodlineError(
-        f"a transcript in JSON has {whisper_json.SEGMENTS} (Whisper, WhisperX), {whisper_json.TRANSCRIPTION} "
-        f"(whisper.cpp), or is a list of turns: {origin} has {', '.join(map(repr, content)) or 'nothing'}; check the "
-        "file"
-    )
 
 
 # In this order: whether a text is meant in a format, even if it is malformed, and what reads it.

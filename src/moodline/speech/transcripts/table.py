@@ -1,9 +1,10 @@
-"""Tables of turns: CSV with a header, JSON lines, or a JSON list of objects."""
+"""Tables of turns, or of words alone: CSV with a header, JSON lines, or a JSON list of objects."""
 
 import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -14,7 +15,8 @@ from moodline.speech.transcripts.transcript import Cue, Told
 from moodline.speech.turn import UNKNOWN, Turn
 
 CSV, JSON_LINES, JSON_LIST = "CSV", "JSON lines", "a JSON list"
-DELIMITERS = (",", ";", "\t", "|")
+TAB = "\t"
+DELIMITERS = (",", ";", TAB, "|")
 # Column -> names, without capitals and without anything but letters and digits; an earlier one is preferred.
 NAMES: Mapping[str, tuple[str, ...]] = {
     "start": ("start", "starttime", "begin", "onset"),
@@ -22,6 +24,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "duration": ("duration",),
     "speaker": ("speaker", "speakerid", "speakername", "actor"),
     "words": ("words", "text", "transcript", "transcription", "sentence", "utterance"),
+    "conversation": ("conversation", "conversationid", "dialogue", "dialogueid", "dialog", "dialogid"),
 }
 # Whisper's own table, .tsv, is in whole milliseconds. No turn of people's lasts as long as this many seconds.
 WHISPERS_COLUMNS, NO_SECONDS = ["start", "end", "text"], 100
@@ -29,9 +32,31 @@ WHISPERS_COLUMNS, NO_SECONDS = ["start", "end", "text"], 100
 Row = tuple[str, Mapping[str, Any]]  # its place, and its cells by their columns' names in the file
 
 
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows below the names of their columns; ``format`` is for people."""
+
+    format: str
+    names: Sequence[str]
+    rows: Iterable[Row]
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Those of ``NAMES`` that are there, with the name that each has in the file."""
+        return columns_of(self.names, NAMES)
+
+    @property
+    def tells_times(self) -> bool:
+        return "start" in self.columns and not self.columns.keys().isdisjoint({"end", "duration"})
+
+
 def header_of(text: str) -> tuple[str, list[str]]:
-    """The delimiter by which most columns of the first row are known, and that row's cells by it."""
-    return max(((one, first_row(text, one)) for one in DELIMITERS), key=lambda found: len(columns_of(found[1], NAMES)))
+    """The delimiter by which most columns of the first row are known, and that row's cells by it.
+
+    One column has none: commas in it are the words' own.
+    """
+    found = max(((one, first_row(text, one)) for one in DELIMITERS), key=lambda found: len(columns_of(found[1], NAMES)))
+    return found if len(found[1]) > 1 else (TAB, first_row(text, TAB))
 
 
 def first_row(text: str, delimiter: str) -> list[str]:
@@ -42,14 +67,20 @@ def first_row(text: str, delimiter: str) -> list[str]:
 
 
 def is_meant(text: str) -> bool:
-    """Whether the first row names two columns or more."""
-    return len(columns_of(header_of(text)[1], NAMES)) > 1
+    """Whether the first row names two columns or more, or that of words."""
+    columns = columns_of(header_of(text)[1], NAMES)
+    return len(columns) > 1 or "words" in columns
+
+
+def csv_table(text: str, origin: str) -> Table:
+    delimiter, header = header_of(text)
+    return Table(CSV, header, csv_rows(text, delimiter, origin))
 
 
 def read_csv(text: str, origin: str) -> Told:
     delimiter, header = header_of(text)
-    told = told_of(CSV, header, csv_rows(text, delimiter, origin), origin)
-    if delimiter == "\t" and [name.strip().lower() for name in header] == WHISPERS_COLUMNS and is_in_ms(told.cues):
+    told = told_of(csv_table(text, origin), origin)
+    if delimiter == TAB and [name.strip().lower() for name in header] == WHISPERS_COLUMNS and is_in_ms(told.cues):
         cues = [Cue(place=cue.place, start=cue.start / 1000, end=cue.end / 1000, words=cue.words) for cue in told.cues]
         return Told("TSV of Whisper", cues, [f"the times of {origin} are milliseconds, as Whisper writes them"])
     return told
@@ -77,7 +108,7 @@ def csv_rows(text: str, delimiter: str, origin: str) -> Iterator[Row]:
         yield f"{origin}:{number}", dict(zip(header, cells, strict=False))
 
 
-def read_json_lines(text: str, origin: str) -> Told:
+def json_lines_table(text: str, origin: str) -> Table:
     """Raises MoodlineError where a line is no object."""
     rows: list[Row] = []
     for number, line in enumerate(text.split("\n"), start=1):
@@ -89,12 +120,12 @@ def read_json_lines(text: str, origin: str) -> Told:
                     f"each line is one JSON object: {origin}:{number} is none ({error}); correct that line"
                 ) from error
             rows.append((f"{origin}:{number}", content))
-    return told_of(JSON_LINES, names_in(rows), rows, origin)
+    return Table(JSON_LINES, names_in(rows), rows)
 
 
-def read_json_list(content: Sequence[Any], origin: str) -> Told:
+def json_list_table(content: Sequence[Any], origin: str) -> Table:
     rows = [(f"{origin}, item {number}", row) for number, row in enumerate(content, start=1)]
-    return told_of(JSON_LIST, names_in(rows), rows, origin)
+    return Table(JSON_LIST, names_in(rows), rows)
 
 
 def names_in(rows: Sequence[tuple[str, Any]]) -> list[str]:
@@ -109,20 +140,19 @@ def names_in(rows: Sequence[tuple[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for _, row in rows for name in row))
 
 
-def told_of(kind: str, names: Sequence[str], rows: Iterable[Row], origin: str) -> Told:
-    """The turns of rows.
+def told_of(found: Table, origin: str) -> Told:
+    """The turns of a table's rows.
 
     Raises:
         MoodlineError: the columns tell no times, or a cell is no time, or none where one is needed
     """
-    columns = columns_of(names, NAMES)
-    if "start" not in columns or columns.keys().isdisjoint({"end", "duration"}):
+    if not found.tells_times:
         raise MoodlineError(
             f"a table of turns has the columns start and end (or duration), and speaker and text: {origin} has "
-            f"{', '.join(map(repr, names)) or 'none'}; name its columns so, or, where it has words alone, give it in "
-            "the recording's place"
+            f"{', '.join(map(repr, found.names)) or 'none'}; name its columns so, or, where it has words alone, give "
+            "it in the recording's place"
         )
-    return Told(kind, [cue_of(row, columns, place) for place, row in rows])
+    return Told(found.format, [cue_of(row, found.columns, place) for place, row in found.rows])
 
 
 def cue_of(row: Mapping[str, Any], columns: Mapping[str, str], place: str) -> Cue:

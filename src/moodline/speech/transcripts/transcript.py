@@ -70,10 +70,11 @@ def transcript_of(told: Told, path: Path) -> Transcript:
     ]
     notes = [*told.notes]
     if empty:
-        notes.append(f"{counted(len(empty), 'cue')} without words left out: {places(empty)}")
+        notes.append(f"{counted(len(empty), 'cue')} without words left out: {places([cue.place for cue in empty])}")
     if instants:
         notes.append(
-            f"{counted(len(instants), 'cue')} whose end is not after the start left out: {places(instants)}; "
+            f"{counted(len(instants), 'cue')} whose end is not after the start left out: "
+            f"{places([cue.place for cue in instants])}; "
             "correct these times to have their words"
         )
     if not turns:
@@ -92,10 +93,15 @@ def one_line_of(cue: Cue) -> str | None:
     for time in (cue.start, cue.end):
         if not 0 <= time < math.inf:
             raise MoodlineError(f"times are in seconds and not negative: {cue.place} has {time}; correct that cue")
-    return None if cue.words is None else " ".join(MARKUP.sub("", BREAK.sub(" ", cue.words)).split())
+    return None if cue.words is None else plain(cue.words)
 
 
-def places(cues: Sequence[Cue]) -> str:
-    """Where the first of some cues are."""
-    more = f" and {len(cues) - SHOWN:,} more" if len(cues) > SHOWN else ""
-    return ", ".join(cue.place for cue in cues[:SHOWN]) + more
+def plain(words: str) -> str:
+    """Words on one line without markup."""
+    return " ".join(MARKUP.sub("", BREAK.sub(" ", words)).split())
+
+
+def places(found: Sequence[str]) -> str:
+    """The first of some places."""
+    more = f" and {len(found) - SHOWN:,} more" if len(found) > SHOWN else ""
+    return ", ".join(found[:SHOWN]) + more

@@ -22,6 +22,9 @@ WRITERS: Mapping[str, Written] = {
 }
 
 
+WITHOUT_WORDS = frozenset({".rttm"})
+
+
 def write_transcript(path: Path, turns: Sequence[Turn]) -> None:
     """Write turns whole or not at all; ``reading.read_transcript`` reads them again, times to the millisecond.
 
@@ -31,8 +34,13 @@ def write_transcript(path: Path, turns: Sequence[Turn]) -> None:
     Raises:
         MoodlineError: the ending is of none of the formats, or the file cannot be written
     """
-    written = writer_for(path)
-    write_text(path, written([on_one_line(turn) for turn in turns]))
+    writer_for(path)
+    write_text(path, written_as(path.suffix, turns))
+
+
+def written_as(ending: str, turns: Sequence[Turn]) -> str:
+    """What a file of one of the endings of ``WRITERS`` would hold."""
+    return WRITERS[ending.lower()]([on_one_line(turn) for turn in turns])
 
 
 def on_one_line(turn: Turn) -> Turn:
@@ -53,3 +61,17 @@ def writer_for(path: Path) -> Written:
             f"{path.suffix or 'none'}; name it so"
         )
     return writer
+
+
+def refuse_without_words(path: Path) -> None:
+    """Refuse a file that could not hold what is said.
+
+    Raises:
+        MoodlineError: its ending is of no format, or of one that has turns without words
+    """
+    writer_for(path)
+    if path.suffix.lower() in WITHOUT_WORDS:
+        worded = ", ".join(ending for ending in WRITERS if ending not in WITHOUT_WORDS)
+        raise MoodlineError(
+            f"{path} is to hold words, and {path.suffix} has turns without any: name it with one of {worded}"
+        )

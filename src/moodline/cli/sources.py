@@ -1,0 +1,103 @@
+"""What commands are given: a corpus, or files, where the outputs of each go, and going on where one fails."""
+
+import sys
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from moodline.errors import MoodlineError
+
+
+def corpus_among(sources: Sequence[Path]) -> Path | None:
+    """The folder that is the only source; None where all are files.
+
+    Raises:
+        MoodlineError: a folder is one of several
+    """
+    folders = [source for source in sources if source.is_dir()]
+    if not folders:
+        return None
+    if len(sources) > 1:
+        raise MoodlineError(f"{folders[0]} is a folder, as a corpus is: take it alone, or name recordings, not folders")
+    return folders[0]
+
+
+def refuse_options(given: Any, names: Collection[str], what: str) -> None:
+    """Refuse options that do not fit a source.
+
+    Args:
+        given: the options that were typed
+        names: of those that do not fit
+        what: they are for and the source is not, as the end of a sentence
+
+    Raises:
+        MoodlineError: names the first of them
+    """
+    for name in names:
+        if given.get(name) not in (None, False):
+            option = "-o" if name == "out" else f"--{name.replace('_', '-')}"
+            raise MoodlineError(f"{option} is {what}; leave it out")
+
+
+def each(sources: Sequence[Path], deliver: Callable[[Path], None]) -> None:
+    """Deliver one source after the other; what fails is told, and the rest is done.
+
+    Raises:
+        MoodlineError: the only one failed, or some of several did
+        KeyboardInterrupt: with how many are done
+    """
+    failed: list[str] = []
+    for number, source in enumerate(sources):
+        try:
+            deliver(source)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"interrupted: {number - len(failed)} of {len(sources)} are done") from None
+        except MoodlineError as error:
+            if len(sources) == 1:
+                raise
+            failed.append(str(source))
+            print(f"moodline: {source}: {error}", file=sys.stderr, flush=True)
+    if failed:
+        raise MoodlineError(
+            f"{len(failed)} of {len(sources)} recordings failed, the others are done: {', '.join(failed)}"
+        )
+
+
+def refuse_several_with(transcript: Path | None, sources: Sequence[Path]) -> None:
+    """Refuse one transcript for several recordings."""
+    if transcript is not None and len(sources) > 1:
+        raise MoodlineError(
+            f"a transcript is of one recording: --transcript {transcript} was given with {len(sources)}; "
+            "name them one at a time"
+        )
+
+
+def places_of(
+    sources: Sequence[Path], endings: Sequence[str], out: Path | None, *, force: bool
+) -> dict[Path, list[Path]]:
+    """Where each source's files go, one an ending; nothing where they go to the terminal.
+
+    Raises:
+        MoodlineError: several would go to one file, or a file is there already
+    """
+    if out is None:
+        return {}
+    if is_folder(out) or len(sources) > 1 or len(endings) > 1:
+        places = {one: [out / f"{one.stem}{ending}" for ending in endings] for one in sources}
+    else:
+        places = {sources[0]: [out]}
+    taken: dict[Path, Path] = {}
+    for source, files in places.items():
+        for file in files:
+            if file in taken or file.resolve() == source.resolve():
+                other = taken.get(file, source)
+                raise MoodlineError(f"{file} would hold what {source} and {other} give: name another -o")
+            taken[file] = source
+            if file.exists() and not force:
+                raise MoodlineError(f"{file} exists: name another -o, or replace it with --force")
+    return places
+
+
+def is_folder(out: Path) -> bool:
+    """Whether files go into it: it is a folder, or has no ending as a file has."""
+    return out.is_dir() or not out.suffix

@@ -1,0 +1,142 @@
+"""moodline transcribe over recordings: where transcripts go, what is refused, and what goes on."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from moodline.cli.transcripts import ENDINGS
+from moodline.speech import turns
+from moodline.speech.sphinx import PocketSphinx
+from moodline.speech.transcripts.reading import read_transcript
+from moodline.speech.transcripts.writing import WITHOUT_WORDS, WRITERS, write_transcript
+from moodline.speech.turn import Turn
+from tests.cli.test_recordings import refused
+from tests.system import moodline
+
+RATE = 16_000
+FOUND = [Turn(start=0.5, end=1.5, speaker="ann"), Turn(start=1.75, end=2.75, speaker="\x1b[31mben")]
+NAMED = ("--recogniser", "pocketsphinx", "--jobs", 1)
+
+
+@pytest.fixture(autouse=True)
+def heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "_turns", lambda sound, recording, channel: FOUND if "talk" in recording.name else [])
+    monkeypatch.setattr(PocketSphinx, "recognise", lambda self, samples: f"all  {len(samples)}")
+
+
+@pytest.fixture
+def talk(tmp_path: Path) -> Path:
+    soundfile.write(tmp_path / "talk.wav", np.random.default_rng(0).uniform(-0.3, 0.3, 3 * RATE), RATE)
+    return tmp_path / "talk.wav"
+
+
+def test_without_a_file_a_line_a_turn_is_printed_and_by_whom_it_was_heard_beside_it(
+    talk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moodline("transcribe", talk, *NAMED)
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == ["00:00:00.500  ann      all 16000", "00:00:01.750  [31mben  all 16000"]
+    assert "turns from voice activity, words from pocketsphinx" in printed.err
+
+
+def test_a_format_is_printed_as_its_file_would_be(
+    talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moodline("transcribe", talk, *NAMED, "-o", tmp_path / "talk.vtt")
+    assert "words from pocketsphinx" in capsys.readouterr().out
+    moodline("transcribe", talk, *NAMED, "--format", "vtt")
+    assert capsys.readouterr().out == (tmp_path / "talk.vtt").read_text(encoding="utf-8")
+
+
+def test_a_format_is_there_for_each_that_holds_words() -> None:
+    assert {ending.lower() for ending in ENDINGS.values()} == WRITERS.keys() - WITHOUT_WORDS
+
+
+def test_several_go_into_a_folder_and_one_that_fails_does_not_stop_the_rest(
+    talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    silent = tmp_path / "silent.wav"
+    soundfile.write(silent, np.zeros(RATE), RATE)
+    told = ("transcribe", tmp_path / "gone.wav", silent, talk, *NAMED, "-o", tmp_path / "out", "--format", "textgrid")
+    with pytest.raises(SystemExit) as end:
+        moodline(*told)
+    assert end.value.code == 2
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["talk.TextGrid"]
+    assert len(read_transcript(tmp_path / "out" / "talk.TextGrid").turns) == len(FOUND)
+    first, second, last = capsys.readouterr().err.strip().splitlines()
+    assert "there is no file" in first
+    assert "none was found" in second
+    assert "2 of 3 recordings failed, the others are done" in last
+
+
+def test_a_file_that_exists_is_replaced_by_force_alone(
+    talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "talk.srt"
+    out.write_text("mine")
+    given = ("transcribe", talk, *NAMED, "-o", out)
+    assert "exists: name another -o, or replace it with --force" in refused(capsys, *given)
+    assert out.read_text() == "mine"
+    moodline(*given, "--force")
+    assert len(read_transcript(out).turns) == len(FOUND)
+
+
+def test_an_interruption_leaves_what_was_done_and_nothing_half_written(
+    talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[int] = []
+
+    def interrupted(self: PocketSphinx, samples: np.ndarray) -> str:
+        heard.append(len(samples))
+        if len(heard) > len(FOUND):
+            raise KeyboardInterrupt
+        return "words"
+
+    monkeypatch.setattr(PocketSphinx, "recognise", interrupted)
+    again = tmp_path / "talk again.wav"
+    again.write_bytes(talk.read_bytes())
+    with pytest.raises(SystemExit) as end:
+        moodline("transcribe", talk, again, *NAMED, "-o", tmp_path / "out")
+    assert end.value.code == 130
+    assert "interrupted: 1 of 2 are done" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["talk.srt"]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("-o", "talk.rttm"), ".rttm has turns without any"),
+        (("-o", "talk.doc"), "talk.doc has .doc; name it so"),
+        (("-o", "talk.srt", "--format", "vtt"), "talk.srt would not hold vtt"),
+        (("--words", "words.csv"), "--words is for a corpus, and"),
+        (("--speak-words",), "--speak-words is for a corpus, and"),
+        (("--channels", "speakers"), "has one channel"),
+        (("--jobs", "0"), "--jobs is 1 or more, not 0"),
+    ],
+)
+def test_what_is_asked_wrongly_is_told_before_anything_is_heard(
+    talk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, options: tuple, reason: str
+) -> None:
+    def hear(self: PocketSphinx, samples: np.ndarray) -> str:
+        raise AssertionError("heard before it was refused")
+
+    monkeypatch.chdir(talk.parent)
+    monkeypatch.setattr(PocketSphinx, "recognise", hear)
+    assert reason in refused(capsys, "transcribe", talk.name, *options)
+    assert [path.name for path in talk.parent.iterdir()] == ["talk.wav"]
+
+
+@pytest.mark.parametrize("option", [("--transcript", "a.srt"), ("--channels", "mixed"), ("-o", "a.srt"), ("--force",)])
+def test_what_recordings_need_does_not_fit_a_corpus(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: tuple[str, ...]
+) -> None:
+    assert f"{option[0]} is for recordings" in refused(capsys, "transcribe", tmp_path, *option)
+    assert "it has no corpus.json" in refused(capsys, "transcribe", tmp_path)
+
+
+def test_a_transcript_is_of_one_recording(talk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_transcript(talk.with_suffix(".srt"), [Turn(start=0, end=1, words="a")])
+    told = refused(capsys, "transcribe", talk, talk, "--transcript", talk.with_suffix(".srt"))
+    assert "a transcript is of one recording" in told

@@ -1,0 +1,147 @@
+"""A recording's transcript holds the turns and words that a model would read of the recording."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import moodline
+from moodline.errors import MoodlineError
+from moodline.inference import spoken_turns
+from moodline.inference.predictor import Predictor, load
+from moodline.inference.transcribe import transcribe
+from moodline.speech.transcripts.reading import read_transcript
+from moodline.speech.transcripts.writing import write_transcript
+from moodline.speech.turn import Turn
+from tests.inference.tiny_models import write_model
+
+RATE = 16_000
+SECONDS = 5.0
+TURNS = [
+    Turn(start=0.096, end=1.248),
+    Turn(start=1.28, end=2.496),
+    Turn(start=2.4, end=3.52, speaker="channel 2"),
+    Turn(start=3.616, end=SECONDS),
+]
+
+
+class Counting:
+    """Hears how many samples there are, and nothing in those that are fewer than ``least``."""
+
+    name, version = "counting", "1"
+
+    def __init__(self, least: int = 0) -> None:
+        self.least = least
+
+    def recognise(self, samples: np.ndarray) -> str:
+        return f"{len(samples)} samples" if len(samples) >= self.least else ""
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    return load(write_model(tmp_path_factory.mktemp("model"), "both"))
+
+
+@pytest.fixture
+def talk(tmp_path: Path) -> Path:
+    noise = np.random.default_rng(0).uniform(-0.3, 0.3, round(SECONDS * RATE))
+    soundfile.write(tmp_path / "talk.wav", noise, RATE)
+    return tmp_path / "talk.wav"
+
+
+@pytest.fixture(autouse=True)
+def heard(monkeypatch: pytest.MonkeyPatch) -> Counting:
+    """The recogniser, and ``TURNS`` in the place of voice activity's."""
+    recogniser = Counting()
+    monkeypatch.setattr(spoken_turns, "turns_of", lambda recording, channels: TURNS)
+    monkeypatch.setattr(spoken_turns.speech, "choose", lambda named: "counting")
+    monkeypatch.setattr(spoken_turns.speech, "load", lambda chosen: recogniser)
+    return recogniser
+
+
+@pytest.mark.parametrize("ending", [".srt", ".vtt", ".TextGrid", ".json", ".csv", ".jsonl"])
+def test_a_model_says_the_same_of_a_recording_and_of_it_with_its_transcript(
+    predictor: Predictor, talk: Path, tmp_path: Path, ending: str
+) -> None:
+    spoken = transcribe(talk)
+    spoken.write(tmp_path / f"talk{ending}")
+    alone, beside = predictor.recognise(talk), predictor.recognise(talk, transcript=tmp_path / f"talk{ending}")
+    assert [(turn.start, turn.end, turn.speaker, turn.words) for turn in spoken.turns] == [
+        (turn.start, turn.end, turn.speaker, turn.words) for turn in alone.turns
+    ]
+    assert alone.words_from == spoken.words_from == "counting 1"
+    assert beside.turns == alone.turns
+    assert beside.words_from == f"talk{ending}"
+
+
+def test_an_end_that_is_rounded_up_is_no_fault_of_the_transcript(tmp_path: Path) -> None:
+    frames = round(1.0006 * RATE)
+    samples = np.random.default_rng(0).uniform(-0.3, 0.3, frames).astype(np.float32)
+    write_transcript(tmp_path / "all.srt", [Turn(start=0, end=frames / RATE, words="all of it")])
+    (written,) = read_transcript(tmp_path / "all.srt").turns
+    assert written.end > frames / RATE
+    spoken = transcribe(samples, sample_rate=RATE, transcript=tmp_path / "all.srt")
+    assert spoken.turns == (replace(written, end=frames / RATE),)
+    assert not spoken.notes
+
+
+def test_words_that_a_transcript_has_are_kept_and_only_turns_without_are_heard(talk: Path, tmp_path: Path) -> None:
+    turns = [replace(TURNS[0], words="from the file"), replace(TURNS[2], words=None)]
+    write_transcript(tmp_path / "half.json", turns)
+    spoken = transcribe(talk, transcript=tmp_path / "half.json")
+    assert [turn.words for turn in spoken.turns] == ["from the file", f"{round(1.12 * RATE)} samples"]
+    assert spoken.words_from == "half.json, else counting 1"
+
+
+def test_turns_without_words_are_told_and_not_written(talk: Path, tmp_path: Path, heard: Counting) -> None:
+    heard.least = round(1.2 * RATE)
+    spoken = transcribe(talk)
+    assert [bool(turn.words) for turn in spoken.turns] == [False, True, False, True]
+    assert spoken.notes == ("no words were found in 2 of 4 turns",)
+    spoken.write(tmp_path / "talk.srt")
+    assert read_transcript(tmp_path / "talk.srt").turns == (spoken.turns[1], spoken.turns[3])
+
+
+def test_where_no_word_is_heard_there_is_no_transcript(talk: Path, heard: Counting) -> None:
+    heard.least = 10 * RATE
+    with pytest.raises(MoodlineError, match=r"none were found in the 4 turns of .*talk\.wav by counting 1: take"):
+        transcribe(talk)
+
+
+def test_what_is_missing_of_a_recording_is_told(tmp_path: Path) -> None:
+    samples = np.full((round(SECONDS * RATE), 1), 0.1, dtype=np.float32)
+    samples[RATE : 2 * RATE] = np.nan
+    soundfile.write(tmp_path / "damaged.wav", samples, RATE, subtype="FLOAT")
+    (note,) = transcribe(tmp_path / "damaged.wav").notes
+    assert note.startswith("1.000 s to 2.000 s has samples that are no finite numbers")
+
+
+def test_a_file_that_holds_no_words_is_refused(talk: Path, tmp_path: Path) -> None:
+    with pytest.raises(MoodlineError, match=r"\.rttm has turns without any: name it with one of \.srt"):
+        transcribe(talk).write(tmp_path / "talk.rttm")
+    assert [path.name for path in tmp_path.iterdir()] == ["talk.wav"]
+
+
+def test_it_is_the_packages() -> None:
+    assert moodline.transcribe is transcribe
+
+
+@pytest.mark.realdata
+def test_real_words_are_heard_and_come_back_from_the_file(
+    shared: Path, predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(spoken_turns.speech, "choose", lambda named: "pocketsphinx")
+    recording = shared / "corpora" / "ravdess" / "03-01-01-01-01-01-01.flac"  # Kids are talking by the door
+    spoken = transcribe(recording)
+    words = " ".join(turn.words or "" for turn in spoken.turns)
+    assert "by the door" in words
+    assert spoken.words_from is not None
+    assert spoken.words_from.startswith("pocketsphinx")
+    spoken.write(tmp_path / "kids.srt")
+    beside = predictor.recognise(recording, transcript=tmp_path / "kids.srt")
+    for found, own in zip(beside.turns, predictor.recognise(recording).turns, strict=True):
+        assert (found.start, found.end) == pytest.approx((own.start, own.end), abs=1e-3)
+        assert (found.speaker, found.words) == (own.speaker, own.words)

@@ -1,0 +1,123 @@
+"""Words alone have the labels that a model gives the same conversation when it reads no speech."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from moodline.conditions import UNKNOWN_PIECES, TrainingConditions
+from moodline.conversation import Conversation, Utterance
+from moodline.errors import MoodlineError
+from moodline.inference.predictor import Predictor, load
+from moodline.inference.timeline import Timeline
+from moodline.speech.transcripts.writing import write_transcript
+from moodline.speech.turn import Turn
+from tests.cli.test_recordings import refused
+from tests.inference.tiny_models import conversation_of, predictor_of, recipe_of, write_model
+from tests.system import moodline
+
+SAID = [("ann", "well hello there"), ("ben", "i never said that"), ("ann", "you did"), ("ben", "no")]
+CONVERSATION = Conversation(
+    id="chat",
+    utterances=tuple(Utterance(id=f"t{number}", speaker=who, words=words) for number, (who, words) in enumerate(SAID)),
+)
+
+
+@pytest.fixture(scope="module", params=["both", "text"])
+def predictor(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    return load(write_model(tmp_path_factory.mktemp("model"), request.param))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("model"), "both")
+
+
+@pytest.fixture
+def chat(tmp_path: Path) -> Path:
+    rows = "".join(f"{words},{who}\n" for who, words in SAID)
+    (tmp_path / "chat.csv").write_text(f"text,speaker\n{rows}", encoding="utf-8")
+    return tmp_path / "chat.csv"
+
+
+def test_a_table_has_the_labels_of_its_conversation(predictor: Predictor, chat: Path) -> None:
+    timeline = predictor.recognise(chat, threshold=0.26, reasons=True)
+    expected = predictor.predict(CONVERSATION, "text", threshold=0.26, reasons=True).utterances
+    assert [(turn.speaker, turn.words) for turn in timeline.turns] == SAID
+    assert [turn.label for turn in timeline.turns] == [one.label for one in expected]
+    assert [turn.probabilities for turn in timeline.turns] == [one.probabilities for one in expected]
+    assert [turn.reasons for turn in timeline.turns] == [one.reasons for one in expected]
+    assert not timeline.timed
+    assert (timeline.duration, timeline.modalities, timeline.words_from) == (None, ("text",), "chat.csv")
+    assert timeline.turns_from == "chat.csv (CSV)"
+    assert Timeline.from_json(timeline.to_json()) == timeline
+
+
+def test_words_of_a_script_that_the_model_does_not_know_are_warned_of(predictor: Predictor, tmp_path: Path) -> None:
+    conditions = TrainingConditions(conversations=9, ranges={UNKNOWN_PIECES: (0.0, 0.01)})
+    strict = Predictor(replace(predictor.model, conditions=conditions))
+    for words, warned in (("i am so happy yes no", False), ("ದಯವಿಟ್ಟು ನಾನು ಹೋಗುತ್ತೇನೆ", True)):
+        path = tmp_path / "chat.csv"
+        path.write_text("text\n" + f"{words}\n" * 6, encoding="utf-8")
+        assert any("does not know" in one for one in strict.recognise(path).warnings) == warned
+
+
+def test_a_transcript_in_its_recordings_place_is_read_as_its_words(predictor: Predictor, tmp_path: Path) -> None:
+    turns = [Turn(start=number, end=number + 0.5, speaker=who, words=words) for number, (who, words) in enumerate(SAID)]
+    write_transcript(tmp_path / "talk.srt", turns)
+    timeline = predictor.recognise(tmp_path / "talk.srt")
+    expected = predictor.predict(CONVERSATION, "text").utterances
+    assert [turn.probabilities for turn in timeline.turns] == [one.probabilities for one in expected]
+    assert [(turn.start, turn.end) for turn in timeline.turns] == [(turn.start, turn.end) for turn in turns]
+    assert timeline.timed
+    assert timeline.duration is None
+
+
+def test_models_that_read_no_words_say_so(chat: Path, tmp_path: Path) -> None:
+    with pytest.raises(MoodlineError, match="this model reads audio alone, not text"):
+        load(write_model(tmp_path, "audio")).recognise(chat)
+    with pytest.raises(MoodlineError, match="this model reads embeddings from files in their place: make a corpus"):
+        predictor_of(recipe_of(), conversation_of(2)).recognise(chat)
+
+
+def test_outputs_without_times_and_what_needs_them(
+    model: Path, chat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("predict", chat, "--model", model)
+    moodline(*given, "-o", tmp_path / "out", "--format", "json,csv,html")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"chat.json", "chat.csv", "chat.html"}
+    assert json.loads((tmp_path / "out" / "chat.json").read_text(encoding="utf-8"))["duration"] is None
+    assert "<audio" not in (tmp_path / "out" / "chat.html").read_text(encoding="utf-8")
+    capsys.readouterr()
+    moodline(*given)
+    shown = capsys.readouterr().out
+    assert "Words: chat.csv" in shown
+    assert "you did" in shown
+    for name in ("chat.srt", "chat.TextGrid"):
+        assert "chat.csv has words alone: write JSON, CSV or HTML" in refused(capsys, *given, "-o", tmp_path / name)
+        assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [("--audio-only",), ("--transcript", "a.srt"), ("--channels", "speakers"), ("--recogniser", "pocketsphinx")],
+)
+def test_what_recordings_need_is_refused(
+    chat: Path, capsys: pytest.CaptureFixture[str], option: tuple[str, ...]
+) -> None:
+    told = refused(capsys, "predict", chat, "--model", "none is read", *option)
+    assert f"holds words and no sound: leave out {option[0]}" in told
+
+
+def test_a_conversation_is_one_of_a_table_and_not_of_a_recording(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "several.csv").write_text("conversation,text\na,well hello\nb,no\n")
+    moodline("predict", tmp_path / "several.csv", "--model", model, "--conversation", "b", "--format", "csv")
+    assert ",no," in capsys.readouterr().out
+    soundfile.write(tmp_path / "talk.wav", np.zeros(16_000), 16_000)
+    told = refused(capsys, "predict", tmp_path / "talk.wav", "--model", model, "--conversation", "b")
+    assert "is neither: leave it out" in told
