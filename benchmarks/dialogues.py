@@ -23,7 +23,8 @@ from moodline.audio import waveform
 from moodline.audio.recording import Recording
 from moodline.conversation import Conversation, Utterance
 from moodline.corpora.corpus import read_corpus
-from moodline.inference.predictor import Predictor, load
+from moodline.inference.loaded import load
+from moodline.inference.predictor import Predictor
 from moodline.inference.recognise import Hearing, recognise
 from moodline.inference.timeline import Timeline, TimelineTurn
 from moodline.speech.transcripts.writing import write_transcript

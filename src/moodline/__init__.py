@@ -8,7 +8,7 @@ from moodline.errors import MoodlineError
 
 if TYPE_CHECKING:
     from moodline.embeddings import read_embeddings
-    from moodline.inference.predictor import load
+    from moodline.inference.loaded import load
     from moodline.inference.transcribe import transcribe
 
 __version__ = metadata.version("moodline")
@@ -28,7 +28,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # torch loads when a model does: the command line's help must not wait for it.
     if name == "load":
-        from moodline.inference.predictor import load
+        from moodline.inference.loaded import load
 
         return load
     if name == "read_embeddings":

@@ -14,7 +14,8 @@ from moodline.errors import MoodlineError
 from moodline.inference import recognise as module
 from moodline.inference import spoken_turns
 from moodline.inference.facts import facts_of
-from moodline.inference.predictor import Predictor, load
+from moodline.inference.loaded import load
+from moodline.inference.predictor import Predictor
 from moodline.inference.recognise import Hearing, recognise
 from moodline.inference.timeline import Timeline
 from moodline.speech.transcripts.writing import write_transcript

@@ -13,8 +13,9 @@ from moodline.conversation import Conversation, Utterance
 from moodline.errors import MoodlineError
 from moodline.inference.causal import HISTORY, Talk, encode_causally
 from moodline.inference.inputs import context_input
+from moodline.inference.loaded import load
 from moodline.inference.prediction import UtterancePrediction
-from moodline.inference.predictor import Predictor, load
+from moodline.inference.predictor import Predictor
 from moodline.inference.windows import encode_in_windows
 from moodline.model import ENCODER_OF
 from tests.inference.tiny_models import CONTEXT, conversation_of, predictor_of, recipe_of, write_model

@@ -10,7 +10,8 @@ import soundfile
 import moodline
 from moodline.errors import MoodlineError
 from moodline.inference import spoken_turns
-from moodline.inference.predictor import Predictor, load
+from moodline.inference.loaded import load
+from moodline.inference.predictor import Predictor
 from moodline.inference.transcribe import transcribe
 from moodline.speech.transcripts.reading import read_transcript
 from moodline.speech.transcripts.writing import write_transcript

@@ -26,7 +26,8 @@ from moodline.conditions import (
 from moodline.config import AudioUtteranceConfig, Recipe
 from moodline.conversation import AudioClip, Conversation, Utterance
 from moodline.inference.conditions import Listener, conditions_of_words
-from moodline.inference.predictor import Predictor, load
+from moodline.inference.loaded import load
+from moodline.inference.predictor import Predictor
 from moodline.inference.recognise import Hearing, recognise
 from moodline.inference.timeline import Timeline
 from moodline.inference.unlike import EVENED, TOLERANCES, is_beyond, unlike

@@ -11,7 +11,8 @@ import soundfile
 from moodline.conditions import UNKNOWN_PIECES, TrainingConditions
 from moodline.conversation import Conversation, Utterance
 from moodline.errors import MoodlineError
-from moodline.inference.predictor import Predictor, load
+from moodline.inference.loaded import load
+from moodline.inference.predictor import Predictor
 from moodline.inference.timeline import Timeline
 from moodline.speech.transcripts.writing import write_transcript
 from moodline.speech.turn import Turn

@@ -12,7 +12,7 @@ from moodline.corpora.corpus import Corpus
 from moodline.corpora.protocol import folds_of
 from moodline.errors import MoodlineError
 from moodline.evaluation.evaluate import evaluate_model
-from moodline.inference.predictor import load
+from moodline.inference.loaded import load
 from moodline.labels import IEMOCAP4
 from moodline.model import ENCODER_OF
 from moodline.recipe import read_recipe, recipe_from

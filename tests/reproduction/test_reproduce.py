@@ -254,6 +254,17 @@ def test_another_recipe_is_not_averaged_with_what_is_there(place: Path, capsys: 
     assert "a ledger is of one recipe" in capsys.readouterr().err
 
 
+def test_a_ledger_of_before_a_key_came_goes_on(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(place / "out", place / "older")
+    recipe = place / "older/recipes/base.yaml"
+    whole = recipe.read_text()
+    recipe.write_text("".join(line for line in whole.splitlines(keepends=True) if "modality_dropout" not in line))
+    assert recipe.read_text() != whole
+    reproduce(place, "older", *FEW)
+    assert recipe.read_text() == whole
+    assert numbers(place, "older") == numbers(place, "out")
+
+
 def test_a_task_that_fails_is_told_and_the_others_are_done(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(place / "out", place / "broken")
     for name in ("base", "classical"):

@@ -26,7 +26,7 @@ def run(options: Any, given: Any) -> None:
     from moodline.corpora.corpus import read_corpus
     from moodline.inference.embed import embed
     from moodline.inference.given import read_given, vectors_of
-    from moodline.inference.predictor import load
+    from moodline.inference.loaded import load
 
     conversations = read_corpus(options.corpus).conversations
     predictor = load(options.model)

@@ -60,7 +60,8 @@ def label_corpus(options: Any, folder: Path, model: Path) -> None:
     from moodline.corpora.corpus import read_corpus
     from moodline.files import write_text
     from moodline.inference.given import read_given, vectors_of
-    from moodline.inference.predictor import Predictor, load
+    from moodline.inference.loaded import load
+    from moodline.inference.predictor import Predictor
 
     form = options.format or "table"
     if form not in FORMATS:

@@ -21,7 +21,7 @@ def run(options: Any, sources: Sequence[Path], model: Path) -> None:
     refuse_several_with(options.transcript, sources)
     formats = formats_of(options.format, options.out)
     places = places_of(sources, endings_of(formats), options.out, force=options.force)
-    from moodline.inference.predictor import load
+    from moodline.inference.loaded import load
     from moodline.inference.recognise import Hearing
     from moodline.inference.words_alone import refuse_unfit
 

@@ -30,7 +30,7 @@ def run(options: Any, given: Any) -> None:
     """Label each line's turn before the next is read; a line that is no turn is told and passed over."""
     from moodline.embeddings import read_embeddings
     from moodline.inference.given_turn import EXAMPLE, turn_of
-    from moodline.inference.predictor import load
+    from moodline.inference.loaded import load
 
     files = embeddings.chosen(options)
     given = {encoder: read_embeddings(path).vectors for encoder, path in files.items()}

@@ -26,7 +26,8 @@ from moodline.evaluation.scores import rough_intervals, score
 from moodline.files import write_json
 from moodline.inference.causal import HISTORY, Talk, encode_causally
 from moodline.inference.given import vectors_of
-from moodline.inference.predictor import GivenEmbeddings, load
+from moodline.inference.loaded import load
+from moodline.inference.predictor import GivenEmbeddings
 from moodline.training.data import refuse_unread_words
 from moodline.training.run import Run, read_run
 

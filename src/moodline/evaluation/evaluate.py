@@ -29,7 +29,8 @@ from moodline.evaluation.results import Evaluation
 from moodline.evaluation.scores import rough_intervals, score
 from moodline.files import atomic_file, write_json
 from moodline.inference.given import read_given, refuse_other_encoders, vectors_of
-from moodline.inference.predictor import GivenEmbeddings, Predictor, load
+from moodline.inference.loaded import load
+from moodline.inference.predictor import GivenEmbeddings, Predictor
 from moodline.seen import joined, use_made_of
 from moodline.training.data import refuse_unread_words
 from moodline.training.provenance import notes_on_selection

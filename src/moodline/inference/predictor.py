@@ -1,15 +1,14 @@
-"""A trained model at work: a conversation in, an emotion with its probabilities for every utterance out."""
+"""A trained model and conversations: an emotion with its probabilities for every utterance."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
-from moodline.checkpoint import TrainedModel, load_model
+from moodline.checkpoint import TrainedModel
 from moodline.config import ENCODERS, FUSION, Modalities
 from moodline.conversation import Conversation, Utterance
 from moodline.embeddings import Embeddings, require, stack
@@ -23,13 +22,6 @@ from moodline.inference.presence import chosen, encoded, fused, refuse_unreadabl
 from moodline.inference.why import reasons_of
 from moodline.inference.windows import encode_in_windows
 from moodline.model import ENCODER_OF
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from moodline.inference.stream import Stream
-    from moodline.inference.timeline import Timeline
-    from moodline.speech.turns import Channels
 
 GivenEmbeddings = Mapping[str, Embeddings]
 """By the utterance encoder whose place they take: audio_utterance, text_utterance."""
@@ -47,7 +39,7 @@ class Alone(NamedTuple):
 
 
 class Predictor:
-    """Predicts with one trained model; see ``moodline.load``.
+    """Predicts with one trained model. What ``moodline.load`` gives also reads recordings: ``loaded.LoadedModel``.
 
     Args:
         model: a model folder's content
@@ -64,14 +56,14 @@ class Predictor:
     def classes(self) -> tuple[str, ...]:
         return self.model.label_set.classes
 
-    def with_embeddings(self, embeddings: GivenEmbeddings) -> "Predictor":
+    def with_embeddings(self, embeddings: GivenEmbeddings) -> Self:
         """The same model with these embeddings to read: vectors by utterance id, by encoder.
 
         Raises:
             MoodlineError: the model does not read embeddings in the place of these encoders, or of others too
         """
         refuse_other_encoders(self.model.recipe, embeddings)
-        return Predictor(self.model, embeddings, self.name)
+        return type(self)(self.model, embeddings, self.name)
 
     def predict(
         self,
@@ -179,84 +171,6 @@ class Predictor:
         """Predictions of many conversations, each as soon as it is ready."""
         self.refuse_threshold(threshold)
         return (self.predict(one, modalities, threshold=threshold, reasons=reasons) for one in conversations)
-
-    def recognise(
-        self,
-        source: "str | Path | np.ndarray",
-        *,
-        sample_rate: int | None = None,
-        transcript: str | Path | None = None,
-        channels: "Channels" = "mixed",
-        modalities: Modalities = "both",
-        recogniser: str | None = None,
-        jobs: int = 1,
-        threshold: float | None = None,
-        reasons: bool = False,
-        conversation: str | None = None,
-    ) -> "Timeline":
-        """The timeline of a recording: its turns, what is said in them, and an emotion for each in the context of all.
-
-        A table of words (``moodline.speech.transcripts.chat``), or a transcript in its recording's place, is labelled
-        from the words alone.
-
-        Args:
-            source: a file; or samples (T,) or (T, channels), floats within [-1, 1] or integers of full scale
-            sample_rate: of samples, in Hz
-            transcript: a file of turns, and of words perhaps; without it turns are found by voice activity
-            channels: ``mixed``, or ``speakers`` where each channel has a speaker of its own
-            modalities: both, or audio or text alone
-            recogniser: of words that no transcript tells: pocketsphinx, or a model of faster-whisper
-            jobs: turns whose words are recognised at a time
-            threshold: below this probability a turn is ``uncertain``
-            reasons: whether each turn says why
-            conversation: the one to label of a table of words that has several
-
-        Raises:
-            MoodlineError: nothing can be read, no speech or no words are found; the transcript is another recording's
-        """
-        from moodline.inference.recognise import Hearing  # which reads this module
-        from moodline.inference.words_alone import timeline_of
-
-        hearing = Hearing(
-            transcript=None if transcript is None else Path(transcript),
-            channels=channels,
-            modalities=modalities,
-            recogniser=recogniser,
-            jobs=jobs,
-            threshold=threshold,
-            reasons=reasons,
-            conversation=conversation,
-        )
-        return timeline_of(self, source, sample_rate, hearing)
-
-    def recognise_all(
-        self,
-        sources: Iterable[str | Path],
-        *,
-        channels: "Channels" = "mixed",
-        modalities: Modalities = "both",
-        recogniser: str | None = None,
-        jobs: int = 1,
-        threshold: float | None = None,
-        reasons: bool = False,
-    ) -> "Iterator[Timeline]":
-        """Timelines of many recordings, each as soon as it is ready; arguments and errors as of ``recognise``."""
-        for source in sources:
-            yield self.recognise(
-                source,
-                channels=channels,
-                modalities=modalities,
-                recogniser=recogniser,
-                jobs=jobs,
-                threshold=threshold,
-                reasons=reasons,
-            )
-
-    def stream(self, modalities: Modalities = "both") -> "Stream":
-        """A conversation that goes on, to be labelled turn by turn; modalities as of ``predict``."""
-        from moodline.inference.stream import Stream  # which reads this module
-
-        return Stream(self, modalities)
 
     def encode(self, conversation: Conversation, modalities: Modalities = "both") -> dict[str, Encoding]:
         """Each stage's embeddings (S, D) and logits (S, classes), in the order of the stages; errors as of predict.
@@ -379,12 +293,3 @@ class Predictor:
             probabilities=last,
             by_stage=named,
         )
-
-
-def load(folder: str | Path) -> Predictor:
-    """Load a model folder; it needs no corpus, no recipe and no network.
-
-    Raises:
-        MoodlineError: the folder is no model, or of a newer schema
-    """
-    return Predictor(load_model(Path(folder)), name=str(folder))

@@ -10,6 +10,7 @@ from moodline.corpora.recognition import RECOGNISED
 from moodline.errors import MoodlineError
 from moodline.evaluation.evaluate import RESULTS_FILE, file_of
 from moodline.files import read_json, write_json, write_text
+from moodline.recipe import read_recipe, recipe_from
 from moodline.reproduction.commands import ran
 from moodline.reproduction.plan import RUNS_FOLDER, Plan, Task
 from moodline.reproduction.systems import System
@@ -134,14 +135,12 @@ def write_recipes(plan: Plan, out: Path) -> None:
 
     # The first task of a system is of the base's own seed; the others' is given by their commands.
     systems = {task.system.name: task.system for task in reversed(plan.tasks)}
-    contents = {
-        recipe_file(system, out): yaml.safe_dump(dataclasses.asdict(system.recipe), sort_keys=False)
-        for system in systems.values()
-    }
-    for path, content in contents.items():
-        if path.exists() and path.read_text(encoding="utf-8") != content:
+    recipes = {recipe_file(system, out): system.recipe for system in systems.values()}
+    for path, recipe in recipes.items():
+        # As recipes, not as texts: that of a former moodline lacks the keys that came since.
+        if path.exists() and recipe_from(read_recipe(str(path))[0], str(path)) != recipe:
             raise MoodlineError(
                 f"a ledger is of one recipe, and {path} is of another than is asked for: choose another -o"
             )
-    for path, content in contents.items():
-        write_text(path, content)
+    for path, recipe in recipes.items():
+        write_text(path, yaml.safe_dump(dataclasses.asdict(recipe), sort_keys=False))

@@ -15,7 +15,8 @@ from moodline.evaluation.evaluate import refuse_other_fold
 from moodline.evaluation.predictions import predict_for_scores
 from moodline.inference.encode import Sound, encode_utterances
 from moodline.inference.inputs import waveform_of
-from moodline.inference.predictor import GivenEmbeddings, Predictor, load
+from moodline.inference.loaded import load
+from moodline.inference.predictor import GivenEmbeddings, Predictor
 from moodline.model import ConversationModel
 from moodline.training.run import Run
 

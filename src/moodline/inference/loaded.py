@@ -1,0 +1,101 @@
+"""A trained model at work: conversations, recordings, words alone and conversations that go on, to emotions."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from moodline.checkpoint import load_model
+from moodline.config import Modalities
+from moodline.inference.predictor import Predictor
+from moodline.inference.recognise import Hearing
+from moodline.inference.stream import Stream
+from moodline.inference.timeline import Timeline
+from moodline.inference.words_alone import timeline_of
+from moodline.speech.turns import Channels
+
+
+class LoadedModel(Predictor):
+    """What ``moodline.load`` gives."""
+
+    def recognise(
+        self,
+        source: str | Path | np.ndarray,
+        *,
+        sample_rate: int | None = None,
+        transcript: str | Path | None = None,
+        channels: Channels = "mixed",
+        modalities: Modalities = "both",
+        recogniser: str | None = None,
+        jobs: int = 1,
+        threshold: float | None = None,
+        reasons: bool = False,
+        conversation: str | None = None,
+    ) -> Timeline:
+        """The timeline of a recording: its turns, what is said in them, and an emotion for each in the context of all.
+
+        A table of words (``moodline.speech.transcripts.chat``), or a transcript in its recording's place, is labelled
+        from the words alone.
+
+        Args:
+            source: a file; or samples (T,) or (T, channels), floats within [-1, 1] or integers of full scale
+            sample_rate: of samples, in Hz
+            transcript: a file of turns, and of words perhaps; without it turns are found by voice activity
+            channels: ``mixed``, or ``speakers`` where each channel has a speaker of its own
+            modalities: both, or audio or text alone
+            recogniser: of words that no transcript tells: pocketsphinx, or a model of faster-whisper
+            jobs: turns whose words are recognised at a time
+            threshold: below this probability a turn is ``uncertain``
+            reasons: whether each turn says why
+            conversation: the one to label of a table of words that has several
+
+        Raises:
+            MoodlineError: nothing can be read, no speech or no words are found; the transcript is another recording's
+        """
+        hearing = Hearing(
+            transcript=None if transcript is None else Path(transcript),
+            channels=channels,
+            modalities=modalities,
+            recogniser=recogniser,
+            jobs=jobs,
+            threshold=threshold,
+            reasons=reasons,
+            conversation=conversation,
+        )
+        return timeline_of(self, source, sample_rate, hearing)
+
+    def recognise_all(
+        self,
+        sources: Iterable[str | Path],
+        *,
+        channels: Channels = "mixed",
+        modalities: Modalities = "both",
+        recogniser: str | None = None,
+        jobs: int = 1,
+        threshold: float | None = None,
+        reasons: bool = False,
+    ) -> Iterator[Timeline]:
+        """Timelines of many recordings, each as soon as it is ready; arguments and errors as of ``recognise``."""
+        for source in sources:
+            yield self.recognise(
+                source,
+                channels=channels,
+                modalities=modalities,
+                recogniser=recogniser,
+                jobs=jobs,
+                threshold=threshold,
+                reasons=reasons,
+            )
+
+    def stream(self, modalities: Modalities = "both") -> Stream:
+        """A conversation that goes on, to be labelled turn by turn; modalities as of ``predict``."""
+        return Stream(self, modalities)
+
+
+def load(folder: str | Path) -> LoadedModel:
+    """Load a model folder; it needs no corpus, no recipe and no network.
+
+    Raises:
+        MoodlineError: the folder is no model, or of a newer schema
+    """
+    return LoadedModel(load_model(Path(folder)), name=str(folder))
