@@ -57,17 +57,25 @@ def deliver(predictor: Any, source: Path, hearing: Any, formats: Sequence[str], 
     from moodline.audio.recording import Recording
     from moodline.inference.recognise import recognise
     from moodline.inference.timeline import FORMATS, write
+    from moodline.inference.timeline.sound import is_embedded
     from moodline.inference.timeline.terminal import show
 
-    timeline = recognise(predictor, Recording.open(source), hearing)
+    recording = Recording.open(source)
+    timeline = recognise(predictor, recording, hearing)
     if not places:
         if formats == [TERMINAL]:
             show(timeline)
         else:
             print(FORMATS[formats[0]](timeline), flush=True)
     for place, name in zip(places, formats, strict=False):
-        write(timeline, place, name, audio=source)
+        write(timeline, place, name, recording=recording)
         print(f"{source}: {place}", flush=True)
+        if name == "html" and not is_embedded(recording.duration):
+            print(
+                f"{source}: too long to be in {place}, which plays it from beside it: keep {source.name} in its folder",
+                file=sys.stderr,
+                flush=True,
+            )
     for notice in timeline.notices if places else ():
         print(f"{source}: {notice}", file=sys.stderr, flush=True)
 

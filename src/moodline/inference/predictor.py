@@ -209,7 +209,8 @@ class Predictor:
         Raises:
             MoodlineError: nothing can be read, no speech or no words are found; the transcript is another recording's
         """
-        from moodline.inference.recognise import Hearing, recognise, recording_of  # which read this module
+        from moodline.audio.recording import recording_of
+        from moodline.inference.recognise import Hearing, recognise  # which read this module
 
         hearing = Hearing(
             transcript=None if transcript is None else Path(transcript),

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from moodline.audio.recording import Recording
@@ -165,18 +164,3 @@ def timeline_turn(turn: Turn, prediction: UtterancePrediction) -> TimelineTurn:
         channel=turn.channel,
         reasons=prediction.reasons,
     )
-
-
-def recording_of(source: str | Path | np.ndarray, sample_rate: int | None) -> Recording:
-    """A file, or samples at a rate.
-
-    Raises:
-        MoodlineError: samples come without their rate, or a file with one; or as of ``Recording``
-    """
-    if isinstance(source, np.ndarray):
-        if sample_rate is None:
-            raise MoodlineError("samples are heard at their rate: give sample_rate, in Hz")
-        return Recording.of(source, sample_rate)
-    if sample_rate is not None:
-        raise MoodlineError(f"a file tells its own rate: leave out sample_rate={sample_rate} for {source}")
-    return Recording.open(Path(source))

@@ -32,7 +32,6 @@ def test_csv_has_the_words_and_the_numbers_as_they_are(one):
     for row, turn in zip(rows, one.turns, strict=True):
         assert row["words"] == (turn.words or "")
         assert (row["speaker"], row["label"]) == (turn.speaker, turn.label)
-        assert row["start"] == ("" if turn.start is None else repr(turn.start))
         assert {name: float(row[f"p_{name}"]) for name in one.classes} == turn.probabilities
 
 
