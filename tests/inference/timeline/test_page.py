@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -57,6 +58,21 @@ def test_each_turn_is_a_row_with_links_to_its_context():
     assert re.findall(r'href="#turn-(\d)"', row) == ["3", "2", "1"]
     assert "speech +0.25" in row
     assert "words \N{MINUS SIGN}0.12" in row
+
+
+def test_a_turn_has_the_number_that_reasons_name_it_by():
+    page = talk().to_html()
+    for number in range(1, len(SAID) + 1):
+        row = page[page.index(f'id="turn-{number}"') :]
+        assert re.search(r'<span class="number">(\d+)</span>', row)[1] == str(number)
+
+
+def test_a_turn_without_words_says_so_where_others_have_them():
+    page = talk().to_html()
+    row = page[page.index('id="turn-5"') : page.index('id="turn-6"')]
+    assert "no words" in row
+    assert page.count("no words") == 1
+    assert "no words" not in replace(talk(), words_from=None).to_html()
 
 
 @settings(max_examples=50, deadline=None)
