@@ -11,6 +11,7 @@ import soundfile
 from moodline.cli import models
 from moodline.cli.models import VARIABLE, chosen_model
 from moodline.errors import MoodlineError
+from moodline.inference.timeline import sound
 from moodline.speech.transcripts.writing import write_transcript
 from moodline.speech.turn import Turn
 from tests.inference.tiny_models import write_model
@@ -71,6 +72,18 @@ def test_every_format_goes_into_a_folder(model: Path, talk: Path, tmp_path: Path
     assert all(turn["reasons"] for turn in told["turns"])
     with (out / "talk.csv").open(encoding="utf-8", newline="") as file:
         assert [row["speaker"] for row in csv.DictReader(file)] == ["ann", "ben"]
+
+
+def test_a_page_whose_recording_is_too_long_for_it_says_where_that_must_lie(
+    model: Path, talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ("predict", talk, "--model", model, "--transcript", talk.with_suffix(".srt"), "-o")
+    moodline(*given, tmp_path / "short.html")
+    assert "talk.wav in its folder" not in capsys.readouterr().err
+    monkeypatch.setattr(sound, "LONGEST_EMBEDDED", 2.0)
+    moodline(*given, tmp_path / "long.html")
+    assert "keep talk.wav in its folder" in capsys.readouterr().err
+    assert "data:audio" not in (tmp_path / "long.html").read_text(encoding="utf-8")
 
 
 def test_a_file_that_exists_is_replaced_by_force_alone(

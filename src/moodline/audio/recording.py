@@ -22,10 +22,11 @@ class Recording:
 
     Attributes:
         name: the file's path, or what the array was called
+        path: of the file; None for an array
     """
 
-    def __init__(self, source: sources.Source, name: str, gaps: Gaps) -> None:
-        self.name = name
+    def __init__(self, source: sources.Source, name: str, gaps: Gaps, path: Path | None = None) -> None:
+        self.name, self.path = name, path
         self._source = source
         self._gaps = gaps
 
@@ -37,7 +38,7 @@ class Recording:
             MoodlineError: the file is missing, empty, no sound, or without any; or PyAV is needed and not installed
         """
         gaps = Gaps()
-        return cls(sources.of_file(path, gaps.add), str(path), gaps)
+        return cls(sources.of_file(path, gaps.add), str(path), gaps, path)
 
     @classmethod
     def of(cls, samples: np.ndarray, sample_rate: int, name: str = "array") -> "Recording":
@@ -120,6 +121,21 @@ class Recording:
                 f"a channel must be one of the recording's: {self.name} has {counted(self.channels, 'channel')}, "
                 f"and no channel {channel + 1}"
             )
+
+
+def recording_of(source: str | Path | np.ndarray, sample_rate: int | None = None) -> Recording:
+    """A file, or samples at a rate.
+
+    Raises:
+        MoodlineError: samples come without their rate, or a file with one; or as of ``Recording``
+    """
+    if isinstance(source, np.ndarray):
+        if sample_rate is None:
+            raise MoodlineError("samples are heard at their rate: give sample_rate, in Hz")
+        return Recording.of(source, sample_rate)
+    if sample_rate is not None:
+        raise MoodlineError(f"a file tells its own rate: leave out sample_rate={sample_rate} for {source}")
+    return Recording.open(Path(source))
 
 
 class Window:

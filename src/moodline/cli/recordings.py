@@ -43,19 +43,28 @@ def run(options: Any, sources: Sequence[Path], model: Path) -> None:
 
 def deliver(predictor: Any, source: Path, hearing: Any, formats: Sequence[str], places: Sequence[Path]) -> None:
     """One recording's timeline to its files, or to the terminal where it has none."""
+    from moodline.audio.recording import Recording
     from moodline.inference.timeline import FORMATS, write
+    from moodline.inference.timeline.sound import is_embedded
     from moodline.inference.timeline.terminal import show
     from moodline.inference.words_alone import timeline_of
 
     timeline = timeline_of(predictor, source, None, hearing)
+    recording = None if timeline.duration is None else Recording.open(source)  # words alone have none
     if not places:
         if formats == [TERMINAL]:
             show(timeline)
         else:
             print(FORMATS[formats[0]](timeline), flush=True)
     for place, name in zip(places, formats, strict=False):
-        write(timeline, place, name, audio=None if timeline.duration is None else source)
+        write(timeline, place, name, recording=recording)
         print(f"{source}: {place}", flush=True)
+        if name == "html" and recording is not None and not is_embedded(recording.duration):
+            print(
+                f"{source}: too long to be in {place}, which plays it from beside it: keep {source.name} in its folder",
+                file=sys.stderr,
+                flush=True,
+            )
     for notice in timeline.notices if places else ():
         print(f"{source}: {notice}", file=sys.stderr, flush=True)
 

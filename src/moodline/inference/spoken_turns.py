@@ -100,21 +100,6 @@ def hear_words(recording: Recording, spoken: SpokenTurns, named: str | None, job
     return replace(spoken, turns=turns, words_from=f"{spoken.words_from}, else {by}" if spoken.words_from else by)
 
 
-def recording_of(source: str | Path | np.ndarray, sample_rate: int | None) -> Recording:
-    """A file, or samples at a rate.
-
-    Raises:
-        MoodlineError: samples come without their rate, or a file with one; or as of ``Recording``
-    """
-    if isinstance(source, np.ndarray):
-        if sample_rate is None:
-            raise MoodlineError("samples are heard at their rate: give sample_rate, in Hz")
-        return Recording.of(source, sample_rate)
-    if sample_rate is not None:
-        raise MoodlineError(f"a file tells its own rate: leave out sample_rate={sample_rate} for {source}")
-    return Recording.open(Path(source))
-
-
 @dataclass(frozen=True, slots=True)
 class Samples:
     """Speech that is at hand, for a recogniser: (T,) at its sample rate."""

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from moodline.audio.recording import recording_of
 from moodline.errors import MoodlineError
-from moodline.inference.spoken_turns import SpokenTurns, find_turns, hear_words, recording_of
+from moodline.inference.spoken_turns import SpokenTurns, find_turns, hear_words
 from moodline.speech.turns import Channels
 from moodline.wording import counted
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
+from moodline.audio.recording import recording_of
 from moodline.errors import MoodlineError
 from moodline.inference.facts import facts_of
 from moodline.inference.predictor import Predictor
 from moodline.inference.recognise import Hearing, recognise, words_conditions
-from moodline.inference.spoken_turns import recording_of
 from moodline.inference.timeline import Timeline, TimelineTurn
 from moodline.inference.unlike import unlike
 from moodline.speech.transcripts.chat import is_chat, read_chat

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 
+from moodline.errors import MoodlineError
 from moodline.inference.timeline import sound
 from tests.inference.timeline.talks import SAID, talk, timelines
 
@@ -58,6 +60,21 @@ def test_each_turn_is_a_row_with_links_to_its_context():
     assert "words \N{MINUS SIGN}0.12" in row
 
 
+def test_a_turn_has_the_number_that_reasons_name_it_by():
+    page = talk().to_html()
+    for number in range(1, len(SAID) + 1):
+        row = page[page.index(f'id="turn-{number}"') :]
+        assert re.search(r'<span class="number">(\d+)</span>', row)[1] == str(number)
+
+
+def test_a_turn_without_words_says_so_where_others_have_them():
+    page = talk().to_html()
+    row = page[page.index('id="turn-5"') : page.index('id="turn-6"')]
+    assert "no words" in row
+    assert page.count("no words") == 1
+    assert "no words" not in replace(talk(), words_from=None).to_html()
+
+
 @settings(max_examples=50, deadline=None)
 @given(timelines())
 def test_what_was_said_never_adds_an_element(one):
@@ -84,6 +101,33 @@ def test_hostile_words_are_words():
 def test_the_sound_stands_in_the_page(recording):
     (audio,) = [attributes for tag, attributes in Parsed(talk().to_html(recording)).elements if tag == "audio"]
     assert audio["src"].startswith("data:audio/mpeg;base64,")
+
+
+def test_the_sound_of_samples_is_that_of_their_file(recording):
+    samples, rate = soundfile.read(recording, dtype="float32")
+    assert talk().to_html(samples, sample_rate=rate) == talk().to_html(recording)
+    with pytest.raises(MoodlineError, match="give sample_rate"):
+        talk().to_html(samples)
+    with pytest.raises(MoodlineError, match=f"leave out sample_rate={rate}"):
+        talk().to_html(recording, sample_rate=rate)
+
+
+def test_samples_that_are_too_long_are_seen_and_not_heard(recording, monkeypatch):
+    samples, rate = soundfile.read(recording, dtype="float32")
+    monkeypatch.setattr(sound, "LONGEST_EMBEDDED", 9.0)
+    page = talk().to_html(samples, sample_rate=rate)
+    assert "<audio" not in page
+    assert 'id="play"' not in page
+    assert "its sound is not in this page." in page
+    assert json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])["sound"]["envelope"]
+
+
+def test_a_recording_that_is_none_is_told(tmp_path):
+    (tmp_path / "a.wav").write_text("no sound")
+    with pytest.raises(MoodlineError, match=r"a\.wav"):
+        talk().to_html(tmp_path / "a.wav")
+    with pytest.raises(MoodlineError, match=r"b\.wav"):
+        talk().to_html(tmp_path / "b.wav")
 
 
 def test_a_long_recording_is_named_and_lies_beside_the_page(recording, monkeypatch):

@@ -16,6 +16,7 @@ from tests.inference.timeline.talks import CLASSES, SAID, talk
 pytestmark = pytest.mark.browser
 DESK, PHONE = (1200, 900), (390, 844)
 LONG = "Llanfairpwllgwyngyllgogerychwyrndrobwllllantysiliogogoch" * 3
+WIDE = "\N{CJK UNIFIED IDEOGRAPH-6F22}" * 40
 HOSTILE = "</script><script>window.broken=1</script><img src=x onerror='window.broken=1'>"
 
 
@@ -49,6 +50,7 @@ def pages(tmp_path_factory) -> dict[str, Path]:
         "hostile": talk(said=hostile, classes=(HOSTILE, LONG)).to_html(),
         "many": talk(said=many).to_html(),
         "none": talk(said=()).to_html(),
+        "wide": talk(said=tuple((WIDE, *rest) for _, *rest in SAID[:2]), classes=(*CLASSES, WIDE)).to_html(),
     }
     for name, text in made.items():
         (place / f"{name}.html").write_text(text, encoding="utf-8")
@@ -93,7 +95,7 @@ def until_silent(page) -> None:
 
 
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
-@pytest.mark.parametrize("name", ["sound", "beside", "words", "hostile", "many", "none"])
+@pytest.mark.parametrize("name", ["sound", "beside", "words", "hostile", "many", "none", "wide"])
 def test_fits_the_screen_and_runs_nothing_that_was_said(chromium, pages, name, size):
     with opened(chromium, pages[name], size) as page:
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
@@ -182,6 +184,42 @@ def test_a_tap_on_a_phone_shows_and_plays(chromium, pages):
         assert here(page) == "turn-6"
         assert "these are for you" in page.locator("#turn").inner_text()
         until(page, "document.getElementById('sound').currentTime > 8")
+
+
+def test_tab_comes_to_one_turn_and_enter_plays_it(chromium, pages):
+    with opened(chromium, pages["sound"]) as page:
+        page.locator("#next").click()
+        page.locator("#closer").focus()
+        stops = []
+        for _ in range(12):
+            page.keyboard.press("Tab")
+            stops.append(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
+        assert [stop for stop in stops if stop.startswith("turn-")] == ["turn-2"]
+        assert stops[:2] == ["A", "turn-2"]  # the shown turn's context, then its row, and none of the rows' links
+        page.locator("#turn-2").focus()
+        page.keyboard.press("Enter")
+        until(page, "document.getElementById('sound').currentTime > 2.3")
+        until_silent(page)
+        assert 3.1 <= now(page) < 3.9
+
+
+def test_everything_that_is_used_has_a_name(chromium, pages):
+    with opened(chromium, pages["sound"]) as page:
+        for name in ("Previous turn", "Play", "Next turn", "Closer", "Wider", "Whole"):
+            assert page.get_by_role("button", name=name, exact=True).count() == 1
+        assert page.get_by_role("table", name="Turns").count() == 1
+        assert page.locator("audio").get_attribute("aria-label")
+        assert page.locator("#whole").is_disabled()
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize("name", ["wide", "hostile"])
+def test_names_stay_out_of_the_lanes(chromium, pages, name, size):
+    with opened(chromium, pages[name], size) as page:
+        labels = page.locator("#lanes > text[x='0']")
+        ends = labels.evaluate_all("all => all.map(one => one.getBBox().x + one.getBBox().width)")
+        assert len(ends) > 3
+        assert max(ends) < (116 if size == DESK else 76)
 
 
 def test_many_turns_are_seen_through_a_window(chromium, pages):

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from itertools import chain, pairwise
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moodline.errors import MoodlineError
+from moodline.audio.recording import Recording
 from moodline.inference.timeline import sound
 from moodline.inference.timeline.sound import Envelope
 
@@ -51,11 +52,11 @@ def test_the_sound_in_a_page_is_that_of_the_recording_at_its_times(beeps, tmp_pa
     other = tmp_path / f"{rate}.flac"
     repeated = samples[(np.arange(4 * rate) * was // rate)]
     soundfile.write(other, repeated, rate)
-    assert loud(heard(sound.read(other).embedded), sound.SAMPLE_RATE) == BEEPS
+    assert loud(heard(sound.read(Recording.open(other)).embedded), sound.SAMPLE_RATE) == BEEPS
 
 
 def test_the_envelope_shows_where_it_is_loud(beeps):
-    one = sound.read(beeps)
+    one = sound.read(Recording.open(beeps))
     assert one.duration == 4
     assert one.envelope.shape == (4 * sound.POINTS_PER_SECOND, 2)
     points = np.abs(one.envelope.astype(float)).max(axis=1) / sound.LOUDEST
@@ -63,36 +64,72 @@ def test_the_envelope_shows_where_it_is_loud(beeps):
 
 
 def test_a_long_recording_is_not_put_into_a_page(beeps, monkeypatch):
-    short = sound.read(beeps)
+    short = sound.read(Recording.open(beeps))
     monkeypatch.setattr(sound, "LONGEST_EMBEDDED", 3.9)
-    long = sound.read(beeps)
+    long = sound.read(Recording.open(beeps))
     assert long.embedded is None
     assert np.array_equal(long.envelope, short.envelope)
 
 
+def test_samples_sound_as_their_file_does_and_have_none_to_lie_beside_a_page(beeps, monkeypatch):
+    of_file = sound.read(Recording.open(beeps))
+    samples, rate = soundfile.read(beeps, dtype="float32")
+    of_array = sound.read(Recording.of(samples, rate))
+    assert of_array.embedded == of_file.embedded
+    assert np.array_equal(of_array.envelope, of_file.envelope)
+    monkeypatch.setattr(sound, "LONGEST_EMBEDDED", 3.9)
+    assert sound.read(Recording.open(beeps)).beside == "beeps.wav"
+    assert sound.read(Recording.of(samples, rate)).beside is None
+
+
+def test_no_more_than_a_block_of_a_long_recording_is_held(monkeypatch):
+    minutes, largest = 40, 0
+
+    class Long(Recording):
+        def blocks(self, sample_rate, channel=None):
+            second = np.ones(sample_rate, dtype=np.float32)
+            return (second for _ in range(60 * minutes))
+
+    really = Envelope.add
+
+    def watched(self, samples):
+        nonlocal largest
+        really(self, samples)
+        largest = max(largest, len(self.rest) + sum(part.size for part in self.extremes[-1:]))
+
+    monkeypatch.setattr(Envelope, "add", watched)
+    monkeypatch.setattr(Long, "duration", 60.0 * minutes)
+    one = sound.read(Long.of(np.zeros(1), 1))
+    assert one.embedded is None
+    assert len(one.envelope) == sound.MOST_POINTS
+    assert largest <= 2 * sound.POINTS_PER_SECOND + Envelope.STRETCH
+
+
+SAMPLES = st.lists(st.integers(-100, 100), min_size=1, max_size=200)
+
+
 @settings(deadline=None)
-@given(st.lists(st.integers(-100, 100), min_size=1, max_size=200), st.integers(1, 40), st.data())
-def test_the_envelope_does_not_depend_on_the_blocks(numbers, points, data):
+@given(SAMPLES, st.integers(1, 40), st.integers(1, 300), st.data())
+def test_the_envelope_does_not_depend_on_the_blocks(numbers, stretch, most, data):
     samples = np.array(numbers, dtype=np.float32)
-    points = min(points, len(samples))
-    whole, pieces = Envelope(len(samples), points), Envelope(len(samples), points)
-    whole.add(samples)
-    for piece in np.split(samples, sorted(data.draw(st.lists(st.integers(0, len(samples)), max_size=5)))):
-        pieces.add(piece)
-    assert np.array_equal(whole.points(), pieces.points())
-    assert np.array_equal(whole.high, [max(0, *part) for part in split(samples, points)])
-    assert np.array_equal(whole.low, [min(0, *part) for part in split(samples, points)])
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(samples)), max_size=5)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Envelope, "STRETCH", stretch)
+        patch.setattr(sound, "MOST_POINTS", most)
+        patch.setattr(sound, "LOUD_QUANTILE", 1.0)
+        whole, pieces = Envelope(), Envelope()
+        whole.add(samples)
+        for piece in np.split(samples, cuts):
+            pieces.add(piece)
+        expected = np.array([[min(part), max(part)] for part in split(numbers, stretch, most)], dtype=np.float32)
+        loudest = np.abs(expected).max() or np.float32(1)
+        assert np.array_equal(whole.points(), np.round(expected / loudest * sound.LOUDEST))
+        assert np.array_equal(pieces.points(), whole.points())
 
 
-def split(samples: np.ndarray, points: int) -> list[list[float]]:
-    """The samples of each of so many stretches, each at least one."""
-    of = [position * points // len(samples) for position in range(len(samples))]
-    return [[0, *(s for s, mine in zip(samples, of, strict=True) if mine == point)] for point in range(points)]
-
-
-def test_a_recording_that_is_none_is_told(tmp_path):
-    (tmp_path / "a.wav").write_text("no sound")
-    with pytest.raises(MoodlineError, match=r"a\.wav is not"):
-        sound.read(tmp_path / "a.wav")
-    with pytest.raises(MoodlineError, match=r"no file .*b\.wav"):
-        sound.read(tmp_path / "b.wav")
+def split(numbers: list[int], stretch: int, most: int) -> list[list[int]]:
+    """The samples of each point: of one stretch, or of neighbours where they are too many."""
+    stretches = [numbers[at : at + stretch] for at in range(0, len(numbers), stretch)]
+    points = min(most, len(stretches))
+    bounds = [point * len(stretches) // points for point in range(points + 1)]
+    return [list(chain(*stretches[first:last])) for first, last in pairwise(bounds)]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from moodline.audio.recording import Recording
 from moodline.errors import MoodlineError
 from moodline.files import write_text
 from moodline.inference.timeline.page import html
@@ -37,12 +38,12 @@ def format_of(path: Path) -> str:
     return ENDINGS[path.suffix.lower()]
 
 
-def write(timeline: Timeline, path: Path, format: str | None = None, *, audio: Path | None = None) -> None:
+def write(timeline: Timeline, path: Path, format: str | None = None, *, recording: Recording | None = None) -> None:
     """Write the timeline, whole or not at all.
 
     Args:
         format: one of ``FORMATS``; None takes the one that the path ends with
-        audio: the recording, for the page
+        recording: to be heard in the page
 
     Raises:
         MoodlineError: there is no such format, the timeline lacks what it needs, or the file cannot be written
@@ -50,4 +51,4 @@ def write(timeline: Timeline, path: Path, format: str | None = None, *, audio: P
     name = format or format_of(path)
     if name not in FORMATS:
         raise MoodlineError(f"a timeline's format is one of {', '.join(FORMATS)}, not {name!r}")
-    write_text(path, html(timeline, audio) if name == "html" else FORMATS[name](timeline))
+    write_text(path, html(timeline, recording) if name == "html" else FORMATS[name](timeline))

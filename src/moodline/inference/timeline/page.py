@@ -4,32 +4,34 @@ import base64
 import hashlib
 import json
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from markupsafe import Markup
 
 from moodline import pages
+from moodline.audio.recording import Recording
 from moodline.inference.timeline import sound
 from moodline.inference.timeline.signs import signs
 from moodline.inference.timeline.subtitles import probability
 from moodline.inference.timeline.timeline import Timeline, TimelineTurn
+from moodline.inference.timeline.times import in_milliseconds, rounded
 
 PACKAGE = "moodline.inference.timeline"
 
 
-def html(timeline: Timeline, audio: Path | None = None) -> str:
+def html(timeline: Timeline, recording: Recording | None = None) -> str:
     """The page. Words are shown as text whatever is in them, and no script runs but the page's own.
 
     Args:
-        audio: the recording: heard from within the page, or, where it is longer than ``sound.LONGEST_EMBEDDED``, from
-            a file of its name beside the page; without it, or where turns have no times, the page has no player
+        recording: heard from within the page, or, where it is longer than ``sound.LONGEST_EMBEDDED``, from a file of
+            its name beside the page; without it, or where turns have no times, the page has no player
 
     Raises:
         MoodlineError: the recording cannot be read
     """
-    heard = sound.read(audio) if audio is not None and timeline.timed else None
+    heard = sound.read(recording) if recording is not None and timeline.timed else None
+    timeline = in_milliseconds(timeline)
     script = (files(PACKAGE) / "templates" / "timeline.js").read_text(encoding="utf-8")
     environment = pages.environment(PACKAGE)
     environment.filters |= {"probability": probability, "runner_up": runner_up, "signed": signed}
@@ -37,8 +39,7 @@ def html(timeline: Timeline, audio: Path | None = None) -> str:
         timeline=timeline,
         signs={sign.name: sign for sign in signs(timeline.classes)},
         sound=heard,
-        source=None if heard is None or audio is None else heard.embedded or quote(audio.name),
-        beside=None if heard is None or audio is None or heard.embedded else audio.name,
+        source=None if heard is None else heard.embedded or (heard.beside and quote(heard.beside)),
         longest=sound.LONGEST_EMBEDDED,
         data=_for_script(_data(timeline, heard)),
         script=Markup(script),
@@ -60,18 +61,19 @@ def _data(timeline: Timeline, heard: sound.Sound | None) -> dict[str, Any]:
     """What the script draws; the words it takes from the table."""
     known = signs(timeline.classes)
     names = [sign.name for sign in known]
-    ends = [timeline.duration or 0.0, heard.duration if heard else 0.0, *(turn.end or 0.0 for turn in timeline.turns)]
+    seconds = rounded(heard.duration) if heard else 0.0
+    ends = [timeline.duration or 0.0, seconds, *(turn.end or 0.0 for turn in timeline.turns)]
     return {
         "timed": timeline.timed,
-        "duration": round(max(ends), 3) if timeline.timed else len(timeline.turns),
+        "duration": max(ends) if timeline.timed else len(timeline.turns),
         "signs": [[sign.name, sign.letter, sign.colour, sign.pattern] for sign in known],
         "speakers": list(timeline.speakers),
         "gaps": [[gap.start, gap.end] for gap in timeline.gaps if timeline.timed],
-        "sound": None if heard is None else {"seconds": heard.duration, "envelope": heard.envelope_base64},
+        "sound": None if heard is None else {"seconds": seconds, "envelope": heard.envelope_base64},
         "turns": [
             [
-                number if turn.start is None else round(turn.start, 3),
-                number + 1 if turn.end is None else round(turn.end, 3),
+                number if turn.start is None else turn.start,
+                number + 1 if turn.end is None else turn.end,
                 timeline.speakers.index(turn.speaker),
                 names.index(turn.label),
                 [round(value, 3) for value in turn.probabilities.values()],

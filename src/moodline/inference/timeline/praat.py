@@ -7,9 +7,9 @@ from praatio.utilities.textgrid_io import getTextgridAsStr
 
 from moodline.inference.timeline.subtitles import one_line, refuse_without_times
 from moodline.inference.timeline.timeline import Timeline, TimelineTurn
+from moodline.inference.timeline.times import in_milliseconds
 
 Entry = tuple[float, float, str]
-DECIMALS = 4  # of a second
 
 
 def to_textgrid(timeline: Timeline) -> str:
@@ -21,8 +21,8 @@ def to_textgrid(timeline: Timeline) -> str:
         MoodlineError: the turns have no times
     """
     refuse_without_times(timeline, "a TextGrid")
-    ends = [_span(turn)[1] for turn in timeline.turns]
-    end = max([round(timeline.duration or 0.0, DECIMALS), *ends])
+    timeline = in_milliseconds(timeline)  # readers of TextGrids do not know the exponents of smaller numbers
+    end = max([timeline.duration or 0.0, *(_span(turn)[1] for turn in timeline.turns)])
     tiers: dict[str, list[Entry]] = {}
     if timeline.notices:
         tiers["notices"] = [(0.0, end, one_line(f"{timeline.model.name}: {'; '.join(timeline.notices)}"))]
@@ -55,9 +55,7 @@ def without_overlaps(turns: Sequence[TimelineTurn]) -> list[list[TimelineTurn]]:
 
 
 def _span(turn: TimelineTurn) -> tuple[float, float]:
-    """When it begins and ends in decimals that need no exponent, which readers of TextGrids do not know."""
-    begin = round(turn.start or 0.0, DECIMALS)
-    return begin, max(round(turn.end or 0.0, DECIMALS), round(begin + 10**-DECIMALS, DECIMALS))
+    return turn.start or 0.0, turn.end or 0.0
 
 
 def _entry(turn: TimelineTurn, text: str) -> Entry:

@@ -5,6 +5,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from moodline.inference.timeline.timeline import Timeline, TimelineTurn
+from moodline.inference.timeline.times import in_milliseconds
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,7 +21,11 @@ def table(timeline: Timeline) -> "pa.Table":
         **{f"p_{name}": number for name in timeline.classes},
         "words": text,
     }
-    return pa.Table.from_pylist([_row(turn) for turn in timeline.turns], schema=pa.schema(list(kinds.items())))
+    return pa.Table.from_pylist(_rows(timeline), schema=pa.schema(list(kinds.items())))
+
+
+def _rows(timeline: Timeline) -> list[dict[str, Any]]:
+    return [_row(turn) for turn in in_milliseconds(timeline).turns]
 
 
 def _row(turn: TimelineTurn) -> dict[str, Any]:
@@ -43,5 +48,5 @@ def to_csv(timeline: Timeline) -> str:
     writer = csv.DictWriter(written, columns)
     writer.writeheader()
     shared = {"model": timeline.model.name, "notices": "; ".join(timeline.notices)}
-    writer.writerows(_row(turn) | shared for turn in timeline.turns)
+    writer.writerows(row | shared for row in _rows(timeline))
     return written.getvalue()

@@ -8,14 +8,16 @@ from typing import Any, TypeVar
 from moodline.errors import MoodlineError
 from moodline.inference.reasons import Influence, Reasons
 from moodline.inference.timeline.timeline import Gap, ModelFacts, Timeline, TimelineTurn
+from moodline.inference.timeline.times import in_milliseconds
 
 SCHEMA = 1
 Value = TypeVar("Value")
 
 
 def to_json(timeline: Timeline) -> str:
-    """Numbers as they are: what is read back is equal."""
-    return json.dumps({"schema": SCHEMA, **_plain(timeline)}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    """Times in milliseconds, other numbers as they are: what is read back is equal but for that."""
+    content = {"schema": SCHEMA, **_plain(in_milliseconds(timeline))}
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _plain(timeline: Timeline) -> dict[str, Any]:

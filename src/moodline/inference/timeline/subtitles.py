@@ -2,6 +2,7 @@
 
 from moodline.errors import MoodlineError
 from moodline.inference.timeline.timeline import Timeline, TimelineTurn
+from moodline.inference.timeline.times import in_milliseconds
 
 NOTICE_SECONDS = 4.0
 
@@ -15,7 +16,7 @@ def to_srt(timeline: Timeline) -> str:
         MoodlineError: the turns have no times
     """
     refuse_without_times(timeline, "SRT")
-    turns = sorted(timeline.turns, key=lambda turn: turn.start or 0.0)
+    turns = sorted(in_milliseconds(timeline).turns, key=lambda turn: turn.start or 0.0)
     cues = [(turn.start or 0.0, turn.end or 0.0, _said(turn)) for turn in turns]
     if timeline.notices:
         cues.insert(0, (0.0, NOTICE_SECONDS, one_line(f"[{timeline.model.name}] {'; '.join(timeline.notices)}")))
@@ -44,12 +45,10 @@ def _said(turn: TimelineTurn) -> str:
 
 
 def _cue(number: int, start: float, end: float, text: str) -> str:
-    # A turn of less than a millisecond would end where it begins.
-    first = round(start * 1000)
-    return f"{number}\n{_time(first)} --> {_time(max(first + 1, round(end * 1000)))}\n{text}\n"
+    return f"{number}\n{_time(start)} --> {_time(end)}\n{text}\n"
 
 
-def _time(milliseconds: int) -> str:
-    seconds, milliseconds = divmod(milliseconds, 1000)
+def _time(time: float) -> str:
+    seconds, milliseconds = divmod(round(time * 1000), 1000)
     minutes, seconds = divmod(seconds, 60)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{seconds:02d},{milliseconds:03d}"

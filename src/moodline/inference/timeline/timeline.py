@@ -11,6 +11,7 @@ from moodline.inference.prediction import UNCERTAIN
 from moodline.inference.reasons import Reasons
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
 
@@ -167,7 +168,7 @@ class Timeline:
         return self.to_table().to_pandas()
 
     def to_json(self) -> str:
-        """All of it; ``from_json`` reads it back. docs/timeline.md has the schema."""
+        """All of it, times in milliseconds; ``from_json`` reads it back. docs/timeline.md has the schema."""
         from moodline.inference.timeline.schema import to_json
 
         return to_json(self)
@@ -183,18 +184,21 @@ class Timeline:
 
         return from_json(text)
 
-    def to_html(self, audio: str | Path | None = None) -> str:
+    def to_html(self, audio: "str | Path | np.ndarray | None" = None, *, sample_rate: int | None = None) -> str:
         """One page that needs nothing beside it; see ``page.py``.
 
         Args:
-            audio: the recording, to be heard in the page and seen as a waveform
+            audio: the recording, to be heard in the page and seen as a waveform: a file, or samples (T,) or
+                (T, channels), floats within [-1, 1] or integers of full scale
+            sample_rate: of samples, in Hz
 
         Raises:
-            MoodlineError: the recording cannot be read
+            MoodlineError: the recording cannot be read; samples come without their rate, or a file with one
         """
+        from moodline.audio.recording import recording_of
         from moodline.inference.timeline.page import html
 
-        return html(self, None if audio is None else Path(audio))
+        return html(self, None if audio is None else recording_of(audio, sample_rate))
 
 
 def _is_stretch(start: float | None, end: float | None) -> bool:

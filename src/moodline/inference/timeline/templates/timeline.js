@@ -94,7 +94,7 @@ function drawOverview() {
   overview.setAttribute("viewBox", `0 0 ${width} 44`);
   if (envelope) waveform(overview, x, 0, data.duration, 0, width, 15, 14);
   data.signs.forEach(([,, colour], sign) =>
-    add(overview, "path", {d: blocks(turns.filter(turn => turn.sign === sign), x, 42, () => envelope ? 11 : 40), fill: colour}));
+    add(overview, "path", {d: blocks(turns.filter(turn => turn.sign === sign), x, 42, () => envelope ? 11 : 40), fill: colour, stroke: "#5a5a5a", "stroke-width": sign === classes.length ? .7 : 0}));
   add(overview, "rect", {class: "frame", y: 1, height: 42, fill: "none", stroke: "#1b1b1b", "stroke-width": 2, rx: 3});
   add(overview, "path", {class: "head", stroke: "#0072b2", "stroke-width": 2});
 }
@@ -161,8 +161,11 @@ function drawLanes() {
 
 // A lane's name in the gutter, cut to it.
 function name(text, middle) {
-  const most = Math.floor((gutter() - 8) / 6.6), signs = [...text];
-  const label = add(lanes, "text", {x: 0, y: middle + 4}, signs.length > most ? signs.slice(0, most - 1).join("") + "…" : text);
+  const label = add(lanes, "text", {x: 0, y: middle + 4}, text), signs = [...text].slice(0, gutter());
+  while (signs.length && label.getComputedTextLength() > gutter() - 8) {
+    signs.pop();
+    label.textContent = signs.join("") + "…";
+  }
   add(label, "title", {}, text);
 }
 
@@ -248,7 +251,7 @@ function show(position) {
   shown = position;
   const turn = turns[position], row = rows[position];
   const copied = kind => [...row.querySelector(kind).cloneNode(true).childNodes];
-  const when = data.timed ? `${clock(turn.start)} to ${clock(turn.end)} ` : `turn ${position + 1} `;
+  const when = `Turn ${position + 1} · ${data.timed ? `${clock(turn.start)} to ${clock(turn.end)} · ` : ""}`;
   const why = row.querySelector(".why")?.cloneNode(true);
   const said = element("p", "said", ...copied(".said").filter(one => one.className !== "why"));
   const bars = element("dl", "bars");
@@ -258,7 +261,8 @@ function show(position) {
     bar.style.background = colour;
     bars.append(element("dt", "", `${letter} ${label}`), element("dd", "", bar), element("dd", "value", turn.probabilities[sign].toFixed(2)));
   });
-  const left = element("div", "", element("p", "note", when, "· ", ...copied(".who")), said);
+  const left = element("div", "", element("p", "note", when, ...copied(".who")), said);
+  for (const link of why?.querySelectorAll("a") ?? []) link.removeAttribute("tabindex");
   if (why) left.append(element("p", "note", "Why: ", why));
   panel.replaceChildren(left, bars);
   mark();
@@ -385,7 +389,9 @@ function layOut() {
 }
 at("picture").hidden = false;
 document.body.classList.add("ready");
+// Tab comes to one turn, and the arrow keys to the others; their reasons' links are above, where a turn is shown.
 for (const row of rows) row.tabIndex = -1;
+for (const link of at("turns").querySelectorAll("a")) link.tabIndex = -1;
 // As much of the recording as gives each turn some room.
 view.to = data.duration * Math.min(1, (lanes.clientWidth - gutter()) / ROOMY / turns.length);
 layOut();
