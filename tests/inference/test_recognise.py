@@ -14,8 +14,7 @@ from moodline.errors import MoodlineError
 from moodline.inference import recognise as module
 from moodline.inference import spoken_turns
 from moodline.inference.facts import facts_of
-from moodline.inference.loaded import load
-from moodline.inference.predictor import Predictor
+from moodline.inference.loaded import LoadedModel, load
 from moodline.inference.recognise import Hearing, recognise
 from moodline.inference.timeline import Timeline
 from moodline.speech.transcripts.writing import write_transcript
@@ -35,7 +34,7 @@ TURNS = [
 
 
 @pytest.fixture(scope="module")
-def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+def predictor(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     return load(write_model(tmp_path_factory.mktemp("model"), "both"))
 
 
@@ -75,7 +74,7 @@ def probabilities(turns) -> np.ndarray:
 
 @pytest.mark.parametrize("ending", [".srt", ".json", ".TextGrid", ".csv"])
 def test_a_recording_with_its_transcript_is_the_corpus_conversation(
-    predictor: Predictor, talk: Path, tmp_path: Path, ending: str
+    predictor: LoadedModel, talk: Path, tmp_path: Path, ending: str
 ) -> None:
     write_transcript(tmp_path / f"talk{ending}", TURNS)
     timeline = recognise(predictor, Recording.open(talk), Hearing(transcript=tmp_path / f"talk{ending}"))
@@ -90,7 +89,7 @@ def test_a_recording_with_its_transcript_is_the_corpus_conversation(
     assert timeline.words_from == f"talk{ending}"
 
 
-def test_an_array_is_the_file(predictor: Predictor, talk: Path, sound: np.ndarray, tmp_path: Path) -> None:
+def test_an_array_is_the_file(predictor: LoadedModel, talk: Path, sound: np.ndarray, tmp_path: Path) -> None:
     write_transcript(tmp_path / "talk.srt", TURNS)
     hearing = Hearing(transcript=tmp_path / "talk.srt")
     of_array = recognise(predictor, Recording.of(sound, RATE), hearing)
@@ -99,7 +98,7 @@ def test_an_array_is_the_file(predictor: Predictor, talk: Path, sound: np.ndarra
 
 
 def test_blocks_of_turns_change_nothing_and_hold_no_more_sound_than_theirs(
-    predictor: Predictor, talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    predictor: LoadedModel, talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_transcript(tmp_path / "talk.srt", TURNS)
     hearing = Hearing(transcript=tmp_path / "talk.srt", reasons=True)
@@ -112,7 +111,7 @@ def test_blocks_of_turns_change_nothing_and_hold_no_more_sound_than_theirs(
     assert all(turn.reasons is not None for turn in in_twos.turns)
 
 
-def test_below_the_threshold_a_turn_is_uncertain(predictor: Predictor, talk: Path, tmp_path: Path) -> None:
+def test_below_the_threshold_a_turn_is_uncertain(predictor: LoadedModel, talk: Path, tmp_path: Path) -> None:
     write_transcript(tmp_path / "talk.srt", TURNS)
     timeline = recognise(predictor, Recording.open(talk), Hearing(transcript=tmp_path / "talk.srt", threshold=1.0))
     assert {turn.label for turn in timeline.turns} == {"uncertain"}
@@ -121,7 +120,7 @@ def test_below_the_threshold_a_turn_is_uncertain(predictor: Predictor, talk: Pat
 
 
 def test_words_that_no_transcript_tells_are_heard_in_the_turns(
-    predictor: Predictor, talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    predictor: LoadedModel, talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Counting:
         name, version = "counting", "1"
@@ -139,7 +138,7 @@ def test_words_that_no_transcript_tells_are_heard_in_the_turns(
 
 
 def test_where_nobody_said_a_word_a_model_of_words_says_so(
-    predictor: Predictor, talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    predictor: LoadedModel, talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Deaf:
         name, version = "deaf", "1"
@@ -154,7 +153,7 @@ def test_where_nobody_said_a_word_a_model_of_words_says_so(
         recognise(predictor, Recording.open(talk), Hearing(transcript=tmp_path / "talk.rttm"))
 
 
-def test_silence_and_another_recordings_transcript_are_refused(predictor: Predictor, tmp_path: Path) -> None:
+def test_silence_and_another_recordings_transcript_are_refused(predictor: LoadedModel, tmp_path: Path) -> None:
     quiet = Recording.of(np.zeros(3 * RATE, dtype=np.float32), RATE)
     with pytest.raises(MoodlineError, match="none was found in the"):
         recognise(predictor, quiet, Hearing())
@@ -165,7 +164,7 @@ def test_silence_and_another_recordings_transcript_are_refused(predictor: Predic
         recognise(predictor, quiet, Hearing(transcript=tmp_path / "late.srt", channels="speakers"))
 
 
-def test_a_model_of_synthetic_voices_says_so(predictor: Predictor) -> None:
+def test_a_model_of_synthetic_voices_says_so(predictor: LoadedModel) -> None:
     model = predictor.model
     demo = replace(model, provenance=replace(model.provenance, corpus_reader="demo", notes=("a note",)))
     told, plain = facts_of(demo, "a/model"), facts_of(model, "")
@@ -175,7 +174,7 @@ def test_a_model_of_synthetic_voices_says_so(predictor: Predictor) -> None:
     assert not any("synthetic" in note for note in plain.notes)
 
 
-def test_in_python_it_is_one_call(predictor: Predictor, talk: Path, sound: np.ndarray, tmp_path: Path) -> None:
+def test_in_python_it_is_one_call(predictor: LoadedModel, talk: Path, sound: np.ndarray, tmp_path: Path) -> None:
     transcript = tmp_path / "talk.srt"
     write_transcript(transcript, TURNS)
     given = {"transcript": str(transcript), "threshold": 0.5, "reasons": True}
@@ -191,7 +190,7 @@ def test_in_python_it_is_one_call(predictor: Predictor, talk: Path, sound: np.nd
 
 
 def test_timelines_of_many_come_one_at_a_time(
-    predictor: Predictor, talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    predictor: LoadedModel, talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spoken_turns, "turns_of", lambda recording, channels: TURNS)
     timelines = predictor.recognise_all([talk, tmp_path / "gone.wav"])
@@ -201,7 +200,7 @@ def test_timelines_of_many_come_one_at_a_time(
 
 
 def test_the_example_prints_the_turns_and_writes_a_page_and_json(
-    predictor: Predictor,
+    predictor: LoadedModel,
     talk: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

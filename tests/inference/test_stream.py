@@ -13,9 +13,8 @@ from moodline.conversation import Conversation, Utterance
 from moodline.errors import MoodlineError
 from moodline.inference.causal import HISTORY, Talk, encode_causally
 from moodline.inference.inputs import context_input
-from moodline.inference.loaded import load
+from moodline.inference.loaded import LoadedModel, load
 from moodline.inference.prediction import UtterancePrediction
-from moodline.inference.predictor import Predictor
 from moodline.inference.windows import encode_in_windows
 from moodline.model import ENCODER_OF
 from tests.inference.tiny_models import CONTEXT, conversation_of, predictor_of, recipe_of, write_model
@@ -87,7 +86,7 @@ def test_conversations_side_by_side_are_labelled_as_each_in_a_stream(name: str) 
 
 
 @pytest.fixture(scope="module")
-def one_of_three_modes(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+def one_of_three_modes(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     """A model with encoders of its own whose fusion was trained with modality dropout."""
     return load(write_model(tmp_path_factory.mktemp("modes"), "both", modality_dropout=0.3))
 
@@ -107,7 +106,7 @@ def patchy(tmp_path_factory: pytest.TempPathFactory) -> Conversation:
 
 @pytest.mark.parametrize("modalities", ["both", "audio", "text"])
 def test_turns_that_lack_audio_or_words_are_labelled_as_the_last_so_far(
-    modalities: Modalities, one_of_three_modes: Predictor, patchy: Conversation
+    modalities: Modalities, one_of_three_modes: LoadedModel, patchy: Conversation
 ) -> None:
     stream = one_of_three_modes.stream(modalities)
     for turn, utterance in enumerate(patchy.utterances, start=1):
@@ -116,7 +115,7 @@ def test_turns_that_lack_audio_or_words_are_labelled_as_the_last_so_far(
 
 
 def test_turns_that_lack_audio_or_words_are_labelled_side_by_side_as_in_a_stream(
-    one_of_three_modes: Predictor, patchy: Conversation
+    one_of_three_modes: LoadedModel, patchy: Conversation
 ) -> None:
     talks = [patchy, until(patchy, 3)]
     alone = [one_of_three_modes.encode_present(talk) for talk in talks]
@@ -135,7 +134,7 @@ def test_turns_that_lack_audio_or_words_are_labelled_side_by_side_as_in_a_stream
 
 
 def test_a_stream_without_any_audio_is_refused_and_goes_on_with_what_has_some(
-    one_of_three_modes: Predictor, patchy: Conversation
+    one_of_three_modes: LoadedModel, patchy: Conversation
 ) -> None:
     silent, stream = patchy.utterances[2], one_of_three_modes.stream()
     with pytest.raises(MoodlineError, match="--words-only"):

@@ -10,8 +10,7 @@ import soundfile
 import moodline
 from moodline.errors import MoodlineError
 from moodline.inference import spoken_turns
-from moodline.inference.loaded import load
-from moodline.inference.predictor import Predictor
+from moodline.inference.loaded import LoadedModel, load
 from moodline.inference.transcribe import transcribe
 from moodline.speech.transcripts.reading import read_transcript
 from moodline.speech.transcripts.writing import write_transcript
@@ -41,7 +40,7 @@ class Counting:
 
 
 @pytest.fixture(scope="module")
-def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+def predictor(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     return load(write_model(tmp_path_factory.mktemp("model"), "both"))
 
 
@@ -64,7 +63,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> Counting:
 
 @pytest.mark.parametrize("ending", [".srt", ".vtt", ".TextGrid", ".json", ".csv", ".jsonl"])
 def test_a_model_says_the_same_of_a_recording_and_of_it_with_its_transcript(
-    predictor: Predictor, talk: Path, tmp_path: Path, ending: str
+    predictor: LoadedModel, talk: Path, tmp_path: Path, ending: str
 ) -> None:
     spoken = transcribe(talk)
     spoken.write(tmp_path / f"talk{ending}")
@@ -131,7 +130,7 @@ def test_it_is_the_packages() -> None:
 
 @pytest.mark.realdata
 def test_real_words_are_heard_and_come_back_from_the_file(
-    shared: Path, predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shared: Path, predictor: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(spoken_turns.speech, "choose", lambda named: "pocketsphinx")

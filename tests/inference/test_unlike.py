@@ -26,8 +26,7 @@ from moodline.conditions import (
 from moodline.config import AudioUtteranceConfig, Recipe
 from moodline.conversation import AudioClip, Conversation, Utterance
 from moodline.inference.conditions import Listener, conditions_of_words
-from moodline.inference.loaded import load
-from moodline.inference.predictor import Predictor
+from moodline.inference.loaded import LoadedModel, load
 from moodline.inference.recognise import Hearing, recognise
 from moodline.inference.timeline import Timeline
 from moodline.inference.unlike import EVENED, TOLERANCES, is_beyond, unlike
@@ -154,23 +153,23 @@ def conversations_in(folder: Path, clips: Sequence[np.ndarray], words: str) -> l
 
 
 @pytest.fixture(scope="module")
-def untold(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+def untold(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     """A model with random weights that does not know how its training sounded."""
     return load(write_model(tmp_path_factory.mktemp("model"), "both"))
 
 
 @pytest.fixture(scope="module")
-def trained(untold: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+def trained(untold: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     """The same as if clips of ``speech`` had trained it."""
     clips = [speech(1 + seed / 40, seed) for seed in range(40)]
     conversations = conversations_in(tmp_path_factory.mktemp("clips"), clips, SAID)
     model = untold.model
     conditions = training_conditions(conversations, model.recipe, model.tokenizer)
     assert set(conditions.ranges) == set(MEASURES)
-    return Predictor(replace(model, conditions=conditions), name="told")
+    return LoadedModel(replace(model, conditions=conditions), name="told")
 
 
-def timeline(predictor: Predictor, sound: np.ndarray, place: Path, words: str, **how: object) -> Timeline:
+def timeline(predictor: LoadedModel, sound: np.ndarray, place: Path, words: str, **how: object) -> Timeline:
     """Of a recording whose turns, of 1.5 s, fill all but half a second between them."""
     starts = np.arange(0.25, len(sound) / RATE - 2, 2)
     write_transcript(place / "t.srt", [Turn(start=start, end=start + 1.5, words=words) for start in starts.tolist()])
@@ -179,14 +178,14 @@ def timeline(predictor: Predictor, sound: np.ndarray, place: Path, words: str, *
 
 
 @pytest.mark.parametrize("how", list(ALTERED))
-def test_a_recording_that_is_altered_is_warned_of_by_that_alone(trained: Predictor, tmp_path: Path, how: str) -> None:
+def test_a_recording_that_is_altered_is_warned_of_by_that_alone(trained: LoadedModel, tmp_path: Path, how: str) -> None:
     alter, expected = ALTERED[how]
     found = timeline(trained, alter(speech(20)), tmp_path, SAID)
     assert named(found.warnings) == expected
     assert len(found.warnings) == len(expected)
 
 
-def test_speech_at_a_telephones_rate_is_warned_of(trained: Predictor, tmp_path: Path) -> None:
+def test_speech_at_a_telephones_rate_is_warned_of(trained: LoadedModel, tmp_path: Path) -> None:
     slow = soxr.resample(speech(20), RATE, 8_000)
     write_transcript(
         tmp_path / "t.srt", [Turn(start=1, end=4, words=SAID), Turn(start=5, end=9, words=f"{SAID} {SAID} {SAID}")]
@@ -195,17 +194,17 @@ def test_speech_at_a_telephones_rate_is_warned_of(trained: Predictor, tmp_path: 
     assert named(found.warnings) == {BANDWIDTH}
 
 
-def test_a_model_of_telephone_calls_has_never_heard_more(untold: Predictor, tmp_path: Path) -> None:
+def test_a_model_of_telephone_calls_has_never_heard_more(untold: LoadedModel, tmp_path: Path) -> None:
     clips = [telephone(speech(1.5)) for _ in range(10)]
     model = untold.model
     conditions = training_conditions(conversations_in(tmp_path, clips, SAID), model.recipe, model.tokenizer)
-    by_telephone = Predictor(replace(model, conditions=conditions))
+    by_telephone = LoadedModel(replace(model, conditions=conditions))
     assert named(timeline(by_telephone, speech(20), tmp_path, SAID).warnings) == {BANDWIDTH}
     assert timeline(by_telephone, telephone(speech(20)), tmp_path, SAID).warnings == ()
 
 
 def test_words_that_the_encoder_does_not_know_are_warned_of_where_they_are_read(
-    trained: Predictor, tmp_path: Path
+    trained: LoadedModel, tmp_path: Path
 ) -> None:
     sound = speech(20)
     unknown = timeline(trained, sound, tmp_path, "nigdy tego nie mówiłam")
@@ -217,7 +216,7 @@ def test_words_that_the_encoder_does_not_know_are_warned_of_where_they_are_read(
     }
 
 
-def test_all_outputs_that_say_something_show_it(trained: Predictor, untold: Predictor, tmp_path: Path) -> None:
+def test_all_outputs_that_say_something_show_it(trained: LoadedModel, untold: LoadedModel, tmp_path: Path) -> None:
     sound = telephone(speech(20))
     found = timeline(trained, sound, tmp_path, SAID)
     (warning,) = found.warnings
@@ -228,7 +227,7 @@ def test_all_outputs_that_say_something_show_it(trained: Predictor, untold: Pred
 
 
 def test_long_recordings_are_measured_in_a_part_of_their_turns(
-    trained: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard: list[int] = []
     monkeypatch.setattr(Listener, "hear", lambda _, waveform: heard.append(len(waveform)))

@@ -11,8 +11,7 @@ import soundfile
 from moodline.conditions import UNKNOWN_PIECES, TrainingConditions
 from moodline.conversation import Conversation, Utterance
 from moodline.errors import MoodlineError
-from moodline.inference.loaded import load
-from moodline.inference.predictor import Predictor
+from moodline.inference.loaded import LoadedModel, load
 from moodline.inference.timeline import Timeline
 from moodline.speech.transcripts.writing import write_transcript
 from moodline.speech.turn import Turn
@@ -28,7 +27,7 @@ CONVERSATION = Conversation(
 
 
 @pytest.fixture(scope="module", params=["both", "text"])
-def predictor(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+def predictor(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     return load(write_model(tmp_path_factory.mktemp("model"), request.param))
 
 
@@ -44,7 +43,7 @@ def chat(tmp_path: Path) -> Path:
     return tmp_path / "chat.csv"
 
 
-def test_a_table_has_the_labels_of_its_conversation(predictor: Predictor, chat: Path) -> None:
+def test_a_table_has_the_labels_of_its_conversation(predictor: LoadedModel, chat: Path) -> None:
     timeline = predictor.recognise(chat, threshold=0.26, reasons=True)
     expected = predictor.predict(CONVERSATION, "text", threshold=0.26, reasons=True).utterances
     assert [(turn.speaker, turn.words) for turn in timeline.turns] == SAID
@@ -57,16 +56,16 @@ def test_a_table_has_the_labels_of_its_conversation(predictor: Predictor, chat: 
     assert Timeline.from_json(timeline.to_json()) == timeline
 
 
-def test_words_of_a_script_that_the_model_does_not_know_are_warned_of(predictor: Predictor, tmp_path: Path) -> None:
+def test_words_of_a_script_that_the_model_does_not_know_are_warned_of(predictor: LoadedModel, tmp_path: Path) -> None:
     conditions = TrainingConditions(conversations=9, ranges={UNKNOWN_PIECES: (0.0, 0.01)})
-    strict = Predictor(replace(predictor.model, conditions=conditions))
+    strict = LoadedModel(replace(predictor.model, conditions=conditions))
     for words, warned in (("i am so happy yes no", False), ("ದಯವಿಟ್ಟು ನಾನು ಹೋಗುತ್ತೇನೆ", True)):
         path = tmp_path / "chat.csv"
         path.write_text("text\n" + f"{words}\n" * 6, encoding="utf-8")
         assert any("does not know" in one for one in strict.recognise(path).warnings) == warned
 
 
-def test_a_transcript_in_its_recordings_place_is_read_as_its_words(predictor: Predictor, tmp_path: Path) -> None:
+def test_a_transcript_in_its_recordings_place_is_read_as_its_words(predictor: LoadedModel, tmp_path: Path) -> None:
     turns = [Turn(start=number, end=number + 0.5, speaker=who, words=words) for number, (who, words) in enumerate(SAID)]
     write_transcript(tmp_path / "talk.srt", turns)
     timeline = predictor.recognise(tmp_path / "talk.srt")

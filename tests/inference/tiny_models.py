@@ -19,7 +19,7 @@ from moodline.config import (
 )
 from moodline.context.bigru_attention import BiGruAttention
 from moodline.conversation import Conversation, Utterance
-from moodline.inference.predictor import Predictor
+from moodline.inference.loaded import LoadedModel
 from moodline.labels import IEMOCAP4
 from moodline.model import ConversationModel, build_stage
 from moodline.recipe import read_recipe, recipe_from
@@ -65,7 +65,7 @@ def network_of(recipe: Recipe) -> ConversationModel:
     return ConversationModel(parts).eval()
 
 
-def predictor_of(recipe: Recipe, conversation: Conversation) -> Predictor:
+def predictor_of(recipe: Recipe, conversation: Conversation) -> LoadedModel:
     """A predictor with random embeddings of this conversation's utterances."""
     model = TrainedModel(
         recipe=recipe, label_set=IEMOCAP4, provenance=PROVENANCE, network=network_of(recipe), tokenizer=None
@@ -76,7 +76,7 @@ def predictor_of(recipe: Recipe, conversation: Conversation) -> Predictor:
         for encoder in ENCODERS
         if encoder in recipe.given
     }
-    return Predictor(model, given)
+    return LoadedModel(model, given)
 
 
 def conversation_of(turns: int, speakers: Sequence[str] = ("F", "M", "M")) -> Conversation:
