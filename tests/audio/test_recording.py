@@ -123,6 +123,16 @@ def test_a_clip_beyond_the_end_is_silent_there() -> None:
     assert (len(beyond), beyond.sum()) == (16_000, 0)
 
 
+def test_a_stretch_over_all_is_no_burden_to_those_within_it() -> None:
+    """Each clip joins the blocks that it needs, however many are held."""
+    samples = noise(60, 1000, 1)[:, 0]
+    window = Window((samples[at : at + 100, None] for at in range(0, len(samples), 100)), 1)
+    assert len(window.take(0, len(samples))) == window.held == len(samples)
+    for first in range(0, len(samples), 7777):
+        assert sum(map(len, window._between(first, first + 250))) <= 250
+        assert np.array_equal(window.take(first, first + 250)[:, 0], samples[first : first + 250])
+
+
 @pytest.mark.parametrize("stretches", [[(1, 2, None), (0, 1, None)], [(1, 0, None)], [(-1, 1, None)]])
 def test_clips_come_in_order(stretches: list[tuple[float, float, None]]) -> None:
     with pytest.raises(ValueError, match="in order"):
@@ -205,6 +215,22 @@ class TestFilms:
         assert recording.duration == pytest.approx(3, abs=3 * 1024 / RATE)
         assert len(whole(recording, RATE)) == recording.duration * RATE
         assert recording.gaps == ()
+
+    def test_a_jump_in_the_times_is_a_gap_where_no_header_tells_the_length(self, tmp_path: Path) -> None:
+        path = tmp_path / "call.webm"
+        with av.open(str(path), "w", options={"live": "1"}) as container:
+            voice = container.add_stream("libopus", rate=48_000, layout="mono")
+            for start in range(0, 48_000 * 4, 960):
+                block = 0.1 * np.ones((1, 960), dtype=np.float32)
+                frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="mono")
+                frame.rate, frame.pts = 48_000, start + (48_000 * 3 if start >= 48_000 * 2 else 0)
+                container.mux(voice.encode(frame))
+            container.mux(voice.encode(None))
+        recording = Recording.open(path)
+        recording.read_through()
+        (gap,) = recording.gaps
+        assert (gap.start, gap.end) == pytest.approx((2, 5), abs=0.1)
+        assert recording.duration == pytest.approx(7, abs=0.1)
 
     def test_silent_films_and_letters_are_refused(self, tmp_path: Path) -> None:
         silent = write_film(tmp_path / "silent.mp4", None)

@@ -129,12 +129,28 @@ def test_one_that_fails_does_not_stop_the_rest(
         (("--jobs", "0"), "--jobs is 1 or more, not 0"),
         (("--threshold", "2"), "a threshold is a probability, from 0 to 1, not 2"),
         (("--channels", "speakers"), "has one channel"),
+        (("--audio-embeddings", "none.parquet"), "--audio-embeddings is for a corpus, and"),
     ],
 )
 def test_what_is_asked_wrongly_is_told(
     model: Path, talk: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], reason: str
 ) -> None:
     assert reason in refused(capsys, "predict", talk, "--model", model, *options)
+
+
+def test_a_transcript_that_is_read_is_not_written_over(
+    model: Path, talk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    transcript = talk.with_suffix(".srt")
+    before = transcript.read_bytes()
+    given = ("predict", talk, "--model", model, "--transcript", transcript, "-o", talk.parent, "--format", "srt")
+    assert "is the transcript that is read" in refused(capsys, *given, "--force")
+    assert transcript.read_bytes() == before
+
+
+def test_a_name_that_is_no_utf_8_is_told(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = refused(capsys, "predict", "t\udce9lk.wav", "--model", model)
+    assert "names are in UTF-8, and t?lk.wav is not: rename the file" in told
 
 
 def test_a_transcript_is_of_one_recording(model: Path, talk: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,6 +34,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("words"), "text")
 
 
+def beside_the_model(errors: list[str]) -> list[str]:
+    """What is said of errors after the line that names the model."""
+    named, *others = errors
+    assert named.startswith("moodline: the model is ")
+    assert "licence" in named
+    return others
+
+
 class Streaming:
     """The command in a process of its own, to be talked with."""
 
@@ -53,7 +61,7 @@ class Streaming:
         """The exit status once the input ends, and what was said of errors; nothing more is answered."""
         rest, errors = self.process.communicate()
         assert rest == b""
-        return self.process.returncode, errors.decode()
+        return self.process.returncode, "".join(beside_the_model(errors.decode().splitlines(keepends=True)))
 
 
 @contextmanager
@@ -106,18 +114,23 @@ class Streamed(NamedTuple):
 
 
 def streamed(
-    model: Path, lines: list[object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    model: Path,
+    lines: list[object],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *options: str,
 ) -> Streamed:
     """The command in this process, over lines that are all there at once."""
     raw = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"".join(line + b"\n" for line in raw))))
     status: object = 0
     try:
-        moodline("stream", "--model", model)
+        moodline("stream", "--model", model, *options)
     except SystemExit as end:
         status = end.code
     output = capsys.readouterr()
-    return Streamed(status, [json.loads(line) for line in output.out.splitlines()], output.err.splitlines())
+    errors = beside_the_model(output.err.splitlines())
+    return Streamed(status, [json.loads(line) for line in output.out.splitlines()], errors)
 
 
 BAD_LINES: list[tuple[object, str]] = [
@@ -129,6 +142,8 @@ BAD_LINES: list[tuple[object, str]] = [
     ({"speaker": "F"}, "this model reads words, and the turn has speaker: add words"),
     ({"words": None}, "this model reads words, and the turn has nothing: add words"),
     ({"words": "x", "audio": "nowhere.wav"}, "there is no file nowhere.wav"),
+    ({"words": "x", "audio": "a" * 300}, "an audio file must exist"),
+    ({"words": "x", "start": 10**400}, "a turn's start is a finite number of seconds"),
     ({"words": 5}, "a turn's words is a text, and this is 5: correct it"),
     (b'{"words": "\\ud800"}', 'a turn\'s words is a text, and this is "\\ud800": correct it'),
     ({"words": "x", "start": "soon"}, 'a turn\'s start is a finite number of seconds, and this is "soon"'),
@@ -160,6 +175,19 @@ def test_no_turn_is_told(model: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     found = streamed(model, [], monkeypatch, capsys)
     sentence = 'moodline: no turn came: write JSON lines to standard input, such as {"words": "Hello."}'
     assert found == (2, [], [sentence])
+
+
+def test_speech_alone_needs_no_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "turn.wav"
+    soundfile.write(path, 0.1 * torch.randn(20_000, generator=torch.Generator().manual_seed(0)).numpy(), 16_000)
+    turn: dict[str, object] = {"audio": str(path)}
+    alone = streamed(write_model(tmp_path / "one", "both"), [turn], monkeypatch, capsys, "--audio-only")
+    assert (alone.status, [answer["stage"] for answer in alone.answers]) == (0, ["audio_context"])
+    three_modes = write_model(tmp_path / "three", "both", modality_dropout=0.3)
+    wordless = streamed(three_modes, [turn], monkeypatch, capsys)
+    assert (wordless.status, [answer["stage"] for answer in wordless.answers]) == (0, ["fusion"])
 
 
 def test_a_turn_with_its_audio_is_that_of_the_conversation(

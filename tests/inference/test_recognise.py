@@ -106,6 +106,9 @@ def test_blocks_of_turns_change_nothing_and_hold_no_more_sound_than_theirs(
     monkeypatch.setattr(spoken_turns, "TURNS_AT_ONCE", 2)
     sizes = [len(waveforms) for _, waveforms in module.in_blocks(Recording.open(talk), TURNS, RATE)]
     assert sizes == [2, 2, 1]
+    monkeypatch.setattr(spoken_turns, "SECONDS_AT_ONCE", TURNS[0].end - TURNS[0].start)
+    first_turns, _ = next(module.in_blocks(Recording.open(talk), TURNS, RATE))
+    assert len(first_turns) == 1
     in_twos = recognise(predictor, Recording.open(talk), hearing)
     assert probabilities(in_twos.turns) == pytest.approx(probabilities(whole.turns), abs=1e-5)
     assert all(turn.reasons is not None for turn in in_twos.turns)
@@ -193,10 +196,39 @@ def test_timelines_of_many_come_one_at_a_time(
     predictor: LoadedModel, talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spoken_turns, "turns_of", lambda recording, channels: TURNS)
-    timelines = predictor.recognise_all([talk, tmp_path / "gone.wav"])
+    timelines = predictor.recognise_all([talk, tmp_path / "gone.wav", talk])
     assert len(next(timelines).turns) == len(TURNS)
     with pytest.raises(MoodlineError, match=r"there is no file .*gone\.wav"):
         next(timelines)
+    assert len(next(timelines).turns) == len(TURNS)
+    with pytest.raises(MoodlineError, match="several are labelled with recognise_all"):
+        predictor.recognise([talk])
+
+
+def test_turns_past_the_end_of_what_is_there_are_left_out(
+    predictor: LoadedModel, sound: np.ndarray, tmp_path: Path
+) -> None:
+    """A file that breaks off, whose header still tells the whole length."""
+    whole = tmp_path / "whole.flac"
+    soundfile.write(whole, np.random.default_rng(0).uniform(-0.3, 0.3, 8 * RATE), RATE)
+    (tmp_path / "cut.flac").write_bytes(whole.read_bytes()[: whole.stat().st_size * 5 // 8])
+    turns = [Turn(start=float(at), end=at + 0.9, words="Yes.") for at in range(8)]
+    write_transcript(tmp_path / "cut.srt", turns)
+    timeline = predictor.recognise(tmp_path / "cut.flac", transcript=tmp_path / "cut.srt")
+    assert timeline.duration == pytest.approx(5, abs=0.5)
+    assert all(turn.end <= timeline.duration for turn in timeline.turns)
+    assert any("left out" in warning for warning in timeline.warnings)
+    assert [gap.end for gap in timeline.gaps] == [8.0]
+
+
+def test_damage_after_the_last_turn_is_told(predictor: LoadedModel, talk: Path, tmp_path: Path) -> None:
+    samples, rate = soundfile.read(talk, dtype="float32")
+    samples[-100:] = np.nan
+    soundfile.write(tmp_path / "end.wav", samples, rate, subtype="FLOAT")
+    write_transcript(tmp_path / "end.srt", TURNS[:1])
+    for modalities in ("both", "text"):
+        timeline = predictor.recognise(tmp_path / "end.wav", transcript=tmp_path / "end.srt", modalities=modalities)
+        assert len(timeline.gaps) == 1
 
 
 def test_the_example_prints_the_turns_and_writes_a_page_and_json(

@@ -174,6 +174,12 @@ def test_samples_are_heard_as_a_file_of_them_is(tmp_path: Path) -> None:
         soundfile.write(tmp_path / f"{number}.wav", samples[begin:end], rate, subtype="FLOAT")
         turn = Utterance(id=str(number), speaker="F", words="Yes.", audio=inspect(tmp_path / f"{number}.wav"))
         assert_same(arrays.hear_samples(samples[begin:end], rate, "Yes.", "F"), files.hear(turn))
+    integers = (samples.clip(-1, 1) * 32767).round().astype(np.int16)[:rate]
+    stream = predictor.stream()
+    as_floats = predictor.stream().hear_samples(integers / np.float32(32768), rate, "Yes.", "F")
+    assert stream.hear_samples(integers, rate, "Yes.", "F").probabilities == pytest.approx(
+        as_floats.probabilities, abs=1e-6
+    )
     slow = arrays.hear_samples(samples[::2], rate // 2, "Yes.")
     assert (slow.id, slow.speaker) == ("2", "unknown")
 

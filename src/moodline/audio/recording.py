@@ -81,6 +81,14 @@ class Recording:
         mono = (_mono(samples, channel) for samples in self._sound())
         yield from mono if sample_rate == self.sample_rate else _resampled(mono, self.sample_rate, sample_rate)
 
+    def read_through(self) -> None:
+        """Read all of it and keep nothing: then its real end is known, and all its gaps.
+
+        Raises:
+            MoodlineError: nothing can be read
+        """
+        deque(self._sound(), maxlen=0)
+
     def clips(self, stretches: Iterable[Stretch], sample_rate: int) -> Iterator[np.ndarray]:
         """The waveform of each stretch, float32 (T,) at the sample rate, in one reading.
 
@@ -133,6 +141,11 @@ def recording_of(source: str | Path | np.ndarray, sample_rate: int | None = None
         if sample_rate is None:
             raise MoodlineError("samples are heard at their rate: give sample_rate, in Hz")
         return Recording.of(source, sample_rate)
+    if not isinstance(source, str | Path):
+        raise MoodlineError(
+            f"a recording is a file's path or an array with its rate, not {type(source).__name__}; several are "
+            "labelled with recognise_all"
+        )
     if sample_rate is not None:
         raise MoodlineError(f"a file tells its own rate: leave out sample_rate={sample_rate} for {source}")
     return Recording.open(Path(source))
@@ -160,10 +173,18 @@ class Window:
             self._kept.append(block)
             self.held += len(block)
             self._forget(first)
-        found = np.concatenate([self._nothing, *self._kept])
-        begin = self._end - self.held
-        found = found[max(0, first - begin) : last - begin]
+        found = np.concatenate([self._nothing, *self._between(first, last)])
         return np.pad(found, ((0, last - first - len(found)), (0, 0)))
+
+    def _between(self, first: int, last: int) -> Iterator[np.ndarray]:
+        """What is held of frames first to last: a long stretch that is held must not cost each that lies in it."""
+        begin = self._end - self.held
+        for block in self._kept:
+            if begin >= last:
+                return
+            if begin + len(block) > first:
+                yield block[max(0, first - begin) : last - begin]
+            begin += len(block)
 
     def _forget(self, first: int) -> None:
         while self._kept and self._end - self.held + len(self._kept[0]) <= first:

@@ -117,6 +117,7 @@ class Film:
             stream = film.streams.audio[0]
             self.sample_rate, self.channels = stream.rate, stream.channels
             self._announced = self.frames = _announced(film, stream)
+            self._has_times = film.format.name not in WITHOUT_HEADER
         blocks = self.blocks(note)
         next(blocks)  # something can be decoded
         if not self._announced:
@@ -129,7 +130,7 @@ class Film:
                 if samples is None:
                     damaged = True
                     continue
-                ahead = 0 if position is None or position > self._announced else position - at
+                ahead = position - at if position is not None and self._is_possible(position) else 0
                 if damaged or ahead > JUMP * rate:
                     ahead = max(0, ahead)
                     if damaged or at:  # else the sound begins later than the pictures
@@ -143,6 +144,10 @@ class Film:
         if at < self._announced - JUMP * rate:
             note(Gap(at / rate, self._announced / rate, NOT_THERE))
         self.frames = at
+
+    def _is_possible(self, position: int) -> bool:
+        """Whether a timestamp may be right: damage brings forth any, and a file without a header only guesses."""
+        return self._has_times and (not self._announced or position <= self._announced)
 
 
 def _announced(film: Any, stream: Any) -> int:

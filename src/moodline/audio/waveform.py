@@ -114,7 +114,11 @@ def broken_promise(notes: str) -> tuple[str, int, int] | None:
 
 def check_present(path: Path) -> None:
     """Raises MoodlineError where there is no file, or nothing in it."""
-    if not path.is_file():
+    try:
+        present = path.is_file()
+    except OSError as error:  # such as a name that is too long
+        raise MoodlineError(f"an audio file must exist: {path} is none ({error.strerror}); check the path") from error
+    if not present:
         raise MoodlineError(f"an audio file must exist: there is no file {path}; check the path")
     if path.stat().st_size == 0:
         raise MoodlineError(f"an audio file must hold samples: {path} is empty (0 bytes); restore it from its source")

@@ -6,6 +6,8 @@ from typing import Any
 from moodline.cli.parser import Parser
 from moodline.config import EMBEDDINGS_OPTIONS
 
+NAMES = tuple(option.removeprefix("--").replace("-", "_") for option in EMBEDDINGS_OPTIONS.values())
+
 
 def add_to(command: Parser) -> None:
     for encoder, option in EMBEDDINGS_OPTIONS.items():
@@ -15,5 +17,8 @@ def add_to(command: Parser) -> None:
 
 def chosen(options: Any) -> dict[str, Path]:
     """The files given, by the encoder whose place they take."""
-    names = {encoder: option.removeprefix("--").replace("-", "_") for encoder, option in EMBEDDINGS_OPTIONS.items()}
-    return {encoder: options[name] for encoder, name in names.items() if options[name] is not None}
+    return {
+        encoder: options[name]
+        for encoder, name in zip(EMBEDDINGS_OPTIONS, NAMES, strict=True)
+        if options[name] is not None
+    }

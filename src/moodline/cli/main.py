@@ -57,6 +57,7 @@ def version() -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; exit with 2 and one sentence for a user's mistake."""
     try:
+        refuse_unreadable_names(sys.argv[1:] if arguments is None else arguments)
         parser = build_parser()
         options = parser.parse_args(arguments)
         given = parser.parse_args(arguments, defaults=False)  # what a recipe's own values must yield to
@@ -73,6 +74,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"{error.filename or 'a file'} cannot be used: {error.strerror or error}; mend that and try again",
             USER_ERROR,
         )
+
+
+def refuse_unreadable_names(arguments: Sequence[str]) -> None:
+    """Refuse names of files that are no UTF-8, which Python holds as halves of pairs."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            shown = argument.encode(errors="replace").decode()
+            raise MoodlineError(f"names are in UTF-8, and {shown} is not: rename the file") from None
 
 
 def fail(sentence: str, code: int) -> None:

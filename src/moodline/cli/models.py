@@ -1,9 +1,14 @@
-"""Which model a command takes where none is named."""
+"""Which model a command takes where none is named, and what it says of it."""
 
 import os
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from moodline.errors import MoodlineError
+
+if TYPE_CHECKING:
+    from moodline.inference.predictor import Predictor
 
 VARIABLE = "MOODLINE_MODEL"
 DEMO_MODELS = "demo/run/fold-*/model"  # where make demo puts them
@@ -26,3 +31,13 @@ def chosen_model(named: Path | None) -> Path:
             "make demo makes one of synthetic voices, for a look"
         )
     return made[-1].parent
+
+
+def tell(predictor: "Predictor") -> None:
+    """Say beside the answers, where these have no room for it, which model they are of and what must be known of it."""
+    from moodline.inference.facts import facts_of
+
+    facts = facts_of(predictor.model, predictor.name)
+    of_model = f"the model is {facts.name}, trained on {facts.trained_on}, licence {facts.licence}"
+    for sentence in (of_model, *facts.notes):
+        print(f"moodline: {sentence}", file=sys.stderr, flush=True)

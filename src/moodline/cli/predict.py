@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moodline.cli import embeddings, modes, recordings
-from moodline.cli.models import chosen_model
+from moodline.cli.models import chosen_model, tell
 from moodline.cli.parser import Parser
-from moodline.cli.sources import corpus_among
+from moodline.cli.sources import corpus_among, refuse_existing, refuse_options
 from moodline.cli.transcribe import cores
 from moodline.config import STAGE_NAMES
 from moodline.errors import MoodlineError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from moodline.inference.prediction import ConversationPrediction, UtterancePrediction
 
 HELP = "Label recordings turn by turn, or every utterance of a corpus."
+OF_RECORDINGS = ("transcript", "channels", "recogniser", "jobs")
 
 
 def add_to(commands: Any) -> None:
@@ -50,8 +51,10 @@ def run(options: Any, given: Any) -> None:
     corpus = corpus_among(options.sources)
     model = chosen_model(options.model)
     if corpus is None:
+        refuse_options(given, embeddings.NAMES, f"for a corpus, and {options.sources[0]} is no folder")
         recordings.run(options, options.sources, model)
     else:
+        refuse_options(given, OF_RECORDINGS, f"for recordings, and {corpus} is a folder, as a corpus is")
         label_corpus(options, corpus, model)
 
 
@@ -63,15 +66,18 @@ def label_corpus(options: Any, folder: Path, model: Path) -> None:
     from moodline.inference.loaded import load
     from moodline.inference.predictor import Predictor
 
-    form = options.format or "table"
+    form = options.format or form_of(options.out)
     if form not in FORMATS:
         raise MoodlineError(f"a corpus's labels are written as {', '.join(FORMATS)}, not as {form!r}")
+    if options.out is not None:
+        refuse_existing(options.out, force=options.force)
     if options.why and form != "json":
         raise MoodlineError(f"--why is told in JSON, and the format is {form}: add --format json")
     corpus = read_corpus(folder)
     named = options.conversation
     chosen = list(corpus.conversations) if named is None else [corpus.conversation(named)]
     predictor = load(model)
+    tell(predictor)
     modalities = modes.modalities_of(options)
     given = read_given(predictor.model.recipe.reading(modalities), embeddings.chosen(options), chosen)
     predictions = Predictor(predictor.model, vectors_of(given)).predict_all(
@@ -83,6 +89,12 @@ def label_corpus(options: Any, folder: Path, model: Path) -> None:
             print(line, flush=True)
     else:
         write_text(options.out, "".join(f"{line}\n" for line in lines))
+
+
+def form_of(out: Path | None) -> str:
+    """The format that a file's ending tells."""
+    ending = out.suffix.lower().removeprefix(".") if out is not None else ""
+    return ending if ending in FORMATS else "table"
 
 
 def as_table(predictions: "Iterator[ConversationPrediction]", classes: tuple[str, ...]) -> Iterator[str]:

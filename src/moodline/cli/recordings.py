@@ -20,7 +20,7 @@ def run(options: Any, sources: Sequence[Path], model: Path) -> None:
     """
     refuse_several_with(options.transcript, sources)
     formats = formats_of(options.format, options.out)
-    places = places_of(sources, endings_of(formats), options.out, force=options.force)
+    places = places_of(sources, endings_of(formats), options.out, options.transcript, force=options.force)
     from moodline.inference.loaded import load
     from moodline.inference.recognise import Hearing
     from moodline.inference.words_alone import refuse_unfit
@@ -50,7 +50,8 @@ def deliver(predictor: Any, source: Path, hearing: Any, formats: Sequence[str], 
     from moodline.inference.words_alone import timeline_of
 
     timeline = timeline_of(predictor, source, None, hearing)
-    recording = None if timeline.duration is None else Recording.open(source)  # words alone have none
+    # For the page's sound; words alone have none.
+    recording = Recording.open(source) if "html" in formats and timeline.duration is not None else None
     if not places:
         if formats == [TERMINAL]:
             show(timeline)

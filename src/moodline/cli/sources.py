@@ -52,7 +52,7 @@ def each(sources: Sequence[Path], deliver: Callable[[Path], None]) -> None:
             deliver(source)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"interrupted: {number - len(failed)} of {len(sources)} are done") from None
-        except MoodlineError as error:
+        except (MoodlineError, OSError) as error:
             if len(sources) == 1:
                 raise
             failed.append(str(source))
@@ -73,12 +73,15 @@ def refuse_several_with(transcript: Path | None, sources: Sequence[Path]) -> Non
 
 
 def places_of(
-    sources: Sequence[Path], endings: Sequence[str], out: Path | None, *, force: bool
+    sources: Sequence[Path], endings: Sequence[str], out: Path | None, transcript: Path | None, *, force: bool
 ) -> dict[Path, list[Path]]:
     """Where each source's files go, one an ending; nothing where they go to the terminal.
 
+    Args:
+        transcript: what is read besides, and so never written over
+
     Raises:
-        MoodlineError: several would go to one file, or a file is there already
+        MoodlineError: several would go to one file, or a file is there already, or is read
     """
     if out is None:
         return {}
@@ -92,10 +95,16 @@ def places_of(
             if file in taken or file.resolve() == source.resolve():
                 other = taken.get(file, source)
                 raise MoodlineError(f"{file} would hold what {source} and {other} give: name another -o")
+            if transcript is not None and file.resolve() == transcript.resolve():
+                raise MoodlineError(f"{file} is the transcript that is read: name another -o")
             taken[file] = source
-            if file.exists() and not force:
-                raise MoodlineError(f"{file} exists: name another -o, or replace it with --force")
+            refuse_existing(file, force=force)
     return places
+
+
+def refuse_existing(file: Path, *, force: bool) -> None:
+    if file.exists() and not force:
+        raise MoodlineError(f"{file} exists: name another -o, or replace it with --force")
 
 
 def is_folder(out: Path) -> bool:

@@ -3,17 +3,14 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from moodline.cli import embeddings, modes
-from moodline.cli.models import chosen_model
+from moodline.cli.models import chosen_model, tell
 from moodline.cli.parser import Parser
 from moodline.cli.predict import vars_of
 from moodline.errors import MoodlineError
 from moodline.wording import counted
-
-if TYPE_CHECKING:
-    from moodline.inference.predictor import Predictor
 
 HELP = "Label the turns of a conversation as they come: JSON lines in, JSON lines out."
 
@@ -35,13 +32,14 @@ def run(options: Any, given: Any) -> None:
     files = embeddings.chosen(options)
     given = {encoder: read_embeddings(path).vectors for encoder, path in files.items()}
     predictor = load(chosen_model(options.model)).with_embeddings(given)
-    tell(predictor, named=options.model is not None)
-    stream = predictor.stream(modes.modalities_of(options))
+    tell(predictor)
+    modalities = modes.modalities_of(options)
+    stream = predictor.stream(modalities)
     turns, faults = 0, 0
     try:
         for number, line in enumerate(sys.stdin.buffer, start=1):
             try:
-                prediction = stream.hear(turn_of(line, number, predictor.model.recipe))
+                prediction = stream.hear(turn_of(line, number, predictor.model.recipe, modalities))
             except MoodlineError as error:
                 faults += 1
                 print(f"moodline: line {number} is passed over: {error}", file=sys.stderr, flush=True)
@@ -54,13 +52,3 @@ def run(options: Any, given: Any) -> None:
         raise MoodlineError(f"{counted(faults, 'line')} of {turns + faults} could not be labelled: see above")
     if not turns:
         raise MoodlineError(f"no turn came: write JSON lines to standard input, such as {EXAMPLE}")
-
-
-def tell(predictor: "Predictor", *, named: bool) -> None:
-    """Say beside the answers what must be known of the model, and which it is unless it was named."""
-    from moodline.inference.facts import facts_of
-
-    facts = facts_of(predictor.model, predictor.name)
-    chosen = () if named else (f"the model is {facts.name}, trained on {facts.trained_on}; licence: {facts.licence}",)
-    for sentence in (*chosen, *facts.notes):
-        print(f"moodline: {sentence}", file=sys.stderr, flush=True)

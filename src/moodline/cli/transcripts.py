@@ -25,7 +25,9 @@ def run(options: Any, sources: Sequence[Path]) -> None:
     from moodline.speech.transcripts.writing import refuse_without_words
 
     refuse_several_with(options.transcript, sources)
-    places = places_of(sources, [ENDINGS[options.format or IN_A_FOLDER]], options.out, force=options.force)
+    places = places_of(
+        sources, [ENDINGS[options.format or IN_A_FOLDER]], options.out, options.transcript, force=options.force
+    )
     for place in (file for files in places.values() for file in files):
         refuse_without_words(place)
         refuse_other_format(place, options.format)

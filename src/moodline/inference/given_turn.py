@@ -3,11 +3,12 @@
 import difflib
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
 from moodline.audio import waveform
-from moodline.config import TEXT_UTTERANCE, Recipe
+from moodline.config import FUSION, TEXT_UTTERANCE, Modalities, Recipe
 from moodline.conversation import Utterance
 from moodline.errors import MoodlineError, first_line
 from moodline.speech.turn import UNKNOWN
@@ -17,16 +18,19 @@ TIMES = ("start", "end")
 EXAMPLE = '{"words": "Hello."}'
 
 
-def turn_of(line: bytes, number: int, recipe: Recipe) -> Utterance:
+def turn_of(line: bytes, number: int, recipe: Recipe, modalities: Modalities = "both") -> Utterance:
     """The turn that a line holds; ``number`` is its id where it has none.
 
     ``audio`` is a file with the turn's speech and no other's; ``start`` and ``end`` tell when it is spoken, in seconds.
 
     Raises:
-        MoodlineError: it is no JSON object, a value is not what it should be, or the model reads words and it has none
+        MoodlineError: it is no JSON object, a value is not what it should be, or words are read, as the model was never
+            without any, and it has none
     """
     content = object_of(line)
-    if TEXT_UTTERANCE in recipe.stages and "words" not in content:
+    stages = recipe.stages_in(modalities)
+    knows_absence = FUSION in stages and recipe.fusion.knows_absence
+    if TEXT_UTTERANCE in stages and not knows_absence and "words" not in content:
         raise MoodlineError(f"this model reads words, and the turn has {', '.join(content) or 'nothing'}: add words")
     audio = content.get("audio")
     return Utterance(
@@ -76,7 +80,8 @@ def is_text(value: Any) -> bool:
 
 
 def is_time(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # JSON's whole numbers may be beyond all floats.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def shown(value: Any) -> str:

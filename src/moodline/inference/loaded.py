@@ -1,6 +1,7 @@
 """A trained model at work: conversations, recordings, words alone and conversations that go on, to emotions."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -75,17 +76,20 @@ class LoadedModel(Predictor):
         threshold: float | None = None,
         reasons: bool = False,
     ) -> Iterator[Timeline]:
-        """Timelines of many recordings, each as soon as it is ready; arguments and errors as of ``recognise``."""
-        for source in sources:
-            yield self.recognise(
-                source,
-                channels=channels,
-                modalities=modalities,
-                recogniser=recogniser,
-                jobs=jobs,
-                threshold=threshold,
-                reasons=reasons,
-            )
+        """Timelines of many recordings, each as soon as it is ready; arguments and errors as of ``recognise``.
+
+        An error is raised in the place of its recording's timeline; ``next`` then goes on with the next recording.
+        """
+        recognise = partial(
+            self.recognise,
+            channels=channels,
+            modalities=modalities,
+            recogniser=recogniser,
+            jobs=jobs,
+            threshold=threshold,
+            reasons=reasons,
+        )
+        return map(recognise, sources)
 
     def stream(self, modalities: Modalities = "both") -> Stream:
         """A conversation that goes on, to be labelled turn by turn; modalities as of ``predict``."""

@@ -16,7 +16,9 @@ from moodline.speech.transcripts.writing import refuse_without_words, write_tran
 from moodline.speech.turn import Turn
 from moodline.speech.turns import Channels, turns_of
 
-TURNS_AT_ONCE = 128  # whose sound is in memory together
+# Whose sound is in memory together: so many turns, or fewer that last so long.
+TURNS_AT_ONCE = 128
+SECONDS_AT_ONCE = 300.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +66,9 @@ def find_turns(recording: Recording, transcript: Path | None, channels: Channels
             f"turns come from a transcript or from channels: with {transcript}, whose speakers it tells, leave out "
             f"--channels {channels}"
         )
-    found = fit(read_transcript(transcript), recording.duration)
+    told = read_transcript(transcript)
+    recording.read_through()  # a header may promise more than there is, and damage may lie after the last turn
+    found = fit(told, recording.duration)
     worded = any(turn.words is not None for turn in found.turns)
     return SpokenTurns(
         turns=found.turns,
@@ -119,6 +123,11 @@ def in_blocks(
 ) -> Iterator[tuple[Sequence[Turn], list[np.ndarray]]]:
     """Turns in order of their starts, some at a time, each with its waveform (T,), in one reading."""
     clips = recording.clips([(turn.start, turn.end, turn.channel) for turn in turns], sample_rate)
-    for first in range(0, len(turns), TURNS_AT_ONCE):
-        block = turns[first : first + TURNS_AT_ONCE]
-        yield block, [next(clips) for _ in block]
+    first = 0
+    for last in range(1, len(turns) + 1):
+        block = turns[first:last]
+        # One turn may be longer than all that is held together otherwise; it is then held alone.
+        full = len(block) == TURNS_AT_ONCE or sum(turn.end - turn.start for turn in block) >= SECONDS_AT_ONCE
+        if full or last == len(turns):
+            yield block, [next(clips) for _ in block]
+            first = last

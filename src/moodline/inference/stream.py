@@ -4,11 +4,11 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
-import soxr
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from moodline.audio.recording import Recording
 from moodline.config import Modalities
 from moodline.conversation import AudioClip, Utterance
 from moodline.errors import MoodlineError
@@ -46,12 +46,15 @@ class Stream:
         return self._hear(utterance, waveform_of)
 
     def hear_samples(
-        self, samples: NDArray[np.floating], sample_rate: int, words: str, speaker: str = UNKNOWN
+        self, samples: NDArray[np.number], sample_rate: int, words: str, speaker: str = UNKNOWN
     ) -> UtterancePrediction:
-        """Label the next turn from its speech, mono, within [-1, 1], (T,), and its words; its id is its number.
+        """Label the next turn from its speech, mono, (T,), and its words; its id is its number.
+
+        Args:
+            samples: floats within [-1, 1] or integers of full scale
 
         Raises:
-            MoodlineError: the samples are no finite numbers in one row
+            MoodlineError: the samples are no finite numbers in one row, or the rate is none
         """
         if samples.ndim != 1 or not len(samples) or not np.isfinite(samples).all():
             raise MoodlineError(
@@ -59,10 +62,13 @@ class Stream:
                 f"and {np.count_nonzero(~np.isfinite(samples))} that are not finite; give the mean of the channels"
             )
 
-        def sound(utterance: Utterance, rate: int) -> Tensor:
-            return torch.from_numpy(soxr.resample(samples.astype(np.float32), sample_rate, rate))
+        recording = Recording.of(samples, sample_rate)
 
-        clip = AudioClip(path=Path(), offset=0.0, duration=len(samples) / sample_rate, sample_rate=sample_rate)
+        def sound(utterance: Utterance, rate: int) -> Tensor:
+            (waveform,) = recording.clips([(0.0, recording.duration, None)], rate)
+            return torch.from_numpy(waveform)
+
+        clip = AudioClip(path=Path(), offset=0.0, duration=recording.duration, sample_rate=recording.sample_rate)
         return self._hear(Utterance(id=str(next(self.numbers)), speaker=speaker, words=words, audio=clip), sound)
 
     def _hear(self, utterance: Utterance, sound: Sound) -> UtterancePrediction:

@@ -22,7 +22,7 @@ def timeline_of(
     Raises:
         MoodlineError: as of ``recognise`` and ``label_words``, or an option does not fit what the source holds
     """
-    if isinstance(source, np.ndarray) or not is_chat(Path(source)):
+    if not isinstance(source, str | Path) or not is_chat(Path(source)):
         refuse_unfit(source, hearing)
         return recognise(predictor, recording_of(source, sample_rate), hearing)
     return label_words(predictor, Path(source), hearing)
@@ -76,7 +76,7 @@ def refuse_unfit(source: str | Path | np.ndarray, hearing: Hearing) -> None:
     Raises:
         MoodlineError: names the option
     """
-    if isinstance(source, np.ndarray) or not is_chat(Path(source)):
+    if not isinstance(source, str | Path) or not is_chat(Path(source)):
         if hearing.conversation is not None:
             raise MoodlineError(
                 f"--conversation names one of a corpus or of a table of words, and "

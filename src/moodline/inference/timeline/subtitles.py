@@ -36,8 +36,8 @@ def probability(value: float) -> str:
 
 
 def one_line(text: str) -> str:
-    """A blank line would end a cue."""
-    return " ".join(text.split())
+    """A blank line would end a cue, and the format's arrow is no word."""
+    return " ".join(text.split()).replace("-->", "->")
 
 
 def _said(turn: TimelineTurn) -> str:
