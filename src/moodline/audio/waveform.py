@@ -117,7 +117,9 @@ def check_present(path: Path) -> None:
     try:
         present = path.is_file()
     except OSError as error:  # such as a name that is too long
-        raise MoodlineError(f"an audio file must exist: {path} is none ({error.strerror}); check the path") from error
+        raise MoodlineError(
+            f"an audio file must exist: there is no file {path} ({error.strerror}); check the path"
+        ) from error
     if not present:
         raise MoodlineError(f"an audio file must exist: there is no file {path}; check the path")
     if path.stat().st_size == 0:

@@ -77,9 +77,9 @@ def label_corpus(options: Any, folder: Path, model: Path) -> None:
     named = options.conversation
     chosen = list(corpus.conversations) if named is None else [corpus.conversation(named)]
     predictor = load(model)
-    tell(predictor)
     modalities = modes.modalities_of(options)
     given = read_given(predictor.model.recipe.reading(modalities), embeddings.chosen(options), chosen)
+    tell(predictor)
     predictions = Predictor(predictor.model, vectors_of(given)).predict_all(
         chosen, modalities, threshold=options.threshold, reasons=options.why
     )
