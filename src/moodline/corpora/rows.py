@@ -37,9 +37,20 @@ COLUMNS = pa.schema(
         pa.field("audio_hash", pa.string()),
     ]
 )
-# Columns whose texts stand in many rows.
-REPEATED = ("conversation_id", "speaker", "session", "part", "split", "label", "audio_file", "audio_hash")
+# Columns whose values stand in many rows.
+REPEATED = (
+    "conversation_id",
+    "speaker",
+    "session",
+    "part",
+    "split",
+    "label",
+    "audio_file",
+    "audio_hash",
+    "sample_rate",
+)
 ROWS_AT_ONCE = 2**14  # of a table, which are a row group of its file
+ROWS_READ = 2**10  # together: what they leave behind among what is kept is memory that stays taken
 
 Row = dict[str, Any]
 
@@ -106,9 +117,9 @@ def write_table(path: Path, rows: Iterable[Row]) -> None:
 
 
 def read_table(path: Path) -> Iterator[Row]:
-    kept: dict[str | None, str | None] = {}
+    kept: dict[object, object] = {}
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(ROWS_AT_ONCE):
+        for batch in file.iter_batches(ROWS_READ):
             for row in batch.to_pylist():
                 yield row | {name: kept.setdefault(row[name], row[name]) for name in REPEATED}
 
