@@ -140,3 +140,7 @@ def test_words_are_told_from_recordings_by_what_they_hold(tmp_path: Path) -> Non
     assert not is_chat(tmp_path / "broken.wav")
     assert not is_chat(tmp_path / "gone.csv")
     assert not is_chat(tmp_path)
+
+
+def test_a_name_that_no_file_can_have_is_no_chat(tmp_path: Path) -> None:
+    assert not is_chat(tmp_path / f"{'a' * 300}.csv")

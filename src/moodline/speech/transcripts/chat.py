@@ -46,14 +46,14 @@ class Chat:
 
 def is_chat(path: Path) -> bool:
     """Whether a file holds words and no sound: a text in one of the transcripts' formats, or with a text's ending."""
-    if not path.is_file():
-        return False
-    if path.suffix.lower() in TEXT_ENDINGS:
-        return True
     try:
+        if not path.is_file():
+            return False
+        if path.suffix.lower() in TEXT_ENDINGS:
+            return True
         with path.open("rb") as file:
             data = file.read(GLANCE)
-    except OSError:
+    except OSError:  # such as a name that is too long
         return False  # what reads a recording tells why
     text = decoded(data)[0]
     return is_text(data) and any(is_meant(text) for is_meant, _ in FORMATS)
