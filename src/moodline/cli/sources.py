@@ -58,9 +58,8 @@ def each(sources: Sequence[Path], deliver: Callable[[Path], None]) -> None:
             failed.append(str(source))
             print(f"moodline: {source}: {error}", file=sys.stderr, flush=True)
     if failed:
-        raise MoodlineError(
-            f"{len(failed)} of {len(sources)} recordings failed, the others are done: {', '.join(failed)}"
-        )
+        others = ", the others are done" if len(failed) < len(sources) else ""
+        raise MoodlineError(f"{len(failed)} of {len(sources)} recordings failed{others}: {', '.join(failed)}")
 
 
 def refuse_several_with(transcript: Path | None, sources: Sequence[Path]) -> None:
