@@ -39,6 +39,7 @@ from moodline.training.run import RUN_FILE, Run, read_run
 PREDICTIONS_FILE = "predictions.parquet"
 RESULTS_FILE = "results.json"
 REPORT_FILE = "report.html"
+ROWS_WRITTEN = 2**16  # together: what writes the file holds so many in memory
 NOT_CALIBRATED = (
     "probabilities are not calibrated, since the model is of an older moodline: the moodline train command that made "
     "it, run once more, calibrates it and trains nothing"
@@ -311,7 +312,7 @@ def write_outcome(
         file_of(name, out, corpus.words, usual_words) for name in (PREDICTIONS_FILE, RESULTS_FILE, REPORT_FILE)
     )
     with atomic_file(predictions_file) as temporary:
-        pq.write_table(predictions, temporary)
+        pq.write_table(predictions, temporary, row_group_size=ROWS_WRITTEN)
     write_json(results_file, results)
     write_report(results, curves, predictions, corpus.conversations, report, with_audio=with_audio)
     return Outcome(results=results, evaluation=evaluation, report=report)

@@ -11,6 +11,7 @@ from moodline.config import AUDIO_UTTERANCE, Recipe
 from moodline.conversation import Utterance
 from moodline.encoding import Encoding
 from moodline.inference.inputs import encoder_length, padded, tokens_of, waveform_of
+from moodline.memory import give_back
 from moodline.padding import pad
 from moodline.text.pretrained import Tokenizer
 
@@ -50,7 +51,9 @@ def encode_utterances(
     lengths = [encoder_length(stage, utterance, recipe) for utterance in utterances]
     longest = recipe.audio_utterance.batch_seconds if stage == AUDIO_UTTERANCE else float("inf")
     batches = length_batches(lengths, batch_size=ENCODER_BATCH, maximum_total=longest)
-    return in_order(batches, encode)
+    encoding = in_order(batches, encode)
+    give_back()
+    return encoding
 
 
 @torch.inference_mode()

@@ -1,0 +1,44 @@
+"""What is free is given back, where the C library keeps it."""
+
+import ctypes
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from moodline import memory
+
+PIECE, PIECES = 100_000, 1_000  # bytes, so few that the C library keeps each once it is free
+
+
+@pytest.fixture(autouse=True)
+def _afresh() -> Iterator[None]:
+    memory.trim.cache_clear()
+    yield
+    memory.trim.cache_clear()
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="free memory is kept by glibc")
+def test_memory_that_is_free_between_what_is_not_is_given_back() -> None:
+    pieces = [bytes(bytearray(b"x" * PIECE)) for _ in range(PIECES)]
+    kept = pieces[::50]
+    full = resident()
+    del pieces
+    memory.give_back()
+    assert full - resident() > PIECE * PIECES * 0.8
+    assert all(len(one) == PIECE for one in kept)
+
+
+@pytest.mark.parametrize("error", [AttributeError, OSError, TypeError])
+def test_elsewhere_there_is_nothing_to_do(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(name: str | None) -> None:
+        raise error
+
+    monkeypatch.setattr(ctypes, "CDLL", none)
+    memory.give_back()
