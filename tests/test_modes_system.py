@@ -177,6 +177,9 @@ def test_the_command_line_has_the_modes(place: Path, served: Predictor, capsys: 
         rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
         assert [row["label"] for row in rows] == [one.label for one in served.predict(talk, mode).utterances]
         assert {row["stage"] for row in rows} == {FUSION}
+        moodline(*command, place / "run/fold-5/model", option)
+        alone = {"audio": "fused, speech alone", "text": "fused, words alone"}[mode]
+        assert capsys.readouterr().out.splitlines()[0] == f"{TALK}  ({alone})"
         moodline(*command, place / "plain/fold-5/model", option)
         context = {"audio": "speech, context", "text": "words, context"}[mode]
         assert capsys.readouterr().out.splitlines()[0] == f"{TALK}  ({context})"

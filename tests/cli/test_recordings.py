@@ -117,7 +117,21 @@ def test_one_that_fails_does_not_stop_the_rest(
     first, second, last = capsys.readouterr().err.strip().splitlines()
     assert "broken.wav" in first
     assert "none was found" in second
-    assert "2 of 3 recordings failed, the others are done" in last
+    assert "2 of 3 files failed, the others are done" in last
+
+
+def test_a_name_that_no_file_can_have_does_not_stop_the_rest(
+    model: Path, talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from moodline.speech import turns
+
+    monkeypatch.setattr(turns, "_turns", lambda heard, recording, channel: TURNS)
+    for name in ("x" * 300 + ".wav", "x" * 300 + ".csv"):
+        with pytest.raises(SystemExit) as end:
+            moodline("predict", name, talk, "--model", model, "-o", tmp_path / name[-3:], "--audio-only")
+        assert end.value.code == 2
+        assert [path.name for path in (tmp_path / name[-3:]).iterdir()] == ["talk.json"]
+        assert f"1 of 2 files failed, the others are done: {name}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

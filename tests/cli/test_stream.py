@@ -171,6 +171,18 @@ def test_bad_lines_are_told_and_the_stream_goes_on(
     assert found.status == 2
 
 
+def test_below_the_threshold_a_turn_is_uncertain(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = "".join(f"{json.dumps(turn)}\n" for turn in TURNS)
+    for threshold, labels in (("1", {"uncertain"}), ("0", set(package.load(model).classes))):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
+        moodline("stream", "--model", model, "--threshold", threshold)
+        answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert len(answers) == len(TURNS)
+        assert {answer["label"] for answer in answers} <= labels
+
+
 def test_no_turn_is_told(model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     found = streamed(model, [], monkeypatch, capsys)
     sentence = 'moodline: no turn came: write JSON lines to standard input, such as {"words": "Hello."}'

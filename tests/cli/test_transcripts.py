@@ -68,7 +68,7 @@ def test_several_go_into_a_folder_and_one_that_fails_does_not_stop_the_rest(
     first, second, last = capsys.readouterr().err.strip().splitlines()
     assert "there is no file" in first
     assert "none was found" in second
-    assert "2 of 3 recordings failed, the others are done" in last
+    assert "2 of 3 files failed, the others are done" in last
 
 
 def test_a_file_that_exists_is_replaced_by_force_alone(

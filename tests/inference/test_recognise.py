@@ -231,6 +231,19 @@ def test_damage_after_the_last_turn_is_told(predictor: LoadedModel, talk: Path, 
         assert len(timeline.gaps) == 1
 
 
+def test_turns_whose_sound_cannot_be_read_are_named(predictor: LoadedModel, tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).uniform(-0.3, 0.3, 8 * RATE).astype("f4")
+    samples[2 * RATE : 4 * RATE] = np.nan
+    soundfile.write(tmp_path / "holed.wav", samples, RATE, subtype="FLOAT")
+    turns = [Turn(start=at, end=at + 1, words="Yes.") for at in (0.0, 1.5, 2.0, 2.5, 3.0, 3.5, 5.0)]
+    write_transcript(tmp_path / "holed.srt", turns)
+    told = predictor.recognise(tmp_path / "holed.wav", transcript=tmp_path / "holed.srt").warnings
+    expected = "silence was heard in 3 turns whose sound cannot be read: 2.0 s to 3.0 s, 2.5 s to 3.5 s, 3.0 s to 4.0 s"
+    assert [one for one in told if one.startswith("silence")] == [expected]
+    read = predictor.recognise(tmp_path / "holed.wav", transcript=tmp_path / "holed.srt", modalities="text")
+    assert not [one for one in read.warnings if one.startswith("silence")]
+
+
 def test_the_example_prints_the_turns_and_writes_a_page_and_json(
     predictor: LoadedModel,
     talk: Path,

@@ -14,7 +14,7 @@ from moodline.errors import MoodlineError
 from moodline.inference.causal import HISTORY, Talk, encode_causally
 from moodline.inference.inputs import context_input
 from moodline.inference.loaded import LoadedModel, load
-from moodline.inference.prediction import UtterancePrediction
+from moodline.inference.prediction import UNCERTAIN, UtterancePrediction
 from moodline.inference.windows import encode_in_windows
 from moodline.model import ENCODER_OF
 from tests.inference.tiny_models import CONTEXT, conversation_of, predictor_of, recipe_of, write_model
@@ -46,6 +46,20 @@ def test_a_turn_is_labelled_as_the_last_of_the_conversation_so_far(name: str) ->
     stream = predictor.stream()
     for turn, utterance in enumerate(talk.utterances, start=1):
         assert_same(stream.hear(utterance), predictor.predict(until(talk, turn)).utterances[-1])
+
+
+def test_below_the_threshold_a_turn_is_uncertain() -> None:
+    talk = conversation_of(5)
+    predictor = predictor_of(RECIPES["paper"], talk)
+    whole = [predictor.predict(until(talk, turns)).utterances[-1] for turns in range(1, 6)]
+    middle = sorted(one.probability for one in whole)[2]
+    stream = predictor.stream(threshold=middle)
+    heard = [stream.hear(utterance) for utterance in talk.utterances]
+    assert [one.label for one in heard] == [one.best if one.probability >= middle else UNCERTAIN for one in heard]
+    assert {one.label for one in heard} > {UNCERTAIN}
+    assert [one.best for one in heard] == [one.best for one in whole]
+    with pytest.raises(MoodlineError, match=r"a threshold is a probability, from 0 to 1, not 1\.5"):
+        predictor.stream(threshold=1.5)
 
 
 @pytest.mark.parametrize("name", ["paper", "speaker-relative"])

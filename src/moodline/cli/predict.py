@@ -7,12 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moodline.cli import embeddings, modes, recordings
+from moodline.cli import embeddings, modes, recordings, threshold
 from moodline.cli.models import chosen_model, tell
 from moodline.cli.parser import Parser
 from moodline.cli.sources import corpus_among, refuse_existing, refuse_options
 from moodline.cli.transcribe import cores
-from moodline.config import STAGE_NAMES
+from moodline.config import FUSED_ALONE, FUSED_ALONE_NAMES, FUSION, STAGE_NAMES
 from moodline.errors import MoodlineError
 
 if TYPE_CHECKING:
@@ -36,9 +36,7 @@ def add_to(commands: Any) -> None:
     predict.add_argument("--conversation", type=str, default=None, help="this one of a corpus, or of a table of words")
     modes.add_to(predict)
     embeddings.add_to(predict)
-    predict.add_argument(
-        "--threshold", type=float, default=None, help="a probability: whatever is less probable is labelled uncertain"
-    )
+    threshold.add_to(predict)
     predict.add_argument("--format", default=None, help="table, json, csv; of recordings also srt, textgrid, html")
     predict.add_argument("-o", "--out", type=Path, default=None, help="a file or a folder, instead of the terminal")
     predict.add_argument("--force", action="store_true", help="replace files that exist")
@@ -103,11 +101,18 @@ def as_table(predictions: "Iterator[ConversationPrediction]", classes: tuple[str
 
     width = max(map(len, (*classes, UNCERTAIN)))
     for prediction in predictions:
-        stages = dict.fromkeys(one.stage for one in prediction.utterances)
-        yield f"{prediction.conversation_id}  ({'; '.join(STAGE_NAMES[stage] for stage in stages)})"
+        yield f"{prediction.conversation_id}  ({'; '.join(stages_of(prediction))})"
         for one in prediction.utterances:
             start = f"{one.start:8.2f}" if one.start is not None else " " * 8
             yield f"{start}  {one.speaker}  {one.label:<{width}}  {one.probability:.2f}  {one.words}"
+
+
+def stages_of(prediction: "ConversationPrediction") -> list[str]:
+    """The names of the stages that answered; of a fusion that was given one modality, as that."""
+    names, alone = dict(STAGE_NAMES), FUSED_ALONE.get(prediction.modalities)
+    if alone is not None:
+        names[FUSION] = FUSED_ALONE_NAMES[alone]
+    return [names[stage] for stage in dict.fromkeys(one.stage for one in prediction.utterances)]
 
 
 def as_json(predictions: "Iterator[ConversationPrediction]", classes: tuple[str, ...]) -> Iterator[str]:

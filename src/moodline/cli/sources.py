@@ -1,5 +1,6 @@
 """What commands are given: a corpus, or files, where the outputs of each go, and going on where one fails."""
 
+import os
 import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ def corpus_among(sources: Sequence[Path]) -> Path | None:
     Raises:
         MoodlineError: a folder is one of several
     """
-    folders = [source for source in sources if source.is_dir()]
+    folders = [source for source in sources if os.path.isdir(source)]  # also of a name that is too long for one
     if not folders:
         return None
     if len(sources) > 1:
@@ -59,7 +60,7 @@ def each(sources: Sequence[Path], deliver: Callable[[Path], None]) -> None:
             print(f"moodline: {source}: {error}", file=sys.stderr, flush=True)
     if failed:
         others = ", the others are done" if len(failed) < len(sources) else ""
-        raise MoodlineError(f"{len(failed)} of {len(sources)} recordings failed{others}: {', '.join(failed)}")
+        raise MoodlineError(f"{len(failed)} of {len(sources)} files failed{others}: {', '.join(failed)}")
 
 
 def refuse_several_with(transcript: Path | None, sources: Sequence[Path]) -> None:

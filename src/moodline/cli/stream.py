@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from moodline.cli import embeddings, modes
+from moodline.cli import embeddings, modes, threshold
 from moodline.cli.models import chosen_model, tell
 from moodline.cli.parser import Parser
 from moodline.cli.predict import vars_of
@@ -20,6 +20,7 @@ def add_to(commands: Any) -> None:
     stream.add_argument("--model", type=Path, default=None, help="a model folder; else MOODLINE_MODEL, or the demo's")
     modes.add_to(stream)
     embeddings.add_to(stream)
+    threshold.add_to(stream)
     commands.add_subcommand("stream", stream, help=HELP)
 
 
@@ -34,7 +35,7 @@ def run(options: Any, given: Any) -> None:
     predictor = load(chosen_model(options.model)).with_embeddings(given)
     tell(predictor)
     modalities = modes.modalities_of(options)
-    stream = predictor.stream(modalities)
+    stream = predictor.stream(modalities, threshold=options.threshold)
     turns, faults = 0, 0
     try:
         for number, line in enumerate(sys.stdin.buffer, start=1):

@@ -91,9 +91,9 @@ class LoadedModel(Predictor):
         )
         return map(recognise, sources)
 
-    def stream(self, modalities: Modalities = "both") -> Stream:
-        """A conversation that goes on, to be labelled turn by turn; modalities as of ``predict``."""
-        return Stream(self, modalities)
+    def stream(self, modalities: Modalities = "both", *, threshold: float | None = None) -> Stream:
+        """A conversation that goes on, to be labelled turn by turn; arguments and errors as of ``Stream``."""
+        return Stream(self, modalities, threshold)
 
 
 def load(folder: str | Path) -> LoadedModel:

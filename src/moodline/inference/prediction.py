@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from moodline.config import Modalities
 from moodline.inference.reasons import Reasons
 
 UNCERTAIN = "uncertain"
@@ -45,7 +46,8 @@ class UtterancePrediction:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConversationPrediction:
-    """Predictions of a conversation's utterances, in their order."""
+    """Predictions of a conversation's utterances, in their order, and what was read of them."""
 
     conversation_id: str
     utterances: tuple[UtterancePrediction, ...]
+    modalities: Modalities = "both"

@@ -92,10 +92,10 @@ class Predictor:
         self.refuse_threshold(threshold)
         utterances = conversation.utterances
         if not utterances:
-            return ConversationPrediction(conversation_id=conversation.id, utterances=())
+            return ConversationPrediction(conversation_id=conversation.id, utterances=(), modalities=modalities)
         alone = self.encode_present(conversation, modalities)
         predictions = self.predict_encoded(utterances, alone, modalities, threshold=threshold, reasons=reasons)
-        return ConversationPrediction(conversation_id=conversation.id, utterances=predictions)
+        return ConversationPrediction(conversation_id=conversation.id, utterances=predictions, modalities=modalities)
 
     def predict_modes(self, conversation: Conversation) -> dict[Modalities, ConversationPrediction]:
         """What ``predict`` says in each mode that the fusion was trained in, or else in that of both.
@@ -109,7 +109,9 @@ class Predictor:
         alone = self.encode_present(conversation, "both")
         return {
             mode: ConversationPrediction(
-                conversation_id=conversation.id, utterances=self.predict_encoded(utterances, alone, mode)
+                conversation_id=conversation.id,
+                utterances=self.predict_encoded(utterances, alone, mode),
+                modalities=mode,
             )
             for mode in modes
         }

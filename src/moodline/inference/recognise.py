@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from moodline.audio import gaps
 from moodline.audio.recording import Recording
 from moodline.conditions import Conditions
 from moodline.config import AUDIO_UTTERANCE, Modalities
@@ -20,9 +21,11 @@ from moodline.inference.presence import MODALITY_OF
 from moodline.inference.spoken_turns import SpokenTurns, find_turns, hear_words, in_blocks
 from moodline.inference.timeline import Gap, Timeline, TimelineTurn
 from moodline.inference.unlike import unlike
+from moodline.speech.transcripts.transcript import places
 from moodline.speech.turn import Turn
 from moodline.speech.turns import Channels
 from moodline.text.pieces import pieces_of
+from moodline.wording import counted
 
 MEASURED_TURNS = 60  # of a recording, for its conditions: more would only make their medians steadier
 
@@ -78,6 +81,7 @@ def recognise(predictor: Predictor, recording: Recording, hearing: Hearing) -> T
     predictions = predictor.predict_encoded(
         utterances, alone, modalities, threshold=hearing.threshold, reasons=hearing.reasons
     )
+    unheard = told_of_unheard(spoken.turns, recording.gaps) if "audio" in reads else []
     return Timeline(
         recording=Path(recording.name).name,
         duration=recording.duration,
@@ -88,9 +92,18 @@ def recognise(predictor: Predictor, recording: Recording, hearing: Hearing) -> T
         words_from=spoken.words_from,
         modalities=tuple(reads),
         threshold=hearing.threshold,
-        warnings=(*spoken.notes, *unlike(conditions, predictor.model, spoken.language)),
+        warnings=(*spoken.notes, *unheard, *unlike(conditions, predictor.model, spoken.language)),
         gaps=tuple(Gap(start=gap.start, end=gap.end, reason=gap.what) for gap in recording.gaps),
     )
+
+
+def told_of_unheard(turns: Sequence[Turn], missing: Sequence[gaps.Gap]) -> list[str]:
+    """A sentence where turns lie wholly within gaps of the recording."""
+    lost = [turn for turn in turns if any(gap.start <= turn.start and turn.end <= gap.end for gap in missing)]
+    if not lost:
+        return []
+    where = places([f"{turn.start:.1f} s to {turn.end:.1f} s" for turn in lost])
+    return [f"silence was heard in {counted(len(lost), 'turn')} whose sound cannot be read: {where}"]
 
 
 def refuse_without_words(recording: Recording, spoken: SpokenTurns, reads: Sequence[str]) -> None:

@@ -28,11 +28,15 @@ class Stream:
     ``moodline.inference.causal.HISTORY`` turns; later, the last so many are read. The encoders read each turn once.
 
     Args:
-        modalities: as of ``Predictor.predict``
+        modalities, threshold: as of ``Predictor.predict``
+
+    Raises:
+        MoodlineError: the threshold is no probability, or a class has the name of what it answers
     """
 
-    def __init__(self, predictor: Predictor, modalities: Modalities = "both") -> None:
-        self.predictor = predictor
+    def __init__(self, predictor: Predictor, modalities: Modalities = "both", threshold: float | None = None) -> None:
+        predictor.refuse_threshold(threshold)
+        self.predictor, self.threshold = predictor, threshold
         self.history = History(predictor.model.recipe, modalities=modalities)
         self.numbers = count()
 
@@ -78,5 +82,5 @@ class Stream:
         read = self.history.add({name: values[0] for name, values in alone.embeddings.items()}, utterance)
         encodings = {**alone.encodings, **encode_newest(self.predictor.model.network, [read])}
         kept = {stage: encodings[stage] for stage in recipe.stages_in(modalities)}
-        (prediction,) = self.predictor.labelled([utterance], kept)
+        (prediction,) = self.predictor.labelled([utterance], kept, self.threshold)
         return prediction

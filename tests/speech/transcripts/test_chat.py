@@ -117,8 +117,8 @@ def test_of_several_conversations_with_times_the_one_keeps_its_own(tmp_path: Pat
         (b"speaker,text\nann,Hi, you\n", "put words with ',' in them into quotes"),
         (b"start,end,speaker\n0,1,ann\n", r"\(CSV\) has turns without any: give the recording"),
         (b"SPEAKER talk 1 0.1 0.2 <NA> <NA> ann <NA> <NA>\n", "RTTM.* has turns without any: give the recording"),
-        (b"", "is empty"),
-        (b"text\n\x00\x01\x02", "is binary"),
+        (b"", "^a file of words holds at least one turn: .* is empty"),
+        (b"text\n\x00\x01\x02", "^a file of words is a text file: .* is binary"),
     ],
 )
 def test_what_holds_no_words_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:

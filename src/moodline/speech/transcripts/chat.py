@@ -71,7 +71,7 @@ def read_chat(path: Path, named: str | None = None) -> Chat:
         MoodlineError: the file cannot be read or is malformed; it has no words, or several conversations of which none
             is named; or as of ``read_transcript``
     """
-    text, encoding = text_of(path)
+    text, encoding = text_of(path, "a file of words")
     found = table_in(text, str(path))
     if found is None or (found.tells_times and "conversation" not in found.columns):
         refuse_named(named, path)

@@ -56,8 +56,11 @@ def notes_of(path: Path, format: str, encoding: str) -> list[str]:
     return notes
 
 
-def text_of(path: Path) -> tuple[str, str]:
+def text_of(path: Path, what: str = "a transcript") -> tuple[str, str]:
     """A file's text and its encoding.
+
+    Args:
+        what: the file is to be, as a sentence begins
 
     Raises:
         MoodlineError: it cannot be read, is empty, or is no text
@@ -70,10 +73,10 @@ def text_of(path: Path) -> tuple[str, str]:
     except (OSError, ValueError) as error:
         raise MoodlineError(f"{path} cannot be read: {getattr(error, 'strerror', error)}; check the path") from error
     if not is_text(data):
-        raise MoodlineError(f"a transcript is a text file: {path} is binary; give a file of {FORMATS_IN_WORDS}")
+        raise MoodlineError(f"{what} is a text file: {path} is binary; give a file of {FORMATS_IN_WORDS}")
     text, encoding = decoded(data)
     if not text.strip("\x1a\ufeff \t\r\n"):
-        raise MoodlineError(f"a transcript holds at least one turn: {path} is empty; check the path")
+        raise MoodlineError(f"{what} holds at least one turn: {path} is empty; check the path")
     return text, encoding
 
 
