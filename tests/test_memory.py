@@ -4,6 +4,7 @@ import ctypes
 import platform
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,9 +15,10 @@ PIECE, PIECES = 100_000, 1_000  # bytes, so few that the C library keeps each on
 
 @pytest.fixture(autouse=True)
 def _afresh() -> Iterator[None]:
-    memory.trim.cache_clear()
+    trim = memory.trim
+    trim.cache_clear()
     yield
-    memory.trim.cache_clear()
+    trim.cache_clear()
 
 
 def resident() -> int:
@@ -30,7 +32,7 @@ def test_memory_that_is_free_between_what_is_not_is_given_back() -> None:
     kept = pieces[::50]
     full = resident()
     del pieces
-    memory.give_back()
+    memory.FreeMemory().give_back()
     assert full - resident() > PIECE * PIECES * 0.8
     assert all(len(one) == PIECE for one in kept)
 
@@ -41,4 +43,14 @@ def test_elsewhere_there_is_nothing_to_do(error: type[Exception], monkeypatch: p
         raise error
 
     monkeypatch.setattr(ctypes, "CDLL", none)
-    memory.give_back()
+    memory.FreeMemory().give_back()
+
+
+def test_it_is_given_back_once_in_an_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, given = [0.0], []
+    monkeypatch.setattr(memory, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(memory, "trim", lambda: lambda padding: given.append(now[0]))
+    free_memory = memory.FreeMemory(interval=2)
+    for now[0] in (5.0, 6.9, 7.0, 8.0, 20.0):
+        free_memory.give_back()
+    assert given == [5, 7, 20]

@@ -11,7 +11,7 @@ from moodline.config import AUDIO_UTTERANCE, Recipe
 from moodline.conversation import Utterance
 from moodline.encoding import Encoding
 from moodline.inference.inputs import encoder_length, padded, tokens_of, waveform_of
-from moodline.memory import give_back
+from moodline.memory import free_memory
 from moodline.padding import pad
 from moodline.text.pretrained import Tokenizer
 
@@ -44,6 +44,7 @@ def encode_utterances(
         return tokens_of(chosen, tokenizer)
 
     def encode(indices: Sequence[int]) -> Encoding:
+        free_memory.give_back()
         values, lengths = pad(inputs([utterances[index] for index in indices]))
         return part(values.to(device), lengths.to(device))
 
@@ -51,9 +52,7 @@ def encode_utterances(
     lengths = [encoder_length(stage, utterance, recipe) for utterance in utterances]
     longest = recipe.audio_utterance.batch_seconds if stage == AUDIO_UTTERANCE else float("inf")
     batches = length_batches(lengths, batch_size=ENCODER_BATCH, maximum_total=longest)
-    encoding = in_order(batches, encode)
-    give_back()
-    return encoding
+    return in_order(batches, encode)
 
 
 @torch.inference_mode()

@@ -3,7 +3,7 @@
 Attention looks at all pairs of turns, so that its memory grows with the square of a conversation; a window bounds it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -12,14 +12,13 @@ from torch import Tensor
 
 from moodline.encoding import Encoding
 from moodline.errors import MoodlineError
+from moodline.memory import free_memory
 from moodline.model import ConversationModel
 
 # Turns. More than any conversation of IEMOCAP or MELD has, so that those are read whole; what others cost and change,
 # and why these: docs/stream.md.
 WINDOW = 256
 OVERLAP = 128
-# Windows that share a batch.
-WINDOWS_AT_ONCE = 8
 
 
 class Window(NamedTuple):
@@ -74,27 +73,28 @@ def encode_in_windows(
     Returns:
         embeddings (S, D) and logits (S, classes) by stage
     """
-    windows = plan(len(next(iter(read.values()))), size, overlap)
     pieces: dict[str, list[Encoding]] = {}
-    for begin in range(0, len(windows), WINDOWS_AT_ONCE):
-        batch = windows[begin : begin + WINDOWS_AT_ONCE]
-        values = cut(read, batch)
-        masks = encoded and cut(encoded, batch), present and cut(present, batch)
-        lengths = torch.tensor([w.stop - w.start for w in batch])
-        for stage, encoding in network(values, lengths, *masks).items():
-            pieces.setdefault(stage, []).extend(kept(encoding, row, window) for row, window in enumerate(batch))
+    for window in plan(len(next(iter(read.values()))), size, overlap):
+        free_memory.give_back()
+        masks = encoded and cut(encoded, window), present and cut(present, window)
+        lengths = torch.tensor([window.stop - window.start])
+        for stage, encoding in network(cut(read, window), lengths, *masks).items():
+            pieces.setdefault(stage, []).append(kept(encoding, window))
     return {
         stage: Encoding(torch.cat([one.embeddings for one in some]), torch.cat([one.logits for one in some]))
         for stage, some in pieces.items()
     }
 
 
-def cut(turns: Mapping[str, Tensor], windows: Sequence[Window]) -> dict[str, Tensor]:
-    """B windows of one length: (S, ...) -> (B, size, ...)."""
-    return {encoder: torch.stack([one[w.start : w.stop] for w in windows]) for encoder, one in turns.items()}
+def cut(turns: Mapping[str, Tensor], window: Window) -> dict[str, Tensor]:
+    """A batch of one window: (S, ...) -> (1, size, ...)."""
+    return {encoder: one[None, window.start : window.stop] for encoder, one in turns.items()}
 
 
-def kept(encoding: Encoding, row: int, window: Window) -> Encoding:
-    """What is taken from one window of a batch: (B, size, ...) -> (last - first, ...)."""
+def kept(encoding: Encoding, window: Window) -> Encoding:
+    """What is taken from a window: (1, size, ...) -> (last - first, ...).
+
+    A copy, beside which the rest of the window is let go.
+    """
     turns = slice(window.first - window.start, window.last - window.start)
-    return Encoding(encoding.embeddings[row, turns], encoding.logits[row, turns])
+    return Encoding(encoding.embeddings[0, turns].clone(), encoding.logits[0, turns].clone())
