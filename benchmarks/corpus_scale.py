@@ -12,18 +12,15 @@ removed at the end; 100,000 utterances take 4 GB of it.
 import argparse
 import csv
 import json
-import multiprocessing
 import os
 import platform
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import soundfile
+from commands import run, save_untrained
 
 SIZES = (1_000, 10_000, 100_000)
 TURNS = 20
@@ -32,7 +29,6 @@ SAMPLE_RATE = 16_000
 LABELS = ("ang", "hap", "sad", "neu")
 WORDS = ("well", "I", "never", "said", "that", "we", "would", "go", "there", "again", "today", "please", "really")
 COLUMNS = ("conversation", "utterance", "speaker", "start", "end", "words", "audio", "label", "session")
-MEBIBYTE = 2**20
 
 
 def main() -> None:
@@ -52,12 +48,7 @@ def main() -> None:
 
 def measure(sizes: Sequence[int], folder: Path, threads: int) -> list[dict]:
     model = folder / "model"
-    # In a process of its own: the peak of a command counts from that of the process which starts it.
-    saving = multiprocessing.get_context("spawn").Process(target=save_model, args=(model,))
-    saving.start()
-    saving.join()
-    if saving.exitcode:
-        raise SystemExit("the model cannot be made")
+    save_untrained(model)
     least: dict[str, float] = {}
     measured = []
     print(f"{'utterances':>10s}  {'command':10s}{'s':>9s}{'s per 1,000':>13s}{'peak MiB':>10s}{'over least':>12s}")
@@ -75,21 +66,6 @@ def measure(sizes: Sequence[int], folder: Path, threads: int) -> list[dict]:
             per_thousand = 1_000 * seconds / size
             print(f"{size:10,d}  {name:10s}{seconds:9.1f}{per_thousand:13.2f}{peak:10.0f}{growth:12.0f}", flush=True)
     return measured
-
-
-def run(threads: int, command: str, *options: str) -> tuple[float, float]:
-    """Seconds and peak resident memory in MiB of one moodline command."""
-    started = time.perf_counter()
-    child = subprocess.Popen(
-        [sys.executable, "-m", "moodline.cli.main", command, *options],
-        stdout=subprocess.DEVNULL,
-        env=os.environ | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads)),
-    )
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise SystemExit(f"moodline {command} ended with {child.returncode}")
-    return time.perf_counter() - started, usage.ru_maxrss * 1024 / MEBIBYTE
 
 
 def make_corpus(folder: Path, utterances: int) -> Path:
@@ -111,39 +87,6 @@ def make_corpus(folder: Path, utterances: int) -> Path:
                 speaker = f"{name}-{'ab'[turn % 2]}"
                 writer.writerow((name, f"{name}-{turn}", speaker, turn, turn + 1, words, f"{name}.wav", label, session))
     return table
-
-
-def save_model(folder: Path) -> None:
-    """A model of recipe small's sizes, as it is before training."""
-    import torch
-
-    from moodline.checkpoint import Provenance, save_description, save_stage, save_text_assets
-    from moodline.config import TEXT_UTTERANCE
-    from moodline.labels import IEMOCAP4
-    from moodline.model import build_stage
-    from moodline.recipe import read_recipe, recipe_from
-    from moodline.text.pretrained import load_bert
-
-    torch.manual_seed(0)
-    recipe = recipe_from(read_recipe("small")[0], "small")
-    bert, tokenizer = load_bert(recipe.text_utterance.bert, recipe.text_utterance.maximum_tokens)
-    for stage in recipe.stages:
-        part = build_stage(stage, recipe, len(IEMOCAP4.classes), bert if stage == TEXT_UTTERANCE else None)
-        save_stage(folder, stage, part)
-    save_text_assets(folder, bert, tokenizer)
-    provenance = Provenance(
-        protocol="none",
-        fold="none",
-        fold_hash="",
-        corpus_reader="none",
-        corpus_hash="",
-        trained_on=(),
-        selected_on=(),
-        class_counts=dict.fromkeys(IEMOCAP4.classes, 1),
-        moodline_version="",
-        torch_version="",
-    )
-    save_description(folder, recipe, IEMOCAP4, provenance)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,13 @@ finds, read as speech alone; with --heard also with the words that pocketsphinx 
 """
 
 import argparse
-import multiprocessing
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import soundfile
-from corpus_scale import run, save_model
+from commands import run, save_untrained
 
 from moodline.corpora.demo.cast import CASTS
 from moodline.corpora.demo.voice import SAMPLE_RATE, Delivery, Synthesizer
@@ -40,10 +39,7 @@ def main() -> None:
 
 def measure(folder: Path, minutes: Sequence[int], threads: int, *, heard: bool) -> None:
     model = folder / "model"
-    # In a process of its own: the peak of a command counts from that of the process which starts it.
-    saving = multiprocessing.get_context("spawn").Process(target=save_model, args=(model,))
-    saving.start()
-    saving.join()
+    save_untrained(model)
     sentences = spoken()
     least: dict[str, float] = {}
     print(f"{'minutes':>8s}  {'command':32s}{'s':>8s}{'times real time':>17s}{'peak MiB':>10s}{'over least':>12s}")

@@ -19,23 +19,19 @@ from typing import Any
 import numpy as np
 import soundfile
 import torch
-from transformers import BertConfig, BertModel, Wav2Vec2Config, Wav2Vec2Model
+from transformers import Wav2Vec2Config, Wav2Vec2Model
+from untrained import untrained
 
 from moodline.audio.recording import Recording
-from moodline.checkpoint import Provenance, TrainedModel
 from moodline.config import AUDIO_UTTERANCE, TEXT_UTTERANCE
 from moodline.inference.encode import encode_utterances
 from moodline.inference.predictor import Predictor
 from moodline.inference.recognise import Hearing, recognise, utterances_of
 from moodline.inference.spoken_turns import in_blocks
-from moodline.labels import IEMOCAP4
-from moodline.model import ConversationModel, build_stage
 from moodline.padding import pad
-from moodline.recipe import read_recipe, recipe_from
 from moodline.speech.transcripts.reading import read_transcript
 from moodline.speech.transcripts.writing import write_transcript
 from moodline.speech.turn import Turn
-from moodline.text.pretrained import load_bert
 
 RATE = 16_000
 SECONDS, TURNS, WORDS = 600.0, 200, 8
@@ -51,8 +47,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, help="JSON file of all that was measured")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
-    predictor = random_predictor(options.bert)
+    predictor = Predictor(untrained(options.bert))
     with tempfile.TemporaryDirectory() as folder:
         sound, transcript = made_up(Path(folder))
         seconds = measured(predictor, sound, transcript, options.repeats)
@@ -62,38 +57,6 @@ def main() -> None:
     print(f"whole over the forward passes: {seconds['audio to timeline'] / parts:.2f}")
     if options.output:
         options.output.write_text(json.dumps({"bert": options.bert, "threads": options.threads, **seconds}, indent=2))
-
-
-def random_predictor(bert: str) -> Predictor:
-    """Recipe small's sizes, all turns as context, untrained."""
-    recipe = recipe_from({**read_recipe("small")[0], "context": "all"}, "small")
-    network, tokenizer = load_bert(recipe.text_utterance.bert, recipe.text_utterance.maximum_tokens)
-    if bert == "base":
-        network = BertModel(BertConfig(vocab_size=network.config.vocab_size))
-    classes = len(IEMOCAP4.classes)
-    parts = {
-        one: build_stage(one, recipe, classes, network if one == TEXT_UTTERANCE else None) for one in recipe.stages
-    }
-    provenance = Provenance(
-        protocol="none",
-        fold="none",
-        fold_hash="",
-        corpus_reader="none",
-        corpus_hash="",
-        trained_on=(),
-        selected_on=(),
-        class_counts=dict.fromkeys(IEMOCAP4.classes, 1),
-        moodline_version="",
-        torch_version="",
-    )
-    model = TrainedModel(
-        recipe=recipe,
-        label_set=IEMOCAP4,
-        provenance=provenance,
-        network=ConversationModel(parts).eval(),
-        tokenizer=tokenizer,
-    )
-    return Predictor(model)
 
 
 def made_up(folder: Path) -> tuple[Path, Path]:
