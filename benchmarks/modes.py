@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from moodline.config import FUSED_ALONE, FUSION
-from moodline.evaluation.evaluate import PREDICTIONS_FILE
+from moodline.evaluation.outcome import PREDICTIONS_FILE
 from moodline.files import read_json
 from moodline.reproduction.comparisons import Answers, answers_of, averaged, compare
 

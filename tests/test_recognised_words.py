@@ -18,7 +18,8 @@ from moodline.corpora.corpus import read_corpus, write_corpus
 from moodline.corpora.protocol import folds_of
 from moodline.corpora.recognised import read_corpus_with
 from moodline.errors import MoodlineError
-from moodline.evaluation.evaluate import evaluate_model, evaluate_run
+from moodline.evaluation.elsewhere import evaluate_model
+from moodline.evaluation.evaluate import evaluate_run
 from tests.system import moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree

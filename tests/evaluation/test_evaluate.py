@@ -18,7 +18,8 @@ import moodline as package
 from moodline.conversation import Conversation, Utterance
 from moodline.corpora.corpus import Corpus, read_corpus, write_corpus
 from moodline.errors import MoodlineError
-from moodline.evaluation.evaluate import evaluate_model, evaluate_run
+from moodline.evaluation.elsewhere import evaluate_model
+from moodline.evaluation.evaluate import evaluate_run
 from moodline.labels import IEMOCAP4
 from tests.system import moodline, write_recipe
 from tests.tiny import tiny_bert

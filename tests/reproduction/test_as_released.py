@@ -11,7 +11,7 @@ from moodline.config import AUDIO_UTTERANCE, ENCODERS, STAGES, Recipe
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.protocol import folds_of
 from moodline.errors import MoodlineError
-from moodline.evaluation.evaluate import evaluate_model
+from moodline.evaluation.elsewhere import evaluate_model
 from moodline.inference.loaded import load
 from moodline.labels import IEMOCAP4
 from moodline.model import ENCODER_OF
@@ -20,6 +20,7 @@ from moodline.reproduction.released import ReleasedAttention, classified
 from moodline.reproduction.systems import as_released_system, changed, longest_seconds
 from moodline.training.data import WaveformItems
 from moodline.training.fold import FoldTraining
+from moodline.training.fold_files import FoldFiles
 from moodline.training.provenance import notes_on_selection
 from moodline.training.stage import Hardware
 from tests.system import AS_RELEASED, moodline, write_recipe
@@ -32,7 +33,7 @@ NOTE = "not speaker-disjoint in selection"
 def training(corpus: Corpus, recipe: Recipe, folder: Path, protocol: str = "session5") -> FoldTraining:
     sets = folds_of(corpus, protocol)[0].training_sets(IEMOCAP4, recipe.context)
     nothing_else = {"origins": {}, "given": {}, "title": "", "hardware": Hardware(), "console": Console()}
-    return FoldTraining(sets, recipe, IEMOCAP4, folder, **nothing_else)
+    return FoldTraining(sets, recipe, IEMOCAP4, FoldFiles(folder), **nothing_else)
 
 
 def as_released(base: Recipe) -> Recipe:

@@ -25,7 +25,7 @@ def run(options: Any, given: Any) -> None:
     recipe, name = chosen_recipe(options.recipe, given)
     from moodline.corpora.corpus import read_corpus
     from moodline.corpora.protocol import choose_fold, folds_of
-    from moodline.evaluation.evaluate import refuse_taken
+    from moodline.evaluation.elsewhere import refuse_taken
     from moodline.evaluation.table import print_table
     from moodline.reproduction.baselines import chosen_baselines
     from moodline.reproduction.baselines.scoring import score_baselines

@@ -42,7 +42,8 @@ def run(options: Any, given: Any) -> None:
     if options.causal:
         run_causally(options)
         return
-    from moodline.evaluation.evaluate import evaluate_model, evaluate_run
+    from moodline.evaluation.elsewhere import evaluate_model
+    from moodline.evaluation.evaluate import evaluate_run
     from moodline.evaluation.table import print_calibration, print_table
 
     files = embeddings.chosen(options)

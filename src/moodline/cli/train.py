@@ -50,8 +50,9 @@ def run(options: Any, given: Any) -> None:
     from moodline.corpora.protocol import choose_fold, folds_of
     from moodline.corpora.recognised import read_corpus_with
     from moodline.embeddings import read_embeddings
-    from moodline.training.run import GivenFile, Run, label_set_for, licence_for, train
+    from moodline.training.run import GivenFile, Run, label_set_for, licence_for
     from moodline.training.stage import Hardware, is_main_process
+    from moodline.training.train import train
 
     label_set = label_set_for(recipe, options.out)
     corpus = read_corpus_with(options.words or words.REFERENCE, options.corpus)

@@ -11,16 +11,9 @@ import pyarrow as pa
 from moodline.config import AUDIO_CONTEXT, FUSION, STAGE_NAMES, TEXT_CONTEXT
 from moodline.corpora.fold import Fold
 from moodline.corpora.protocol import folds_of
-from moodline.evaluation.evaluate import (
-    Progress,
-    corpus_of,
-    embeddings_of,
-    file_of,
-    folds_to_score,
-    refuse_other_fold,
-    told_of_run,
-)
-from moodline.evaluation.predictions import opinion, refuse_seen, scored_turns, table_of
+from moodline.evaluation.evaluate import corpus_of, embeddings_of, folds_to_score, refuse_other_fold, told_of_run
+from moodline.evaluation.outcome import file_of
+from moodline.evaluation.predictions import Progress, opinion, refuse_seen, scored_turns, table_of
 from moodline.evaluation.results import Evaluation
 from moodline.evaluation.scores import rough_intervals, score
 from moodline.files import write_json

@@ -13,6 +13,10 @@ from moodline.corpora.recognition import REFERENCE
 from moodline.labels import content_of
 
 SCHEMA = 1
+NOT_CALIBRATED = (
+    "probabilities are not calibrated, since the model is of an older moodline: the moodline train command that made "
+    "it, run once more, calibrates it and trains nothing"
+)
 PACKAGES = ("moodline", "torch", "transformers", "lightning", "numpy", "scikit-learn")
 
 

@@ -1,68 +1,115 @@
-"""Which class of a model each label of another corpus is: said by name or by a file, never guessed."""
+"""Scoring one model on a corpus that it has not seen. It never trains."""
 
-from collections import Counter
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from moodline.conversation import LabelSet
-from moodline.corpora.corpus import Corpus
+import pyarrow as pa
+
+from moodline.checkpoint import CONFIG_FILE, load_description
+from moodline.conversation import Conversation, LabelSet
+from moodline.corpora.corpus import DESCRIPTION_FILE, Corpus
+from moodline.corpora.recognised import read_corpus_with
+from moodline.corpora.recognition import REFERENCE
+from moodline.embeddings import EmbeddingsFile
 from moodline.errors import MoodlineError
-from moodline.labels import LABEL_SETS, label_set_of, refuse_misspelt
+from moodline.evaluation.description import NOT_CALIBRATED, counts, description, notes_on_words
+from moodline.evaluation.label_map import labels_for
+from moodline.evaluation.outcome import Outcome, write_outcome
+from moodline.evaluation.predictions import Progress, predict_for_scores
+from moodline.inference.given import read_given, vectors_of
+from moodline.inference.loaded import load
+from moodline.seen import use_made_of
+from moodline.training.data import refuse_unread_words
+from moodline.training.run import RUN_FILE
 
-LEAST_SHARE = 0.5  # of the labelled utterances, which a model's own label set must know to go without a map
-SHOWN_LABELS = 12
 
-
-def labels_for(model: LabelSet, corpus: Corpus, named: str | None) -> LabelSet:
-    """The model's classes, and the corpus's labels that each takes in.
+def evaluate_model(
+    model: Path,
+    corpus_folder: Path,
+    out: Path,
+    progress: Progress,
+    files: Mapping[str, Path] | None = None,
+    label_map: str | None = None,
+    *,
+    with_audio: bool = False,
+    words: str = REFERENCE,
+) -> Outcome:
+    """Score one model on all conversations of a corpus that it has not seen; ``with_audio`` as in ``evaluate_run``.
 
     Args:
-        named: a label set's name or YAML file, used as a map from the corpus's labels; None takes the model's own
+        files: of that corpus's embeddings, by encoder, for a model that reads given ones
+        label_map: names the label set that tells which of the model's classes the corpus's labels are
+        words: those of the corpus that are read
 
     Raises:
-        MoodlineError: the map has a class that the model lacks; or the model's own set knows few of the labels
+        MoodlineError: the model was trained or selected on one of them, or lacks their embeddings, or the corpus's
+            labels are not the model's
     """
-    if named is None:
-        refuse_other_labels(model, corpus)
-        return model
-    labels = label_set_of(named)
-    refuse_misspelt(labels, {turn.label for turn in corpus.utterances if turn.label is not None})
-    strangers = [name for name in labels.classes if name not in model.classes]
-    if strangers:
-        raise MoodlineError(
-            f"labels map to the model's classes {', '.join(model.classes)}: {named} has {', '.join(strangers)}; "
-            "write a label set of these classes, or a part of them"
-        )
-    return replace(labels, classes=model.classes)
+    described = load_description(model)
+    refuse_taken(out)
+    corpus = read_corpus_with(words, corpus_folder)
+    refuse_unread_words(described.recipe, corpus)
+    labels = labels_for(described.label_set, corpus, label_map)
+    table = predictions_elsewhere(model, corpus, labels, files or {}, progress)
+    context, provenance = described.recipe.context, described.provenance
+    results = {
+        **description(labels, context, corpus, provenance.words),
+        "protocol": f"elsewhere (model of {provenance.protocol}, fold {provenance.fold}, {provenance.corpus_reader})",
+        "recipe": str(model),
+        "seed": described.recipe.seed,
+        "notes": [
+            *(f"in training: {note}" for note in provenance.notes),
+            *notes_on_words(provenance.words, corpus),
+            *([] if described.temperatures else [NOT_CALIBRATED]),
+        ],
+        "folds": [
+            {
+                "name": "elsewhere",
+                "hash": provenance.fold_hash,
+                "train": {
+                    "conversations": len(provenance.trained_on),
+                    "utterances": sum(provenance.class_counts.values()),
+                    "classes": dict(provenance.class_counts),
+                },
+                "test": counts(corpus.conversations, labels),
+            }
+        ],
+    }
+    return write_outcome(table, results, {}, corpus, out, with_audio, REFERENCE)
 
 
-def refuse_other_labels(model: LabelSet, corpus: Corpus) -> None:
-    found = Counter(utterance.label for utterance in corpus.utterances if utterance.label is not None)
-    if not found:
-        raise MoodlineError(f"nothing can be scored: no utterance of {corpus.source} has a label")
-    known = scored(model, found)
-    if known and known >= LEAST_SHARE * found.total():
-        return
-    names = ", ".join(label for label, _ in found.most_common(SHOWN_LABELS)) + ", ..." * (len(found) > SHOWN_LABELS)
-    own = f", or --labels {model.name} to score those alone" if known and model.name in LABEL_SETS else ""
-    raise MoodlineError(
-        f"the model's label set {model.name} has a class for {known} of {found.total()} labelled utterances of "
-        f"{corpus.source}, whose labels are {names}: say what they are to the model ({', '.join(model.classes)}) with "
-        f"{remedy(model, found)}{own}"
+def predictions_elsewhere(
+    model: Path, corpus: Corpus, labels: LabelSet, files: Mapping[str, Path], progress: Progress
+) -> pa.Table:
+    """What a model says of all conversations of a corpus; its network is gone from memory when this returns."""
+    predictor = load(model)
+    recipe = predictor.model.recipe
+    given = read_given(recipe, files, [one.in_context(labels, recipe.context) for one in corpus.conversations])
+    for file in given.values():
+        refuse_seen_by_source(file, corpus.conversations)
+    return predict_for_scores(
+        predictor.with_embeddings(vectors_of(given)),
+        corpus.conversations,
+        labels,
+        "elsewhere",
+        lambda done: progress(str(model), done, len(corpus.conversations)),
     )
 
 
-def remedy(model: LabelSet, found: Counter[str]) -> str:
-    """The built-in set of the model's classes that finds all of them in the corpus, or how to write one."""
-    same = [
-        one
-        for one in LABEL_SETS.values()
-        if one.name != model.name and {one.mapping.get(label) for label in found} - {None} == set(model.classes)
-    ]
-    if same:
-        return f"--labels {max(same, key=lambda one: scored(one, found)).name}"
-    return "--labels FILE, a YAML file with name, version, classes and mapping"
+def refuse_taken(out: Path) -> None:
+    """Refuse to put scores of elsewhere among a run's, or into a corpus or a model."""
+    for file, what in ((RUN_FILE, "run"), (DESCRIPTION_FILE, "corpus"), (CONFIG_FILE, "model")):
+        if (out / file).exists():
+            raise MoodlineError(
+                f"scores of a model elsewhere have a folder of their own, and {out} is a {what}: choose another -o"
+            )
 
 
-def scored(labels: LabelSet, found: Counter[str]) -> int:
-    """How many labelled utterances have a class."""
-    return sum(count for label, count in found.items() if labels.index(label) is not None)
+def refuse_seen_by_source(file: EmbeddingsFile, conversations: Sequence[Conversation]) -> None:
+    """Refuse embeddings whose own model has seen what is scored."""
+    for conversation in conversations:
+        if use := use_made_of(file.seen, conversation, None):
+            raise MoodlineError(
+                f"a model is scored on what it has not seen, and the one that made {file.path} was {use} "
+                f"{conversation.id}: score another corpus, or embed this one with another model"
+            )

@@ -22,6 +22,9 @@ from moodline.seen import use_made_of
 
 ROWS_AT_ONCE = 2**12
 
+Progress = Callable[[str, int, int], None]
+"""Is told what is read, how many of its conversations are, and of how many."""
+
 
 def refuse_seen(provenance: Provenance, conversations: Sequence[Conversation], speaker: str | None = None) -> None:
     """Refuse to score a model on what it was trained or selected on.

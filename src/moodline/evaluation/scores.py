@@ -7,16 +7,14 @@ interval of a difference between two stages is that of one system measured twice
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from moodline.config import FUSED_ALONE_NAMES, STAGE_NAMES
-from moodline.errors import MoodlineError
+from moodline.evaluation.aligned import Aligned, align
 from moodline.evaluation.resampling import RESAMPLES, SEED, percentile_bounds, times_drawn
 from moodline.evaluation.results import (
     Difference,
@@ -43,9 +41,6 @@ GAINS = (
 FEWEST_CONVERSATIONS = 20
 # How the note on it begins.
 ROUGH = "intervals over"
-_KEYS = ("conversation_id", "utterance_id")
-# What must not differ between the rows of one utterance in several stages.
-_FACTS = (*_KEYS, "fold", "part", "label")
 
 
 def score(
@@ -65,7 +60,7 @@ def score(
     further systems on the same utterances stand beside the usual ones. ``gains`` are pairs of stages whose difference
     is told where both are scored.
     """
-    scored = _align(predictions, stages)
+    scored = align(predictions, stages)
     pairs = _gains_among(scored.stages, gains)
     of_stages = np.eye(len(scored.stages))
     of_gains = np.array([of_stages[above] - of_stages[below] for above, below in pairs]).reshape(-1, len(of_stages))
@@ -129,85 +124,6 @@ def _gains_among(stages: Sequence[str], gains: Sequence[tuple[str, str]]) -> lis
     ]
 
 
-class _Scored(NamedTuple):
-    """N utterances, each predicted by every stage."""
-
-    stages: tuple[str, ...]
-    conversations: NDArray  # (N,)
-    folds: NDArray  # (N,)
-    parts: NDArray  # (N,)
-    labels: NDArray  # (N,)
-    predicted: NDArray  # (stages, N)
-    fold_names: tuple[str, ...]
-    part_names: tuple[str, ...]  # none where there are not several to compare
-
-    def where(self, mask: NDArray[np.bool_]) -> "_Scored":
-        return self._replace(
-            conversations=self.conversations[mask],
-            labels=self.labels[mask],
-            predicted=self.predicted[:, mask],
-        )
-
-
-def _align(predictions: pa.Table, known: Mapping[str, str]) -> _Scored:
-    if predictions.num_rows == 0:
-        raise MoodlineError("a score needs at least one utterance with a label of the label set: there is none")
-    found = predictions["stage"].unique().to_pylist()
-    if strangers := [stage for stage in found if stage not in known]:
-        raise MoodlineError(f"a stage is one of {', '.join(known)}: the predictions name {strangers[0]!r}")
-    stages = tuple(stage for stage in known if stage in found)
-    first = _sorted(predictions, stages[0])
-    predicted: list[NDArray] = []
-    for stage in stages:
-        columns = _sorted(predictions, stage)
-        if not all(columns[name].equals(first[name]) for name in _FACTS):
-            raise MoodlineError(
-                "all stages score the same utterances, with the same label, fold and part: "
-                f"{stage!r} differs from {stages[0]!r}; evaluate the run again"
-            )
-        predicted.append(_array(columns["predicted"]))
-    parts = first["part"].drop_null().unique().to_pylist()
-    return _Scored(
-        stages=stages,
-        conversations=_array(first["conversation_id"]),
-        folds=_array(first["fold"]),
-        parts=_array(first["part"]),
-        labels=_array(first["label"]),
-        predicted=np.stack(predicted),
-        # In the order of the protocol, which a sort by name would lose (10 before 2).
-        fold_names=tuple(predictions["fold"].unique().to_pylist()),
-        part_names=tuple(sorted(parts)) if len(parts) > 1 else (),
-    )
-
-
-def _sorted(predictions: pa.Table, stage: str) -> dict[str, pa.ChunkedArray]:
-    """One stage's facts and predictions in the order of the keys, (N,) each; a column at a time, for the memory."""
-    rows = pc.call_function("equal", [predictions["stage"], stage])
-    options = pc.SortOptions([(key, "ascending") for key in _KEYS])
-    order = pc.call_function("sort_indices", [predictions.select(_KEYS).filter(rows)], options=options)
-    columns = {name: predictions[name].filter(rows).take(order) for name in (*_FACTS, "predicted")}
-    _check_once(stage, columns["conversation_id"], columns["utterance_id"])
-    return columns
-
-
-def _check_once(stage: str, conversations: pa.ChunkedArray, utterances: pa.ChunkedArray) -> None:
-    """Refuse an utterance that stands twice among the sorted ones (N,)."""
-    keys = list(zip(conversations.to_pylist(), utterances.to_pylist(), strict=True))
-    for (conversation, utterance), after in pairwise(keys):
-        if (conversation, utterance) == after:
-            raise MoodlineError(
-                f"an utterance is scored once in a stage: {utterance!r} of conversation {conversation!r} stands "
-                f"{keys.count(after)} times in {stage!r}"
-            )
-
-
-def _array(column: pa.ChunkedArray) -> NDArray:
-    """Its texts, each that stands there often kept once."""
-    encoded = column.combine_chunks().dictionary_encode()
-    texts = np.array([*encoded.dictionary.to_pylist(), None], dtype=object)  # where there is none, the last
-    return texts[encoded.indices.fill_null(len(texts) - 1).to_numpy()]
-
-
 class _Settings(NamedTuple):
     classes: Sequence[str]
     resamples: int
@@ -233,7 +149,7 @@ class _Estimates(NamedTuple):
         )
 
 
-def _estimate(scored: _Scored, contrasts: NDArray, settings: _Settings) -> _Estimates:
+def _estimate(scored: Aligned, contrasts: NDArray, settings: _Settings) -> _Estimates:
     """Contrasts (R, stages) turn the stages' measures into what is estimated: themselves, or a difference of two."""
     confusions = _by_conversation(scored, settings.classes)
     values = contrasts @ measure(confusions.sum(axis=1))[..., None]  # (3, stages, 1) -> (3, R, 1)
@@ -245,7 +161,7 @@ def _estimate(scored: _Scored, contrasts: NDArray, settings: _Settings) -> _Esti
     return _Estimates(len(scored.labels), confusions.shape[1], wa, ua, f1)
 
 
-def _by_conversation(scored: _Scored, classes: Sequence[str]) -> NDArray[np.int64]:
+def _by_conversation(scored: Aligned, classes: Sequence[str]) -> NDArray[np.int64]:
     """Confusion matrices (stages, conversations, C, C), conversations in the order of their ids."""
     _, groups = np.unique(scored.conversations, return_inverse=True)
     rows = np.split(np.argsort(groups, kind="stable"), np.cumsum(np.bincount(groups))[:-1])

@@ -13,13 +13,14 @@ from moodline.config import STAGE_NAMES
 from moodline.corpora.recognition import RECOGNISED, WORDS
 from moodline.errors import MoodlineError
 from moodline.evaluation.description import missing_folds
-from moodline.evaluation.evaluate import PREDICTIONS_FILE, RESULTS_FILE, file_of
+from moodline.evaluation.outcome import PREDICTIONS_FILE, RESULTS_FILE, file_of
 from moodline.evaluation.results import Estimate, Scores
 from moodline.evaluation.scores import MAJORITY, ROUGH, rough_interval, score
 from moodline.files import atomic_file, read_json
 from moodline.reproduction.names import PART_NAMES
 from moodline.reproduction.plan import RUNS_FOLDER
 from moodline.reproduction.work import TASK_FILE
+from moodline.training.fold_files import FoldFiles
 from moodline.training.origin import READS
 
 LEDGER_FILE = "ledger.parquet"
@@ -68,8 +69,8 @@ class Done:
     results: Mapping[str, Any]
 
     @property
-    def fold_folder(self) -> Path:
-        return self.folder / f"fold-{self.facts['fold']}"
+    def files(self) -> FoldFiles:
+        return FoldFiles(self.folder / f"fold-{self.facts['fold']}")
 
     @property
     def words(self) -> str:
@@ -77,7 +78,7 @@ class Done:
         return self.results["words"]["trained"]
 
     def record(self, stage: str) -> Mapping[str, Any]:
-        return read_json(self.fold_folder / "stages" / f"{stage}.json", "stage")
+        return read_json(self.files.record(stage), "stage")
 
     def results_on(self, words: str) -> Mapping[str, Any]:
         """results.json of a test on such words."""

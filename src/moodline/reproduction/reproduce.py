@@ -21,7 +21,7 @@ from moodline.reproduction.shown import write_shown
 from moodline.reproduction.systems import longest_seconds
 from moodline.reproduction.tables import MAKERS, Asked, Choices, Table, asked_for, tables_of
 from moodline.reproduction.work import is_done, work_off, write_recipes
-from moodline.training.run import locked
+from moodline.training.lock import locked
 from moodline.training.sharing import finished_stages
 
 # In DIR: the tables that were asked for so far, in any command, and the sizes of Table 1.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from moodline.corpora.recognition import RECOGNISED
 from moodline.errors import MoodlineError
-from moodline.evaluation.evaluate import RESULTS_FILE, file_of
+from moodline.evaluation.outcome import RESULTS_FILE, file_of
 from moodline.files import read_json, write_json, write_text
 from moodline.recipe import read_recipe, recipe_from
 from moodline.reproduction.commands import ran

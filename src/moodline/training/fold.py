@@ -1,6 +1,5 @@
 """The five parts of one fold, trained in order; each is frozen before the next one trains."""
 
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +12,6 @@ from rich.console import Console
 from torch import nn
 
 from moodline.checkpoint import (
-    CONFIG_FILE,
     TOKENIZER_FILE,
     Provenance,
     load_part,
@@ -35,22 +33,16 @@ from moodline.text.pretrained import Tokenizer, load_bert
 from moodline.training.absence import fusion_data
 from moodline.training.conditions import training_conditions
 from moodline.training.data import StageData, conversation_data, scored_utterances, token_data, waveform_data
+from moodline.training.fold_files import FoldFiles
 from moodline.training.origin import READS, Origin, change, hash_of
 from moodline.training.randomness import seed_of
 from moodline.training.sharing import take_over
-from moodline.training.stage import LOGGERS, Hardware, TrainedStage, initialise, is_main_process, train_stage
+from moodline.training.stage import Hardware, TrainedStage, initialise, is_main_process, train_stage
 from moodline.training.temperature import Fitted, fit_temperature
 
 
 class FoldTraining:
-    """Trains one fold into a folder.
-
-        model/                  the model folder, complete when its config.json is there
-        stages/<stage>.json     written last: the stage is finished, what it was made from, how its epochs went, and the
-                                most memory that the process had held by then
-        stages/<stage>.pt       Lightning's state of a stage that is not finished; loaded as weights only
-        embeddings/             what the finished stages give, for the next ones
-        logs/                   TensorBoard and CSV
+    """Trains one fold.
 
     Finished stages are kept and not run again, unless what they were made from has changed.
     """
@@ -60,7 +52,7 @@ class FoldTraining:
         sets: TrainingSets,
         recipe: Recipe,
         label_set: LabelSet,
-        folder: Path,
+        files: FoldFiles,
         *,
         origins: Mapping[str, Origin],
         given: Mapping[str, EmbeddingsFile],
@@ -69,7 +61,7 @@ class FoldTraining:
         console: Console,
     ) -> None:
         self.train, self.validation = sets.train, sets.validation
-        self.recipe, self.label_set, self.folder = recipe, label_set, folder
+        self.recipe, self.label_set, self.files = recipe, label_set, files
         self.title, self.hardware, self.console = title, hardware, console
         self.origins = origins
         self.bert: Any = None
@@ -85,16 +77,15 @@ class FoldTraining:
         return [conversation for conversation in (*self.train, *self.validation) if conversation.utterances]
 
     @property
-    def model_folder(self) -> Path:
-        return self.folder / "model"
-
-    @property
     def changes(self) -> dict[str, str]:
         """Stage by stage, in what one that was begun or finished before differs from what it would be now."""
         return {stage: self.change_of(stage) for stage in self.recipe.stages}
 
+    def say(self, text: str) -> None:
+        self.console.print(f"{self.title}{text}", highlight=False, soft_wrap=True)
+
     def is_finished(self, stage: str) -> bool:
-        return self.record_file(stage).is_file() and not self.change_of(stage)
+        return self.files.record(stage).is_file() and not self.change_of(stage)
 
     def prepare(self) -> None:
         """Load and build what training may fail for, while all that an earlier run left is still there."""
@@ -112,7 +103,7 @@ class FoldTraining:
         changes = self.changes
         finished = {stage for stage in changes if self.is_finished(stage)}
         if is_main_process():
-            self.discard([stage for stage in changes if changes[stage]])
+            self.files.forget([stage for stage in changes if changes[stage]])
         for number, stage in enumerate(self.recipe.stages, start=1):
             name = f"{self.title}stage {number} of {len(self.recipe.stages)}: {STAGE_NAMES[stage]}"
             if stage in finished:
@@ -134,17 +125,17 @@ class FoldTraining:
             if one.note
         ]
         for note in notes:
-            self.console.print(f"{self.title}{note}", highlight=False, soft_wrap=True)
+            self.say(note)
         provenance = replace(provenance, notes=joined([provenance.notes, notes]))
         temperatures = {stage: one.temperature for stage, one in fitted.items()}
         conditions = training_conditions(self.train, self.recipe, self.kept_tokenizer())
-        save_description(self.model_folder, self.recipe, self.label_set, provenance, temperatures, conditions)
+        save_description(self.files.model, self.recipe, self.label_set, provenance, temperatures, conditions)
 
     def kept_tokenizer(self) -> Tokenizer | None:
         """The trained model's own; None where it reads no words."""
         if TEXT_UTTERANCE not in self.recipe.stages:
             return None
-        return Tokenizer.from_file(self.model_folder / TOKENIZER_FILE, self.recipe.text_utterance.maximum_tokens)
+        return Tokenizer.from_file(self.files.model / TOKENIZER_FILE, self.recipe.text_utterance.maximum_tokens)
 
     def fit_temperature(self, stage: str) -> Fitted:
         """Of a trained stage, on the labelled utterances that its epoch was selected by."""
@@ -152,7 +143,7 @@ class FoldTraining:
         scored, labels = scored_utterances(validation, self.label_set)
         if not scored:
             return fit_temperature(np.empty((0, len(self.label_set.classes))), labels.numpy())
-        part = load_part(self.model_folder, stage, self.recipe, self.label_set)
+        part = load_part(self.files.model, stage, self.recipe, self.label_set)
         ids = [utterance.id for utterance in scored]
         if stage == FUSION:
             logits = stack(self.fused_logits(part, validation), ids)
@@ -174,55 +165,22 @@ class FoldTraining:
         for stage in self.recipe.stages:
             record = finished.get(hash_of(self.origins[stage]))
             if record is not None and not self.is_finished(stage):
-                self.discard([stage])  # what is half another's must not pass for a whole model
-                take_over(record, self.folder)
+                self.files.forget([stage])  # what is half another's must not pass for a whole model
+                take_over(record, self.files.folder)
 
     def change_of(self, stage: str) -> str:
         """In what a stage that was begun or finished before differs from what it would be now; empty if in nothing."""
-        for file in (self.record_file(stage), self.origin_file(stage)):
+        for file in (self.files.record(stage), self.files.origin(stage)):
             if file.is_file():
                 return change(read_json(file, "stage").get("origin", {}), self.origins[stage], STAGE_NAMES)
         return ""
-
-    def discard(self, stages: Sequence[str]) -> None:
-        """Forget what these stages were."""
-        if stages:
-            # The model first: without its description it is none, and a half-changed one must not pass for whole.
-            (self.model_folder / CONFIG_FILE).unlink(missing_ok=True)
-        for stage in stages:
-            for file in (self.record_file(stage), *self.unfinished_files(stage)):
-                file.unlink(missing_ok=True)
-            # Loggers add to what is there: two trainings' curves would be drawn as one.
-            for logger in LOGGERS:
-                shutil.rmtree(self.logs / logger / stage, ignore_errors=True)
-
-    @property
-    def logs(self) -> Path:
-        return self.folder / "logs"
-
-    def record_file(self, stage: str) -> Path:
-        return self.folder / "stages" / f"{stage}.json"
-
-    def origin_file(self, stage: str) -> Path:
-        """What an unfinished stage is made from."""
-        return self.folder / "stages" / f"{stage}.unfinished.json"
-
-    def state_file(self, stage: str) -> Path:
-        return self.folder / "stages" / f"{stage}.pt"
-
-    def unfinished_files(self, stage: str) -> tuple[Path, Path]:
-        """The state before the origin: a state without the origin it belongs to would be taken up by another."""
-        return self.state_file(stage), self.origin_file(stage)
-
-    def embeddings_file(self, stage: str) -> Path:
-        return self.folder / "embeddings" / f"{stage}.parquet"
 
     def run_stage(self, stage: str, title: str, *, go_on: bool) -> None:
         initialise(self.recipe.seed, stage)
         part = self.build(stage)
         classes = len(self.label_set.classes)
         if is_main_process():
-            write_json(self.origin_file(stage), {"origin": self.origins[stage]})
+            write_json(self.files.origin(stage), {"origin": self.origins[stage]})
         trained = train_stage(
             stage,
             part,
@@ -230,9 +188,9 @@ class FoldTraining:
             self.recipe,
             classes=classes,
             scored_labels=scored_utterances(self.sets_of(stage)[0], self.label_set)[1],
-            logs=self.logs,
-            state=self.state_file(stage),
-            go_on=go_on and self.state_file(stage).is_file(),
+            logs=self.files.logs,
+            state=self.files.state(stage),
+            go_on=go_on and self.files.state(stage).is_file(),
             title=title,
             hardware=self.hardware,
             console=self.console,
@@ -245,19 +203,18 @@ class FoldTraining:
     def keep(self, stage: str, trained: TrainedStage) -> None:
         """Write what a trained stage gives; its record comes last, and what it could go on from is removed."""
         if stage != FUSION:
-            write_embeddings(self.embeddings_file(stage), self.embeddings[stage])
-        save_stage(self.model_folder, stage, trained.part)
+            write_embeddings(self.files.embeddings(stage), self.embeddings[stage])
+        save_stage(self.files.model, stage, trained.part)
         if stage == TEXT_UTTERANCE and self.tokenizer is not None:
-            save_text_assets(self.model_folder, getattr(trained.part, "bert"), self.tokenizer)  # noqa: B009
+            save_text_assets(self.files.model, getattr(trained.part, "bert"), self.tokenizer)  # noqa: B009
         record = {
             "origin": self.origins[stage],
             "seconds": round(trained.seconds, 1),
             "peak_mebibytes": peak_mebibytes(),
             "epochs": trained.history,
         }
-        write_json(self.record_file(stage), record)
-        for file in self.unfinished_files(stage):
-            file.unlink(missing_ok=True)
+        write_json(self.files.record(stage), record)
+        self.files.forget_unfinished(stage)
 
     def build(self, stage: str) -> nn.Module:
         bert, self.bert = (self.bert, None) if stage == TEXT_UTTERANCE else (None, self.bert)
@@ -288,7 +245,7 @@ class FoldTraining:
 
     def vectors_of(self, stage: str) -> Embeddings:
         """What a trained stage gives, or what is given in its place."""
-        return self.embeddings.get(stage) or read_embeddings(self.embeddings_file(stage)).vectors
+        return self.embeddings.get(stage) or read_embeddings(self.files.embeddings(stage)).vectors
 
     def context_inputs(self, stage: str, vectors: Embeddings) -> Embeddings:
         """The utterance encoder's embeddings as a context stage reads them, conversation by conversation."""

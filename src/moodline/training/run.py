@@ -1,43 +1,30 @@
 """A run: one recipe, one protocol, one corpus, all or some of its folds, in one folder.
 
 run.json             what is run: corpus, recipe, protocol, and the whole label set
-fold-<name>/         one fold, see FoldTraining
+fold-<name>/         one fold, see FoldFiles
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import filelock
-from rich.console import Console
-
-from moodline.checkpoint import CONFIG_FILE, load_description
-from moodline.config import AUDIO_UTTERANCE, STAGE_NAMES, TEXT_UTTERANCE, Recipe
+from moodline.checkpoint import CONFIG_FILE
+from moodline.config import STAGE_NAMES, Recipe
 from moodline.conversation import LabelSet
-from moodline.corpora.corpus import Corpus
-from moodline.corpora.fold import Fold
 from moodline.corpora.recognition import REFERENCE
-from moodline.embeddings import EmbeddingsFile
 from moodline.errors import MoodlineError
-from moodline.files import flatten, read_json, remove_leftovers, write_json
-from moodline.inference.given import refuse_unfit
-from moodline.labels import content_of, label_set_from, label_set_of, refuse_misspelt
+from moodline.files import flatten, read_json
+from moodline.labels import content_of, label_set_from, label_set_of
 from moodline.recipe import recipe_from
-from moodline.text.pretrained import fingerprint_of
-from moodline.training.data import refuse_silent, refuse_unread_words
-from moodline.training.fold import FoldTraining
-from moodline.training.licence import licence_from, license_models
-from moodline.training.origin import COMMON, origins_of
-from moodline.training.provenance import provenance_of, refuse_seen_test
-from moodline.training.sharing import finished_stages
-from moodline.training.stage import Hardware, is_main_process
+from moodline.training.fold_files import FoldFiles
+from moodline.training.licence import licence_from
+from moodline.training.lock import LOCK_FILE
+from moodline.training.origin import COMMON
 
 SCHEMA = 1
 RUN_FILE = "run.json"
-LOCK_FILE = ".lock"
 # Where parts of a run were found, which may change; what was found there may not.
 PLACES = ("corpus_folder", "recipe_name")
 # What is said of a run, and no part of what it is.
@@ -75,11 +62,11 @@ class Run:
     words_hash: str | None = None
     licence: str = ""
 
-    def fold_folder(self, name: str) -> Path:
-        return self.folder / f"fold-{name}"
+    def files_of(self, fold: str) -> FoldFiles:
+        return FoldFiles(self.folder / f"fold-{fold}")
 
-    def model_folder(self, name: str) -> Path:
-        return self.fold_folder(name) / "model"
+    def model_folder(self, fold: str) -> Path:
+        return self.files_of(fold).model
 
     def is_complete(self, name: str) -> bool:
         """Whether a fold's model is whole, and of this run's recipe as it is now."""
@@ -111,7 +98,7 @@ class Run:
 
     def histories(self, name: str) -> dict[str, list[dict[str, float]]]:
         """Each finished stage's epochs: losses and validation UA."""
-        records = {stage: self.fold_folder(name) / "stages" / f"{stage}.json" for stage in self.recipe.stages}
+        records = {stage: self.files_of(name).record(stage) for stage in self.recipe.stages}
         return {stage: read_json(path, "stage")["epochs"] for stage, path in records.items() if path.is_file()}
 
     def description(self) -> dict[str, Any]:
@@ -214,109 +201,3 @@ def refuse_foreign(folder: Path) -> None:
 def is_ours(path: Path) -> bool:
     """Whether a run that was killed in its first moment has left this file."""
     return path.name == LOCK_FILE or path.name.startswith(f".{RUN_FILE}.")
-
-
-def train(
-    run: Run,
-    corpus: Corpus,
-    folds: Sequence[Fold],
-    given: Mapping[str, EmbeddingsFile],
-    hardware: Hardware,
-    console: Console,
-    reuse: Path | None = None,
-) -> None:
-    """Train the folds that are not trained yet; what is finished is kept.
-
-    Args:
-        given: embeddings from files, by the encoder whose place they take
-        reuse: a folder of other runs, whose finished stages are taken over where they were made from the same
-
-    Raises:
-        MoodlineError: a fold cannot train, the folder is another run's, or another process trains in it; or the
-            embeddings given are not those of the recipe and the corpus
-    """
-    hardware.check()
-    refuse_unread_words(run.recipe, corpus)
-    refuse_misspelt(run.label_set, {turn.label for turn in corpus.utterances if turn.label is not None})
-    refuse_unfit(run.recipe, given, [one.in_context(run.label_set, run.recipe.context) for one in corpus.conversations])
-    # Of all folds before the first one trains: a fold that cannot train is told at once.
-    for fold in folds:
-        refuse_seen_test(fold, given)
-    prepared = [
-        (
-            fold,
-            fold.training_sets(run.label_set, run.recipe.context),
-            provenance_of(run.recipe, run.label_set, corpus, fold, given),
-        )
-        for fold in folds
-    ]
-    if AUDIO_UTTERANCE in run.recipe.stages:
-        refuse_silent(one for _, sets, _ in prepared for one in (*sets.train, *sets.validation))
-    bert_files = fingerprint_of(run.recipe.text_utterance.bert) if TEXT_UTTERANCE in run.recipe.stages else ""
-    hashes = {encoder: file.hash for encoder, file in given.items()}
-    precision = hardware.precision
-    refuse_foreign(run.folder)
-    with locked(run.folder):
-        refuse_other_run(run)
-        if is_main_process():
-            remove_leftovers(run.folder)
-        for position, (fold, sets, provenance) in enumerate(prepared, start=1):
-            title = f"fold {fold.name} ({position} of {len(folds)}), " if len(folds) > 1 else ""
-            training = FoldTraining(
-                sets,
-                run.recipe,
-                run.label_set,
-                run.fold_folder(fold.name),
-                origins=origins_of(
-                    run.recipe,
-                    run.label_set,
-                    run.corpus_hash,
-                    fold.training_hash,
-                    hashes,
-                    bert_files,
-                    precision,
-                    run.words_hash,
-                ),
-                given=given,
-                title=title,
-                hardware=hardware,
-                console=console,
-            )
-            training.prepare()
-            if is_main_process():  # after all that may be refused: a refused command leaves a run as it was
-                write_json(run.folder / RUN_FILE, run.description())
-                for change in license_models(run.folder, run.licence):
-                    console.print(change, highlight=False, soft_wrap=True)
-                if reuse is not None:
-                    training.reuse(finished_stages(reuse))
-            if run.is_complete(fold.name) and all(map(training.is_finished, run.recipe.stages)):
-                console.print(f"{title}model {run.model_folder(fold.name)}: finished before", highlight=False)
-                described = load_description(run.model_folder(fold.name))
-                if not described.temperatures or described.conditions is None:
-                    lacked = "calibrated" if not described.temperatures else "told what its training sounds like"
-                    console.print(f"{title}it is {lacked} now, and trained no more", highlight=False)
-                    training.describe(described.provenance)
-                continue
-            for note in provenance.notes:
-                console.print(f"{title}{note}", highlight=False, soft_wrap=True)
-            training.run(replace(provenance, licence=run.licence))
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the run's folder, so that no second run writes into it; a run's own further processes share it."""
-    if not is_main_process():
-        yield
-        return
-    lock = filelock.FileLock(folder / LOCK_FILE, timeout=0)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except filelock.Timeout:
-        raise MoodlineError(
-            f"{folder} is being trained by another process: wait for it, or choose another -o"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()

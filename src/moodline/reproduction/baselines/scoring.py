@@ -13,7 +13,7 @@ from moodline.corpora.fold import Fold
 from moodline.corpora.recognition import REFERENCE
 from moodline.errors import MoodlineError
 from moodline.evaluation.description import description, fold_counts, notes_of
-from moodline.evaluation.evaluate import PREDICTIONS_FILE, RESULTS_FILE
+from moodline.evaluation.outcome import PREDICTIONS_FILE, RESULTS_FILE
 from moodline.evaluation.results import Evaluation
 from moodline.evaluation.scores import STAGES, rough_intervals, score
 from moodline.files import atomic_file, write_json

@@ -20,7 +20,8 @@ from moodline.reproduction.robustness.points import Point
 from moodline.reproduction.robustness.rows import Measured, table_of
 from moodline.reproduction.robustness.words import FoldWords
 from moodline.speech.error_rate import WordErrors
-from moodline.training.run import Run, locked, read_run
+from moodline.training.lock import locked
+from moodline.training.run import Run, read_run
 
 TABLE_FILE = "robustness.parquet"
 REPORT_FILE = "robustness.html"

@@ -9,7 +9,7 @@ from moodline.conversation import Conversation, LabelSet, Utterance
 from moodline.corpora import meld
 from moodline.corpora.corpus import Corpus
 from moodline.errors import MoodlineError
-from moodline.evaluation.elsewhere import labels_for
+from moodline.evaluation.label_map import labels_for
 from moodline.labels import IEMOCAP4, LABEL_SETS, MELD4, RAVDESS8
 
 OWN = LabelSet(name="own", version=1, classes=("calm", "tense"), mapping={"quiet": "calm", "loud": "tense"})
