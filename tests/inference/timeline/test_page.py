@@ -12,6 +12,7 @@ from hypothesis import given, settings
 
 from moodline.errors import MoodlineError
 from moodline.inference.timeline import sound
+from moodline.inference.timeline.page import signed
 from tests.inference.timeline.talks import SAID, talk, timelines
 
 
@@ -37,6 +38,14 @@ def recording(tmp_path_factory):
     path = tmp_path_factory.mktemp("sound") / "my talk.wav"
     soundfile.write(path, 0.3 * np.sin(np.arange(10 * 8000) / 5), 8000)
     return path
+
+
+@pytest.mark.parametrize(
+    ("fall", "told"),
+    [(0.254, "+0.25"), (-0.254, "\N{MINUS SIGN}0.25"), (-0.004, "+0.00"), (0.0, "+0.00"), (-1.0, "\N{MINUS SIGN}1.00")],
+)
+def test_what_rounds_to_nothing_is_no_fall(fall: float, told: str) -> None:
+    assert signed(fall) == told
 
 
 def test_the_models_facts_and_what_must_be_known_stand_before_the_turns():

@@ -54,7 +54,8 @@ def runner_up(turn: TimelineTurn) -> tuple[str, float] | None:
 
 
 def signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+    """Two digits; what rounds to nothing is no fall: ``+0.00``."""
+    return f"{value:+z.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _data(timeline: Timeline, heard: sound.Sound | None) -> dict[str, Any]:
