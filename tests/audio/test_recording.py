@@ -54,6 +54,16 @@ def test_a_file_tells_what_it_holds(tmp_path: Path, ending: str) -> None:
     assert recording.gaps == ()
 
 
+def test_an_mp3_is_read_without_a_word_and_as_a_whole(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    bursts = np.sin(np.arange(20 * 16_000) / 2_000)[:, None] > 0  # whose frames need those before them
+    path = written(tmp_path / "talk.mp3", noise(20, 16_000) * bursts, 16_000)
+    expected, _ = soundfile.read(path, dtype="float32", always_2d=True)
+    recording = Recording.open(path)
+    for channel in (0, 1):
+        np.testing.assert_allclose(whole(recording, 16_000, channel), expected[:, channel], atol=1e-6)
+    assert capfd.readouterr() == ("", "")  # not of the decoder either
+
+
 @pytest.mark.parametrize("ending", ["wav", "flac", "ogg"])
 @pytest.mark.parametrize("sample_rate", [16_000, 22_050, 8_000])
 def test_a_clip_is_the_one_that_waveform_reads(tmp_path: Path, ending: str, sample_rate: int) -> None:

@@ -97,8 +97,9 @@ class SoundFile:
     def _readable(self, begin: int) -> Iterator[np.ndarray]:
         """Blocks from a frame on, until the end or damage; after damage libsndfile wants the file opened anew."""
         try:
-            with soundfile.SoundFile(self.path) as file:
-                file.seek(begin)
+            with waveform.ForwardFile(self.path) as file:
+                if begin:
+                    file.seek(begin)
                 while len(samples := file.read(BLOCK, dtype="float32", always_2d=True)):
                     yield samples
         except soundfile.SoundFileError:

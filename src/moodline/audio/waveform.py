@@ -30,6 +30,23 @@ BLOCK = 2**20  # frames
 UNREADABLE = (soundfile.SoundFileError, TypeError)  # TypeError: headerless samples, from the name's ending
 
 
+class ForwardFile(soundfile.SoundFile):
+    """A file that is read on from where it is.
+
+    soundfile seeks to where it is after each read of a file that can seek. From there an MP3's decoder starts anew,
+    lacks what frames before held for this one, and says so on standard error for each.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+    def go_to(self, frame: int) -> None:
+        """Seek to a frame; in an MP3 from a second before, since what is decoded first may lack what others held."""
+        before = max(0, frame - self.samplerate) if self.format == "MP3" else frame
+        self.seek(before)
+        self.read(frame - before)
+
+
 def read(clip: AudioClip, sample_rate: int) -> np.ndarray:
     """The waveform of a stretch of an audio file: its channels' mean at the sample rate, float32 (T,).
 
@@ -60,7 +77,7 @@ def _blocks(clip: AudioClip) -> Iterator[tuple[np.ndarray, int]]:
         rate = file.samplerate
         start = round(clip.offset * rate)
         end = start + max(1, round((clip.offset + clip.duration) * rate) - start)
-        file.seek(min(start, file.frames))
+        file.go_to(min(start, file.frames))
         while file.tell() < end:
             at = file.tell()
             samples = file.read(min(BLOCK, end - at), dtype="float32", always_2d=True)  # (frames, channels)
@@ -133,10 +150,10 @@ def unreadable(path: Path, error: Exception) -> MoodlineError:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+def _opened(path: Path) -> Iterator[ForwardFile]:
     check_present(path)
     try:
-        with soundfile.SoundFile(container.as_wav(path) if container.is_container(path) else path) as file:
+        with ForwardFile(container.as_wav(path) if container.is_container(path) else path) as file:
             yield file
     except UNREADABLE as error:
         raise unreadable(path, error) from error
