@@ -7,7 +7,7 @@ authors' released code fixes.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from moodline.errors import MoodlineError
 from moodline.labels import LABEL_SETS, is_label_set
@@ -340,8 +340,12 @@ class Recipe:
         """The recipe of those parts, the fusion aside, that read one of its modalities; of both it is this one.
 
         Raises:
-            MoodlineError: it does not read this modality
+            MoodlineError: it does not read this modality, or there is none of that name
         """
+        if modalities not in get_args(Modalities):
+            raise MoodlineError(
+                f"modalities are {', '.join(get_args(Modalities))}, not {modalities!r}: name one of them"
+            )
         if modalities in ("both", self.modalities):
             return self
         if self.modalities != "both":

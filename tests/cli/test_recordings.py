@@ -1,6 +1,7 @@
 """moodline predict over recordings: where timelines go, what is refused, and what goes on."""
 
 import csv
+import io
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import soundfile
 
 from moodline.cli import models
+from moodline.cli.main import COMMANDS
 from moodline.cli.models import VARIABLE, chosen_model
 from moodline.errors import MoodlineError
 from moodline.inference.timeline import sound
@@ -196,3 +198,63 @@ def test_the_model_is_named_or_the_environments_or_the_newest_of_the_demo(
     monkeypatch.setenv(VARIABLE, "mine")
     assert chosen_model(None) == Path("mine")
     assert chosen_model(Path("named")) == Path("named")
+
+
+def test_rows_of_several_have_one_header_and_tell_their_recording(
+    model: Path, talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text("sender,message\nann,well hello\nben,good bye\n", encoding="utf-8")
+    moodline("predict", talk.with_suffix(".srt"), other, "--model", model, "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["recording"] for row in rows] == ["talk.srt"] * 2 + ["other.csv"] * 2
+    assert [row["words"] for row in rows] == ["well hello", "good bye"] * 2
+
+
+@pytest.mark.parametrize("form", ["json", "srt", "html"])
+def test_several_that_would_run_into_each_other_on_the_terminal_are_refused(
+    model: Path, talk: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    told = refused(capsys, "predict", talk, talk, "--model", model, "--format", form)
+    assert f"2 times {form} are as many files: name their folder with -o" in told
+
+
+@pytest.mark.parametrize("given", [("talk.wav", "other.wav"), ("talk.wav", "--format", "csv,html")])
+def test_several_files_do_not_have_one_name(
+    model: Path, talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], given: tuple[str, ...]
+) -> None:
+    sources = [tmp_path / one if one.endswith(".wav") else one for one in given]
+    told = refused(capsys, "predict", *sources, "--model", model, "-o", tmp_path / "two.csv")
+    assert "two.csv is the name of one file, and 2 are to be written: name a folder" in told
+    assert not (tmp_path / "two.csv").exists()
+
+
+def test_a_files_ending_and_its_format_agree(
+    model: Path, talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = refused(capsys, "predict", talk, "--model", model, "-o", tmp_path / "a.csv", "--format", "json")
+    assert "a.csv ends as csv does, and --format is json: leave out --format, or rename it" in told
+
+
+@pytest.mark.parametrize("command", ["predict", "transcribe"])
+def test_a_folder_of_recordings_is_no_corpus(
+    talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    assert f"has no corpus.json: name recordings one by one, such as {tmp_path}/*.wav" in refused(
+        capsys, command, tmp_path
+    )
+
+
+def test_what_is_interrupted_is_said_to_go_on_where_it_does_alone(
+    talk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(options: object, given: object) -> None:
+        raise KeyboardInterrupt
+
+    for command, told in (("predict", "moodline: interrupted\n"), ("train", "goes on from there\n")):
+        monkeypatch.setattr(COMMANDS[command], "run", interrupt)
+        arguments = ("train", "corpus", "--recipe", "demo", "--protocol", "cv5", "-o", "run")
+        with pytest.raises(SystemExit) as end:
+            moodline(*(arguments if command == "train" else ("predict", talk)))
+        assert end.value.code == 130
+        assert capsys.readouterr().err.endswith(told)

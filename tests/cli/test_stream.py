@@ -98,6 +98,15 @@ def test_a_turn_is_answered_before_the_next_is_written(model: Path) -> None:
         assert process.end() == (0, "")
 
 
+def test_text_is_another_name_of_words(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = streamed(model, [{"words": "Hello."}], monkeypatch, capsys)
+    named = streamed(model, [{"text": "Hello."}, {"words": "Hello.", "text": "Bye."}], monkeypatch, capsys)
+    assert given.answers == named.answers
+    assert "a turn has no key 'text'" in named.errors[0]
+
+
 def test_an_interruption_ends_it_with_a_sentence(model: Path) -> None:
     with streaming(model) as process:
         process.tell(TURNS[0])

@@ -132,8 +132,9 @@ def test_what_is_asked_wrongly_is_told_before_anything_is_heard(
 def test_what_recordings_need_does_not_fit_a_corpus(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], option: tuple[str, ...]
 ) -> None:
+    assert "has no corpus.json" in refused(capsys, "transcribe", tmp_path)
+    (tmp_path / "corpus.json").touch()
     assert f"{option[0]} is for recordings" in refused(capsys, "transcribe", tmp_path, *option)
-    assert "it has no corpus.json" in refused(capsys, "transcribe", tmp_path)
 
 
 def test_a_transcript_is_of_one_recording(talk: Path, capsys: pytest.CaptureFixture[str]) -> None:

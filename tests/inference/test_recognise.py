@@ -258,3 +258,41 @@ def test_the_example_prints_the_turns_and_writes_a_page_and_json(
     timeline = Timeline.from_json((tmp_path / "talk.json").read_text(encoding="utf-8"))
     assert [turn.words for turn in timeline.turns] == [turn.words for turn in TURNS]
     assert (tmp_path / "talk.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_the_turns_of_each_block_that_is_read_are_told(
+    predictor: LoadedModel, talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_transcript(tmp_path / "talk.srt", TURNS)
+    monkeypatch.setattr(spoken_turns, "TURNS_AT_ONCE", 2)
+    told: list[tuple[str, int, int]] = []
+    hearing = Hearing(transcript=tmp_path / "talk.srt", progress=lambda *one: told.append(one))
+    recognise(predictor, Recording.open(talk), hearing)
+    assert told == [("turns read", turns, len(TURNS)) for turns in (2, 4, 5)]
+
+
+class TestWhatIsNoValueOfAnArgument:
+    @pytest.mark.parametrize("channels", ["mono", "two", None])
+    def test_of_channels(self, predictor: LoadedModel, talk: Path, channels: str) -> None:
+        with pytest.raises(MoodlineError, match=r"channels are mixed or speakers, not .*: name one of them"):
+            predictor.recognise(talk, channels=channels)
+
+    @pytest.mark.parametrize("modalities", ["words", "speech"])
+    def test_of_modalities(self, predictor: LoadedModel, talk: Path, tmp_path: Path, modalities: str) -> None:
+        write_transcript(tmp_path / "talk.srt", TURNS)
+        told = f"modalities are both, audio, text, not '{modalities}': name one of them"
+        with pytest.raises(MoodlineError, match=told):
+            predictor.recognise(talk, transcript=tmp_path / "talk.srt", modalities=modalities)
+        with pytest.raises(MoodlineError, match=told):
+            predictor.predict(conversation_in(talk), modalities)
+
+    def test_of_jobs(self, predictor: LoadedModel, talk: Path, tmp_path: Path) -> None:
+        write_transcript(tmp_path / "talk.srt", TURNS)
+        write_transcript(tmp_path / "talk.rttm", TURNS)  # without words
+        assert predictor.recognise(talk, transcript=tmp_path / "talk.srt", jobs=1)
+        with pytest.raises(MoodlineError, match="jobs are 1 or more, not 0"):
+            predictor.recognise(talk, transcript=tmp_path / "talk.rttm", jobs=0)
+
+    def test_of_a_conversation(self, predictor: LoadedModel, talk: Path) -> None:
+        with pytest.raises(MoodlineError, match=r"not a str: .* are labelled by recognise"):
+            predictor.predict(str(talk))

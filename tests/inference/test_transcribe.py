@@ -145,3 +145,13 @@ def test_real_words_are_heard_and_come_back_from_the_file(
     for found, own in zip(beside.turns, predictor.recognise(recording).turns, strict=True):
         assert (found.start, found.end) == pytest.approx((own.start, own.end), abs=1e-3)
         assert (found.speaker, found.words) == (own.speaker, own.words)
+
+
+def test_each_turn_that_is_heard_is_told(talk: Path, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    transcribe(talk, progress=lambda *one: told.append(one))
+    assert told == [("words heard", turns, len(TURNS)) for turns in range(len(TURNS) + 1)]
+    write_transcript(tmp_path / "talk.srt", [replace(turn, words="well") for turn in TURNS])
+    told.clear()
+    transcribe(talk, transcript=tmp_path / "talk.srt", progress=lambda *one: told.append(one))
+    assert told == []  # there is nothing to hear

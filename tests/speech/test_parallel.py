@@ -24,14 +24,14 @@ def test_two_processes_hear_what_one_hears_and_tell_what_they_cannot_read(tmp_pa
     sounds = [Spoken(words, VOICES[0]) for words in SAID]
     recogniser = load(CHOSEN)
     with recognising(recogniser, CHOSEN, 1) as recognise:
-        alone = recognise(sounds)
+        alone = list(recognise(sounds))
     assert alone[2] == ""
     assert all(alone[:2])
     missing = Recorded(AudioClip(path=tmp_path / "none.wav", duration=1, sample_rate=16_000))
     with recognising(recogniser, CHOSEN, 2) as recognise:
-        assert recognise(sounds) == alone
+        assert list(recognise(sounds)) == alone
         with pytest.raises(MoodlineError, match=r"there is no file .*none\.wav"):
-            recognise([missing])
+            list(recognise([missing]))
 
 
 PARENT = """
@@ -41,7 +41,7 @@ from moodline.speech.parallel import recognising
 from moodline.speech.recogniser import load
 if __name__ == "__main__":
     with recognising(load("pocketsphinx"), "pocketsphinx", 2) as recognise:
-        recognise([Spoken("Oh.", VOICES[0])] * 2)
+        list(recognise([Spoken("Oh.", VOICES[0])] * 2))
         children = open(f"/proc/self/task/{os.getpid()}/children").read()
         print(children, flush=True)
         input()

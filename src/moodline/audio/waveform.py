@@ -27,6 +27,7 @@ PROMISES = {
 # Floating-point files may hold 32-bit integers' numbers; beyond these a filter's energies overflow to infinity.
 LOUDEST = 2.0**31
 BLOCK = 2**20  # frames
+NO_FILE = 7  # libsndfile's number for a file that is missing or none
 UNREADABLE = (soundfile.SoundFileError, TypeError)  # TypeError: headerless samples, from the name's ending
 
 
@@ -144,8 +145,12 @@ def check_present(path: Path) -> None:
 
 
 def unreadable(path: Path, error: Exception) -> MoodlineError:
+    """Of a file that is there: libsndfile takes an MP3 without one frame for no file."""
+    is_no_mp3 = getattr(error, "code", None) == NO_FILE
+    reason = "nothing in it can be decoded" if is_no_mp3 else getattr(error, "error_string", str(error)).rstrip(".")
     return MoodlineError(
-        f"an audio file must be readable by libsndfile (WAV, FLAC, OGG, MP3): {path} is not ({error}); convert it"
+        f"an audio file must be WAV, FLAC, OGG, MP3 or alike: {path} is not ({reason}); restore it from its source, or "
+        "convert it"
     )
 
 

@@ -1,6 +1,13 @@
 """How far a command is."""
 
 import sys
+from collections.abc import Callable
+from pathlib import Path
+
+
+def of_turns(source: Path) -> Callable[[str, int, int], None]:
+    """What tells how far a recording is."""
+    return lambda done, turns, of: show(f"{source}: {done}", turns, of, "turns")
 
 
 def show(what: str, done: int, total: int, unit: str = "conversations") -> None:

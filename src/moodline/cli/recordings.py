@@ -1,11 +1,13 @@
 """Timelines of recordings and of words alone: where each goes, and going on where one fails."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from moodline.cli.modes import modalities_of
+from moodline.cli.progress import of_turns
 from moodline.cli.sources import each, is_folder, places_of, refuse_several_with
 from moodline.errors import MoodlineError
 
@@ -21,6 +23,9 @@ def run(options: Any, sources: Sequence[Path], model: Path) -> None:
     refuse_several_with(options.transcript, sources)
     formats = formats_of(options.format, options.out)
     places = places_of(sources, endings_of(formats), options.out, options.transcript, force=options.force)
+    refuse_other_ending(options.format, options.out)
+    if options.out is None and len(sources) > 1 and formats[0] not in (TERMINAL, "csv"):
+        raise MoodlineError(f"{len(sources)} times {formats[0]} are as many files: name their folder with -o")
     from moodline.inference.loaded import load
     from moodline.inference.recognise import Hearing
     from moodline.inference.words_alone import refuse_unfit
@@ -38,10 +43,18 @@ def run(options: Any, sources: Sequence[Path], model: Path) -> None:
     for source in sources:
         refuse_unfit(source, hearing)
     predictor = load(model)
-    each(sources, lambda source: deliver(predictor, source, hearing, formats, places.get(source, [])))
+    headers = iter([True])  # of the rows of several recordings, one stands above them all
+    each(sources, lambda source: deliver(predictor, source, hearing, formats, places.get(source, []), headers))
 
 
-def deliver(predictor: Any, source: Path, hearing: Any, formats: Sequence[str], places: Sequence[Path]) -> None:
+def deliver(
+    predictor: Any,
+    source: Path,
+    hearing: Any,
+    formats: Sequence[str],
+    places: Sequence[Path],
+    headers: Iterator[bool],
+) -> None:
     """One recording's timeline to its files, or to the terminal where it has none."""
     from moodline.audio.recording import Recording
     from moodline.inference.timeline import FORMATS, write
@@ -49,14 +62,16 @@ def deliver(predictor: Any, source: Path, hearing: Any, formats: Sequence[str], 
     from moodline.inference.timeline.terminal import show
     from moodline.inference.words_alone import timeline_of
 
-    timeline = timeline_of(predictor, source, None, hearing)
+    timeline = timeline_of(predictor, source, None, replace(hearing, progress=of_turns(source)))
     # For the page's sound; words alone have none.
     recording = Recording.open(source) if "html" in formats and timeline.duration is not None else None
     if not places:
         if formats == [TERMINAL]:
             show(timeline)
         else:
-            print(FORMATS[formats[0]](timeline), flush=True)
+            text = FORMATS[formats[0]](timeline)
+            is_headless = formats == ["csv"] and not next(headers, False)
+            print((text.partition("\n")[2] if is_headless else text).rstrip("\r\n"), flush=True)
     for place, name in zip(places, formats, strict=False):
         write(timeline, place, name, recording=recording)
         print(f"{source}: {place}", flush=True)
@@ -87,6 +102,17 @@ def formats_of(named: str | None, out: Path | None) -> list[str]:
     if out is None and len(names) > 1:
         raise MoodlineError(f"{' and '.join(names)} are several files: name their folder with -o")
     return names
+
+
+def refuse_other_ending(named: str | None, out: Path | None) -> None:
+    """Refuse a file whose ending is that of another format than the one that is named."""
+    from moodline.inference.timeline.outputs import ENDINGS
+
+    if named is None or out is None or is_folder(out):
+        return
+    ending = ENDINGS.get(out.suffix.lower())
+    if ending is not None and ending != named.strip():
+        raise MoodlineError(f"{out} ends as {ending} does, and --format is {named}: leave out --format, or rename it")
 
 
 def endings_of(formats: Sequence[str]) -> list[str]:

@@ -13,13 +13,20 @@ def corpus_among(sources: Sequence[Path]) -> Path | None:
     """The folder that is the only source; None where all are files.
 
     Raises:
-        MoodlineError: a folder is one of several
+        MoodlineError: a folder is one of several, or holds no corpus
     """
     folders = [source for source in sources if os.path.isdir(source)]  # also of a name that is too long for one
     if not folders:
         return None
     if len(sources) > 1:
         raise MoodlineError(f"{folders[0]} is a folder, as a corpus is: take it alone, or name recordings, not folders")
+    from moodline.corpora.corpus import DESCRIPTION_FILE
+
+    if not (folders[0] / DESCRIPTION_FILE).exists():
+        raise MoodlineError(
+            f"a folder holds a corpus, and {folders[0]} has no {DESCRIPTION_FILE}: name recordings one by one, such as "
+            f"{folders[0] / '*.wav'}, or make a corpus with moodline prepare"
+        )
     return folders[0]
 
 
@@ -85,8 +92,12 @@ def places_of(
     """
     if out is None:
         return {}
-    if is_folder(out) or len(sources) > 1 or len(endings) > 1:
+    if is_folder(out):
         places = {one: [out / f"{one.stem}{ending}" for ending in endings] for one in sources}
+    elif len(sources) * len(endings) > 1:
+        raise MoodlineError(
+            f"{out} is the name of one file, and {len(sources) * len(endings)} are to be written: name a folder"
+        )
     else:
         places = {sources[0]: [out]}
     taken: dict[Path, Path] = {}
@@ -94,7 +105,11 @@ def places_of(
         for file in files:
             if file in taken or file.resolve() == source.resolve():
                 other = taken.get(file, source)
-                raise MoodlineError(f"{file} would hold what {source} and {other} give: name another -o")
+                raise MoodlineError(
+                    f"{file} would hold what {source} and {other} give: label them one at a time, or rename one"
+                    if other != source
+                    else f"{file} is what is read: name another -o"
+                )
             if transcript is not None and file.resolve() == transcript.resolve():
                 raise MoodlineError(f"{file} is the transcript that is read: name another -o")
             taken[file] = source

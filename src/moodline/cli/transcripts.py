@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moodline.cli.progress import of_turns
 from moodline.cli.sources import each, places_of, refuse_several_with
 from moodline.errors import MoodlineError
 
@@ -31,6 +32,8 @@ def run(options: Any, sources: Sequence[Path]) -> None:
     for place in (file for files in places.values() for file in files):
         refuse_without_words(place)
         refuse_other_format(place, options.format)
+    if options.out is None and options.format and len(sources) > 1:
+        raise MoodlineError(f"{len(sources)} times {options.format} are as many files: name their folder with -o")
     recogniser = None if options.recogniser is None else choose(options.recogniser)
     each(sources, lambda source: deliver(source, options, recogniser, places.get(source, [])))
 
@@ -49,7 +52,12 @@ def deliver(source: Path, options: Any, recogniser: str | None, places: Sequence
     from moodline.speech.transcripts.writing import written_as
 
     spoken = transcribe(
-        source, transcript=options.transcript, channels=options.channels, recogniser=recogniser, jobs=options.jobs
+        source,
+        transcript=options.transcript,
+        channels=options.channels,
+        recogniser=recogniser,
+        jobs=options.jobs,
+        progress=of_turns(source),
     )
     for place in places:
         spoken.write(place)
@@ -60,6 +68,8 @@ def deliver(source: Path, options: Any, recogniser: str | None, places: Sequence
     if not places and options.format:
         print(written_as(ENDINGS[options.format], spoken.worded), end="", flush=True)
     elif not places:
+        if len(options.sources) > 1:
+            print(f"{source}:", flush=True)
         for line in lines_of(spoken.turns):
             print(line, flush=True)
 

@@ -52,6 +52,8 @@ def object_of(line: bytes) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise MoodlineError(f"a turn is a JSON object, such as {EXAMPLE}, and this is {shown(content)}")
     content = {key: value for key, value in content.items() if value is not None}
+    if "words" not in content and "text" in content:  # as recognisers call them
+        content["words"] = content.pop("text")
     for key, value in content.items():
         refuse_unfit(key, value)
     start, end = content.get("start", -math.inf), content.get("end", math.inf)

@@ -87,8 +87,13 @@ class Predictor:
         Raises:
             MoodlineError: an utterance lacks audio or embeddings that the model needs, or they cannot be read; the
                 model does not read this modality, or nothing in the conversation has it; or the threshold is no
-                probability, or a class has the name of what it answers
+                probability, or a class has the name of what it answers; or a path or samples stand in its place
         """
+        if not isinstance(conversation, Conversation):
+            raise MoodlineError(
+                f"predict labels a moodline.Conversation, not a {type(conversation).__name__}: a recording's file or "
+                "samples, or a table of words, are labelled by recognise"
+            )
         self.refuse_threshold(threshold)
         utterances = conversation.utterances
         if not utterances:

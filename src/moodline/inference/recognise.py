@@ -18,7 +18,7 @@ from moodline.inference.facts import facts_of
 from moodline.inference.prediction import UtterancePrediction
 from moodline.inference.predictor import Alone, Predictor
 from moodline.inference.presence import MODALITY_OF
-from moodline.inference.spoken_turns import SpokenTurns, find_turns, hear_words, in_blocks
+from moodline.inference.spoken_turns import Progress, SpokenTurns, find_turns, hear_words, in_blocks, unseen
 from moodline.inference.timeline import Gap, Timeline, TimelineTurn
 from moodline.inference.unlike import unlike
 from moodline.speech.transcripts.transcript import places
@@ -43,6 +43,7 @@ class Hearing:
         threshold: below this probability a turn is ``uncertain``
         reasons: whether each turn says why
         conversation: of a table of words that has several, the one to label; None of recordings
+        progress: of a recording
     """
 
     transcript: Path | None = None
@@ -53,6 +54,7 @@ class Hearing:
     threshold: float | None = None
     reasons: bool = False
     conversation: str | None = None
+    progress: Progress = unseen
 
 
 def recognise(predictor: Predictor, recording: Recording, hearing: Hearing) -> Timeline:
@@ -72,11 +74,11 @@ def recognise(predictor: Predictor, recording: Recording, hearing: Hearing) -> T
     predictor.refuse_threshold(hearing.threshold)
     spoken = find_turns(recording, hearing.transcript, hearing.channels)
     if "text" in reads:
-        spoken = hear_words(recording, spoken, hearing.recogniser, hearing.jobs)
+        spoken = hear_words(recording, spoken, hearing.recogniser, hearing.jobs, hearing.progress)
         refuse_without_words(recording, spoken, reads)
     utterances = utterances_of(recording, spoken.turns)
     listener = Listener(recipe.audio_utterance.sample_rate)
-    alone = encode_in_blocks(predictor, recording, spoken.turns, utterances, modalities, listener)
+    alone = encode_in_blocks(predictor, recording, spoken.turns, utterances, hearing, listener)
     conditions = {**listener.conditions, **(words_conditions(predictor, utterances) if "text" in reads else {})}
     predictions = predictor.predict_encoded(
         utterances, alone, modalities, threshold=hearing.threshold, reasons=hearing.reasons
@@ -148,7 +150,7 @@ def encode_in_blocks(
     recording: Recording,
     turns: Sequence[Turn],
     utterances: Sequence[Utterance],
-    modalities: Modalities,
+    hearing: Hearing,
     listener: Listener,
 ) -> Alone:
     """Each turn by itself, read and encoded some at a time so that a long recording's sound is never in memory.
@@ -156,6 +158,7 @@ def encode_in_blocks(
     Args:
         listener: hears some of the turns' sound, where any is read
     """
+    modalities = hearing.modalities
     if AUDIO_UTTERANCE not in predictor.model.recipe.stages_in(modalities):
         return predictor.encode_alone(utterances, modalities=modalities)
     remaining, measured = iter(utterances), {one.id for one in evenly(utterances, MEASURED_TURNS)}
@@ -169,6 +172,7 @@ def encode_in_blocks(
         blocks.append(
             predictor.encode_alone(chosen, lambda utterance, rate, heard=heard: heard[utterance.id], modalities)
         )
+        hearing.progress("turns read", int(chosen[-1].id) + 1, len(utterances))
     return joined(blocks)
 
 

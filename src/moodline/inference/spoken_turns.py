@@ -1,8 +1,9 @@
 """What a recording's turns are and what is said in them: from a transcript, or found and heard."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
@@ -19,6 +20,14 @@ from moodline.speech.turns import Channels, turns_of
 # Whose sound is in memory together: so many turns, or fewer that last so long.
 TURNS_AT_ONCE = 128
 SECONDS_AT_ONCE = 300.0
+HEARING = "words heard"
+
+Progress = Callable[[str, int, int], None]
+"""Is told what was done, with how many turns, and of how many."""
+
+
+def unseen(done: str, turns: int, of: int) -> None:
+    """Progress that nobody looks at."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +67,8 @@ def find_turns(recording: Recording, transcript: Path | None, channels: Channels
     Raises:
         MoodlineError: the transcript is none, or another recording's; there is no speech; see ``turns_of``
     """
+    if channels not in get_args(Channels):
+        raise MoodlineError(f"channels are {' or '.join(get_args(Channels))}, not {channels!r}: name one of them")
     if transcript is None:
         by = "voice activity" if channels == "mixed" else "voice activity in each channel"
         return SpokenTurns(turns=tuple(turns_of(recording, channels)), turns_from=by)
@@ -79,7 +90,9 @@ def find_turns(recording: Recording, transcript: Path | None, channels: Channels
     )
 
 
-def hear_words(recording: Recording, spoken: SpokenTurns, named: str | None, jobs: int) -> SpokenTurns:
+def hear_words(
+    recording: Recording, spoken: SpokenTurns, named: str | None, jobs: int, progress: Progress = unseen
+) -> SpokenTurns:
     """The same with a recogniser's words in the turns that have none yet, in which it may hear nothing.
 
     Args:
@@ -87,19 +100,24 @@ def hear_words(recording: Recording, spoken: SpokenTurns, named: str | None, job
         jobs: turns that are heard at a time
 
     Raises:
-        MoodlineError: there is no such recogniser
+        MoodlineError: there is no such recogniser, or not one job
     """
+    if jobs < 1:
+        raise MoodlineError(f"jobs are 1 or more, not {jobs}")
     silent = [turn for turn in spoken.turns if turn.words is None]
     if not silent:
         return spoken
     chosen = speech.choose(named)
     recogniser = speech.load(chosen)
     heard: list[str] = []
+    progress(HEARING, 0, len(silent))
     with recognising(recogniser, chosen, min(jobs, len(silent))) as recognise:
         for _, waveforms in in_blocks(recording, silent, speech.SAMPLE_RATE):
-            heard += recognise([Samples(waveform) for waveform in waveforms])
-    words = iter(heard)
-    turns = tuple(turn if turn.words is not None else replace(turn, words=next(words)) for turn in spoken.turns)
+            for words in recognise([Samples(waveform) for waveform in waveforms]):
+                heard.append(words)
+                progress(HEARING, len(heard), len(silent))
+    found = iter(heard)
+    turns = tuple(turn if turn.words is not None else replace(turn, words=next(found)) for turn in spoken.turns)
     by = f"{recogniser.name} {recogniser.version}"
     return replace(spoken, turns=turns, words_from=f"{spoken.words_from}, else {by}" if spoken.words_from else by)
 

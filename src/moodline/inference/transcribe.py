@@ -7,7 +7,7 @@ import numpy as np
 
 from moodline.audio.recording import recording_of
 from moodline.errors import MoodlineError
-from moodline.inference.spoken_turns import SpokenTurns, find_turns, hear_words
+from moodline.inference.spoken_turns import Progress, SpokenTurns, find_turns, hear_words, unseen
 from moodline.speech.turns import Channels
 from moodline.wording import counted
 
@@ -20,6 +20,7 @@ def transcribe(
     channels: Channels = "mixed",
     recogniser: str | None = None,
     jobs: int = 1,
+    progress: Progress = unseen,
 ) -> SpokenTurns:
     """The turns of a recording, in order of their starts, with their words; ``write`` makes a transcript of them.
 
@@ -32,6 +33,7 @@ def transcribe(
         channels: ``mixed``, or ``speakers`` where each channel has a speaker of its own
         recogniser: pocketsphinx, or a model of faster-whisper; see ``speech.recogniser.choose``
         jobs: turns whose words are recognised at a time
+        progress: is told of how many turns words are heard
 
     Raises:
         MoodlineError: nothing can be read, no speech or not a word is found; the transcript is another recording's; or
@@ -39,7 +41,7 @@ def transcribe(
     """
     recording = recording_of(source, sample_rate)
     found = find_turns(recording, None if transcript is None else Path(transcript), channels)
-    spoken = hear_words(recording, found, recogniser, jobs)
+    spoken = hear_words(recording, found, recogniser, jobs, progress)
     silent = len(spoken.turns) - len(spoken.worded)
     if not spoken.worded:
         raise MoodlineError(

@@ -12,7 +12,8 @@ from moodline.processes import end_with_parent
 from moodline.speech.recogniser import Recogniser, load
 from moodline.speech.sound import Sound
 
-Recognise = Callable[[Sequence[Sound]], list[str]]
+Recognise = Callable[[Sequence[Sound]], Iterator[str]]
+"""Words of utterances in their order, each as soon as it is heard."""
 
 
 @contextmanager
@@ -25,10 +26,10 @@ def recognising(recogniser: Recogniser, chosen: str, jobs: int) -> Iterator[Reco
         jobs: how many are heard at a time
 
     Raises:
-        MoodlineError: when it is called: speech cannot be read, or a process was killed
+        MoodlineError: from what it gives: speech cannot be read, or a process was killed
     """
     if jobs == 1:
-        yield lambda sounds: [heard(recogniser, sound) for sound in sounds]
+        yield lambda sounds: (heard(recogniser, sound) for sound in sounds)
         return
     # Not forked: a fork of a process with threads, as pyarrow's, may hang.
     executor = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _begin, (chosen,))
@@ -43,9 +44,9 @@ def heard(recogniser: Recogniser, sound: Sound) -> str:
     return " ".join(recogniser.recognise(sound.samples()).split())
 
 
-def _together(executor: ProcessPoolExecutor, sounds: Sequence[Sound]) -> list[str]:
+def _together(executor: ProcessPoolExecutor, sounds: Sequence[Sound]) -> Iterator[str]:
     try:
-        return list(executor.map(_heard_here, sounds))
+        yield from executor.map(_heard_here, sounds)
     except BrokenProcessPool as error:
         raise MoodlineError(
             "a process that recognises words was ended from outside, for its memory perhaps: take fewer --jobs; "

@@ -44,7 +44,7 @@ def talk(timed: bool = True, said=SAID, classes: tuple[str, ...] = CLASSES, reas
         modalities=("audio", "text"),
         threshold=0.5,
         warnings=("the recording is quiet",),
-        gaps=(Gap(start=9.6, end=10.0, reason="it cannot be decoded"),) if timed else (),
+        gaps=(Gap(start=9.6, end=10.0, reason="cannot be decoded"),) if timed else (),
     )
 
 

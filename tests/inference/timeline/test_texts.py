@@ -113,7 +113,9 @@ def test_words_alone_have_no_subtitles_and_no_tiers(text):
 def test_a_files_ending_says_its_format(name, tmp_path):
     write(talk(), tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == [name]
-    begins = {"json": "{", "csv": "start,", "srt": "1\n", "TextGrid": "File type", "html": "<!DOCTYPE"}[name[2:]]
+    begins = {"json": "{", "csv": "recording,start,", "srt": "1\n", "TextGrid": "File type", "html": "<!DOCTYPE"}[
+        name[2:]
+    ]
     assert (tmp_path / name).read_text(encoding="utf-8").lstrip().startswith(begins)
 
 

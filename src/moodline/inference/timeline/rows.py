@@ -41,12 +41,12 @@ def _row(turn: TimelineTurn) -> dict[str, Any]:
 
 
 def to_csv(timeline: Timeline) -> str:
-    """The same columns, then ``model`` and ``notices``: what must be known of the turns stays in each row."""
+    """``recording``, the same columns, ``model`` and ``notices``: each row tells what must be known of it."""
     written = io.StringIO()
     classes = [f"p_{name}" for name in timeline.classes]
-    columns = ["start", "end", "speaker", "channel", "label", *classes, "words", "model", "notices"]
+    columns = ["recording", "start", "end", "speaker", "channel", "label", *classes, "words", "model", "notices"]
     writer = csv.DictWriter(written, columns)
     writer.writeheader()
-    shared = {"model": timeline.model.name, "notices": "; ".join(timeline.notices)}
+    shared = {"recording": timeline.recording, "model": timeline.model.name, "notices": "; ".join(timeline.notices)}
     writer.writerows(row | shared for row in _rows(timeline))
     return written.getvalue()

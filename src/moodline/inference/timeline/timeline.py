@@ -144,7 +144,7 @@ class Timeline:
     @property
     def notices(self) -> tuple[str, ...]:
         """What stands above every output: the model's notes, then warnings, then gaps, a sentence each."""
-        gaps = (f"nothing is known from {gap.start:.1f} to {gap.end:.1f} s: {gap.reason}" for gap in self.gaps)
+        gaps = (f"from {gap.start:.1f} to {gap.end:.1f} s the recording {gap.reason}" for gap in self.gaps)
         return (*self.model.notes, *self.warnings, *gaps)
 
     def to_table(self) -> "pa.Table":

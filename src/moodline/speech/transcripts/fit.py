@@ -24,8 +24,8 @@ def fit(transcript: Transcript, duration: float) -> Transcript:
     if len(past) > MOST * len(transcript.turns):
         raise MoodlineError(
             f"this is a transcript of another recording: {len(past):,} of its {counted(len(transcript.turns), 'turn')} "
-            f"begin after the recording's end, at {duration:.1f} s, and the last ends at {last:.1f} s; give the "
-            "recording's own transcript"
+            f"begin{'s' * (len(past) == 1)} after the recording's end, at {duration:.1f} s, and the last ends at "
+            f"{last:.1f} s; give the recording's own transcript"
         )
     turns = [turn for turn in transcript.turns if turn.start < duration]
     long = [turn for turn in turns if turn.end > duration + ROUNDED]

@@ -22,8 +22,8 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "start": ("start", "starttime", "begin", "onset"),
     "end": ("end", "endtime", "stop"),
     "duration": ("duration",),
-    "speaker": ("speaker", "speakerid", "speakername", "actor"),
-    "words": ("words", "text", "transcript", "transcription", "sentence", "utterance"),
+    "speaker": ("speaker", "speakerid", "speakername", "actor", "sender"),
+    "words": ("words", "text", "transcript", "transcription", "sentence", "utterance", "message"),
     "conversation": ("conversation", "conversationid", "dialogue", "dialogueid", "dialog", "dialogid"),
 }
 # Whisper's own table, .tsv, is in whole milliseconds. No turn of people's lasts as long as this many seconds.
