@@ -2,7 +2,7 @@
 
     python examples/timeline.py MODEL RECORDING [TRANSCRIPT]
 
-Prints who felt what when, and writes the timeline as a page and as JSON beside where it is called.
+Prints who felt what when, and writes the timeline as RECORDING.html and RECORDING.json where it is called.
 """
 
 import sys
@@ -23,4 +23,9 @@ def main(model: str, recording: str, transcript: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if not 3 <= len(sys.argv) <= 4:
+        raise SystemExit(__doc__)
+    try:
+        main(*sys.argv[1:])
+    except moodline.MoodlineError as error:
+        raise SystemExit(f"timeline.py: {error}") from None

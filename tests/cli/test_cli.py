@@ -309,3 +309,14 @@ def test_a_reader_that_closes_early_is_no_error(place: Path) -> None:
     assert result.returncode == 0
     assert all(re.match(r"moodline: the (model|temperature) ", line) for line in result.stderr.splitlines())
     assert result.stdout.strip() == "Ses01F_impro01  (words, context)"
+
+
+def test_help_tells_the_defaults_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        moodline("predict", "--help")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "speakers: each channel has its own (default: mixed)" in shown
+    assert "replace files that exist" in shown
+    assert "null" not in shown
+    assert "False" not in shown
+    assert "()" not in shown

@@ -1,6 +1,7 @@
 """A recording becomes what its conversation would be: the same turns, words and emotions."""
 
 import runpy
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -258,6 +259,16 @@ def test_the_example_prints_the_turns_and_writes_a_page_and_json(
     timeline = Timeline.from_json((tmp_path / "talk.json").read_text(encoding="utf-8"))
     assert [turn.words for turn in timeline.turns] == [turn.words for turn in TURNS]
     assert (tmp_path / "talk.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [((), "python examples/timeline.py MODEL RECORDING"), (("gone", "talk.wav"), "timeline.py: gone")],
+)
+def test_the_example_ends_with_a_sentence(monkeypatch: pytest.MonkeyPatch, given: tuple[str, ...], told: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["timeline.py", *given])
+    with pytest.raises(SystemExit, match=told):
+        runpy.run_path(str(EXAMPLE), run_name="__main__")
 
 
 def test_the_turns_of_each_block_that_is_read_are_told(

@@ -96,6 +96,11 @@ def test_a_sentence_has_the_value_the_range_and_the_reason() -> None:
     assert "the transcript says: de" in warning
 
 
+def test_a_range_of_one_number_is_that_number() -> None:
+    (warning,) = unlike({BANDWIDTH: 3_900.0}, described(ranges={BANDWIDTH: (7_790.0, 7_810.0)}))
+    assert "up to 3.9 kHz, in training 7.8 kHz: it lacks high frequencies" in warning
+
+
 def test_of_loudness_a_model_that_evens_it_out_says_so() -> None:
     evening = Recipe(audio_utterance=AudioUtteranceConfig(waveform_normalisation=True))
     (plain,), (evened,) = (unlike({LOUDNESS: -60.0}, described(recipe)) for recipe in (Recipe(), evening))

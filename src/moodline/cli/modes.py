@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 def add_to(parser: Any) -> None:
     alone = parser.add_mutually_exclusive_group()
     alone.add_argument("--audio-only", action="store_true", help="read the speech alone, whatever words are there")
-    alone.add_argument("--words-only", action="store_true", help="read the words alone; a corpus then needs no audio")
+    alone.add_argument("--words-only", action="store_true", help="read the words alone, which then need no audio")
 
 
 def modalities_of(options: Any) -> "Modalities":

@@ -23,7 +23,13 @@ TYPED = {"corpus": "CORPUS", "source": "SOURCE", "sources": "SOURCE", "out": "-o
 
 
 class HelpFormatter(jsonargparse.DefaultHelpFormatter):
-    """Leaves the types out that only Python knows by such names."""
+    """Leaves out types that only Python knows by such names, and the defaults of what is not there."""
+
+    def _get_help_string(self, action: Any) -> str:
+        found = super()._get_help_string(action)
+        if action.default is not None and action.default is not False:
+            return found
+        return re.sub(r"(, )?default: %\(default\)s", "", found).removesuffix(" ()")
 
     def _get_type_str(self, action: Any) -> str | None:
         found = super()._get_type_str(action)

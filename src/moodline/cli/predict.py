@@ -30,14 +30,22 @@ def add_to(commands: Any) -> None:
     predict.add_argument(
         "--channels", choices=["mixed", "speakers"], default="mixed", help="speakers: each channel has its own"
     )
-    predict.add_argument("--recogniser", default=None, help="of words that no transcript tells, as of transcribe")
+    predict.add_argument(
+        "--recogniser", default=None, help="pocketsphinx, or a folder or name of a model of faster-whisper"
+    )
     predict.add_argument("--jobs", type=int, default=cores(), help="turns whose words are recognised at a time")
     predict.add_argument("--why", action="store_true", help="say for each turn what weighed most")
-    predict.add_argument("--conversation", type=str, default=None, help="this one of a corpus, or of a table of words")
+    predict.add_argument(
+        "--conversation", type=str, default=None, help="the only one to label, of a corpus or a table of words"
+    )
     modes.add_to(predict)
     embeddings.add_to(predict)
     threshold.add_to(predict)
-    predict.add_argument("--format", default=None, help="table, json, csv; of recordings also srt, textgrid, html")
+    predict.add_argument(
+        "--format",
+        default=None,
+        help="table, json, csv; of recordings also srt, textgrid, html, or several with commas",
+    )
     predict.add_argument("-o", "--out", type=Path, default=None, help="a file or a folder, instead of the terminal")
     predict.add_argument("--force", action="store_true", help="replace files that exist")
     commands.add_subcommand("predict", predict, help=HELP)

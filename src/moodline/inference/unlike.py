@@ -95,7 +95,7 @@ def is_beyond(measure: str, value: float, limits: tuple[float, float]) -> bool:
 
 def told(measure: str, value: float, limits: tuple[float, float], recipe: Recipe, language: str | None) -> str:
     tolerance = TOLERANCES[measure]
-    low, high = map(tolerance.number, limits)
+    usual = " to ".join(dict.fromkeys(map(tolerance.number, limits)))  # one number where both ends round to it
     reason = tolerance.low if value < limits[0] else tolerance.high
     if measure == LOUDNESS and recipe.audio_utterance.waveform_normalisation:
         reason += EVENED
@@ -103,5 +103,5 @@ def told(measure: str, value: float, limits: tuple[float, float], recipe: Recipe
         reason += f" (the transcript says: {language})"
     return (
         f"unlike what the model was trained on, so that probabilities may be off: {tolerance.what} "
-        f"{tolerance.number(value)}{tolerance.unit}, in training {low} to {high}{tolerance.unit}: {reason}"
+        f"{tolerance.number(value)}{tolerance.unit}, in training {usual}{tolerance.unit}: {reason}"
     )
