@@ -110,7 +110,7 @@ def rough_intervals(scores: Sequence[StageScores]) -> list[str]:
 def rough_interval(conversations: int, which: str = "") -> list[str]:
     """A sentence where so many conversations are few for an interval; ``which`` says of what part, with a space."""
     few = 1 < conversations < FEWEST_CONVERSATIONS
-    sentence = f"{ROUGH} {conversations} {which}conversations are rough and too narrow: they take "
+    sentence = f"{ROUGH} {conversations} {which}conversations are rough and too narrow: one to rely on takes "
     return [f"{sentence}{FEWEST_CONVERSATIONS} or more"] if few else []
 
 
