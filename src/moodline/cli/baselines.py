@@ -32,7 +32,7 @@ def run(options: Any, given: Any) -> None:
     from moodline.reproduction.names import PART_NAMES
 
     baselines = chosen_baselines(options.only)
-    refuse_taken(options.out)
+    refuse_taken(options.out, "scores of baselines")
     corpus = read_corpus(options.corpus)
     folds = folds_of(corpus, options.protocol)
     chosen = choose_fold(folds, options.fold)

@@ -46,7 +46,7 @@ def evaluate_model(
             labels are not the model's
     """
     described = load_description(model)
-    refuse_taken(out)
+    refuse_taken(out, "scores of a model elsewhere")
     corpus = read_corpus_with(words, corpus_folder)
     refuse_unread_words(described.recipe, corpus)
     labels = labels_for(described.label_set, corpus, label_map)
@@ -96,13 +96,18 @@ def predictions_elsewhere(
     )
 
 
-def refuse_taken(out: Path) -> None:
-    """Refuse to put scores of elsewhere among a run's, or into a corpus or a model."""
-    for file, what in ((RUN_FILE, "run"), (DESCRIPTION_FILE, "corpus"), (CONFIG_FILE, "model")):
+def refuse_taken(out: Path, what: str) -> None:
+    """Refuse to put what has a folder of its own among a run's scores, or into a corpus or a model.
+
+    Args:
+        what: is to be written there, in the plural
+
+    Raises:
+        MoodlineError: the folder is a run's, a corpus's or a model's
+    """
+    for file, taken in ((RUN_FILE, "run"), (DESCRIPTION_FILE, "corpus"), (CONFIG_FILE, "model")):
         if (out / file).exists():
-            raise MoodlineError(
-                f"scores of a model elsewhere have a folder of their own, and {out} is a {what}: choose another -o"
-            )
+            raise MoodlineError(f"{what} have a folder of their own, and {out} is a {taken}: choose another -o")
 
 
 def refuse_seen_by_source(file: EmbeddingsFile, conversations: Sequence[Conversation]) -> None:

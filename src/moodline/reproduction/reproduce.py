@@ -9,6 +9,7 @@ from rich.console import Console
 from moodline.config import STAGE_NAMES, Recipe
 from moodline.corpora.corpus import read_corpus
 from moodline.errors import MoodlineError
+from moodline.evaluation.elsewhere import refuse_taken
 from moodline.files import read_json, write_json, write_text
 from moodline.reproduction.checks import refuse_unfit, warnings_of, words_hash_for, words_hash_now
 from moodline.reproduction.filled import FilledTable, fill
@@ -22,9 +23,10 @@ from moodline.reproduction.systems import longest_seconds
 from moodline.reproduction.tables import MAKERS, Asked, Choices, Table, asked_for, tables_of
 from moodline.reproduction.work import is_done, work_off, write_recipes
 from moodline.training.lock import locked
+from moodline.training.run import refuse_foreign
 from moodline.training.sharing import finished_stages
 
-# In DIR: the tables that were asked for so far, in any command, and the sizes of Table 1.
+# In DIR: the tables that were asked for so far, in any command, and the sizes of Table 1. It is written first.
 ASKED_FILE = "asked.json"
 
 
@@ -53,8 +55,11 @@ def reproduce(corpus_folder: Path, recipe: Recipe, out: Path, request: Request, 
     """Print the plan and, unless ``dry``, work it off and write the ledger and the tables.
 
     Raises:
-        MoodlineError: the corpus or the recipe does not serve the tables, the folder is another corpus's, a task failed
+        MoodlineError: the corpus or the recipe does not serve the tables, the folder is no ledger's or another
+            corpus's, a task failed
     """
+    refuse_taken(out, "a ledger's numbers")
+    refuse_foreign(out, "ledger", ASKED_FILE)
     corpus = read_corpus(corpus_folder)
     refuse_other_corpus(out, corpus.table_hash)
     longest = longest_seconds(corpus)
@@ -69,8 +74,8 @@ def reproduce(corpus_folder: Path, recipe: Recipe, out: Path, request: Request, 
     if dry:
         return
     with locked(out):
-        write_recipes(plan, out)
         asked, sizes = remember(out, asked, request.sizes)
+        write_recipes(plan, out)
         failure: MoodlineError | None = None
         try:
             work_off(plan, corpus_folder.resolve(), out, request.jobs, lambda line: tell(console, line))

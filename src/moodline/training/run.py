@@ -190,14 +190,23 @@ def refuse_other_run(run: Run) -> None:
             )
 
 
-def refuse_foreign(folder: Path) -> None:
-    """Refuse to write where something other than a run lies."""
+def refuse_foreign(folder: Path, what: str = "run", first: str = RUN_FILE) -> None:
+    """Refuse to write where something else lies.
+
+    Args:
+        what: is to be written there: a run, or what else has a folder that is locked
+        first: the file that it writes before any other
+
+    Raises:
+        MoodlineError: the folder is a file, or holds other things
+    """
     if folder.exists() and not folder.is_dir():
-        raise MoodlineError(f"a run is a folder, and {folder} is a file: choose another -o")
-    if folder.exists() and not (folder / RUN_FILE).is_file() and any(not is_ours(one) for one in folder.iterdir()):
-        raise MoodlineError(f"{folder} is neither empty nor a run: choose another -o")
+        raise MoodlineError(f"a {what} is a folder, and {folder} is a file: choose another -o")
+    begun = (folder / first).is_file() or not folder.exists()
+    if not begun and any(not is_of_first_moment(one, first) for one in folder.iterdir()):
+        raise MoodlineError(f"{folder} is neither empty nor a {what}: choose another -o")
 
 
-def is_ours(path: Path) -> bool:
-    """Whether a run that was killed in its first moment has left this file."""
-    return path.name == LOCK_FILE or path.name.startswith(f".{RUN_FILE}.")
+def is_of_first_moment(path: Path, first: str) -> bool:
+    """Whether what was killed while it wrote its first file has left this one."""
+    return path.name == LOCK_FILE or path.name.startswith(f".{first}.")
