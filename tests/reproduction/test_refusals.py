@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.system import moodline
+from tests.system import moodline, write_recipe
+from tests.tiny import tiny_bert
+from tests.trees import write_tree
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
@@ -51,3 +53,35 @@ def test_a_ledger_that_was_killed_in_its_first_moment_goes_on(
     (tmp_path / "ledger" / left).touch()
     told = refusal(capsys, "reproduce", tmp_path / "corpus", "-o", tmp_path / "ledger")
     assert str(tmp_path / "corpus") in told
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Without recognised words, which Table 4 reads."""
+    place = tmp_path_factory.mktemp("refusals")
+    write_tree(place / "tree", turns=2)
+    write_recipe(place / "tiny.yaml", tiny_bert(place / "bert"))
+    moodline("prepare", "iemocap", place / "tree", "-o", place / "corpus")
+    return place / "corpus"
+
+
+def test_that_a_protocol_does_not_fit_is_told_before_that_words_lack(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--recipe", corpus.with_name("tiny.yaml"), "-o", tmp_path / "out", "--protocols")
+    told = refusal(capsys, "reproduce", corpus, *options, "official")
+    assert "official takes a corpus that was published" in told
+    assert "--protocols kfold5" in told
+    told = refusal(capsys, "reproduce", corpus, *options, "all")
+    assert "--protocols kfold5" in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_that_labels_do_not_fit_is_told_before_that_words_lack(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--recipe", corpus.with_name("tiny.yaml"), "-o", tmp_path / "out", "--protocols", "session5")
+    told = refusal(capsys, "reproduce", corpus, *options, "--label_set", "meld7")
+    assert "every class needs training utterances" in told
+    told = refusal(capsys, "reproduce", corpus, *options, "--tables", "4", "--label_set", "iemocap4")
+    assert "transcribe" in told

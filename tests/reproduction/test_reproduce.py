@@ -248,10 +248,18 @@ def test_another_corpus_is_not_mixed_in(place: Path, capsys: pytest.CaptureFixtu
     assert "a ledger is of one corpus" in capsys.readouterr().err
 
 
-def test_another_recipe_is_not_averaged_with_what_is_there(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_another_recipe_is_not_averaged_with_what_is_there(
+    place: Path, dry: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (place / "out/asked.json").read_bytes()
+    capsys.readouterr()
     with pytest.raises(SystemExit):
-        reproduce(place, "out", "--tables", "3", "--fusion.training.epochs", "1")
-    assert "a ledger is of one recipe" in capsys.readouterr().err
+        reproduce(place, "out", "--tables", "2", "--fusion.training.epochs", "1", *dry)
+    told = capsys.readouterr()
+    assert "a ledger is of one recipe" in told.err
+    assert "timed first" not in told.out
+    assert (place / "out/asked.json").read_bytes() == before
 
 
 def test_a_ledger_of_before_a_key_came_goes_on(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,17 +19,17 @@ from moodline.reproduction.work import FEATURES_FOLDER
 from moodline.training.provenance import provenance_of
 
 
-def words_hash_for(tables: Sequence[Table], folder: Path, corpus: Corpus) -> str | None:
-    """Of the corpus's recognised words, where a table reads them.
+def refuse_unheard(tables: Sequence[Table], folder: Path, corpus: Corpus) -> None:
+    """Refuse tables that read recognised words of a corpus that has none.
 
     Raises:
         MoodlineError: there are none, or they are not whole
     """
     reading = [table for table in tables if any(RECOGNISED in (row.words, row.system.words) for row in table.rows)]
     if not reading:
-        return None
+        return
     try:
-        return read_recognised(folder, corpus).recognition.words_hash
+        read_recognised(folder, corpus)
     except MoodlineError as error:
         others = ",".join(dict.fromkeys(table.key for table in tables if table not in reading))
         how = f"; or leave it out with --tables {others}" if others else ""

@@ -117,10 +117,7 @@ def plan_of(
     for table in tables:
         for row in table.rows:
             tested.setdefault((row.system, table.protocol), set()).add(row.words)
-    folds = {protocol: folds_of(corpus, protocol) for protocol in dict.fromkeys(table.protocol for table in tables)}
-    for protocol, those in folds.items():
-        if not all(one.test for one in those):
-            raise MoodlineError(f"tables are of test sets, and protocol {protocol} has none: choose others")
+    folds = {protocol: tested_folds(corpus, protocol) for protocol in dict.fromkeys(table.protocol for table in tables)}
     tasks = (
         task_of(
             system,
@@ -139,6 +136,24 @@ def plan_of(
         if number == 0 or system.name != CLASSICAL  # of which nothing is random
     )
     return Plan(tasks=in_order(tasks))
+
+
+def tested_folds(corpus: Corpus, protocol: str) -> tuple[Fold, ...]:
+    """All folds of a protocol, each with a test set.
+
+    Raises:
+        MoodlineError: the corpus does not serve the protocol, or it has no test set; names the option, as nobody need
+            have typed the protocol
+    """
+    try:
+        folds = folds_of(corpus, protocol)
+    except MoodlineError as error:
+        raise MoodlineError(f"{error} (the option is --protocols, as --protocols kfold5)") from error
+    if not all(one.test for one in folds):
+        raise MoodlineError(
+            f"tables are of test sets, and protocol {protocol} has none: choose others, as --protocols kfold5"
+        )
+    return folds
 
 
 def in_order(tasks: Iterable[Task]) -> tuple[Task, ...]:

@@ -11,7 +11,7 @@ from moodline.corpora.corpus import read_corpus
 from moodline.errors import MoodlineError
 from moodline.evaluation.elsewhere import refuse_taken
 from moodline.files import read_json, write_json, write_text
-from moodline.reproduction.checks import refuse_unfit, warnings_of, words_hash_for, words_hash_now
+from moodline.reproduction.checks import refuse_unfit, refuse_unheard, warnings_of, words_hash_now
 from moodline.reproduction.filled import FilledTable, fill
 from moodline.reproduction.ledger import experiments_in, ledger_of, refuse_other_corpus, write_ledger
 from moodline.reproduction.plan import RUNS_FOLDER, Plan, Task, plan_of
@@ -21,7 +21,7 @@ from moodline.reproduction.report import REPORT_FILE, write_report
 from moodline.reproduction.shown import write_shown
 from moodline.reproduction.systems import longest_seconds
 from moodline.reproduction.tables import MAKERS, Asked, Choices, Table, asked_for, tables_of
-from moodline.reproduction.work import is_done, work_off, write_recipes
+from moodline.reproduction.work import is_done, refuse_other_recipes, work_off, write_recipes
 from moodline.training.lock import locked
 from moodline.training.run import refuse_foreign
 from moodline.training.sharing import finished_stages
@@ -65,9 +65,10 @@ def reproduce(corpus_folder: Path, recipe: Recipe, out: Path, request: Request, 
     longest = longest_seconds(corpus)
     asked = asked_for(request.tables, request.protocols)
     tables = tables_of(asked, recipe, Choices(sizes=request.sizes, longest_seconds=longest))
-    words_hash = words_hash_for(tables, corpus_folder, corpus)
-    plan = plan_of(tables, corpus, request.seeds, request.fold, words_hash)
+    plan = plan_of(tables, corpus, request.seeds, request.fold, words_hash_now(corpus_folder))
     refuse_unfit(plan, corpus, out)
+    refuse_unheard(tables, corpus_folder, corpus)
+    refuse_other_recipes(plan, out)
     for sentence in warnings_of(plan):
         tell(console, f"Note: {sentence}.")
     show(plan, out, request.jobs, console)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
+from moodline.config import Recipe
 from moodline.corpora.recognition import RECOGNISED
 from moodline.errors import MoodlineError
 from moodline.evaluation.outcome import RESULTS_FILE, file_of
@@ -125,22 +126,30 @@ def recipe_file(system: System, out: Path) -> Path:
     return out / "recipes" / f"{system.name}.yaml"
 
 
-def write_recipes(plan: Plan, out: Path) -> None:
-    """Every system's recipe, whole, where the tasks' commands read it.
+def recipes_of(plan: Plan, out: Path) -> dict[Path, Recipe]:
+    """Every system's recipe, by the file where the tasks' commands read it."""
+    # The first task of a system is of the base's own seed; the others' is given by their commands.
+    systems = {task.system.name: task.system for task in reversed(plan.tasks)}
+    return {recipe_file(system, out): system.recipe for system in systems.values()}
+
+
+def refuse_other_recipes(plan: Plan, out: Path) -> None:
+    """Refuse to go on in a folder whose ledger is of another recipe.
 
     Raises:
         MoodlineError: the folder has numbers of a system of that name and of another recipe
     """
-    import yaml
-
-    # The first task of a system is of the base's own seed; the others' is given by their commands.
-    systems = {task.system.name: task.system for task in reversed(plan.tasks)}
-    recipes = {recipe_file(system, out): system.recipe for system in systems.values()}
-    for path, recipe in recipes.items():
+    for path, recipe in recipes_of(plan, out).items():
         # As recipes, not as texts: that of a former moodline lacks the keys that came since.
         if path.exists() and recipe_from(read_recipe(str(path))[0], str(path)) != recipe:
             raise MoodlineError(
                 f"a ledger is of one recipe, and {path} is of another than is asked for: choose another -o"
             )
-    for path, recipe in recipes.items():
+
+
+def write_recipes(plan: Plan, out: Path) -> None:
+    """Write every system's recipe, whole."""
+    import yaml
+
+    for path, recipe in recipes_of(plan, out).items():
         write_text(path, yaml.safe_dump(dataclasses.asdict(recipe), sort_keys=False))
