@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from moodline.cli.parser import Parser
-from moodline.cli.train import chosen_recipe
+from moodline.cli.train import TrainParser, chosen_recipe
+from moodline.config import Recipe
 
 HELP = "Train and score classical baselines under a protocol."
 
 
 def add_to(commands: Any) -> None:
-    baselines = Parser(prog="moodline baselines", description=HELP)
+    baselines = TrainParser(prog="moodline baselines", description=HELP)
     baselines.add_argument("corpus", type=Path, help="a corpus folder")
     baselines.add_argument("--recipe", required=True, help="label set, context, class weights and BERT are its own")
     baselines.add_argument("--protocol", required=True, help="as of moodline train")
@@ -18,6 +18,7 @@ def add_to(commands: Any) -> None:
     baselines.add_argument("--only", default=None, help="these alone, as tf_idf,sentence_embeddings")
     baselines.add_argument("--features", type=Path, default=None, help="keeps what takes long; without it OUT/features")
     baselines.add_argument("-o", "--out", type=Path, required=True, help="where the scores go")
+    baselines.add_class_arguments(Recipe)
     commands.add_subcommand("baselines", baselines, help=HELP)
 
 
