@@ -80,5 +80,7 @@ def run_here(arguments: list[str], log: str, threads: int, cost: Connection) -> 
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     torch.set_num_threads(threads)
     sys.argv = ["moodline", *arguments]
-    runpy.run_module("moodline.cli.main", run_name="__main__", alter_sys=True)
+    # As python -m moodline does, which what the command starts itself can do again; a module that is loaded in this
+    # process already, as cli.main may be, would run with a warning.
+    runpy.run_module("moodline", run_name="__main__", alter_sys=True)
     cost.send(peak_mebibytes())
