@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from moodline.conversation import LabelSet
 from moodline.corpora import iemocap, meld, ravdess
 from moodline.errors import MoodlineError
-from moodline.labels import IEMOCAP4, LABEL_SETS, content_of, label_set_from, label_set_of, refuse_misspelt
+from moodline.labels import (
+    IEMOCAP4,
+    IEMOCAP6,
+    LABEL_SETS,
+    content_of,
+    label_set_from,
+    label_set_of,
+    notes_on_misspelt,
+    refuse_misspelt,
+    same_names,
+)
 
 OWN = """
 name: calm_or_not
@@ -154,3 +164,29 @@ def test_a_misspelt_label_of_ones_own_set_is_told_with_the_nearest() -> None:
     refuse_misspelt(mine, {"neutral", "angre", "anger"})  # both are labels of the corpus
     refuse_misspelt(mine, {"neutral", "joy"})  # none is like it
     refuse_misspelt(IEMOCAP4, {"angry"})  # a set that comes with moodline is as it is
+
+
+FEELINGS = same_names("feelings", "anger", "happiness", "sadness", "neutral")
+
+
+def test_labels_of_no_class_are_told_with_the_known_ones_that_they_are_like() -> None:
+    found = {"angre": 3, "anger": 60, "Neutral": 8, "happiness": 40, "bored": 9}
+    assert notes_on_misspelt(FEELINGS, found) == [
+        "11 labelled utterances have labels of no class of feelings: Neutral (8), angre (3); "
+        "are they meant as neutral, anger?"
+    ]
+    assert notes_on_misspelt(FEELINGS, {"NEUTRAL": 1}) == [
+        "1 labelled utterance has a label of no class of feelings: NEUTRAL (1); is it meant as neutral?"
+    ]
+
+
+def test_labels_that_a_set_leaves_out_on_purpose_are_not_told() -> None:
+    of_iemocap = {*IEMOCAP6.mapping, "xxx", "sur", "fea", "dis", "oth"}
+    for labels, found in (
+        (IEMOCAP4, of_iemocap),
+        (IEMOCAP6, of_iemocap),
+        (LABEL_SETS["meld4"], LABEL_SETS["meld7"].classes),
+        (LABEL_SETS["ravdess4"], LABEL_SETS["ravdess8"].classes),
+        (same_names("three", "anger", "sadness", "neutral"), ("happiness", "anger")),
+    ):
+        assert notes_on_misspelt(labels, dict.fromkeys(found, 5)) == []

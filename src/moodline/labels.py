@@ -16,10 +16,12 @@ from typing import Any
 
 from moodline.conversation import LabelSet
 from moodline.errors import MoodlineError
+from moodline.wording import counted
 from moodline.yaml_file import read_yaml
 
 KEYS = ("name", "version", "classes", "mapping")
 ENDINGS = (".yaml", ".yml")
+ALIKE = 0.7  # of difflib's ratio: angre is anger, and happiness is no sadness
 
 
 def same_names(name: str, *labels: str) -> LabelSet:
@@ -136,6 +138,32 @@ def refuse_misspelt(labels: LabelSet, found: Collection[str]) -> None:
                 f"label set {labels.name!r} has a class for {label!r}, which no utterance has; "
                 f"did you mean {close[0]!r}? correct it, or take it out"
             )
+
+
+def notes_on_misspelt(labels: LabelSet, found: Mapping[str, int]) -> list[str]:
+    """A sentence where labels of no class look like misspelt ones of a class; others are left out on purpose.
+
+    Args:
+        found: how often each label stands in a corpus
+    """
+    strangers = sorted((label for label in found if label not in labels.mapping), key=lambda label: -found[label])
+    meant = {label: like for label in strangers if (like := nearest_known(label, labels))}
+    if not meant:
+        return []
+    total = sum(found[label] for label in meant)
+    have = "has a label" if total == 1 else "have labels"
+    shown = ", ".join(f"{label} ({found[label]})" for label in meant)
+    return [
+        f"{counted(total, 'labelled utterance')} {have} of no class of {labels.name}: {shown}; "
+        f"{'is it' if total == 1 else 'are they'} meant as {', '.join(dict.fromkeys(meant.values()))}?"
+    ]
+
+
+def nearest_known(stranger: str, labels: LabelSet) -> str | None:
+    """The label of a class that a label of none is spelt most like, in capitals or not; None where none is."""
+    known = {label.lower(): label for label in labels.mapping}
+    close = difflib.get_close_matches(stranger.lower(), known, n=1, cutoff=ALIKE)
+    return known[close[0]] if close else None
 
 
 def require_text(what: str, value: Any, origin: str) -> None:

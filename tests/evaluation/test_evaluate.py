@@ -287,3 +287,55 @@ def test_script_disjoint_says_how_much_it_leaves_out(
     assert fold["left_out"]["utterances"] == len(scored(scripted))
     assert fold["train"]["conversations"] == 3
     assert results_of(tmp_path / "run")["scores"][0]["parts"].keys() == {"improvised", "scripted"}
+
+
+def test_scores_of_a_model_that_is_replaced_are_removed_and_named(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(place / "cv5", tmp_path / "run")
+    for name in ("results-causal.json", "results-recognised.json", "robustness.html", "notes.json"):
+        (run / name).write_text("{}")
+    before = {path.name for path in run.iterdir()}
+    train(place, place / "corpus", "cv5", run)  # nothing is left to do
+    assert {path.name for path in run.iterdir()} == before
+    capsys.readouterr()
+    train(place, place / "corpus", "cv5", run, "--fold", "2", "--text_context.training.epochs", "1")
+    said = capsys.readouterr().out
+    assert "scores of the model that is replaced are removed: predictions.parquet, results.json" in said
+    gone = before - {path.name for path in run.iterdir()}
+    assert gone == {
+        "predictions.parquet",
+        "report.html",
+        "results-causal.json",
+        "results-recognised.json",
+        "results.json",
+        "robustness.html",
+    }
+    assert all(name in said for name in gone)
+
+
+def test_a_fold_that_joins_others_leaves_their_scores(place: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(place / "cv5", tmp_path / "run")
+    shutil.rmtree(run / "fold-3")
+    before = (run / "results.json").read_bytes()
+    train(place, place / "corpus", "cv5", run, "--fold", "3")
+    assert (run / "results.json").read_bytes() == before
+
+
+def test_labels_that_look_misspelt_are_told_by_training_and_with_the_scores(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = read_corpus(place / "corpus")
+    first, *others = corpus.conversations
+    turns = tuple(replace(turn, label="NEU") if turn.label == "neu" else turn for turn in first.utterances)
+    changed = replace(first, utterances=turns)
+    count = sum(turn.label == "NEU" for turn in turns)
+    assert count > 1
+    write_corpus(replace(corpus, conversations=(changed, *others)), tmp_path / "corpus")
+    capsys.readouterr()
+    train(place, tmp_path / "corpus", "session5", tmp_path / "run")
+    moodline("evaluate", tmp_path / "run")
+    note = f"{count} labelled utterances have labels of no class of iemocap4: NEU ({count}); are they meant as neu?"
+    assert " ".join(capsys.readouterr().out.split()).count(note) == 2
+    assert note in results_of(tmp_path / "run")["notes"]
+    assert note in (tmp_path / "run/report.html").read_text()

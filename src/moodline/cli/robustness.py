@@ -18,11 +18,12 @@ def add_to(commands: Any) -> None:
 
 
 def run(options: Any, given: Any) -> None:
-    from moodline.reproduction.robustness.draw import REPORT_FILE, draw
+    from moodline.reproduction.robustness.draw import draw
     from moodline.reproduction.robustness.report import write_page
     from moodline.reproduction.robustness.table import print_curves
+    from moodline.training.scores import CURVES_REPORT_FILE
 
     curves = draw(options.run, show, embeddings.chosen(options))
-    write_page(curves, options.run / REPORT_FILE)
+    write_page(curves, options.run / CURVES_REPORT_FILE)
     print_curves(curves)
-    print(f"report: {options.run / REPORT_FILE}")
+    print(f"report: {options.run / CURVES_REPORT_FILE}")

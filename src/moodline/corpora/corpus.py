@@ -12,6 +12,7 @@ is replaced in its place makes another table.
 
 import csv
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,6 +65,11 @@ class Corpus:
     @property
     def utterances(self) -> Iterable[Utterance]:
         return (utterance for conversation in self.conversations for utterance in conversation.utterances)
+
+    @property
+    def label_counts(self) -> Counter[str]:
+        """How often each label stands, as the corpus spells it."""
+        return Counter(utterance.label for utterance in self.utterances if utterance.label is not None)
 
     @property
     def table_hash(self) -> str:

@@ -12,7 +12,6 @@ from moodline.config import AUDIO_CONTEXT, FUSION, STAGE_NAMES, TEXT_CONTEXT
 from moodline.corpora.fold import Fold
 from moodline.corpora.protocol import folds_of
 from moodline.evaluation.evaluate import corpus_of, embeddings_of, folds_to_score, refuse_other_fold, told_of_run
-from moodline.evaluation.outcome import file_of
 from moodline.evaluation.predictions import Progress, opinion, refuse_seen, scored_turns, table_of
 from moodline.evaluation.results import Evaluation
 from moodline.evaluation.scores import rough_intervals, score
@@ -23,8 +22,8 @@ from moodline.inference.loaded import load
 from moodline.inference.predictor import GivenEmbeddings
 from moodline.training.data import refuse_unread_words
 from moodline.training.run import Run, read_run
+from moodline.training.scores import CAUSAL_FILE, file_of
 
-RESULTS_FILE = "results-causal.json"
 # The stages that hear more than the turn itself, as they are called where they hear what came before alone.
 CAUSAL: Mapping[str, str] = {stage: f"{stage}_causal" for stage in (AUDIO_CONTEXT, TEXT_CONTEXT, FUSION)}
 NAMES: Mapping[str, str] = {
@@ -68,7 +67,7 @@ def evaluate_causally(
         "history": HISTORY,
         **dataclasses.asdict(evaluation),
     }
-    file = file_of(RESULTS_FILE, folder, corpus.words, run.words)
+    file = file_of(CAUSAL_FILE, folder, corpus.words, run.words)
     write_json(file, results)
     return CausalOutcome(results=results, evaluation=evaluation, file=file)
 

@@ -18,6 +18,7 @@ from moodline.evaluation.outcome import Outcome, write_outcome
 from moodline.evaluation.predictions import Progress, predict_for_scores
 from moodline.inference.given import read_given, vectors_of
 from moodline.inference.loaded import load
+from moodline.labels import notes_on_misspelt
 from moodline.seen import use_made_of
 from moodline.training.data import refuse_unread_words
 from moodline.training.run import RUN_FILE
@@ -60,6 +61,7 @@ def evaluate_model(
         "notes": [
             *(f"in training: {note}" for note in provenance.notes),
             *notes_on_words(provenance.words, corpus),
+            *notes_on_misspelt(labels, corpus.label_counts),
             *([] if described.temperatures else [NOT_CALIBRATED]),
         ],
         "folds": [

@@ -21,6 +21,7 @@ from moodline.evaluation.predictions import Progress, predict_for_scores
 from moodline.inference.given import refuse_other_encoders, vectors_of
 from moodline.inference.loaded import load
 from moodline.inference.predictor import GivenEmbeddings, Predictor
+from moodline.labels import notes_on_misspelt
 from moodline.seen import joined
 from moodline.training.data import refuse_unread_words
 from moodline.training.provenance import notes_on_selection
@@ -75,6 +76,7 @@ def told_of_run(
             *notes_of(folds, of),
             *notes_on_selection(run.recipe),
             *notes_on_words(run.words, corpus),
+            *notes_on_misspelt(run.label_set, corpus.label_counts),
             *joined(file.seen.notes for file in given.values()),
             *notes_on_calibration(run, folds),
         ],

@@ -25,7 +25,7 @@ def labels_for(model: LabelSet, corpus: Corpus, named: str | None) -> LabelSet:
         refuse_other_labels(model, corpus)
         return model
     labels = label_set_of(named)
-    refuse_misspelt(labels, {turn.label for turn in corpus.utterances if turn.label is not None})
+    refuse_misspelt(labels, corpus.label_counts)
     strangers = [name for name in labels.classes if name not in model.classes]
     if strangers:
         raise MoodlineError(
@@ -36,7 +36,7 @@ def labels_for(model: LabelSet, corpus: Corpus, named: str | None) -> LabelSet:
 
 
 def refuse_other_labels(model: LabelSet, corpus: Corpus) -> None:
-    found = Counter(utterance.label for utterance in corpus.utterances if utterance.label is not None)
+    found = corpus.label_counts
     if not found:
         raise MoodlineError(f"nothing can be scored: no utterance of {corpus.source} has a label")
     known = scored(model, found)

@@ -16,10 +16,8 @@ from moodline.evaluation.report import write_report
 from moodline.evaluation.results import Evaluation
 from moodline.evaluation.scores import rough_intervals, score
 from moodline.files import atomic_file, write_json
+from moodline.training.scores import PREDICTIONS_FILE, REPORT_FILE, RESULTS_FILE, file_of
 
-PREDICTIONS_FILE = "predictions.parquet"
-RESULTS_FILE = "results.json"
-REPORT_FILE = "report.html"
 ROWS_WRITTEN = 2**16  # together: what writes the file holds so many in memory
 
 Curves = Mapping[str, Mapping[str, list[dict[str, float]]]]
@@ -56,9 +54,3 @@ def write_outcome(
     write_json(results_file, results)
     write_report(results, curves, predictions, corpus.conversations, report, with_audio=with_audio)
     return Outcome(results=results, evaluation=evaluation, report=report)
-
-
-def file_of(name: str, out: Path, words: str, usual_words: str) -> Path:
-    """Where one of an evaluation's files is: of other words than the usual ones, under a name that tells them."""
-    path = out / name
-    return path if words == usual_words else path.with_stem(f"{path.stem}-{words}")

@@ -50,7 +50,7 @@ def refuse_unfit(plan: Plan, corpus: Corpus, out: Path) -> None:
             or what a baseline needs is not installed
     """
     labels = label_set_of(plan.tasks[0].system.recipe.label_set)
-    refuse_misspelt(labels, {turn.label for turn in corpus.utterances if turn.label is not None})
+    refuse_misspelt(labels, corpus.label_counts)
     unique_ids(corpus.conversations)
     for task in {(task.system.name, task.protocol, task.fold.name): task for task in plan.tasks}.values():
         provenance_of(task.system.recipe, labels, corpus, task.fold, {})

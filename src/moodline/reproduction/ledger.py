@@ -13,7 +13,6 @@ from moodline.config import STAGE_NAMES
 from moodline.corpora.recognition import RECOGNISED, WORDS
 from moodline.errors import MoodlineError
 from moodline.evaluation.description import missing_folds
-from moodline.evaluation.outcome import PREDICTIONS_FILE, RESULTS_FILE, file_of
 from moodline.evaluation.results import Estimate, Scores
 from moodline.evaluation.scores import MAJORITY, ROUGH, rough_interval, score
 from moodline.files import atomic_file, read_json
@@ -22,6 +21,7 @@ from moodline.reproduction.plan import RUNS_FOLDER
 from moodline.reproduction.work import TASK_FILE
 from moodline.training.fold_files import FoldFiles
 from moodline.training.origin import READS
+from moodline.training.scores import PREDICTIONS_FILE, RESULTS_FILE, file_of
 
 LEDGER_FILE = "ledger.parquet"
 POOLED = "pooled"

@@ -9,13 +9,13 @@ from pathlib import Path
 from moodline.config import Recipe
 from moodline.corpora.recognition import RECOGNISED
 from moodline.errors import MoodlineError
-from moodline.evaluation.outcome import RESULTS_FILE, file_of
 from moodline.files import read_json, write_json, write_text
 from moodline.recipe import read_recipe, recipe_from
 from moodline.reproduction.commands import ran
 from moodline.reproduction.plan import RUNS_FOLDER, Plan, Task
 from moodline.reproduction.systems import System
 from moodline.training.run import read_run
+from moodline.training.scores import RESULTS_FILE, file_of
 
 # In a task's run: its command, and what it took.
 TASK_FILE = "task.json"

@@ -41,8 +41,7 @@ def notes_on_selection(recipe: Recipe) -> tuple[str, ...]:
 
 def labels_found(corpus: Corpus) -> list[str]:
     """The labels of a corpus as it spells them, the most frequent first."""
-    found = Counter(turn.label for turn in corpus.utterances if turn.label is not None)
-    return [label for label, _ in found.most_common(SHOWN_LABELS)] or ["none"]
+    return [label for label, _ in corpus.label_counts.most_common(SHOWN_LABELS)] or ["none"]
 
 
 def provenance_of(

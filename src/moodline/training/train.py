@@ -6,14 +6,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from moodline.checkpoint import load_description
+from moodline.checkpoint import CONFIG_FILE, load_description
 from moodline.config import AUDIO_UTTERANCE, TEXT_UTTERANCE
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.fold import Fold
 from moodline.embeddings import EmbeddingsFile
 from moodline.files import remove_leftovers, write_json
 from moodline.inference.given import refuse_unfit
-from moodline.labels import refuse_misspelt
+from moodline.labels import notes_on_misspelt, refuse_misspelt
 from moodline.text.pretrained import fingerprint_of
 from moodline.training.data import refuse_silent, refuse_unread_words
 from moodline.training.fold import FoldTraining
@@ -22,6 +22,7 @@ from moodline.training.lock import locked
 from moodline.training.origin import origins_of
 from moodline.training.provenance import provenance_of, refuse_seen_test
 from moodline.training.run import RUN_FILE, Run, refuse_foreign, refuse_other_run
+from moodline.training.scores import forget_scores
 from moodline.training.sharing import finished_stages
 from moodline.training.stage import Hardware, is_main_process
 
@@ -47,7 +48,9 @@ def train(
     """
     hardware.check()
     refuse_unread_words(run.recipe, corpus)
-    refuse_misspelt(run.label_set, {turn.label for turn in corpus.utterances if turn.label is not None})
+    refuse_misspelt(run.label_set, corpus.label_counts)
+    for note in notes_on_misspelt(run.label_set, corpus.label_counts):
+        console.print(f"Note: {note}", highlight=False, markup=False, soft_wrap=True)
     refuse_unfit(run.recipe, given, [one.in_context(run.label_set, run.recipe.context) for one in corpus.conversations])
     # Of all folds before the first one trains: a fold that cannot train is told at once.
     for fold in folds:
@@ -92,14 +95,23 @@ def train(
                 console=console,
             )
             training.prepare()
+            done = run.is_complete(fold.name) and all(map(training.is_finished, run.recipe.stages))
             if is_main_process():  # after all that may be refused: a refused command leaves a run as it was
+                if not done:
+                    forget_former_scores(run, training)
                 begin(run, training, reuse)
-            if run.is_complete(fold.name) and all(map(training.is_finished, run.recipe.stages)):
+            if done:
                 complete(training)
             else:
                 for note in provenance.notes:
                     training.say(note)
                 training.run(replace(provenance, licence=run.licence))
+
+
+def forget_former_scores(run: Run, training: FoldTraining) -> None:
+    """Remove the run's scores where a whole model is replaced; a fold that joins others takes nothing from theirs."""
+    if (training.files.model / CONFIG_FILE).is_file() and (gone := forget_scores(run.folder)):
+        training.say(f"scores of the model that is replaced are removed: {', '.join(gone)}")
 
 
 def begin(run: Run, training: FoldTraining, reuse: Path | None) -> None:

@@ -13,13 +13,13 @@ from moodline.corpora.fold import Fold
 from moodline.corpora.recognition import REFERENCE
 from moodline.errors import MoodlineError
 from moodline.evaluation.description import description, fold_counts, notes_of
-from moodline.evaluation.outcome import PREDICTIONS_FILE, RESULTS_FILE
 from moodline.evaluation.results import Evaluation
 from moodline.evaluation.scores import STAGES, rough_intervals, score
 from moodline.files import atomic_file, write_json
 from moodline.labels import label_set_of
 from moodline.reproduction.baselines import BASELINE_NAMES, Baseline, baseline_predictions
 from moodline.training.provenance import provenance_of
+from moodline.training.scores import PREDICTIONS_FILE, RESULTS_FILE
 
 
 def score_baselines(

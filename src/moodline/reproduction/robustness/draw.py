@@ -22,9 +22,7 @@ from moodline.reproduction.robustness.words import FoldWords
 from moodline.speech.error_rate import WordErrors
 from moodline.training.lock import locked
 from moodline.training.run import Run, read_run
-
-TABLE_FILE = "robustness.parquet"
-REPORT_FILE = "robustness.html"
+from moodline.training.scores import CURVES_FILE
 
 Progress = Callable[[str, int, int, str], None]
 
@@ -69,7 +67,7 @@ def draw(folder: Path, progress: Progress, files: Mapping[str, Path] | None = No
             for point in plan.points
         ]
         table = table_of(measured, run.label_set.classes, facts_of(plan))
-        with atomic_file(run.folder / TABLE_FILE) as temporary:
+        with atomic_file(run.folder / CURVES_FILE) as temporary:
             pq.write_table(table, temporary)
     few = rough_intervals(score(measured[0].predictions, run.label_set.classes).scores)
     return Curves(run=run, corpus=plan.corpus, table=table, notes=[*plan.notes, *few])
