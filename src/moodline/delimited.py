@@ -65,12 +65,17 @@ def columns_of(found: Iterable[str], names: Mapping[str, tuple[str, ...]]) -> di
     """
     plain: dict[str, str] = {}
     for name in found:
-        plain.setdefault(re.sub(r"[\W_]", "", name).lower(), name)
+        plain.setdefault(plain_name(name), name)
     return {
         column: plain[next(name for name in known if name in plain)]
         for column, known in names.items()
         if any(name in plain for name in known)
     }
+
+
+def plain_name(name: str) -> str:
+    """A column's name without capitals and without anything but letters and digits."""
+    return re.sub(r"[\W_]", "", name).lower()
 
 
 def seconds_of(text: str) -> float | None:

@@ -62,7 +62,7 @@ def test_words_and_labels_are_enough(tmp_path: Path) -> None:
     assert [(u.words, u.label) for u in corpus.utterances] == [("Hi.", "joy"), ("No.", None)]
     assert len(corpus.conversations) == len({u.speaker for u in corpus.utterances}) == 2
     assert corpus.left_out == {}
-    assert corpus.notes == tuple(table.ASSUMED.values())
+    assert corpus.notes == (table.ASSUMED["conversation"], table.ASSUMED["speaker"])
 
 
 def test_recordings_are_enough(tmp_path: Path) -> None:
@@ -97,7 +97,11 @@ def test_delimiters_encodings_and_line_ends(tmp_path: Path, delimiter: str, enco
     writer.writerows([["Speaker", "Transcript", "Note"], ["Ann", words, "x"]])
     corpus = read(tmp_path, text.getvalue(), encoding=encoding)
     assert [(u.speaker, u.words) for u in corpus.utterances] == [("Ann", words)]
-    assert corpus.notes == ("columns that are not read, 1: Note", table.ASSUMED["conversation"])
+    assert corpus.notes == (
+        "columns that are not read, 1: Note",
+        table.ASSUMED["conversation"],
+        table.ASSUMED["label"],
+    )
 
 
 def test_turns_come_by_their_start_and_else_as_they_stand(tmp_path: Path) -> None:
@@ -262,11 +266,22 @@ def test_prepare_names_what_it_passes_over_and_assumes(tmp_path: Path, capsys: p
     told = capsys.readouterr().out
     assert "2 conversations, 2 utterances" in told
     assert "left out: 0" in told
-    notes = ("columns that are not read, 1: Season", *table.ASSUMED.values())
+    notes = ("columns that are not read, 1: Season", table.ASSUMED["conversation"], table.ASSUMED["speaker"])
     assert all(note in told for note in notes)
     moodline("inspect", tmp_path / "out")
     told = capsys.readouterr().out
     assert all(note in told for note in ("joy", "left out: nothing", *notes))
+
+
+def test_a_column_that_lacks_is_told_with_the_one_that_looks_like_it(tmp_path: Path) -> None:
+    (label,) = read(tmp_path, "text,emotoin,dialogue,speaker,note\nHi,joy,1,Ann,x\n").notes[1:]
+    assert label == f"{table.ASSUMED['label']}; is 'emotoin' meant? then name it emotion"
+    notes = read(tmp_path, "text,Emotion_Label,Dialogues,Speaker Name\nHi,joy,1,Ann\n").notes[1:]
+    meant = {"conversation": ("Dialogues", "dialogue"), "speaker": ("Speaker Name", "speaker")}
+    meant["label"] = ("Emotion_Label", "emotion")
+    assert notes == tuple(
+        f"{table.ASSUMED[column]}; is {name!r} meant? then name it {known}" for column, (name, known) in meant.items()
+    )
 
 
 def test_one_conversation_of_one_utterance_is_told_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

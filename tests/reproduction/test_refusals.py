@@ -1,4 +1,4 @@
-"""What reproduce refuses before it measures or writes anything."""
+"""What reproduce, and what trains beside it, refuses before it measures or writes anything."""
 
 from pathlib import Path
 
@@ -85,3 +85,17 @@ def test_that_labels_do_not_fit_is_told_before_that_words_lack(
     assert "every class needs training utterances" in told
     told = refusal(capsys, "reproduce", corpus, *options, "--tables", "4", "--label_set", "iemocap4")
     assert "transcribe" in told
+
+
+@pytest.mark.parametrize("command", ["train", "baselines"])
+def test_a_corpus_without_labels_is_told_as_such(
+    corpus: Path, tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No label set and no protocol would help."""
+    (tmp_path / "talk.csv").write_text("\n".join(["text", *(f"yes {number}" for number in range(9))]))
+    moodline("prepare", "table", tmp_path / "talk.csv", "-o", tmp_path / "mute")
+    given = ("--recipe", corpus.with_name("tiny.yaml"), "--protocol", "kfold3", "-o", tmp_path / "out")
+    told = refusal(capsys, command, tmp_path / "mute", *given)
+    assert "has none at all" in told
+    assert "label set" not in told
+    assert not (tmp_path / "out").exists()

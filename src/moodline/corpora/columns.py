@@ -1,10 +1,11 @@
 """The columns of anyone's table: the names they may have, and the text of their cells."""
 
+import difflib
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from moodline.delimited import columns_of, seconds_of
+from moodline.delimited import columns_of, plain_name, seconds_of
 from moodline.errors import MoodlineError
 
 # Column -> names, without capitals and without anything but letters and digits; an earlier one is preferred.
@@ -23,6 +24,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "part": ("part",),
     "split": ("split", "set", "partition", "subset"),
 }
+ALIKE = 0.7  # of difflib's ratio: emotoin and emotion_label are emotion
 SPLIT_NAMES: Mapping[str, str] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev", "development"), "validation"),
@@ -43,6 +45,14 @@ def recognised(found: Iterable[str]) -> dict[str, str]:
         if columns["utterance"] == spoken["words"]:
             del columns["utterance"]
     return columns
+
+
+def meant_for(column: str, passed_over: Iterable[str]) -> tuple[str, str] | None:
+    """Of a table's names that are not read, the first that looks like a column's, and that one; None if none does."""
+    for name in passed_over:
+        if close := difflib.get_close_matches(plain_name(name), NAMES[column], n=1, cutoff=ALIKE):
+            return name, close[0]
+    return None
 
 
 def text_of_cell(value: Any) -> str:

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 from moodline.audio import waveform
 from moodline.conversation import AudioClip, Conversation, Utterance
-from moodline.corpora.columns import NAMES, recognised, split_of, text_of_cell, time_of
+from moodline.corpora.columns import NAMES, meant_for, recognised, split_of, text_of_cell, time_of
 from moodline.corpora.corpus import Corpus, corpus_of
 from moodline.corpora.formats import FORMATS, Record
 from moodline.corpora.validation import NO_TURN_LEFT, Faults, Turn, cleaned, in_order, sound, summary
@@ -39,6 +39,7 @@ EMPTY = "a row without words and audio"
 ASSUMED = {
     "conversation": "no column conversation: each row is taken as a conversation of its own",
     "speaker": "no column speaker: each conversation is taken as a speaker's own",
+    "label": "no column label: no utterance has one, to train on or to score by",
 }
 
 
@@ -77,12 +78,14 @@ def read(source: Path) -> Corpus:
             f"a table has a column of words ({', '.join(NAMES['words'])}) or of audio ({', '.join(NAMES['audio'])}): "
             f"{source} has {' '.join(', '.join(names).split())}; rename one"
         )
-    if passed_over := [name for name in names if name not in columns.values()]:
+    passed_over = [name for name in names if name not in columns.values()]
+    if passed_over:
         more = ", ..." if len(passed_over) > SHOWN_COLUMNS else ""
         faults.note(f"columns that are not read, {len(passed_over)}: {', '.join(passed_over[:SHOWN_COLUMNS])}{more}")
     for column, assumed in ASSUMED.items():
         if column not in columns:
-            faults.note(assumed)
+            meant = meant_for(column, passed_over)
+            faults.note(f"{assumed}; is {meant[0]!r} meant? then name it {meant[1]}" if meant else assumed)
     rows = rows_of(source, columns, records, faults)
     if not rows and not faults.found:
         raise MoodlineError(f"{source} has no row with words or audio: fill it in")

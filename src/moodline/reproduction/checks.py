@@ -16,6 +16,7 @@ from moodline.reproduction.plan import Plan, Task
 from moodline.reproduction.systems import CLASSICAL
 from moodline.reproduction.tables import Table
 from moodline.reproduction.work import FEATURES_FOLDER
+from moodline.training.data import refuse_unlabelled
 from moodline.training.provenance import provenance_of
 
 
@@ -46,10 +47,11 @@ def refuse_unfit(plan: Plan, corpus: Corpus, out: Path) -> None:
     """Refuse a plan of which a task could not be done.
 
     Raises:
-        MoodlineError: an utterance id is there twice, a fold's training set lacks a class or its validation set labels,
-            or what a baseline needs is not installed
+        MoodlineError: the corpus has no labels, an utterance id is there twice, a fold's training set lacks a class or
+            its validation set labels, or what a baseline needs is not installed
     """
     labels = label_set_of(plan.tasks[0].system.recipe.label_set)
+    refuse_unlabelled(corpus)
     refuse_misspelt(labels, corpus.label_counts)
     unique_ids(corpus.conversations)
     for task in {(task.system.name, task.protocol, task.fold.name): task for task in plan.tasks}.values():

@@ -150,6 +150,19 @@ def refuse_silent(conversations: Iterable[Conversation]) -> None:
         )
 
 
+def refuse_unlabelled(corpus: Corpus) -> None:
+    """Refuse to train on a corpus without labels: no label set or protocol would help.
+
+    Raises:
+        MoodlineError: no utterance of the corpus has one
+    """
+    if not corpus.label_counts:
+        raise MoodlineError(
+            f"training takes labels, and the corpus {corpus.source} has none at all: prepare it again from a source "
+            "that has them (in a table, in the column label)"
+        )
+
+
 def refuse_unread_words(recipe: Recipe, corpus: Corpus) -> None:
     """Refuse recognised words where no part reads any.
 

@@ -15,7 +15,7 @@ from moodline.files import remove_leftovers, write_json
 from moodline.inference.given import refuse_unfit
 from moodline.labels import notes_on_misspelt, refuse_misspelt
 from moodline.text.pretrained import fingerprint_of
-from moodline.training.data import refuse_silent, refuse_unread_words
+from moodline.training.data import refuse_silent, refuse_unlabelled, refuse_unread_words
 from moodline.training.fold import FoldTraining
 from moodline.training.licence import license_models
 from moodline.training.lock import locked
@@ -48,6 +48,7 @@ def train(
     """
     hardware.check()
     refuse_unread_words(run.recipe, corpus)
+    refuse_unlabelled(corpus)
     refuse_misspelt(run.label_set, corpus.label_counts)
     for note in notes_on_misspelt(run.label_set, corpus.label_counts):
         console.print(f"Note: {note}", highlight=False, markup=False, soft_wrap=True)

@@ -18,6 +18,7 @@ from moodline.evaluation.scores import STAGES, rough_intervals, score
 from moodline.files import atomic_file, write_json
 from moodline.labels import label_set_of
 from moodline.reproduction.baselines import BASELINE_NAMES, Baseline, baseline_predictions
+from moodline.training.data import refuse_unlabelled
 from moodline.training.provenance import provenance_of
 from moodline.training.scores import PREDICTIONS_FILE, RESULTS_FILE
 
@@ -44,6 +45,7 @@ def score_baselines(
     Raises:
         MoodlineError: see ``baseline_predictions``; a protocol without test sets
     """
+    refuse_unlabelled(corpus)
     labels = label_set_of(recipe.label_set)
     for fold in folds:
         if not fold.test:
