@@ -125,6 +125,8 @@ def read_json(path: Path, what: str) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        if not path.parent.exists():
+            raise MoodlineError(f"there is no folder {path.parent}: check the path of the {what}") from None
         raise MoodlineError(f"{path.parent} is no {what}: it has no {path.name}; check the path") from None
     except NotADirectoryError:
         raise MoodlineError(f"{path.parent} is no {what}: it is a file; give the folder") from None

@@ -95,7 +95,7 @@ def test_progress_is_told_and_empty_conversations_are_no_matter(
 
 def test_what_cannot_be_embedded_is_refused(tmp_path: Path, model: Predictor, words: Corpus) -> None:
     first = words.conversations[0]
-    with pytest.raises(MoodlineError, match="no stage fusion, only text_utterance, text_context"):
+    with pytest.raises(MoodlineError, match=r"text_context: choose --stage utterance or context$"):
         embed(model, [first], "fusion", tmp_path / "out")
     with pytest.raises(MoodlineError, match=f"is in {first.id} and in copy"):
         embed(model, [first, replace(first, id="copy")], "utterance", tmp_path / "out")

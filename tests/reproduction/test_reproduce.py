@@ -119,6 +119,7 @@ def test_what_is_as_released_is_marked_in_table_and_report(place: Path) -> None:
     report = (place / "out/report.html").read_text()
     assert report.count(RELEASED_MARK) == 1
     assert report.count("<section") == 5 + 2  # the tables, the measures, what it took
+    assert "2 conversations are too few to tell whether both, fused" in report
     assert "://" not in report.replace("http://www.w3.org/", "")
 
 

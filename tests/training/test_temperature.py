@@ -54,9 +54,9 @@ def test_the_likelihood_is_torch_s_cross_entropy() -> None:
 @pytest.mark.parametrize(
     ("logits", "labels", "why"),
     [
-        ([], [], "no label"),
+        ([], [], "no labels"),
         ([[1, 2], [2, 1]], [0, 0], "one class"),
-        ([[1, 2], [2, 1], [0, 3]], [1, 0, 1], "predicted rightly"),
+        ([[1, 2], [2, 1], [0, 3]], [1, 0, 1], "all predicted rightly"),
     ],
 )
 def test_labels_that_cannot_tell_leave_the_logits_as_they_are(logits: list, labels: list, why: str) -> None:
@@ -65,15 +65,15 @@ def test_labels_that_cannot_tell_leave_the_logits_as_they_are(logits: list, labe
     assert why in found.note
 
 
-@pytest.mark.parametrize(("sign", "edge"), [(-1, HIGHEST), (1, LOWEST)])
-def test_a_best_one_out_of_range_is_told(sign: int, edge: float) -> None:
+@pytest.mark.parametrize(("sign", "edge", "left"), [(-1, HIGHEST, "too sure"), (1, LOWEST, "too unsure")])
+def test_a_best_one_out_of_range_is_told(sign: int, edge: float, left: str) -> None:
     """Wrong nearly always and sure of it, or right nearly always and hardly sure of anything."""
     labels = np.arange(100) % 2
     logits = sign * 1e-3 * np.eye(2)[labels]
     logits[0] *= -1
     found = fit_temperature(logits, labels)
     assert found.temperature == pytest.approx(edge, rel=1e-3)
-    assert "not between" in found.note
+    assert f"at the limit of their calibration (temperature {edge:g}), and still {left} on" in found.note
 
 
 @given(

@@ -42,10 +42,9 @@ def embed(
     """
     files = {stage: name for stage, name in CHOICES[chosen].items() if stage in predictor.model.recipe.stages}
     if not files:
-        raise MoodlineError(
-            f"this model has no stage {chosen}, only {', '.join(predictor.model.recipe.stages)}: "
-            f"choose another of {', '.join(CHOICES)}"
-        )
+        stages = predictor.model.recipe.stages
+        others = " or ".join(choice for choice, names in CHOICES.items() if names.keys() & set(stages))
+        raise MoodlineError(f"this model has no stage {chosen}, only {', '.join(stages)}: choose --stage {others}")
     if not unique_ids(conversations):
         raise MoodlineError("nothing can be embedded: the corpus has no utterance; prepare it again")
     all_seen = [predictor.model.provenance, *seen]

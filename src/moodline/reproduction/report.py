@@ -94,7 +94,10 @@ def findings_of(table: FilledTable) -> Iterator[str]:
             what = "above" if estimate.value > 0 else "below"
             yield f"{pair.one.title} is clearly {what} {pair.other.title} in UA ({low:+.3f} to {high:+.3f})."
         elif pair.comparison.conversations < FEWEST_CONVERSATIONS:
-            yield f"Whether {pair.one.title} and {pair.other.title} are apart, too few conversations tell."
+            yield (
+                f"{pair.comparison.conversations} conversations are too few to tell whether {pair.one.title} and "
+                f"{pair.other.title} differ in UA."
+            )
         else:
             yield (
                 f"{pair.one.title} is not clearly apart from {pair.other.title} in UA: the interval of the difference "

@@ -120,9 +120,7 @@ class FoldTraining:
             return
         fitted = {stage: self.fit_temperature(stage) for stage in self.recipe.stages}
         notes = [
-            f"the temperature of {STAGE_NAMES[stage]} is {one.temperature:g}: of the validation set, {one.note}"
-            for stage, one in fitted.items()
-            if one.note
+            f"the probabilities of {STAGE_NAMES[stage]} are {one.note}" for stage, one in fitted.items() if one.note
         ]
         for note in notes:
             self.say(note)

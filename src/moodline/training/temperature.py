@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 LOWEST, HIGHEST = 0.1, 10.0  # what a temperature is looked for between
+NOT_CALIBRATED = "not calibrated (temperature 1): "
 
 
 class Fitted(NamedTuple):
-    """A temperature, and why it is not the one of the lowest NLL; empty where it is."""
+    """A temperature, and what the probabilities are where it is not the one of the lowest NLL; empty where it is."""
 
     temperature: float
     note: str = ""
@@ -38,10 +39,11 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
     from scipy.optimize import minimize_scalar
 
     if len(set(labels.tolist())) < 2:
-        return Fitted(1.0, "its labels are of one class" if len(labels) else "it has no label")
+        lack = "labels are of one class" if len(labels) else "utterances have no labels"
+        return Fitted(1.0, f"{NOT_CALIBRATED}the validation set's {lack}")
     values = logits.astype(float)
     if (values[np.arange(len(labels)), labels] == values.max(axis=-1)).all():
-        return Fitted(1.0, "all of it is predicted rightly, which any lower temperature would praise more")
+        return Fitted(1.0, f"{NOT_CALIBRATED}the validation set, all predicted rightly, does not tell how sure to be")
     edges = np.log([LOWEST, HIGHEST])
     found = minimize_scalar(
         lambda log_temperature: negative_log_likelihood(values, labels, np.exp(log_temperature)),
@@ -51,5 +53,10 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
     )
     temperature = float(np.exp(found.x))
     if np.abs(found.x - edges).min() < 1e-5:
-        return Fitted(temperature, f"the best is not between {LOWEST:g} and {HIGHEST:g}")
+        left = "too sure" if temperature > 1 else "too unsure"
+        return Fitted(
+            temperature,
+            f"at the limit of their calibration (temperature {temperature:g}), and still {left} on the "
+            "validation set; labels, WA, UA and F1 do not depend on it",
+        )
     return Fitted(temperature)
