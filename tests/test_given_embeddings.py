@@ -127,8 +127,8 @@ def test_the_scores_are_the_same(place: Path) -> None:
             if name.startswith("p_"):
                 np.testing.assert_allclose(first[name].to_numpy(), second[name].to_numpy(), rtol=0, atol=1e-4)
     report = (place / "given" / "report.html").read_text()
-    # Of the model that made the embeddings its temperatures are told.
-    report = re.sub(r'<p class="warning">The temperature of .*?</p>', "", report)
+    # Of the model that made the embeddings its calibration is told.
+    report = re.sub(r'<p class="warning">The probabilities of .*?</p>', "", report)
     assert "speech, context" in report
     assert "speech, utterance" not in report
 

@@ -2,7 +2,7 @@
 
 Any model's embeddings come in this way, and a trained model's go out. ``id`` is the corpus's utterance id;
 ``vector`` is a list of numbers, as long in every row. Other columns are left alone. What ``moodline embed`` writes
-also tells, in the table's metadata, which conversations its model has seen.
+also tells, in the table's metadata, which conversations its model has seen, and which model and stage made it.
 """
 
 import hashlib
@@ -27,6 +27,7 @@ from moodline.errors import MoodlineError, first_line
 from moodline.files import atomic_file
 
 METADATA_KEY = b"moodline"
+MAKER_KEY = b"moodline_made_by"  # apart, as any maker's text serves
 ROWS_AT_ONCE = 2**14
 SHOWN_IDS = 3
 LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
@@ -79,10 +80,14 @@ def write_embeddings(path: Path, embeddings: Embeddings, seen: SeenByModel | Non
 
 
 @contextmanager
-def embeddings_writer(path: Path, seen: SeenByModel | None = None) -> Iterator["EmbeddingsWriter"]:
-    """What writes the table as vectors come, one or more; it becomes ``path`` when the block ends without an error."""
+def embeddings_writer(path: Path, seen: SeenByModel | None = None, maker: str = "") -> Iterator["EmbeddingsWriter"]:
+    """What writes the table as vectors come, one or more; it becomes ``path`` when the block ends without an error.
+
+    Args:
+        maker: a name of what made the vectors, for ``maker_of``
+    """
     with atomic_file(path) as temporary:
-        writer = EmbeddingsWriter(temporary, seen)
+        writer = EmbeddingsWriter(temporary, seen, maker)
         yield writer
         writer.close()
 
@@ -90,8 +95,8 @@ def embeddings_writer(path: Path, seen: SeenByModel | None = None) -> Iterator["
 class EmbeddingsWriter:
     """Keeps no more than some thousand vectors in memory; see ``embeddings_writer``."""
 
-    def __init__(self, path: Path, seen: SeenByModel | None) -> None:
-        self.path, self.seen = path, seen
+    def __init__(self, path: Path, seen: SeenByModel | None, maker: str = "") -> None:
+        self.path, self.seen, self.maker = path, seen, maker
         self.ids: list[str] = []
         self.vectors: list[Tensor] = []
         self.file: pq.ParquetWriter | None = None
@@ -114,10 +119,20 @@ class EmbeddingsWriter:
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])  # (N D,) -> N rows of D
         table = pa.table({"id": self.ids, "vector": column})
         if self.file is None:
-            told = {METADATA_KEY: json.dumps(asdict(self.seen)).encode()} if self.seen is not None else None
-            self.file = pq.ParquetWriter(self.path, table.schema.with_metadata(told))
+            told = {MAKER_KEY: self.maker.encode()} if self.maker else {}
+            if self.seen is not None:
+                told[METADATA_KEY] = json.dumps(asdict(self.seen)).encode()
+            self.file = pq.ParquetWriter(self.path, table.schema.with_metadata(told or None))
         self.file.write_table(table)
         self.ids, self.vectors = [], []
+
+
+def maker_of(path: Path) -> str:
+    """What a file says of what made its vectors; empty where it says nothing, or cannot be read."""
+    try:
+        return (pq.read_schema(path).metadata or {}).get(MAKER_KEY, b"").decode(errors="replace")
+    except (OSError, pa.ArrowException):
+        return ""
 
 
 def read_embeddings(path: str | Path) -> EmbeddingsFile:

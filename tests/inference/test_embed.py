@@ -1,5 +1,6 @@
 """What moodline embed writes."""
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,3 +103,31 @@ def test_what_cannot_be_embedded_is_refused(tmp_path: Path, model: Predictor, wo
     with pytest.raises(MoodlineError, match="no utterance"):
         embed(model, [], "utterance", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_embeddings_of_another_model_or_stage_are_not_replaced_nor_joined(
+    tmp_path: Path, model: Predictor, words: Corpus
+) -> None:
+    talks = words.conversations[:2]
+    (path,) = embed(model, talks[:1], "utterance", tmp_path)
+    embed(model, talks, "utterance", tmp_path)  # the same model's and stage's are made anew
+    before = path.read_bytes()
+    assert len(read_embeddings(path).vectors) == sum(len(talk.utterances) for talk in talks)
+    network = deepcopy(model.model.network)
+    with torch.no_grad():
+        next(network.parameters()).add_(1e-3)
+    trained_further = Predictor(replace(model.model, network=network))
+    for other, stage in ((trained_further, "utterance"), (model, "context")):
+        with pytest.raises(MoodlineError, match=rf"{path} was made by another model or stage: choose another -o"):
+            embed(other, talks, stage, tmp_path)
+    assert path.read_bytes() == before
+    path.rename(tmp_path / "audio.parquet")  # which this model's would stand beside
+    with pytest.raises(MoodlineError, match=r"audio\.parquet was made by another"):
+        embed(trained_further, talks, "utterance", tmp_path)
+
+
+def test_a_file_that_says_nothing_of_its_model_is_not_replaced(tmp_path: Path, model: Predictor, words: Corpus) -> None:
+    (tmp_path / "text.parquet").write_text("mine")
+    with pytest.raises(MoodlineError, match="choose another -o"):
+        embed(model, words.conversations[:1], "utterance", tmp_path)
+    assert (tmp_path / "text.parquet").read_text() == "mine"

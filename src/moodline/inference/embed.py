@@ -1,14 +1,16 @@
 """A model's embeddings of whole corpora: the way out of ``moodline.embeddings``."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from moodline.config import AUDIO_CONTEXT, AUDIO_UTTERANCE, FUSION, TEXT_CONTEXT, TEXT_UTTERANCE
 from moodline.conversation import Conversation
-from moodline.embeddings import SeenByModel, embeddings_writer, unique_ids
+from moodline.embeddings import SeenByModel, embeddings_writer, maker_of, unique_ids
 from moodline.errors import MoodlineError
 from moodline.inference.predictor import Predictor
 from moodline.seen import joined
@@ -38,7 +40,8 @@ def embed(
         seen: by the models behind the embeddings that the model was given
 
     Raises:
-        MoodlineError: the model has no such stage, there is no utterance, or an utterance id is in two conversations
+        MoodlineError: the model has no such stage, there is no utterance, an utterance id is in two conversations, or
+            the folder holds embeddings of another model or stage
     """
     files = {stage: name for stage, name in CHOICES[chosen].items() if stage in predictor.model.recipe.stages}
     if not files:
@@ -47,6 +50,8 @@ def embed(
         raise MoodlineError(f"this model has no stage {chosen}, only {', '.join(stages)}: choose --stage {others}")
     if not unique_ids(conversations):
         raise MoodlineError("nothing can be embedded: the corpus has no utterance; prepare it again")
+    maker = f"{chosen} {hash_of_weights(predictor.model.network)}"
+    refuse_others(out, maker)
     all_seen = [predictor.model.provenance, *seen]
     by_all = SeenByModel(
         trained_on=joined(one.trained_on for one in all_seen),
@@ -55,7 +60,9 @@ def embed(
         notes=joined(one.notes for one in all_seen),
     )
     with ExitStack() as stack:
-        writers = {stage: stack.enter_context(embeddings_writer(out / name, by_all)) for stage, name in files.items()}
+        writers = {
+            stage: stack.enter_context(embeddings_writer(out / name, by_all, maker)) for stage, name in files.items()
+        }
         for done, conversation in enumerate(conversations, start=1):
             if conversation.utterances:
                 encodings = predictor.encode(conversation)
@@ -65,6 +72,24 @@ def embed(
                     writer.add(ids, encodings[stage].embeddings)
             progress(done)
     return [out / name for name in files.values()]
+
+
+def hash_of_weights(network: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, weights in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(weights.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
+
+
+def refuse_others(out: Path, maker: str) -> None:
+    """Refuse to replace embeddings that another model or stage made, or to put some beside them."""
+    for name in sorted({name for files in CHOICES.values() for name in files.values()}):
+        if (out / name).is_file() and maker_of(out / name) != maker:
+            raise MoodlineError(
+                f"embeddings of one model and stage have a folder of their own, and {out / name} was made by another "
+                "model or stage: choose another -o"
+            )
 
 
 def refuse_unheard(stage: str, ids: Sequence[str], embeddings: Tensor) -> None:
