@@ -310,7 +310,7 @@ def test_a_reader_that_closes_early_is_no_error(place: Path) -> None:
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert result.returncode == 0
-    assert all(re.match(r"moodline: the (model|temperature) ", line) for line in result.stderr.splitlines())
+    assert all(re.match(r"moodline: the (model|probabilities) ", line) for line in result.stderr.splitlines())
     assert result.stdout.strip() == "Ses01F_impro01  (words, context)"
 
 
