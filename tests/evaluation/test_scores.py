@@ -193,7 +193,8 @@ def test_one_conversation_gives_no_interval():
 )
 def test_intervals_over_few_conversations_are_called_rough(conversations, parts, told):
     notes = rough_intervals(score(predictions(conversations, parts=parts), CLASSES).scores)
-    assert notes == [f"intervals over {which} are rough and too narrow: one to rely on takes 20 or more" for which in told]
+    sentence = "are rough and too narrow: one to rely on takes 20 or more"
+    assert notes == [f"intervals over {which} {sentence}" for which in told]
 
 
 def test_differences_compare_what_is_there():
