@@ -197,6 +197,15 @@ def test_the_selected_row_has_the_lowest_validation_loss(place: Path) -> None:
     assert all(line[7] == "1" for line in rows)  # seeds
 
 
+def test_every_table_tells_what_the_most_frequent_class_scores(place: Path) -> None:
+    results = json.loads(next((place / "out/runs/base").glob("*/results.json")).read_text())
+    (chance,) = (one["pooled"] for one in results["scores"] if one["stage"] == "majority")
+    expected = f"Always saying the most frequent class: WA {chance['wa']['value']:.3f}"
+    assert expected in "\n".join(section_of(place, "Table 1"))
+    assert expected in (place / "out/report.html").read_text()
+    assert expected in (place / "out/tables.tex").read_text()
+
+
 def test_latex_has_every_row(place: Path) -> None:
     text = (place / "out/tables.tex").read_text()
     lines = (place / "out/tables.md").read_text().splitlines()

@@ -6,6 +6,7 @@ from itertools import product
 from statistics import mean, stdev
 
 from moodline.evaluation.results import Estimate
+from moodline.evaluation.scores import MAJORITY
 from moodline.reproduction.comparisons import Answers, Comparison, answers_of, averaged, compare
 from moodline.reproduction.ledger import MEASURES, Experiment
 from moodline.reproduction.systems import CLASSICAL
@@ -58,9 +59,17 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class FilledTable:
+    """What is known of a table.
+
+    Args:
+        majority: what always saying the most frequent class scores on the row of the most folds, by measure; empty
+            where nothing is done, or a row of the table says it
+    """
+
     table: Table
     rows: tuple[FilledRow, ...]
     pairs: tuple[Pair, ...]
+    majority: Mapping[str, Estimate] = field(default_factory=dict)
 
 
 def fill(table: Table, experiments: Sequence[Experiment]) -> FilledTable:
@@ -87,7 +96,23 @@ def fill(table: Table, experiments: Sequence[Experiment]) -> FilledTable:
         )
 
     shown = tuple(map(marked, rows))
-    return FilledTable(table=table, rows=shown, pairs=tuple(apart(*pair) for pair in compared(table, shown)))
+    return FilledTable(
+        table=table,
+        rows=shown,
+        pairs=tuple(apart(*pair) for pair in compared(table, shown)),
+        majority=majority_of([(row, done[row.title][0]) for row in table.rows if done[row.title]]),
+    )
+
+
+def majority_of(rows: Sequence[tuple[Row, Experiment]]) -> Mapping[str, Estimate]:
+    """What always saying the most frequent class scores, from rows with one of their experiments each."""
+    # The classical baselines' own predictions do not say it.
+    trained = [(row, experiment) for row, experiment in rows if row.system.name != CLASSICAL]
+    if not trained or any(row.stage == MAJORITY for row, _ in rows):
+        return {}
+    row, experiment = max(trained, key=lambda one: len(one[1].tasks))
+    said = answers_in(experiment, replace(row, stage=MAJORITY))
+    return dict(zip(MEASURES, averaged([said]), strict=True))
 
 
 def answers(said: Mapping[tuple[str, int], Answers], title: str, experiments: Sequence[Experiment]) -> list[Answers]:

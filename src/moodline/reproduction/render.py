@@ -53,10 +53,18 @@ def markdown(tables: Sequence[FilledTable]) -> str:
     parts = [NOTE]
     for table in tables:
         parts += [f"## {table.table.name}", grid([*table.table.columns, *NUMBERS], bold_rows(table))]
-        parts += [*notes_of(table)]
+        parts += [*chance_of(table), *notes_of(table)]
         if table.pairs:
             parts.append(grid(DIFFERENCES, differences_of(table)))
     return "\n\n".join(parts) + "\n"
+
+
+def chance_of(table: FilledTable) -> list[str]:
+    """A sentence with what every row is to be held against; none where a row says it."""
+    if not table.majority:
+        return []
+    told = ", ".join(f"{name} {table.majority[measure]}" for name, measure in MEASURES.items())
+    return [f"Always saying the most frequent class: {told}."]
 
 
 def notes_of(table: FilledTable) -> list[str]:
@@ -89,15 +97,17 @@ def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def latex(tables: Sequence[FilledTable]) -> str:
     """Tables for booktabs."""
-    return "\n".join(one for table in tables for one in latex_of(table)) + f"% {NOTE}\n"
+    return "\n".join(
+        [*(one for table in tables for one in latex_of(table)), rf"{{\footnotesize {escaped(NOTE)}\par}}", ""]
+    )
 
 
 def latex_of(table: FilledTable) -> list[str]:
     header = [*table.table.columns, *NUMBERS]
-    caption = ". ".join([table.table.name, *notes_of(table)])
+    caption = " ".join([f"{table.table.name}.", *chance_of(table), *notes_of(table)])
     found = [tabular(header, bold_rows(table), caption)]
     if table.pairs:
-        caption = ". ".join([f"{table.table.name}, differences", *notes_of(table)])
+        caption = " ".join([f"{table.table.name}, differences.", *notes_of(table)])
         found.append(tabular(DIFFERENCES, differences_of(table), caption))
     return found
 

@@ -15,7 +15,7 @@ from moodline.evaluation.scores import FEWEST_CONVERSATIONS
 from moodline.files import write_text
 from moodline.reproduction.filled import FilledRow, FilledTable
 from moodline.reproduction.ledger import POOLED
-from moodline.reproduction.render import DIFFERENCES, NOTE, NUMBERS, bold_rows, differences_of, notes_of
+from moodline.reproduction.render import DIFFERENCES, NOTE, NUMBERS, bold_rows, chance_of, differences_of, notes_of
 
 REPORT_FILE = "report.html"
 
@@ -49,6 +49,7 @@ def section_of(table: FilledTable) -> dict[str, Any]:
         "columns": table.table.columns,
         "rows": bold_rows(table),
         "differences": differences_of(table),
+        "chance": chance_of(table),
         "notes": notes_of(table),
         "selections": [*selections_of(done)],
         "findings": [*findings_of(table)],
