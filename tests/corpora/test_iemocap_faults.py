@@ -79,7 +79,7 @@ def with_unreadable_audio(root: Path) -> None:
         (with_empty_audio, "empty (0 bytes)"),
         (with_no_samples, "must hold samples"),
         (with_truncated_audio, "must be complete"),
-        (with_unreadable_audio, "must be readable"),
+        (with_unreadable_audio, "must be WAV"),
     ],
 )
 def test_bad_audio_is_told_by_its_file(root: Path, spoil: Callable[[Path], None], rule: str) -> None:

@@ -177,7 +177,7 @@ def test_a_recordings_end_may_be_rounded(tmp_path: Path) -> None:
         ("text,start\nHi,1e999\n", ["start is a time", "talks.csv:2"]),
         ("text,start,end\nHi,2,1\n", ["ends after it starts", "2.0 to 1.0 s", "talks.csv:2"]),
         ("text,wav\nHi,none.wav\n", ["no file", "none.wav", "talks.csv:2"]),
-        ("text,wav\nHi,letter.wav\n", ["libsndfile", "letter.wav"]),
+        ("text,wav\nHi,letter.wav\n", ["must be WAV", "letter.wav"]),
         ("wav,offset,duration\na.wav,1.5,1\n", ["lies within its recording", "2.000 s", "1.500 to 2.500"]),
         ("wav,offset\na.wav,2\n", ["lies within its recording"]),
         ("dialogue,text\n,x\n", ["names its conversation", "talks.csv:2"]),

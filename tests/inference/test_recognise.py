@@ -263,7 +263,10 @@ def test_the_example_prints_the_turns_and_writes_a_page_and_json(
 
 @pytest.mark.parametrize(
     ("given", "told"),
-    [((), "python examples/timeline.py MODEL RECORDING"), (("gone", "talk.wav"), "timeline.py: gone")],
+    [
+        ((), "python examples/timeline.py MODEL RECORDING"),
+        (("gone", "talk.wav"), "timeline.py: there is no folder gone"),
+    ],
 )
 def test_the_example_ends_with_a_sentence(monkeypatch: pytest.MonkeyPatch, given: tuple[str, ...], told: str) -> None:
     monkeypatch.setattr(sys, "argv", ["timeline.py", *given])
