@@ -10,8 +10,8 @@ import pytest
 import soundfile
 
 from moodline.cli import models
-from moodline.cli.main import COMMANDS
 from moodline.cli.models import VARIABLE, chosen_model
+from moodline.corpora import corpus
 from moodline.errors import MoodlineError
 from moodline.inference.timeline import sound
 from moodline.speech.transcripts.writing import write_transcript
@@ -20,6 +20,7 @@ from tests.inference.tiny_models import write_model
 from tests.system import moodline
 
 RATE = 16_000
+GOES_ON = "interrupted; what was finished is kept, and the same command goes on from there"
 TURNS = [
     Turn(start=0.5, end=1.5, speaker="ann", words="well hello"),
     Turn(start=1.75, end=2.75, speaker="ben", words="good bye"),
@@ -245,16 +246,33 @@ def test_a_folder_of_recordings_is_no_corpus(
     )
 
 
+@pytest.mark.parametrize(
+    ("place", "given", "told"),
+    [
+        ("predict.chosen_model", ("predict", "talk.wav"), "interrupted"),
+        ("transcripts.run", ("transcribe", "talk.wav"), "interrupted"),
+        ("progress.show", ("transcribe", "corpus"), GOES_ON),
+        ("train.chosen_recipe", ("train", "corpus", "--recipe", "demo", "--protocol", "cv5", "-o", "run"), GOES_ON),
+    ],
+)
 def test_what_is_interrupted_is_said_to_go_on_where_it_does_alone(
-    talk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    talk: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    given: tuple[str, ...],
+    told: str,
 ) -> None:
-    def interrupt(options: object, given: object) -> None:
+    def interrupt(*arguments: object, **named: object) -> None:
         raise KeyboardInterrupt
 
-    for command, told in (("predict", "moodline: interrupted\n"), ("train", "goes on from there\n")):
-        monkeypatch.setattr(COMMANDS[command], "run", interrupt)
-        arguments = ("train", "corpus", "--recipe", "demo", "--protocol", "cv5", "-o", "run")
-        with pytest.raises(SystemExit) as end:
-            moodline(*(arguments if command == "train" else ("predict", talk)))
-        assert end.value.code == 130
-        assert capsys.readouterr().err.endswith(told)
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "corpus.json").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(corpus, "read_corpus", interrupt)
+    monkeypatch.setattr(f"moodline.cli.{place}", interrupt)
+    with pytest.raises(SystemExit) as end:
+        moodline(*given)
+    assert end.value.code == 130
+    assert capsys.readouterr().err == f"moodline: {told}\n"

@@ -301,9 +301,7 @@ class TestWhatIsNoValueOfAnArgument:
             predictor.predict(conversation_in(talk), modalities)
 
     def test_of_jobs(self, predictor: LoadedModel, talk: Path, tmp_path: Path) -> None:
-        write_transcript(tmp_path / "talk.srt", TURNS)
         write_transcript(tmp_path / "talk.rttm", TURNS)  # without words
-        assert predictor.recognise(talk, transcript=tmp_path / "talk.srt", jobs=1)
         with pytest.raises(MoodlineError, match="jobs are 1 or more, not 0"):
             predictor.recognise(talk, transcript=tmp_path / "talk.rttm", jobs=0)
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from moodline.cli.interruption import going_on
 from moodline.cli.train import TrainParser, chosen_recipe
 from moodline.config import Recipe
 
@@ -22,6 +23,7 @@ def add_to(commands: Any) -> None:
     commands.add_subcommand("baselines", baselines, help=HELP)
 
 
+@going_on()
 def run(options: Any, given: Any) -> None:
     recipe, name = chosen_recipe(options.recipe, given)
     from moodline.corpora.corpus import read_corpus

@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from moodline.cli import (
     baselines,
@@ -36,8 +35,6 @@ COMMANDS = {
     "reproduce": reproduce,
     "robustness": robustness,
 }
-# Those that keep what they have finished.
-GOING_ON = ("transcribe", "train", "baselines", "reproduce", "robustness")
 USER_ERROR = 2
 INTERRUPTED = 130
 
@@ -64,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser = build_parser()
         options = parser.parse_args(arguments)
         given = parser.parse_args(arguments, defaults=False)  # what a recipe's own values must yield to
-        run(options.command, options[options.command], given[options.command])
+        COMMANDS[options.command].run(options[options.command], given[options.command])
     except MoodlineError as error:
         fail(str(error), USER_ERROR)
     except KeyboardInterrupt as interruption:
@@ -76,17 +73,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"{error.filename or 'a file'} cannot be used: {error.strerror or error}; mend that and try again",
             USER_ERROR,
         )
-
-
-def run(command: str, options: Any, given: Any) -> None:
-    try:
-        COMMANDS[command].run(options, given)
-    except KeyboardInterrupt as interruption:
-        if str(interruption) or command not in GOING_ON:
-            raise
-        raise KeyboardInterrupt(
-            "interrupted; what was finished is kept, and the same command goes on from there"
-        ) from None
 
 
 def refuse_unreadable_names(arguments: Sequence[str]) -> None:

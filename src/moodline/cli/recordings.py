@@ -8,7 +8,7 @@ from typing import Any
 
 from moodline.cli.modes import modalities_of
 from moodline.cli.progress import of_turns
-from moodline.cli.sources import each, is_folder, places_of, refuse_several_with
+from moodline.cli.sources import each, is_folder, places_of, refuse_run_together, refuse_several_with
 from moodline.errors import MoodlineError
 
 TERMINAL = "table"
@@ -24,8 +24,8 @@ def run(options: Any, sources: Sequence[Path], model: Path) -> None:
     formats = formats_of(options.format, options.out)
     places = places_of(sources, endings_of(formats), options.out, options.transcript, force=options.force)
     refuse_other_ending(options.format, options.out)
-    if options.out is None and len(sources) > 1 and formats[0] not in (TERMINAL, "csv"):
-        raise MoodlineError(f"{len(sources)} times {formats[0]} are as many files: name their folder with -o")
+    if options.out is None and formats[0] not in (TERMINAL, "csv"):
+        refuse_run_together(sources, formats[0])
     from moodline.inference.loaded import load
     from moodline.inference.recognise import Hearing
     from moodline.inference.words_alone import refuse_unfit

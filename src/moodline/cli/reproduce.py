@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from moodline.cli.interruption import going_on
 from moodline.cli.train import TrainParser, chosen_recipe
 from moodline.config import Recipe
 from moodline.errors import MoodlineError
@@ -26,6 +27,7 @@ def add_to(commands: Any) -> None:
     commands.add_subcommand("reproduce", reproduce, help=HELP)
 
 
+@going_on()
 def run(options: Any, given: Any) -> None:
     recipe, _ = chosen_recipe(options.recipe, given)
     for name in ("seeds", "jobs"):

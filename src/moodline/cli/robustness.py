@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from moodline.cli import embeddings
+from moodline.cli.interruption import going_on
 from moodline.cli.parser import Parser
 from moodline.cli.progress import show
 
@@ -17,11 +18,12 @@ def add_to(commands: Any) -> None:
     commands.add_subcommand("robustness", robustness, help=HELP)
 
 
+@going_on()
 def run(options: Any, given: Any) -> None:
     from moodline.reproduction.robustness.draw import draw
     from moodline.reproduction.robustness.report import write_page
     from moodline.reproduction.robustness.table import print_curves
-    from moodline.training.scores import CURVES_REPORT_FILE
+    from moodline.training.score_files import CURVES_REPORT_FILE
 
     curves = draw(options.run, show, embeddings.chosen(options))
     write_page(curves, options.run / CURVES_REPORT_FILE)

@@ -70,6 +70,12 @@ def each(sources: Sequence[Path], deliver: Callable[[Path], None]) -> None:
         raise MoodlineError(f"{len(failed)} of {len(sources)} files failed{others}: {', '.join(failed)}")
 
 
+def refuse_run_together(sources: Sequence[Path], format: str) -> None:
+    """Refuse to print several files of a format one after the other, of which nothing could be read again."""
+    if len(sources) > 1:
+        raise MoodlineError(f"{len(sources)} times {format} are as many files: name their folder with -o")
+
+
 def refuse_several_with(transcript: Path | None, sources: Sequence[Path]) -> None:
     """Refuse one transcript for several recordings."""
     if transcript is not None and len(sources) > 1:

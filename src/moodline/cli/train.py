@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from moodline.cli import embeddings, words
+from moodline.cli.interruption import going_on
 from moodline.cli.parser import Parser
 from moodline.config import Recipe
 from moodline.recipe import known_keys, nearest, read_recipe, recipe_from
@@ -43,6 +44,7 @@ def add_to(commands: Any) -> None:
     commands.add_subcommand("train", train, help=HELP)
 
 
+@going_on()
 def run(options: Any, given: Any) -> None:
     recipe, name = chosen_recipe(options.recipe, given)
     from rich.console import Console

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from moodline.cli import transcripts
+from moodline.cli.interruption import going_on
 from moodline.cli.parser import Parser
 from moodline.cli.sources import corpus_among, refuse_options
 from moodline.errors import MoodlineError
@@ -54,6 +55,7 @@ def run(options: Any, given: Any) -> None:
         transcribe_corpus(options, corpus)
 
 
+@going_on()
 def transcribe_corpus(options: Any, folder: Path) -> None:
     """Give a corpus its second column of words."""
     if options.words is not None and (options.recogniser is not None or options.speak_words):

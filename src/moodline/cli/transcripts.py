@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moodline.cli.progress import of_turns
-from moodline.cli.sources import each, places_of, refuse_several_with
+from moodline.cli.sources import each, places_of, refuse_run_together, refuse_several_with
 from moodline.errors import MoodlineError
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ def run(options: Any, sources: Sequence[Path]) -> None:
     for place in (file for files in places.values() for file in files):
         refuse_without_words(place)
         refuse_other_format(place, options.format)
-    if options.out is None and options.format and len(sources) > 1:
-        raise MoodlineError(f"{len(sources)} times {options.format} are as many files: name their folder with -o")
+    if options.out is None and options.format:
+        refuse_run_together(sources, options.format)
     recogniser = None if options.recogniser is None else choose(options.recogniser)
     each(sources, lambda source: deliver(source, options, recogniser, places.get(source, [])))
 

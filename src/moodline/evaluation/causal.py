@@ -22,7 +22,7 @@ from moodline.inference.loaded import load
 from moodline.inference.predictor import GivenEmbeddings
 from moodline.training.data import refuse_unread_words
 from moodline.training.run import Run, read_run
-from moodline.training.scores import CAUSAL_FILE, file_of
+from moodline.training.score_files import CAUSAL_FILE, file_of
 
 # The stages that hear more than the turn itself, as they are called where they hear what came before alone.
 CAUSAL: Mapping[str, str] = {stage: f"{stage}_causal" for stage in (AUDIO_CONTEXT, TEXT_CONTEXT, FUSION)}

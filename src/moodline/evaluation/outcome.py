@@ -16,7 +16,7 @@ from moodline.evaluation.report import write_report
 from moodline.evaluation.results import Evaluation
 from moodline.evaluation.scores import rough_intervals, score
 from moodline.files import atomic_file, write_json
-from moodline.training.scores import PREDICTIONS_FILE, REPORT_FILE, RESULTS_FILE, file_of
+from moodline.training.score_files import PREDICTIONS_FILE, REPORT_FILE, RESULTS_FILE, file_of
 
 ROWS_WRITTEN = 2**16  # together: what writes the file holds so many in memory
 

@@ -18,7 +18,7 @@ from moodline.inference.facts import facts_of
 from moodline.inference.prediction import UtterancePrediction
 from moodline.inference.predictor import Alone, Predictor
 from moodline.inference.presence import MODALITY_OF
-from moodline.inference.spoken_turns import Progress, SpokenTurns, find_turns, hear_words, in_blocks, unseen
+from moodline.inference.spoken_turns import Progress, SpokenTurns, find_turns, hear_words, in_blocks, untold
 from moodline.inference.timeline import Gap, Timeline, TimelineTurn
 from moodline.inference.unlike import unlike
 from moodline.speech.transcripts.transcript import places
@@ -54,7 +54,7 @@ class Hearing:
     threshold: float | None = None
     reasons: bool = False
     conversation: str | None = None
-    progress: Progress = unseen
+    progress: Progress = untold
 
 
 def recognise(predictor: Predictor, recording: Recording, hearing: Hearing) -> Timeline:
@@ -163,6 +163,7 @@ def encode_in_blocks(
         return predictor.encode_alone(utterances, modalities=modalities)
     remaining, measured = iter(utterances), {one.id for one in evenly(utterances, MEASURED_TURNS)}
     blocks: list[Alone] = []
+    read = 0
     for block, waveforms in in_blocks(recording, turns, predictor.model.recipe.audio_utterance.sample_rate):
         chosen = [next(remaining) for _ in block]
         for utterance, waveform in zip(chosen, waveforms, strict=True):
@@ -172,7 +173,8 @@ def encode_in_blocks(
         blocks.append(
             predictor.encode_alone(chosen, lambda utterance, rate, heard=heard: heard[utterance.id], modalities)
         )
-        hearing.progress("turns read", int(chosen[-1].id) + 1, len(utterances))
+        read += len(block)
+        hearing.progress("turns read", read, len(utterances))
     return joined(blocks)
 
 

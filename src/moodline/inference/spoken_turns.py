@@ -26,8 +26,8 @@ Progress = Callable[[str, int, int], None]
 """Is told what was done, with how many turns, and of how many."""
 
 
-def unseen(done: str, turns: int, of: int) -> None:
-    """Progress that nobody looks at."""
+def untold(done: str, turns: int, of: int) -> None:
+    """Progress that nobody is told of."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +91,7 @@ def find_turns(recording: Recording, transcript: Path | None, channels: Channels
 
 
 def hear_words(
-    recording: Recording, spoken: SpokenTurns, named: str | None, jobs: int, progress: Progress = unseen
+    recording: Recording, spoken: SpokenTurns, named: str | None, jobs: int, progress: Progress = untold
 ) -> SpokenTurns:
     """The same with a recogniser's words in the turns that have none yet, in which it may hear nothing.
 

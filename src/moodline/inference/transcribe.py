@@ -7,7 +7,7 @@ import numpy as np
 
 from moodline.audio.recording import recording_of
 from moodline.errors import MoodlineError
-from moodline.inference.spoken_turns import Progress, SpokenTurns, find_turns, hear_words, unseen
+from moodline.inference.spoken_turns import Progress, SpokenTurns, find_turns, hear_words, untold
 from moodline.speech.turns import Channels
 from moodline.wording import counted
 
@@ -20,7 +20,7 @@ def transcribe(
     channels: Channels = "mixed",
     recogniser: str | None = None,
     jobs: int = 1,
-    progress: Progress = unseen,
+    progress: Progress = untold,
 ) -> SpokenTurns:
     """The turns of a recording, in order of their starts, with their words; ``write`` makes a transcript of them.
 

@@ -21,7 +21,7 @@ from moodline.reproduction.plan import RUNS_FOLDER
 from moodline.reproduction.work import TASK_FILE
 from moodline.training.fold_files import FoldFiles
 from moodline.training.origin import READS
-from moodline.training.scores import PREDICTIONS_FILE, RESULTS_FILE, file_of
+from moodline.training.score_files import PREDICTIONS_FILE, RESULTS_FILE, file_of
 
 LEDGER_FILE = "ledger.parquet"
 POOLED = "pooled"

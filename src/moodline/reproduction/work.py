@@ -15,7 +15,7 @@ from moodline.reproduction.commands import ran
 from moodline.reproduction.plan import RUNS_FOLDER, Plan, Task
 from moodline.reproduction.systems import System
 from moodline.training.run import read_run
-from moodline.training.scores import RESULTS_FILE, file_of
+from moodline.training.score_files import RESULTS_FILE, file_of
 
 # In a task's run: its command, and what it took.
 TASK_FILE = "task.json"

@@ -22,7 +22,7 @@ from moodline.training.lock import locked
 from moodline.training.origin import origins_of
 from moodline.training.provenance import provenance_of, refuse_seen_test
 from moodline.training.run import RUN_FILE, Run, refuse_foreign, refuse_other_run
-from moodline.training.scores import forget_scores
+from moodline.training.score_files import forget_scores
 from moodline.training.sharing import finished_stages
 from moodline.training.stage import Hardware, is_main_process
 

@@ -20,7 +20,7 @@ from moodline.labels import label_set_of
 from moodline.reproduction.baselines import BASELINE_NAMES, Baseline, baseline_predictions
 from moodline.training.data import refuse_unlabelled
 from moodline.training.provenance import provenance_of
-from moodline.training.scores import PREDICTIONS_FILE, RESULTS_FILE
+from moodline.training.score_files import PREDICTIONS_FILE, RESULTS_FILE
 
 
 def score_baselines(

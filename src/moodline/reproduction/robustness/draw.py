@@ -22,7 +22,7 @@ from moodline.reproduction.robustness.words import FoldWords
 from moodline.speech.error_rate import WordErrors
 from moodline.training.lock import locked
 from moodline.training.run import Run, read_run
-from moodline.training.scores import CURVES_FILE
+from moodline.training.score_files import CURVES_FILE
 
 Progress = Callable[[str, int, int, str], None]
 
