@@ -17,8 +17,8 @@ import numpy as np
 import soundfile
 from commands import run, save_untrained
 
-from moodline.corpora.demo.cast import CASTS
-from moodline.corpora.demo.voice import SAMPLE_RATE, Delivery, Synthesizer
+from moodline.corpora.synthetic import CAST
+from moodline.corpora.tts import SAMPLE_RATE, Delivery, Synthesizer
 from moodline.speech.transcripts.writing import write_transcript
 from moodline.speech.turn import Turn
 
@@ -61,7 +61,7 @@ def measure(folder: Path, minutes: Sequence[int], threads: int, *, heard: bool) 
 
 def spoken() -> list[np.ndarray]:
     """The sentences, by a woman and a man in turn: (T,) each."""
-    speakers = [CASTS[0][sex] for sex in ("F", "M") * (len(SENTENCES) // 2)]
+    speakers = [CAST[0][sex] for sex in ("F", "M") * (len(SENTENCES) // 2)]
     with Synthesizer() as synthesizer:
         return [synthesizer.speak(words, one, Delivery()) for words, one in zip(SENTENCES, speakers, strict=True)]
 

@@ -111,7 +111,7 @@ def test_an_interruption_leaves_what_was_done_and_nothing_half_written(
         (("-o", "talk.doc"), "talk.doc has .doc; name it so"),
         (("-o", "talk.srt", "--format", "vtt"), "talk.srt would not hold vtt"),
         (("--words", "words.csv"), "--words is for a corpus, and"),
-        (("--speak-words",), "--speak-words is for a corpus, and"),
+        (("--tts",), "--tts is for a corpus, and"),
         (("--channels", "speakers"), "has one channel"),
         (("--jobs", "0"), "--jobs is 1 or more, not 0"),
     ],

@@ -16,8 +16,8 @@ import pytest
 from moodline.conversation import Utterance
 from moodline.corpora.corpus import Corpus, read_corpus, write_corpus
 from moodline.corpora.recognised import read_corpus_with, read_recognised
-from moodline.corpora.spoken import VOICES, Spoken, voices_of
 from moodline.corpora.transcription import sounds_of
+from moodline.corpora.tts import VOICES, SyntheticSpeech, assign_voices
 from moodline.errors import MoodlineError
 from moodline.speech import recogniser as speech
 from moodline.speech.sound import Recorded
@@ -127,7 +127,7 @@ def test_anothers_words_are_not_replaced_unasked(
 ) -> None:
     transcribe(folder)
     counting.version = "2"
-    for options in ([], ["--speak-words"]):
+    for options in ([], ["--tts"]):
         with pytest.raises(SystemExit, match="2"):
             transcribe(folder, *options)
         assert "words recognised by counting (1), in the recordings" in capsys.readouterr().err
@@ -152,11 +152,15 @@ def test_a_killed_transcription_goes_on_where_it_was(folder: Path, tmp_path: Pat
     assert read_recognised(folder, read_corpus(folder)).recognition.utterances == 60
 
 
-def test_voices_that_say_the_words_are_heard(corpus: Corpus, tmp_path: Path) -> None:
+def test_synthetic_voices_are_recognised(corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """From words to sound and back: with errors, and not with errors alone."""
     few = replace(corpus, conversations=corpus.conversations[:1])
     write_corpus(few, tmp_path / "few")
-    moodline("transcribe", tmp_path / "few", "--speak-words", "--recogniser", "pocketsphinx", "--jobs", 1)
+    command = ("transcribe", tmp_path / "few", "--recogniser", "pocketsphinx", "--jobs", 1)
+    moodline(*command, "--tts")
+    assert "--speak-words" not in capsys.readouterr().err
+    moodline(*command, "--speak-words")  # finds its words already recognised: the options mean the same
+    assert capsys.readouterr().err == "moodline: --speak-words is deprecated; use --tts\n"
     recognition = read_recognised(tmp_path / "few", few).recognition
     assert recognition.recogniser.heard == "spoken"
     assert sum(errors.words for errors in recognition.by_voice.values()) == recognition.errors.words
@@ -166,31 +170,31 @@ def test_voices_that_say_the_words_are_heard(corpus: Corpus, tmp_path: Path) -> 
 
 
 def test_speakers_keep_their_voices(corpus: Corpus) -> None:
-    voices = voices_of(corpus.utterances)
+    voices = assign_voices(corpus.utterances)
     assert [voices[speaker] for speaker in sorted(voices)] == [*VOICES, *VOICES[:4]]
-    assert voices == voices_of(reversed(list(corpus.utterances)))
+    assert voices == assign_voices(reversed(list(corpus.utterances)))
     many = [Utterance(id=str(number), speaker=f"{number:03d}", words="") for number in range(25)]
-    assert set(voices_of(many).values()) == set(VOICES)
+    assert set(assign_voices(many).values()) == set(VOICES)
 
 
 @pytest.mark.parametrize("words", ["", "...", "?!"])
 def test_nothing_to_say_is_silence(words: str) -> None:
-    assert len(Spoken(words, VOICES[0]).samples()) == 0
+    assert len(SyntheticSpeech(words, VOICES[0]).samples()) == 0
 
 
 def test_a_mark_is_not_spoken(corpus: Corpus) -> None:
     first = corpus.conversations[0]
     marked = replace(first, utterances=(replace(first.utterances[0], words="[LAUGHTER] Oh <unk> no."),))
-    (sound,) = sounds_of(replace(corpus, conversations=(marked,)), speak_words=True)
-    assert isinstance(sound, Spoken)
+    (sound,) = sounds_of(replace(corpus, conversations=(marked,)), tts=True)
+    assert isinstance(sound, SyntheticSpeech)
     assert sound.words.split() == ["Oh", "no."]
 
 
 def test_other_sound_has_another_origin(corpus: Corpus) -> None:
     turns = list(corpus.utterances)
     assert len({json.dumps(Recorded(turn.audio).origin) for turn in turns if turn.audio}) == len(turns)
-    assert len({json.dumps(Spoken("Oh.", voice).origin) for voice in VOICES}) == len(VOICES)
-    assert Spoken("Oh.", VOICES[0]).origin != Spoken("No.", VOICES[0]).origin
+    assert len({json.dumps(SyntheticSpeech("Oh.", voice).origin) for voice in VOICES}) == len(VOICES)
+    assert SyntheticSpeech("Oh.", VOICES[0]).origin != SyntheticSpeech("No.", VOICES[0]).origin
 
 
 def write_words(path: Path, rows: Sequence[tuple[str, str]]) -> Path:
@@ -276,17 +280,17 @@ def test_what_cannot_be_heard_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     refused(capsys, "--jobs is 1 or more, not 0", "transcribe", folder, "--jobs", 0)
-    refused(capsys, "leave out --recogniser and --speak-words", "transcribe", folder, "--words", "x", "--speak-words")
+    refused(capsys, "leave out --recogniser and --tts", "transcribe", folder, "--words", "x", "--tts")
     mute = [
         replace(one, utterances=tuple(replace(turn, audio=None, words="") for turn in one.utterances))
         for one in corpus.conversations
     ]
     write_corpus(replace(corpus, conversations=(*corpus.conversations[1:], mute[0])), tmp_path / "some")
-    refused(capsys, rf"{mute[0].utterances[0].id} has none \(of 6 without\)", "transcribe", tmp_path / "some")
+    refused(capsys, rf"6 utterances .*{mute[0].utterances[0].id}", "transcribe", tmp_path / "some")
     write_corpus(replace(corpus, conversations=tuple(mute)), tmp_path / "mute")
-    refused(capsys, "this one has none", "transcribe", tmp_path / "mute", "--speak-words")
+    refused(capsys, "--tts", "transcribe", tmp_path / "mute", "--tts")
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
-    refused(capsys, r"pip install 'moodline\[demo\]'", "transcribe", folder, "--speak-words")
+    refused(capsys, r"pip install 'moodline\[demo\]'", "transcribe", folder, "--tts")
     assert counting.heard == 0
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from moodline.conversation import AudioClip
-from moodline.corpora.spoken import VOICES, Spoken
+from moodline.corpora.tts import VOICES, SyntheticSpeech
 from moodline.errors import MoodlineError
 from moodline.speech.parallel import recognising
 from moodline.speech.recogniser import load
@@ -21,7 +21,7 @@ SAID = ("The form is on the table.", "What a lovely day.", "...", "I miss her so
 
 
 def test_two_processes_hear_what_one_hears_and_tell_what_they_cannot_read(tmp_path: Path) -> None:
-    sounds = [Spoken(words, VOICES[0]) for words in SAID]
+    sounds = [SyntheticSpeech(words, VOICES[0]) for words in SAID]
     recogniser = load(CHOSEN)
     with recognising(recogniser, CHOSEN, 1) as recognise:
         alone = list(recognise(sounds))
@@ -36,12 +36,12 @@ def test_two_processes_hear_what_one_hears_and_tell_what_they_cannot_read(tmp_pa
 
 PARENT = """
 import os
-from moodline.corpora.spoken import VOICES, Spoken
+from moodline.corpora.tts import VOICES, SyntheticSpeech
 from moodline.speech.parallel import recognising
 from moodline.speech.recogniser import load
 if __name__ == "__main__":
     with recognising(load("pocketsphinx"), "pocketsphinx", 2) as recognise:
-        list(recognise([Spoken("Oh.", VOICES[0])] * 2))
+        list(recognise([SyntheticSpeech("Oh.", VOICES[0])] * 2))
         children = open(f"/proc/self/task/{os.getpid()}/children").read()
         print(children, flush=True)
         input()

@@ -9,7 +9,7 @@ import pytest
 
 from moodline.audio import waveform
 from moodline.corpora import ravdess
-from moodline.corpora.spoken import VOICES, Spoken
+from moodline.corpora.tts import VOICES, SyntheticSpeech
 from moodline.errors import MoodlineError
 from moodline.speech import recogniser
 from moodline.speech.error_rate import word_errors
@@ -35,7 +35,7 @@ def test_calm_english_is_heard_nearly_without_error(sphinx: PocketSphinx, shared
 
 def test_nothing_is_remembered_of_what_was_heard_before(sphinx: PocketSphinx) -> None:
     loud = np.random.default_rng(0).normal(0, 0.3, 16_000)
-    speech = Spoken("The form is on the table.", VOICES[0]).samples()
+    speech = SyntheticSpeech("The form is on the table.", VOICES[0]).samples()
     first = sphinx.recognise(speech)
     sphinx.recognise(loud)
     assert sphinx.recognise(speech) == first == PocketSphinx().recognise(speech)

@@ -89,10 +89,10 @@ def listed(ids: Sequence[str]) -> str:
 def prepare_demo(options: Any) -> None:
     from moodline.corpora import iemocap
     from moodline.corpora.corpus import replaceable
-    from moodline.corpora.demo import generate_once
+    from moodline.corpora.synthetic import generate
 
     out = options.out.absolute()  # so that "." has a name
     tree = out.with_name(f"{out.name}-tree")
     replaceable(out, "demo", tree.resolve())  # before minutes go into a tree
-    generate_once(tree, conversations_per_session=options.conversations, seed=options.seed)
+    generate(tree, conversations_per_session=options.conversations, seed=options.seed)
     finish(replace(iemocap.read(tree), reader="demo"), options.out, options.strict)

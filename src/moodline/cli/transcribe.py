@@ -1,8 +1,11 @@
 """moodline transcribe: a recording's turns and words as a transcript, or a corpus's words beside its reference ones."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
+
+import jsonargparse
 
 from moodline.cli import transcripts
 from moodline.cli.interruption import going_on
@@ -11,7 +14,7 @@ from moodline.cli.sources import corpus_among, refuse_options
 from moodline.errors import MoodlineError
 
 HELP = "Write what is said in recordings, or give a corpus recognised words beside its reference ones."
-OF_A_CORPUS = ("speak_words", "words")
+OF_A_CORPUS = ("tts", "words")
 OF_RECORDINGS = ("transcript", "channels", "format", "out", "force")
 
 
@@ -29,8 +32,9 @@ def add_to(commands: Any) -> None:
     transcribe.add_argument("--format", choices=list(transcripts.ENDINGS), default=None, help="in a folder, or printed")
     transcribe.add_argument("--force", action="store_true", help="replace files that exist")
     transcribe.add_argument(
-        "--speak-words", action="store_true", help="of a corpus: recognise voices that say the reference words"
+        "--tts", action="store_true", help="of a corpus: recognise synthetic voices that speak the reference words"
     )
+    transcribe.add_argument("--speak-words", action="store_true", help=jsonargparse.SUPPRESS)  # deprecated
     transcribe.add_argument(
         "--words", type=Path, default=None, help="of a corpus: recognised elsewhere, a table of id and words"
     )
@@ -46,6 +50,9 @@ def cores() -> int:
 def run(options: Any, given: Any) -> None:
     if options.jobs < 1:
         raise MoodlineError(f"--jobs is 1 or more, not {options.jobs}")
+    if options.speak_words:
+        print("moodline: --speak-words is deprecated; use --tts", file=sys.stderr, flush=True)
+        options.tts = given.tts = True
     corpus = corpus_among(options.sources)
     if corpus is None:
         refuse_options(given, OF_A_CORPUS, f"for a corpus, and {options.sources[0]} is no folder")
@@ -58,8 +65,8 @@ def run(options: Any, given: Any) -> None:
 @going_on()
 def transcribe_corpus(options: Any, folder: Path) -> None:
     """Give a corpus its second column of words."""
-    if options.words is not None and (options.recogniser is not None or options.speak_words):
-        raise MoodlineError("--words brings words that are recognised: leave out --recogniser and --speak-words")
+    if options.words is not None and (options.recogniser is not None or options.tts):
+        raise MoodlineError("--words imports words that are recognised already: leave out --recogniser and --tts")
     from moodline.cli.progress import show
     from moodline.corpora.brought_words import bring
     from moodline.corpora.corpus import read_corpus
@@ -76,6 +83,6 @@ def transcribe_corpus(options: Any, folder: Path) -> None:
             choose(options.recogniser),
             options.jobs,
             lambda done, total: show(str(folder), done, total, "utterances"),
-            speak_words=options.speak_words,
+            tts=options.tts,
         )
     print(f"{folder}: {recognition}")

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from moodline.conversation import Utterance
 from moodline.corpora.corpus import RECOGNITION_FILE, Corpus
-from moodline.corpora.demo.voice import Synthesizer
 from moodline.corpora.recognised import (
     Heard,
     hash_of,
@@ -23,13 +22,14 @@ from moodline.corpora.recognised import (
     write_rows,
 )
 from moodline.corpora.recognition import RECORDED, SPOKEN, Recogniser, Recognition
-from moodline.corpora.spoken import Spoken, voices_of
+from moodline.corpora.tts import Synthesizer, SyntheticSpeech, assign_voices
 from moodline.errors import MoodlineError
 from moodline.files import remove_leftovers
 from moodline.speech import recogniser as speech
 from moodline.speech.error_rate import MARKS, normalisation, word_errors
 from moodline.speech.parallel import recognising
 from moodline.speech.sound import Recorded, Sound
+from moodline.wording import counted
 
 KEPT_EVERY = 16  # utterances of each process: so much is lost at most when a command is killed
 
@@ -50,7 +50,7 @@ def transcribe(
     jobs: int,
     progress: Callable[[int, int], None],
     *,
-    speak_words: bool,
+    tts: bool,
 ) -> Recognition:
     """Recognise the words of a corpus, or what is left of them.
 
@@ -58,20 +58,20 @@ def transcribe(
         chosen: see ``speech.recogniser.choose``
         jobs: utterances that are recognised at a time
         progress: told how many of how many are recognised
-        speak_words: hear voices that say the reference words, not the recordings
+        tts: recognise synthetic voices that speak the reference words, not the recordings
 
     Raises:
         MoodlineError: the folder has another's words; an utterance has no recording, or it cannot be read
     """
     normalisation()  # told before hours of work: that the error rate's package is missing
     recogniser = speech.load(chosen)
-    by = Recogniser(name=recogniser.name, version=recogniser.version, heard=SPOKEN if speak_words else RECORDED)
+    by = Recogniser(name=recogniser.name, version=recogniser.version, heard=SPOKEN if tts else RECORDED)
     if described(folder, by):
         return read_recognised(folder, corpus).recognition
     remove_leftovers(folder)
     tasks = [
         Task(turn, sound, hash_of_json([by.name, by.version, *sound.origin]))
-        for turn, sound in zip(corpus.utterances, sounds_of(corpus, speak_words=speak_words), strict=True)
+        for turn, sound in zip(corpus.utterances, sounds_of(corpus, tts=tts), strict=True)
     ]
     kept = read_rows(folder)
     rows = {one.utterance.id: kept[one.utterance.id] for one in tasks if is_kept(one, kept)}
@@ -101,24 +101,24 @@ def described(folder: Path, by: Recogniser) -> bool:
     return found is not None
 
 
-def sounds_of(corpus: Corpus, *, speak_words: bool) -> list[Sound]:
+def sounds_of(corpus: Corpus, *, tts: bool) -> list[Sound]:
     """What is heard of each utterance.
 
     Raises:
         MoodlineError: an utterance has no recording, or none has words to speak
     """
     turns = list(corpus.utterances)
-    if speak_words:
+    if tts:
         if not any(turn.said for turn in turns):
-            raise MoodlineError("--speak-words says a corpus's reference words, and this one has none")
-        Synthesizer()  # told before anything is heard: that the voices are not installed
-        voices = voices_of(turns)
-        return [Spoken(re.sub(MARKS, " ", turn.said), voices[turn.speaker]) for turn in turns]
+            raise MoodlineError("the corpus has no reference words for --tts to speak: leave out --tts")
+        Synthesizer()  # raises before hours of work where the voices are not installed
+        voices = assign_voices(turns)
+        return [SyntheticSpeech(re.sub(MARKS, " ", turn.said), voices[turn.speaker]) for turn in turns]
     silent = [turn.id for turn in turns if turn.audio is None]
     if silent:
         raise MoodlineError(
-            f"words are recognised in each utterance's recording, and {silent[0]} has none (of {len(silent)} without): "
-            "let voices say the reference words with --speak-words, or bring words with --words FILE"
+            f"{counted(len(silent), 'utterance')} without a recording, {silent[0]} the first: recognise synthesised "
+            "reference words with --tts, or import words that are recognised already with --words FILE"
         )
     return [Recorded(turn.audio) for turn in turns if turn.audio is not None]
 
@@ -135,7 +135,7 @@ def blocks(tasks: Sequence[Task], size: int) -> Iterator[Sequence[Task]]:
 def describe(folder: Path, corpus: Corpus, by: Recogniser, words: Mapping[str, str]) -> Recognition:
     """Write what stands beside recognised words that are whole, last of all."""
     turns = list(corpus.utterances)
-    voices = voices_of(turns) if by.heard == SPOKEN else {}
+    voices = assign_voices(turns) if by.heard == SPOKEN else {}
     by_voice: dict[str, list[Utterance]] = {}
     for turn in turns:
         if turn.speaker in voices:
