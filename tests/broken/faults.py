@@ -120,7 +120,7 @@ def kept(check: Callable[..., None], **expected: object) -> Outcome:
 
 
 NOT_FINITE = left_out("audio samples must be finite numbers")
-MALFORMED = left_out("an evaluated turn reads [start - end] TURN LABEL [V, A, D]")
+MALFORMED = left_out("not an evaluated turn, [start - end] TURN LABEL [V, A, D]")
 
 AUDIO: dict[str, Break] = {
     "wav missing": Break(sounding(None), left_out("an audio file must exist")),
@@ -150,9 +150,9 @@ AUDIO: dict[str, Break] = {
     "one sample": Break(sounding(sound(1 / RATE)), kept(heard, seconds=1 / RATE)),
 }
 TEXT: dict[str, Break] = {
-    "words undecodable": Break(saying(b"What \x81 did I say?"), left_out("text is UTF-8 or Windows-1252")),
-    "a byte 0 in the words": Break(saying(b"What \0 did I say?"), whole("text is UTF-8 or Windows-1252, without")),
-    "words in UTF-16": Break(saying("What?".encode("utf-16")), whole("text is UTF-8 or Windows-1252, without")),
+    "words undecodable": Break(saying(b"What \x81 did I say?"), left_out("not UTF-8 or Windows-1252 text")),
+    "a byte 0 in the words": Break(saying(b"What \0 did I say?"), whole("zero byte")),
+    "words in UTF-16": Break(saying("What?".encode("utf-16")), whole("zero byte")),
     "no words": Break(saying(b""), kept(said, words="")),
     "blank words": Break(saying(b" \t "), kept(said, words="")),
     "5,000 words": Break(saying(b"so happy " * (MANY_WORDS // 2)), kept(said, words=("so happy " * 2500).strip())),
@@ -175,13 +175,13 @@ TIMES: dict[str, Break] = {
     "the first turn stands last": Break(go_last, kept(rotated)),
 }
 OTHERS: dict[str, Break] = {
-    "an id twice": Break(repeat, Outcome(rule="stands again")),
+    "an id twice": Break(repeat, Outcome(rule="a second time, at")),
     "an unknown label": Break(one(lambda turn: replace(turn, label="joy")), left_out("'joy' of")),
     "a label in capitals": Break(one(lambda turn: replace(turn, label="ANG")), left_out("'ANG' of")),
     "no label": Break(one(lambda turn: replace(turn, label="")), MALFORMED),
     "no speaker": Break(
         one(lambda turn: replace(turn, id=turn.id.replace("_F0", "_X0").replace("_M0", "_X0"), speaker="X")),
-        Outcome(rule="an evaluated turn reads [start - end] TURN LABEL [V, A, D]", leaves_out="line"),
+        Outcome(rule="not an evaluated turn, [start - end] TURN LABEL [V, A, D]", leaves_out="line"),
     ),
 }
 FAULTS: dict[str, Break] = AUDIO | TEXT | TIMES | OTHERS

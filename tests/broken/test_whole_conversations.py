@@ -78,9 +78,9 @@ def of_zeros(place: Path) -> None:
     [
         (without_transcription, "has no transcription"),
         (without_audio, "has no audio"),
-        (in_utf_16, "without bytes 0"),
-        (transcribed_in_utf_16, "without bytes 0"),
-        (of_zeros, "without bytes 0"),
+        (in_utf_16, "zero byte"),
+        (transcribed_in_utf_16, "zero byte"),
+        (of_zeros, "zero byte"),
     ],
 )
 def test_a_broken_conversation_is_left_out_as_one(spoil: Callable[[Path], None], rule: str, tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_nothing_usable_is_refused_in_one_sentence(tmp_path: Path, capsys: pytes
 def test_what_is_no_source_is_refused_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_bytes(b"\0")
-    for name, rule in (("folder", "is not IEMOCAP"), ("file", "is none"), ("absent", "is none")):
+    for name, rule in (("folder", "is not IEMOCAP"), ("file", "is not a folder"), ("absent", "is not a folder")):
         assert rule in refusal(tmp_path, capsys, tmp_path / name)
 
 

@@ -222,4 +222,4 @@ def test_conversations_come_in_order_of_session_and_name(corpus: Corpus) -> None
     ],
 )
 def test_the_script_is_in_the_name(name: str, script: str | None) -> None:
-    assert iemocap.script_of(Conversation(id=name, utterances=())) == script
+    assert iemocap.find_script(Conversation(id=name, utterances=())) == script

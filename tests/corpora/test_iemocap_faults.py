@@ -115,7 +115,7 @@ def test_a_file_that_the_system_does_not_give_leaves_out_its_conversation(
         return read_bytes(path)
 
     monkeypatch.setattr(Path, "read_bytes", guarded)
-    assert f"{forbidden} cannot be (Permission denied)" in fault(root, IMPROVISED)
+    assert f"{forbidden} cannot be read (Permission denied)" in fault(root, IMPROVISED)
 
 
 def first_turn(root: Path) -> tuple[Path, int, list[str]]:
@@ -181,13 +181,13 @@ def test_an_id_that_is_evaluated_twice_is_a_fault(root: Path) -> None:
     path = evaluation_of(root, IMPROVISED)
     append(path, "\n" + evaluated(TURN, "neu", 20.0, 21.0))
     number = len(path.read_text().splitlines()) - 3  # the block's three annotators follow the turn
-    assert f"{TURN} stands again at {path}:{number}" in fault(root, f"{path}:{number}")
+    assert f"{TURN} is in the corpus a second time, at {path}:{number}" in fault(root, f"{path}:{number}")
 
 
 def test_an_id_that_is_transcribed_twice_is_a_fault(root: Path) -> None:
     path = transcription_of(root, IMPROVISED)
     append(path, f"{TURN} [020.0000-021.0000]: Once more.\n")
-    assert f"{TURN} stands again at {path}:5" in fault(root, f"{path}:5")
+    assert f"{TURN} is transcribed a second time, at {path}:5" in fault(root, f"{path}:5")
 
 
 def test_a_conversation_in_another_session_is_a_fault(root: Path) -> None:

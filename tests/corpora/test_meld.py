@@ -73,7 +73,7 @@ def test_every_row_is_a_turn_of_its_dialogue_and_split(root: Path) -> None:
     assert (first.start, first.end, second.start, second.end) == (1.5, 2.0, 2.0, 3.25)
     assert (late.start, late.end) == (3600.0, 3601.0)
     assert all(utterance.audio is None for utterance in corpus.utterances)
-    assert corpus.notes == tuple(f"{split} has no clips: it is words alone" for split in meld.TABLES)
+    assert [note.split(":")[0] for note in corpus.notes] == [f"{split} has no clips" for split in meld.TABLES]
 
 
 def test_a_turn_that_ends_as_it_starts_has_no_end(root: Path) -> None:
@@ -128,12 +128,12 @@ def test_videos_are_clips_too_and_wav_comes_before_them(root: Path) -> None:
     ("old", "new", "words"),
     [
         (",joy,", ",glee,", ["anger, disgust", "'glee'", "train_dia0_utt0", "train_sent_emo.csv:2"]),
-        ('"Hi, you!"', "Hi, you!", ["12 for 11", "train_sent_emo.csv:2"]),
+        ('"Hi, you!"', "Hi, you!", ["12 cells for 11", "train_sent_emo.csv:2"]),
         ('"00:00:01,500"', "soon", ["HH:MM:SS,mmm", "'soon'", "train_sent_emo.csv:2"]),
-        ('"00:00:01,500"', '"00:00:02,500"', ["before it starts", "train_sent_emo.csv:2"]),
-        (",0,1,1,", ",0,0,1,", ["stands again", "train_dia0_utt0", "train_sent_emo.csv:3"]),
-        (",0,1,1,", ",zero,1,1,", ["numbers", "'zero'", "train_sent_emo.csv:3"]),
-        (",Ross,joy", ",,joy", ["a speaker", "train_dia0_utt0", "train_sent_emo.csv:2"]),
+        ('"00:00:01,500"', '"00:00:02,500"', ["ascend", "train_sent_emo.csv:2"]),
+        (",0,1,1,", ",0,0,1,", ["second time", "train_dia0_utt0", "train_sent_emo.csv:3"]),
+        (",0,1,1,", ",zero,1,1,", ["Dialogue_ID", "'zero'", "train_sent_emo.csv:3"]),
+        (",Ross,joy", ",,joy", ["no speaker", "train_dia0_utt0", "train_sent_emo.csv:2"]),
     ],
 )
 def test_what_is_wrong_is_left_out_and_told_with_its_line(root: Path, old: str, new: str, words: list[str]) -> None:
@@ -153,12 +153,12 @@ def test_what_is_wrong_is_left_out_and_told_with_its_line(root: Path, old: str, 
 def test_a_table_without_a_column_is_refused(root: Path) -> None:
     path = root / "train_sent_emo.csv"
     path.write_text(path.read_text(encoding="utf-8").replace("Speaker,", "Actor,", 1), encoding="utf-8")
-    with pytest.raises(MoodlineError, match=r"train_sent_emo\.csv lacks Speaker"):
+    with pytest.raises(MoodlineError, match=r"train_sent_emo\.csv lacks the column Speaker"):
         meld.read(root)
 
 
 def test_a_folder_without_the_tables_is_refused(tmp_path: Path, root: Path) -> None:
-    with pytest.raises(MoodlineError, match="is none: check the path"):
+    with pytest.raises(MoodlineError, match="none is not a folder"):
         meld.read(tmp_path / "none")
     (root / "dev_sent_emo.csv").unlink()
     with pytest.raises(MoodlineError, match=r"it has no dev_sent_emo\.csv"):
@@ -182,7 +182,7 @@ def test_it_is_prepared_and_inspected(root: Path, capsys: pytest.CaptureFixture[
     moodline("prepare", "meld", root, "-o", root / "corpus")
     told = capsys.readouterr().out
     assert "4 conversations, 5 utterances; left out: 0" in told
-    assert "train has no clips: it is words alone" in told
+    assert "train has no clips" in told
     assert read_corpus(root / "corpus") == meld.read(root)
     moodline("inspect", root / "corpus")
     heading, *rows = (line.split() for line in capsys.readouterr().out.splitlines()[3:8])

@@ -77,7 +77,7 @@ def test_a_broken_recording_is_left_out_and_told_by_its_path(tmp_path: Path) -> 
 
 
 def test_a_folder_without_recordings_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(MoodlineError, match="is none: check the path"):
+    with pytest.raises(MoodlineError, match="none is not a folder"):
         ravdess.read(tmp_path / "none")
     record(tmp_path / "kids.wav")
     with pytest.raises(MoodlineError, match="Actor_01 to Actor_24"):

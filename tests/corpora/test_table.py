@@ -196,7 +196,7 @@ def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, text: str, words: l
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("dialogue,id,text\na,1,x\na,1,y\n", ["stands once", "1 stands again", "talks.csv:3"]),
+        ("dialogue,id,text\na,1,x\na,1,y\n", ["1 is in the corpus a second time", "talks.csv:3"]),
         ("dialogue,text,session\na,x,1\na,y,2\n", ["whole conversation's", "'a'", "talks.csv:3"]),
     ],
 )

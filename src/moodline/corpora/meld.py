@@ -1,15 +1,15 @@
-"""MELD: Poria et al., "MELD: a multimodal multi-party dataset for emotion recognition in conversations", ACL 2019.
+"""Read MELD: Poria et al., "MELD: a multimodal multi-party dataset for emotion recognition in conversations", ACL 2019.
 
 Dialogues of several speakers from the TV series Friends, in seven emotions, with a published split. The tables are at
-github.com/declare-lab/MELD, the video clips in its MELD.Raw archive. Read of them:
+github.com/declare-lab/MELD, the video clips in its MELD.Raw archive. The reader uses:
 
     {train,dev,test}_sent_emo.csv       words, speaker, emotion, dialogue, utterance, times in the episode
-    CLIPS/dia0_utt0.wav, .flac, .mp4    where there are clips: the folder is train_splits, dev_splits_complete or
+    CLIPS/dia0_utt0.wav, .flac, .mp4    optional: the folder is train_splits, dev_splits_complete or
                                         output_repeated_splits_test, as in the archive, or train, dev or test
 
-A table, or a folder of clips, may also lie in a folder train, dev or test. A split without clips is words alone. Turns
-are in the order of their numbers, which the clips' times do not always follow. Sentiment, season and episode are passed
-over.
+A table or a folder of clips may also be in a folder train, dev or test. A split without clips has words only. Turns
+are in the order of their numbers, which the clips' times do not always follow. Sentiment, season and episode are
+ignored.
 """
 
 import re
@@ -22,6 +22,7 @@ from moodline.corpora.corpus import Corpus, corpus_of
 from moodline.corpora.validation import NO_TURN_LEFT, Faults, Turn, sound
 from moodline.delimited import cells_of, seconds_of, text_of
 from moodline.errors import MoodlineError
+from moodline.wording import counted
 
 LABELS = frozenset({"anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise"})
 COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID", "StartTime", "EndTime")
@@ -31,7 +32,7 @@ CLIP_FOLDERS = {"train": "train_splits", "validation": "dev_splits_complete", "t
 NUMBER = re.compile(r"[0-9]{1,9}")
 CLIP_ENDINGS = (".wav", ".flac", ".mp4")
 
-NO_CLIP = "without a clip, where others of its split have one"
+NO_CLIP = "without a clip, in a split with clips"
 
 Row = Mapping[str, str]
 
@@ -40,46 +41,46 @@ def read(source: Path) -> Corpus:
     """Read a folder with the three tables, and the clips beside them.
 
     Raises:
-        MoodlineError: ``source`` is no such folder, or a table lacks a column or has faults
+        MoodlineError: ``source`` is not such a folder, a table lacks a column, or no conversation is usable
     """
     if not source.is_dir():
-        raise MoodlineError(f"MELD is read from a folder, and {source} is none: check the path")
+        raise MoodlineError(f"{source} is not a folder: check the path to MELD")
     root = source.resolve()
     faults = Faults(root, LABELS)
     conversations = [conversation for split in TABLES for conversation in read_split(root, split, faults)]
     return corpus_of("meld", conversations, faults)
 
 
-def table_of(root: Path, split: str) -> Path:
+def find_table(root: Path, split: str) -> Path:
     for folder in (root, root / SPLIT_FOLDERS[split]):
         if (folder / TABLES[split]).is_file():
             return folder / TABLES[split]
     raise MoodlineError(
-        f"{root} is not MELD: it has no {TABLES[split]}; give the folder that holds {', '.join(TABLES.values())}"
+        f"{root} is not MELD, it has no {TABLES[split]}: give the folder that contains {', '.join(TABLES.values())}"
     )
 
 
 def read_split(root: Path, split: str, faults: Faults) -> list[Conversation]:
-    clips = clips_of(root, split)
+    clips = find_clips(root, split)
     if not clips:
-        faults.note(f"{split} has no clips: it is words alone")
+        faults.note(f"{split} has no clips: its words are read without audio")
     dialogues: dict[int, dict[int, Utterance]] = {}
-    for where, row in rows_of(table_of(root, split), faults):
+    for where, row in read_rows(find_table(root, split), faults):
         if not (NUMBER.fullmatch(row["Dialogue_ID"]) and NUMBER.fullmatch(row["Utterance_ID"])):
             faults.add(
                 where,
-                f"dialogues and utterances have numbers: {where} has "
-                f"{row['Dialogue_ID']!r} and {row['Utterance_ID']!r}; correct that line",
+                f"Dialogue_ID and Utterance_ID must be numbers, not {row['Dialogue_ID']!r} and "
+                f"{row['Utterance_ID']!r} at {where}: correct that line",
             )
             continue
         dialogue, number = int(row["Dialogue_ID"]), int(row["Utterance_ID"])
         turns = dialogues.setdefault(dialogue, {})
         identity = f"{split}_dia{dialogue}_utt{number}"
         if number in turns:
-            faults.add(where, f"an utterance stands once in a table: {identity} stands again at {where}; remove one")
+            faults.add(where, f"{identity} is in the table a second time, at {where}: remove one")
         elif clips and f"dia{dialogue}_utt{number}" not in clips:
             faults.leave_out(NO_CLIP, identity)
-        elif (turn := turn_of(identity, row, clips.get(f"dia{dialogue}_utt{number}"), where, faults)) is not None:
+        elif (turn := build_turn(identity, row, clips.get(f"dia{dialogue}_utt{number}"), where, faults)) is not None:
             turns[number] = turn
     for dialogue in sorted(number for number, turns in dialogues.items() if not turns):
         faults.leave_out(NO_TURN_LEFT, f"{split}_dia{dialogue}")
@@ -92,8 +93,8 @@ def read_split(root: Path, split: str, faults: Faults) -> list[Conversation]:
     ]
 
 
-def clips_of(root: Path, split: str) -> dict[str, Path]:
-    """Files by name without ending, in the first folder that has some; WAV before FLAC before video."""
+def find_clips(root: Path, split: str) -> dict[str, Path]:
+    """Map the names of clips to files, in the first folder that has some; WAV before FLAC before video."""
     clips, own = CLIP_FOLDERS[split], SPLIT_FOLDERS[split]
     for folder in (root / clips, root / own / clips, root / own):
         files = [path for ending in reversed(CLIP_ENDINGS) for path in sorted(folder.glob(f"dia*_utt*{ending}"))]
@@ -102,37 +103,37 @@ def clips_of(root: Path, split: str) -> dict[str, Path]:
     return {}
 
 
-def rows_of(path: Path, faults: Faults) -> list[tuple[str, Row]]:
-    """Each row's cells by column, and its file and line."""
+def read_rows(path: Path, faults: Faults) -> list[tuple[str, Row]]:
+    """Read a table's rows: file and line, and the cells by column."""
     lines = cells_of(text_of(path), ",", str(path))
     _, header = next(lines, (0, []))
     names = [name.strip() for name in header]
     for name in COLUMNS:
         if name not in names:
-            raise MoodlineError(f"MELD's tables have the columns {', '.join(COLUMNS)}: {path} lacks {name}")
+            raise MoodlineError(f"{path} lacks the column {name}: a table of MELD has {', '.join(COLUMNS)}")
     rows: list[tuple[str, Row]] = []
     for number, cells in lines:
         where = f"{path}:{number}"
         if len(cells) != len(names):
-            faults.add(
-                where, f"a row has a cell for each column: {where} has {len(cells)} for {len(names)}; correct that line"
-            )
+            faults.add(where, f"{where} has {len(cells)} cells for {counted(len(names), 'column')}: correct that line")
         else:
             rows.append((where, {name: cell.strip() for name, cell in zip(names, cells, strict=True)}))
     return rows
 
 
-def turn_of(identity: str, row: Row, path: Path | None, where: str, faults: Faults) -> Utterance | None:
+def build_turn(identity: str, row: Row, path: Path | None, where: str, faults: Faults) -> Utterance | None:
     start, end = seconds_of(row["StartTime"]), seconds_of(row["EndTime"])
     clip: AudioClip | None = None
     if not row["Speaker"] or not row["Utterance"]:
-        faults.add(identity, f"a turn has a speaker and words: {identity} at {where} has not; correct that line")
+        faults.add(
+            identity, f"{identity} at {where} has no {'words' if row['Speaker'] else 'speaker'}: correct that line"
+        )
         return None
     if start is None or end is None or not start <= end:
         faults.add(
             identity,
-            f"a turn has times HH:MM:SS,mmm and does not end before it starts: {identity} at {where} has "
-            f"{row['StartTime']!r} to {row['EndTime']!r}",
+            f"{identity} at {where} has the times {row['StartTime']!r} to {row['EndTime']!r}: they must be HH:MM:SS,mmm"
+            " and ascend; correct that line",
         )
         return None
     try:
@@ -146,7 +147,7 @@ def turn_of(identity: str, row: Row, path: Path | None, where: str, faults: Faul
         words=row["Utterance"],
         audio=clip,
         start=start,
-        end=end if end > start else None,  # one turn of the published test set ends as it starts
+        end=end if end > start else None,  # one turn of the published test set has no duration
         label=row["Emotion"],
     )
     return sound(Turn(utterance, where), faults)

@@ -18,7 +18,7 @@ from dataclasses import replace
 from moodline.conversation import SPLITS, Conversation
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.fold import Fold, speakers_of
-from moodline.corpora.iemocap import script_of
+from moodline.corpora.iemocap import find_script
 from moodline.errors import MoodlineError
 
 SCRIPT_DISJOINT = "-script-disjoint"
@@ -193,12 +193,12 @@ def official_fold(corpus: Corpus) -> Fold:
 
 def refuse_without_scripts(corpus: Corpus, protocol: str) -> None:
     for conversation in corpus.conversations:
-        if conversation.part == "scripted" and script_of(conversation) is None:
+        if conversation.part == "scripted" and find_script(conversation) is None:
             raise MoodlineError(
                 f"{protocol} reads the script from the conversation's name, as in Ses01F_script01_1: the scripted "
                 f"conversation {conversation.id} of {corpus.source} names none"
             )
-    if not any(map(script_of, corpus.conversations)):
+    if not any(map(find_script, corpus.conversations)):
         raise MoodlineError(
             f"{protocol} is for IEMOCAP, whose scripts are played in several sessions: {corpus.source} has no "
             f"conversation that names one; take {protocol.removesuffix(SCRIPT_DISJOINT)}"
@@ -207,12 +207,12 @@ def refuse_without_scripts(corpus: Corpus, protocol: str) -> None:
 
 def without_scripts(fold: Fold, protocol: str) -> Fold:
     """The fold without the training conversations that perform a script of its validation or test set."""
-    played = {script_of(one) for one in (*fold.validation, *fold.test)} - {None}
+    played = {find_script(one) for one in (*fold.validation, *fold.test)} - {None}
     return replace(
         fold,
         protocol=protocol,
-        train=tuple(one for one in fold.train if script_of(one) not in played),
-        left_out=tuple(one for one in fold.train if script_of(one) in played),
+        train=tuple(one for one in fold.train if find_script(one) not in played),
+        left_out=tuple(one for one in fold.train if find_script(one) in played),
     )
 
 

@@ -1,14 +1,14 @@
-"""RAVDESS: Livingstone & Russo, "The Ryerson audio-visual database of emotional speech and song", PLoS ONE 13(5), 2018.
+"""Read RAVDESS: Livingstone and Russo, "The Ryerson audio-visual database of emotional speech and song", 2018.
 
-Twenty-four actors speak two sentences in eight emotions, all but neutral in two intensities, twice each. The archive
-is at zenodo.org, DOI 10.5281/zenodo.1188976. Read of it are the speech recordings, audio only, in Actor_01 and so on
-or in whatever folders they lie; a file's name says what it holds:
+Twenty-four actors speak two sentences in eight emotions, all but neutral in two intensities, twice each (PLoS ONE
+13(5)). The archive is at zenodo.org, DOI 10.5281/zenodo.1188976. The reader uses the speech recordings, audio only, in
+Actor_01 to Actor_24 or in any other folders; a file's name describes its content:
 
     03-01-06-01-02-01-12.wav    modality 03 (audio only), channel 01 (speech), emotion, intensity, statement,
                                 repetition, actor
 
-A recording is a conversation of one turn: nobody answers, and there is no context. The actor is the speaker and the
-session, the intensity the part. Song and video are passed over.
+A recording is a conversation of one turn, without context. The actor is the speaker and the session, the intensity the
+part. Song and video are ignored.
 """
 
 import re
@@ -41,37 +41,37 @@ NAME = re.compile(
 AUDIO_ENDINGS = frozenset({".wav", ".flac"})
 ENDINGS = AUDIO_ENDINGS | {".mp4"}
 
-NO_NAME = "a recording whose file name is none of RAVDESS's"
+NO_NAME = "a recording whose file name is not one of RAVDESS's"
 OTHER = "song or video"
-AGAIN = "a recording that lies in another folder too"
+AGAIN = "a copy of a recording in another folder"
 
 
 def read(source: Path) -> Corpus:
-    """Read the recordings in a folder and in the folders within it.
+    """Read the recordings in a folder and its subfolders.
 
     Raises:
-        MoodlineError: ``source`` is no folder, has no such recording, or has one that cannot be read
+        MoodlineError: ``source`` is not a folder, or does not contain a usable recording
     """
     if not source.is_dir():
-        raise MoodlineError(f"RAVDESS is read from a folder, and {source} is none: check the path")
+        raise MoodlineError(f"{source} is not a folder: check the path to RAVDESS")
     root = source.resolve()
     faults = Faults(root)
     conversations: dict[str, Conversation] = {}
-    for path, name in recordings(root, faults):
+    for path, name in find_recordings(root, faults):
         if path.stem in conversations:
             faults.leave_out(AGAIN, path.relative_to(root).as_posix())
         elif (conversation := read_recording(path, name, faults)) is not None:
             conversations[conversation.id] = conversation
     if not conversations and not faults.found:
         raise MoodlineError(
-            f"{root} is not RAVDESS: no recording of speech named as 03-01-06-01-02-01-12.wav is in it; "
-            "give the folder that holds Actor_01 to Actor_24"
+            f"{root} is not RAVDESS, it has no speech recording with a name like 03-01-06-01-02-01-12.wav: give the "
+            "folder that contains Actor_01 to Actor_24"
         )
     return corpus_of("ravdess", (conversation for _, conversation in sorted(conversations.items())), faults)
 
 
-def recordings(root: Path, faults: Faults) -> Iterator[tuple[Path, re.Match[str]]]:
-    """Recordings of speech, and what their names tell."""
+def find_recordings(root: Path, faults: Faults) -> Iterator[tuple[Path, re.Match[str]]]:
+    """Find speech recordings and parse their names."""
     for path in sorted(root.rglob("*")):
         if path.suffix.lower() not in ENDINGS or path.name.startswith(".") or not path.is_file():
             continue

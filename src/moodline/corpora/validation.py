@@ -107,7 +107,7 @@ def conversation_of(
 ) -> Conversation | None:
     """A conversation of the turns that are sound, in order of time; None where none is."""
     if id in faults.conversations:
-        faults.add(id, f"a conversation id stands once in a corpus: {id!r} stands again; the first is kept, rename one")
+        faults.add(id, f"{id!r} is the id of a second conversation: rename one; the first is kept")
         return None
     utterances = [kept for turn in turns if (kept := sound(turn, faults)) is not None]
     if not utterances:
@@ -121,9 +121,7 @@ def sound(turn: Turn, faults: Faults) -> Utterance | None:
     """The utterance with its words cleaned, or None, all of its faults told."""
     utterance, where, broken = turn
     if utterance.id in faults.utterances:
-        faults.add(
-            where, f"an utterance id stands once in a corpus: {utterance.id} stands again at {where}; remove one"
-        )
+        faults.add(where, f"{utterance.id} is in the corpus a second time, at {where}: remove one")
         return None
     faults.utterances.add(utterance.id)
     sentences = [*broken, *faults_of(utterance, where, faults.labels)]
