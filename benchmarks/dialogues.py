@@ -19,16 +19,15 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from moodline.audio import waveform
+from moodline.audio import io
 from moodline.audio.recording import Recording
-from moodline.conversation import Conversation, Utterance
+from moodline.conversation import Conversation, Segment, Utterance
 from moodline.corpora.corpus import read_corpus
-from moodline.inference.loaded import load
+from moodline.inference.pipeline import load
 from moodline.inference.predictor import Predictor
-from moodline.inference.recognise import Hearing, recognise
-from moodline.inference.timeline import Timeline, TimelineTurn
-from moodline.speech.transcripts.writing import write_transcript
-from moodline.speech.turn import Turn
+from moodline.inference.recordings import RecognitionOptions, recognise
+from moodline.timeline import Timeline, TimelineTurn
+from moodline.transcripts.formats import write_transcript
 
 RATE = 16_000
 FORMATS = (".srt", ".TextGrid", ".json")
@@ -95,13 +94,13 @@ def compared(
     return verdicts
 
 
-def ways(path: Path, options: argparse.Namespace) -> dict[str, Hearing]:
+def ways(path: Path, options: argparse.Namespace) -> dict[str, RecognitionOptions]:
     """How a recording is listened to, by the name of where its turns are from."""
-    found = {ending: Hearing(transcript=path.with_suffix(ending)) for ending in FORMATS}
+    found = {ending: RecognitionOptions(transcript=path.with_suffix(ending)) for ending in FORMATS}
     if options.voice_activity:
-        plain = Hearing(channels="speakers" if path.stem.endswith("stereo") else "mixed", jobs=options.jobs)
+        plain = RecognitionOptions(channels="speakers" if path.stem.endswith("stereo") else "mixed", jobs=options.jobs)
         found |= {
-            f"{WORDLESS}, words heard": Hearing(transcript=path.with_suffix(WORDLESS), jobs=options.jobs),
+            f"{WORDLESS}, words heard": RecognitionOptions(transcript=path.with_suffix(WORDLESS), jobs=options.jobs),
             "voice activity": plain,
             "voice activity, speech alone": replace(plain, modalities="audio"),
         }
@@ -116,13 +115,13 @@ def mixed(conversation: Conversation) -> np.ndarray:
     for turn in conversation.utterances:
         assert turn.audio is not None
         assert turn.start is not None
-        clip, first = waveform.read(turn.audio, RATE), round(turn.start * RATE)
+        clip, first = io.read_clip(turn.audio, RATE), round(turn.start * RATE)
         samples[first : first + len(clip), speakers.index(turn.speaker)] += clip
     return samples
 
 
-def turn_of(turn: Utterance) -> Turn:
-    return Turn(start=turn.start or 0.0, end=turn.end or 0.0, speaker=turn.speaker, words=turn.words)
+def turn_of(turn: Utterance) -> Segment:
+    return Segment(start=turn.start or 0.0, end=turn.end or 0.0, speaker=turn.speaker, words=turn.words)
 
 
 def overlapping(turns: Sequence[Utterance]) -> list[bool]:

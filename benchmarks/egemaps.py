@@ -17,12 +17,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from moodline.config import Recipe
-from moodline.conversation import Conversation, LabelSet, Utterance
+from moodline.conversation import LABEL_SETS, Conversation, LabelSet, Utterance
 from moodline.corpora.corpus import read_corpus
-from moodline.corpora.protocol import folds_of
-from moodline.labels import LABEL_SETS
-from moodline.metrics import confusion, unweighted_accuracy, weighted_accuracy
-from moodline.reproduction.baselines.egemaps import EGEMAPS
+from moodline.corpora.protocols import build_folds
+from moodline.experiments.baseline_features import EGEMAPS
+from moodline.metrics import compute_confusion, compute_unweighted_accuracy, compute_weighted_accuracy
 
 LABELS = LABEL_SETS["iemocap4"]
 
@@ -64,18 +63,19 @@ def main(folder: Path, protocol: str) -> None:
     kinds = {"by the training set": raw, "by speaker within the conversation": within, "by speaker": everywhere}
     for name, features in kinds.items():
         matrices = []
-        for fold in folds_of(corpus, protocol):
+        for fold in build_folds(corpus, protocol):
             train, test = (
                 [turn for turn in labelled(part, LABELS) if turn.id in raw] for part in (fold.train, fold.test)
             )
             machine = make_pipeline(StandardScaler(), SVC(class_weight="balanced"))
             machine.fit(np.stack([features[turn.id] for turn in train]), classes_of(train))
             predicted = machine.predict(np.stack([features[turn.id] for turn in test]))
-            matrices.append(confusion(classes_of(test), predicted.tolist(), LABELS.classes))
+            matrices.append(compute_confusion(classes_of(test), predicted.tolist(), LABELS.classes))
         pooled = np.sum(matrices, axis=0)
-        by_fold = ", ".join(f"{unweighted_accuracy(one):.3f}" for one in matrices)
+        by_fold = ", ".join(f"{compute_unweighted_accuracy(one):.3f}" for one in matrices)
         print(
-            f"standardised {name}: WA {weighted_accuracy(pooled):.3f}, UA {unweighted_accuracy(pooled):.3f} "
+            f"standardised {name}: WA {compute_weighted_accuracy(pooled):.3f}, UA "
+            f"{compute_unweighted_accuracy(pooled):.3f} "
             f"(by fold {by_fold})"
         )
 

@@ -92,13 +92,13 @@ def run(python: Path, *task: str) -> dict:
 def build(name: str, padding: str = "symmetric") -> Callable:
     """A front-end of waveforms (B, T)."""
     if name == "moodline":
-        from moodline.audio.leaf import Leaf
+        from moodline.modeling.leaf import Leaf
 
         leaf = Leaf(stride_ms=STRIDE_MS, padding=padding)
         return lambda waveforms: leaf(waveforms)[0]
     import speechbrain_leaf
 
-    return speechbrain_leaf.build(STRIDE_MS)
+    return speechbrain_leaf.build_part(STRIDE_MS)
 
 
 def waveforms(case: str):
@@ -153,14 +153,14 @@ def measure_shares(case: str) -> dict[str, float]:
     import torch
     from torch.profiler import ProfilerActivity, profile
 
-    from moodline.audio.leaf import Leaf
+    from moodline.modeling.leaf import Leaf
 
     torch.set_num_threads(THREADS)
     leaf, inputs = Leaf(stride_ms=STRIDE_MS), waveforms(case)
     lengths = [inputs.shape[1]] * len(inputs)
-    leaf.energies(inputs, lengths).sum().backward()
+    leaf.compute_energies(inputs, lengths).sum().backward()
     with profile(activities=[ProfilerActivity.CPU]) as of_energies:
-        energies = leaf.energies(inputs, lengths)
+        energies = leaf.compute_energies(inputs, lengths)
         energies.sum().backward()
     with profile(activities=[ProfilerActivity.CPU]) as of_pcen:
         leaf.pcen(energies.detach().requires_grad_()).square().mean().backward()

@@ -21,7 +21,7 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from moodline.audio import Leaf  # noqa: E402
+from moodline.modeling import Leaf  # noqa: E402
 from tests.direct_leaf import (  # noqa: E402
     direct_energies,
     fast_energies,

@@ -17,10 +17,10 @@ import numpy as np
 import soundfile
 from commands import run, save_untrained
 
+from moodline.conversation import Segment
 from moodline.corpora.synthetic import CAST
 from moodline.corpora.tts import SAMPLE_RATE, Delivery, Synthesizer
-from moodline.speech.transcripts.writing import write_transcript
-from moodline.speech.turn import Turn
+from moodline.transcripts.formats import write_transcript
 
 MINUTES = (10, 240)
 EVERY = 3.0  # seconds from a turn's start to the next one's
@@ -69,14 +69,14 @@ def spoken() -> list[np.ndarray]:
 def made_up(folder: Path, minutes: int, sentences: Sequence[np.ndarray]) -> tuple[Path, Path]:
     """A recording and its transcript."""
     talk, frames = folder / f"talk-{minutes}.wav", round(EVERY * SAMPLE_RATE)
-    turns: list[Turn] = []
+    turns: list[Segment] = []
     with soundfile.SoundFile(talk, "w", SAMPLE_RATE, 1, subtype="PCM_16") as file:
         for number in range(round(minutes * 60 / EVERY)):
             sentence = sentences[number % len(sentences)][:frames]
             file.write(np.pad(sentence, (0, frames - len(sentence))))
             start, words = number * EVERY, SENTENCES[number % len(SENTENCES)]
             turns.append(
-                Turn(start=start, end=start + len(sentence) / SAMPLE_RATE, words=words, speaker="AB"[number % 2])
+                Segment(start=start, end=start + len(sentence) / SAMPLE_RATE, words=words, speaker="AB"[number % 2])
             )
     write_transcript(talk.with_suffix(".srt"), turns)
     return talk, talk.with_suffix(".srt")

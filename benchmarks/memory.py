@@ -15,9 +15,8 @@ import time
 import torch
 from transformers import BertConfig, BertModel
 
-from moodline.config import AUDIO_UTTERANCE, ENCODERS, TEXT_UTTERANCE
-from moodline.model import build_stage
-from moodline.recipe import read_recipe, recipe_from
+from moodline.config import AUDIO_UTTERANCE, ENCODERS, TEXT_UTTERANCE, parse_recipe, read_recipe
+from moodline.modeling.model import build_stage
 
 VOCABULARY = 28_996
 CLASSES = 4
@@ -28,10 +27,10 @@ def peak() -> float:
 
 
 def main(name: str, stage: str, length: int) -> None:
-    recipe = recipe_from(read_recipe(name)[0], name)
+    recipe = parse_recipe(read_recipe(name)[0], name)
     bert = BertModel(BertConfig(vocab_size=VOCABULARY), add_pooling_layer=False) if stage == TEXT_UTTERANCE else None
     part = build_stage(stage, recipe, CLASSES, bert).train()
-    rows = recipe.training_of(stage).batch_size
+    rows = recipe.get_training_config(stage).batch_size
     optimiser = torch.optim.AdamW(part.parameters())
     before = peak()
     if stage == AUDIO_UTTERANCE:

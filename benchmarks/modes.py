@@ -14,17 +14,17 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from moodline.config import FUSED_ALONE, FUSION
-from moodline.evaluation.outcome import PREDICTIONS_FILE
-from moodline.files import read_json
-from moodline.reproduction.comparisons import Answers, answers_of, averaged, compare
+from moodline.config import FUSION, SINGLE_MODALITY_FUSION
+from moodline.evaluation.evaluate import PREDICTIONS_FILE
+from moodline.experiments.comparisons import PartPredictions, average_seeds, collect_predictions, compare_parts
+from moodline.io import read_json
 
-STAGES = {"both": FUSION, **FUSED_ALONE}
+STAGES = {"both": FUSION, **SINGLE_MODALITY_FUSION}
 
 
-def answers(runs: Sequence[Path], stage: str) -> list[Answers]:
+def answers(runs: Sequence[Path], stage: str) -> list[PartPredictions]:
     """A stage's answers in each of these runs."""
-    return [answers_of(table_of(run), stage, classes_of(run)) for run in runs]
+    return [collect_predictions(table_of(run), stage, classes_of(run)) for run in runs]
 
 
 def table_of(run: Path) -> pa.Table:
@@ -45,9 +45,9 @@ def main() -> None:
     for mode, stage in STAGES.items():
         if runs := getattr(options, mode):
             one, single = answers(options.run, stage), answers(runs, FUSION)
-            _, ua, _ = averaged(one)
-            _, alone, _ = averaged(single)
-            print(f"{mode:<6} {ua!s:<22} {alone!s:<22} {compare(one, single).ua}")
+            _, ua, _ = average_seeds(one)
+            _, alone, _ = average_seeds(single)
+            print(f"{mode:<6} {ua!s:<22} {alone!s:<22} {compare_parts(one, single).ua}")
 
 
 if __name__ == "__main__":

@@ -24,14 +24,13 @@ from untrained import untrained
 
 from moodline.audio.recording import Recording
 from moodline.config import AUDIO_UTTERANCE, TEXT_UTTERANCE
+from moodline.conversation import Segment
 from moodline.inference.encode import encode_utterances
 from moodline.inference.predictor import Predictor
-from moodline.inference.recognise import Hearing, recognise, utterances_of
-from moodline.inference.spoken_turns import in_blocks
-from moodline.padding import pad
-from moodline.speech.transcripts.reading import read_transcript
-from moodline.speech.transcripts.writing import write_transcript
-from moodline.speech.turn import Turn
+from moodline.inference.recordings import RecognitionOptions, build_utterances, recognise
+from moodline.inference.transcribe import iter_blocks
+from moodline.modeling.batching import pad_sequences
+from moodline.transcripts.formats import read_transcript, write_transcript
 
 RATE = 16_000
 SECONDS, TURNS, WORDS = 600.0, 200, 8
@@ -68,7 +67,7 @@ def made_up(folder: Path) -> tuple[Path, Path]:
     ends = np.cumsum(lengths * SECONDS / lengths.sum()).round(3)
     starts = [0.0, *ends[:-1]]
     said = [" ".join(generator.choice(VOCABULARY, WORDS)) for _ in range(TURNS)]
-    turns = [Turn(start=float(a), end=float(b), words=w) for a, b, w in zip(starts, ends, said, strict=True)]
+    turns = [Segment(start=float(a), end=float(b), words=w) for a, b, w in zip(starts, ends, said, strict=True)]
     write_transcript(transcript, turns)
     return sound, transcript
 
@@ -77,8 +76,8 @@ def measured(predictor: Predictor, sound: Path, transcript: Path, repeats: int) 
     """Seconds of the whole, of its encoders' forward passes alone, and of the peer."""
     turns = read_transcript(transcript).turns
     recording = Recording.open(sound)
-    utterances = utterances_of(recording, turns)
-    waveforms = [torch.from_numpy(one) for _, block in in_blocks(recording, turns, RATE) for one in block]
+    utterances = build_utterances(recording, turns)
+    waveforms = [torch.from_numpy(one) for _, block in iter_blocks(recording, turns, RATE) for one in block]
     heard = dict(zip((one.id for one in utterances), waveforms, strict=True))
 
     def encoder(stage: str) -> Callable[[], Any]:
@@ -93,11 +92,13 @@ def measured(predictor: Predictor, sound: Path, transcript: Path, repeats: int) 
     def wav2vec() -> None:
         ordered = sorted(waveforms, key=len)
         for first in range(0, len(ordered), WAV2VEC_BATCH):
-            peer(pad(ordered[first : first + WAV2VEC_BATCH])[0])
+            peer(pad_sequences(ordered[first : first + WAV2VEC_BATCH])[0])
 
     works = {
-        "audio to timeline": lambda: recognise(predictor, Recording.open(sound), Hearing(transcript=transcript)),
-        "reading turns": lambda: list(in_blocks(Recording.open(sound), read_transcript(transcript).turns, RATE)),
+        "audio to timeline": lambda: recognise(
+            predictor, Recording.open(sound), RecognitionOptions(transcript=transcript)
+        ),
+        "reading turns": lambda: list(iter_blocks(Recording.open(sound), read_transcript(transcript).turns, RATE)),
         "LEAF and CNN, forward": encoder(AUDIO_UTTERANCE),
         "BERT and GRU, forward": encoder(TEXT_UTTERANCE),
         "wav2vec2-base, forward": wav2vec,

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from moodline.speech.transcripts.writing import write_transcript
-from moodline.speech.turn import Turn
+from moodline.conversation import Segment
+from moodline.transcripts.formats import write_transcript
 
 RATE = 16_000
 SECONDS = 2.0
@@ -33,7 +33,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         sound, transcript = Path(folder, "talk.wav"), Path(folder, "talk.srt")
         soundfile.write(sound, np.random.default_rng(0).uniform(-0.1, 0.1, round(SECONDS * RATE)), RATE)
-        write_transcript(transcript, [Turn(start=0.0, end=SECONDS, words="well I never")])
+        write_transcript(transcript, [Segment(start=0.0, end=SECONDS, words="well I never")])
         moodline = [sys.executable, "-m", "moodline.cli.main"]
         predict = [*moodline, "predict", str(sound), "--transcript", str(transcript), "--model", str(options.model)]
         commands = {

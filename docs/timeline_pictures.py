@@ -17,12 +17,11 @@ import soundfile
 from playwright.sync_api import sync_playwright
 
 import moodline
-from moodline.audio import waveform
-from moodline.conversation import Conversation
+from moodline.audio import io
+from moodline.conversation import Conversation, Segment
 from moodline.corpora.corpus import read_corpus
 from moodline.errors import MoodlineError
-from moodline.speech.transcripts.writing import write_transcript
-from moodline.speech.turn import Turn
+from moodline.transcripts.formats import write_transcript
 
 PICTURES = Path(__file__).parent / "pictures" / "timeline"
 DIALOGUE = "Ses05F_script03_1"
@@ -51,14 +50,14 @@ def mixed(conversation: Conversation) -> np.ndarray:
     samples = np.zeros(round((max(turn.end or 0.0 for turn in conversation.utterances) + 1) * RATE), dtype=np.float32)
     for turn in conversation.utterances:
         assert turn.audio is not None
-        clip, first = waveform.read(turn.audio, RATE), round((turn.start or 0.0) * RATE)
+        clip, first = io.read_clip(turn.audio, RATE), round((turn.start or 0.0) * RATE)
         samples[first : first + len(clip)] += clip
     return samples
 
 
-def turns_of(conversation: Conversation) -> list[Turn]:
+def turns_of(conversation: Conversation) -> list[Segment]:
     return [
-        Turn(start=turn.start or 0.0, end=turn.end or 0.0, speaker=turn.speaker, words=turn.words)
+        Segment(start=turn.start or 0.0, end=turn.end or 0.0, speaker=turn.speaker, words=turn.words)
         for turn in conversation.utterances
     ]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from moodline.audio import Leaf
+from moodline.modeling import Leaf
 
 SAMPLE_RATE = 16000
 CLASSES = ("rising", "falling", "trembling", "noise")

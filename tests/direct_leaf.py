@@ -9,7 +9,7 @@ import torch
 from scipy.signal import lfilter
 from torch import Tensor, nn
 
-from moodline.audio import Leaf
+from moodline.modeling import Leaf
 
 
 def direct_energies(leaf: Leaf, waveform: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ def samples_before(leaf: Leaf, length: int) -> int:
 
 def fast_energies(leaf: Leaf, waveform: Tensor) -> Tensor:
     """Leaf's own, of one waveform (T,) in the parameters' precision -> (C, F)."""
-    return leaf.energies(waveform.to(leaf.pooling.widths)[None], [len(waveform)])[0]
+    return leaf.compute_energies(waveform.to(leaf.pooling.widths)[None], [len(waveform)])[0]
 
 
 def filter_parameters(leaf: Leaf) -> list[Tensor]:

@@ -10,10 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from moodline.conversation import Conversation, Utterance
-from moodline.evaluation.calibration import with_calibration
-from moodline.evaluation.coverage import with_coverage
-from moodline.evaluation.predictions import columns
-from moodline.evaluation.scores import STAGES, score
+from moodline.evaluation.calibration import add_calibration, add_coverage
+from moodline.evaluation.predictions import build_schema
+from moodline.evaluation.scores import STAGES, score_predictions
 
 CLASSES = ("angry", "happy", '<b>sad & "tired"</b>')
 WORDS = 'I said <script>alert("no")</script> & meant $x$ it'
@@ -77,10 +76,10 @@ def made_up(
             {"name": f"fold{fold}", "hash": f"beef{fold}", "train": count, "validation": count, "test": count}
             for fold in range(folds)
         ],
-        **asdict(score(predictions, classes, resamples=resamples)),
+        **asdict(score_predictions(predictions, classes, resamples=resamples)),
     }
     curves = {f"fold{fold}": {stage: epochs() for stage in stages if stage != "majority"} for fold in range(folds)}
-    results = with_coverage(with_calibration(results, predictions), predictions)
+    results = add_coverage(add_calibration(results, predictions), predictions)
     return json.loads(json.dumps(results)), curves, predictions, conversations
 
 
@@ -114,7 +113,7 @@ def predictions_of(
                     **{f"p_{name}": p for name, p in zip(classes, probabilities.tolist(), strict=True)},
                 }
             )
-    return pa.Table.from_pylist(rows, schema=columns(classes))
+    return pa.Table.from_pylist(rows, schema=build_schema(classes))
 
 
 def epochs() -> list[dict[str, float]]:

@@ -15,15 +15,14 @@ from safetensors.numpy import load_file, save_file
 from scipy.special import softmax
 
 import moodline as package
-from moodline.checkpoint import load_description
-from moodline.conversation import Conversation
+from moodline.conversation import IEMOCAP4, Conversation
 from moodline.corpora.corpus import read_corpus
-from moodline.corpora.protocol import folds_of
+from moodline.corpora.protocols import build_folds
 from moodline.errors import MoodlineError
-from moodline.inference.prediction import UNCERTAIN
 from moodline.inference.predictor import Predictor
-from moodline.labels import IEMOCAP4
-from moodline.training.temperature import HIGHEST, LOWEST, fit_temperature, negative_log_likelihood
+from moodline.modeling.checkpoint import load_description
+from moodline.timeline.timeline import UNCERTAIN
+from moodline.training.calibration import HIGHEST, LOWEST, compute_nll, fit_temperature
 from tests.system import moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
@@ -56,8 +55,8 @@ def with_temperatures(model: Predictor, temperatures: dict[str, float]) -> Predi
 
 
 def talks(place: Path, which: str) -> list[Conversation]:
-    (fold,) = folds_of(read_corpus(place / "corpus"), "session5")
-    return [one.in_context(IEMOCAP4, "labelled") for one in getattr(fold, which)]
+    (fold,) = build_folds(read_corpus(place / "corpus"), "session5")
+    return [one.prepare_for_context(IEMOCAP4, "labelled") for one in getattr(fold, which)]
 
 
 def made_older(run: Path) -> dict[str, float]:
@@ -113,7 +112,7 @@ def test_each_temperature_is_the_best_one_on_the_validation_set(place: Path, tmp
     assert sum(1.1 * LOWEST < one < 0.9 * HIGHEST for one in temperatures.values()) == 5
     for stage, temperature in temperatures.items():
         logits = np.log([list(by_stage[stage].values()) for _, by_stage in turns])
-        best = grid[np.argmin([negative_log_likelihood(logits, labels, one) for one in grid])]
+        best = grid[np.argmin([compute_nll(logits, labels, one) for one in grid])]
         assert temperature == pytest.approx(best, rel=0.005)
 
 
@@ -147,7 +146,7 @@ def test_a_run_of_older_days_is_calibrated_by_the_same_command_and_not_trained(
     shutil.copytree(place / "run", run)
     temperatures = made_older(run)
     older = package.load(run / "fold-5/model")
-    assert all(older.model.temperature(stage) == 1 for stage in temperatures)
+    assert all(older.model.get_temperature(stage) == 1 for stage in temperatures)
     moodline("evaluate", run)
     results = json.loads((run / "results.json").read_text())
     assert any("not calibrated" in note and "run once more" in note for note in results["notes"])

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moodline.conversation import AudioClip, Conversation, LabelSet, Utterance
+from moodline.conversation import IEMOCAP4, IEMOCAP6, AudioClip, Conversation, LabelSet, Utterance
 from moodline.errors import MoodlineError
-from moodline.labels import IEMOCAP4, IEMOCAP6
 
 
 def conversation(*labels: str | None) -> Conversation:
@@ -61,10 +60,10 @@ def test_a_clip_is_a_stretch_of_time(offset: float, duration: float) -> None:
 
 def test_the_labelled_context_drops_turns_without_a_class_and_keeps_the_order() -> None:
     whole = conversation("ang", "fru", None, "exc", "xxx", "neu")
-    assert [u.label for u in whole.in_context(IEMOCAP4, "labelled").utterances] == ["ang", "exc", "neu"]
-    assert [u.label for u in whole.in_context(IEMOCAP6, "labelled").utterances] == ["ang", "fru", "exc", "neu"]
-    assert whole.in_context(IEMOCAP4, "all") == whole
-    labelled = whole.in_context(IEMOCAP4, "labelled")
+    assert [u.label for u in whole.prepare_for_context(IEMOCAP4, "labelled").utterances] == ["ang", "exc", "neu"]
+    assert [u.label for u in whole.prepare_for_context(IEMOCAP6, "labelled").utterances] == ["ang", "fru", "exc", "neu"]
+    assert whole.prepare_for_context(IEMOCAP4, "all") == whole
+    labelled = whole.prepare_for_context(IEMOCAP4, "labelled")
     assert (labelled.id, labelled.session, labelled.part) == (whole.id, whole.session, whole.part)
 
 
@@ -158,7 +157,7 @@ def test_a_renamed_copy_of_what_tells_more_than_words_is_known(
 @given(st.lists(st.sampled_from([*IEMOCAP6.mapping, "xxx", "fea"]), max_size=12))
 def test_the_labelled_context_holds_the_scored_turns(labels: list[str]) -> None:
     for label_set in (IEMOCAP4, IEMOCAP6):
-        kept = conversation(*labels).in_context(label_set, "labelled").utterances
+        kept = conversation(*labels).prepare_for_context(label_set, "labelled").utterances
         assert [u.label for u in kept] == [label for label in labels if label in label_set.mapping]
 
 

@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from moodline.audio import Leaf
 from moodline.cli.main import build_parser
-from moodline.evaluation.leaf_pictures import FEATURES_TITLE, PICTURES
+from moodline.evaluation.leaf_figures import FEATURES_TITLE, PICTURES
+from moodline.modeling import Leaf
 from tests.system import write_recipe
 from tests.tiny import tiny_bert
 

@@ -19,12 +19,12 @@ from moodline.conversation import Conversation, Utterance
 from moodline.embeddings import (
     METADATA_KEY,
     EmbeddingsFile,
-    SeenByModel,
-    embeddings_writer,
+    TrainingRecord,
+    collect_unique_ids,
+    open_embeddings_writer,
     read_embeddings,
-    require,
-    stack,
-    unique_ids,
+    require_embeddings,
+    stack_embeddings,
     write_embeddings,
 )
 from moodline.errors import MoodlineError
@@ -55,32 +55,32 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 
 def test_vectors_that_come_in_pieces_are_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, ids, vectors = SeenByModel(trained_on=("a",)), [f"turn{turn}" for turn in range(8)], torch.randn(8, 7)
+    seen, ids, vectors = TrainingRecord(trained_on=("a",)), [f"turn{turn}" for turn in range(8)], torch.randn(8, 7)
     write_embeddings(tmp_path / "whole.parquet", dict(zip(ids, vectors, strict=True)), seen)
-    monkeypatch.setattr(embeddings, "ROWS_AT_ONCE", 4)
-    with embeddings_writer(tmp_path / "pieces.parquet", seen) as writer:
+    monkeypatch.setattr(embeddings, "ROWS_PER_BATCH", 4)
+    with open_embeddings_writer(tmp_path / "pieces.parquet", seen) as writer:
         for first in range(0, 8, 3):
             writer.add(ids[first : first + 3], vectors[first : first + 3])
     assert pq.ParquetFile(tmp_path / "pieces.parquet").num_row_groups == 2
     whole, pieces = (read_embeddings(tmp_path / f"{name}.parquet") for name in ("whole", "pieces"))
     assert list(pieces.vectors) == ids
-    assert (pieces.hash, pieces.seen) == (whole.hash, whole.seen)
+    assert (pieces.hash, pieces.training_record) == (whole.hash, whole.training_record)
 
 
 def test_vectors_of_which_some_never_come_leave_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embeddings, "ROWS_AT_ONCE", 1)
-    with suppress(KeyError), embeddings_writer(tmp_path / "a.parquet") as writer:
+    monkeypatch.setattr(embeddings, "ROWS_PER_BATCH", 1)
+    with suppress(KeyError), open_embeddings_writer(tmp_path / "a.parquet") as writer:
         writer.add(IDS, torch.randn(3, 7))
         raise KeyError
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_their_model_has_seen_is_kept_with_them(tmp_path: Path) -> None:
-    seen = SeenByModel(notes=("a note",), trained_on=("a", "b"), selected_on=("c",))
+    seen = TrainingRecord(notes=("a note",), trained_on=("a", "b"), selected_on=("c",))
     write_embeddings(tmp_path / "a.parquet", VECTORS, seen)
-    assert read_embeddings(tmp_path / "a.parquet").seen == seen
+    assert read_embeddings(tmp_path / "a.parquet").training_record == seen
     write_embeddings(tmp_path / "b.parquet", VECTORS)
-    assert read_embeddings(tmp_path / "b.parquet").seen == SeenByModel()
+    assert read_embeddings(tmp_path / "b.parquet").training_record == TrainingRecord()
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_what_pandas_and_polars_write_is_read(tmp_path: Path) -> None:
 @given(st.permutations(IDS), st.sampled_from(IDS), st.integers(0, 2))
 def test_the_hash_goes_by_ids_and_numbers_alone(order: list[str], changed: str, place: int) -> None:
     def hash_of(vectors: dict[str, torch.Tensor], path: str = "a") -> str:
-        return EmbeddingsFile(path=Path(path), vectors=vectors, seen=SeenByModel()).hash
+        return EmbeddingsFile(path=Path(path), vectors=vectors, training_record=TrainingRecord()).hash
 
     whole = hash_of(VECTORS)
     assert hash_of({name: VECTORS[name] for name in order}, "b") == whole
@@ -217,20 +217,20 @@ def test_a_file_that_is_no_such_table_is_refused(tmp_path: Path) -> None:
 
 
 def test_utterances_are_stacked_in_their_order() -> None:
-    assert stack(VECTORS, [IDS[2], IDS[0]])[:, 0].tolist() == [2.0, 0.0]
+    assert stack_embeddings(VECTORS, [IDS[2], IDS[0]])[:, 0].tolist() == [2.0, 0.0]
 
 
 def test_missing_utterances_are_counted_and_the_first_three_named() -> None:
-    require(VECTORS, IDS[1:], 3, "mine.parquet")  # others are no matter
+    require_embeddings(VECTORS, IDS[1:], 3, "mine.parquet")  # others are no matter
     with pytest.raises(MoodlineError, match=r"mine.parquet lacks 1 of 4 \(d\):"):
-        require(VECTORS, [*IDS, "d"], 3, "mine.parquet")
+        require_embeddings(VECTORS, [*IDS, "d"], 3, "mine.parquet")
     with pytest.raises(MoodlineError, match=r"mine.parquet lacks 4 of 5 \(d, e, f, \.\.\.\):"):
-        require(VECTORS, ["d", "e", IDS[0], "f", "g"], 3, "mine.parquet")
+        require_embeddings(VECTORS, ["d", "e", IDS[0], "f", "g"], 3, "mine.parquet")
 
 
 def test_another_length_is_refused() -> None:
     with pytest.raises(MoodlineError, match=rf"reads vectors of length 4, and mine.parquet has length 3 for {IDS[0]}"):
-        require(VECTORS, IDS, 4, "mine.parquet")
+        require_embeddings(VECTORS, IDS, 4, "mine.parquet")
 
 
 def conversation(name: str, *ids: str) -> Conversation:
@@ -238,6 +238,6 @@ def conversation(name: str, *ids: str) -> Conversation:
 
 
 def test_an_id_that_two_conversations_share_is_refused() -> None:
-    assert unique_ids([conversation("first", "1", "2"), conversation("second", "3")]) == ["1", "2", "3"]
+    assert collect_unique_ids([conversation("first", "1", "2"), conversation("second", "3")]) == ["1", "2", "3"]
     with pytest.raises(MoodlineError, match="'2' is in first and in second"):
-        unique_ids([conversation("first", "1", "2"), conversation("second", "2")])
+        collect_unique_ids([conversation("first", "1", "2"), conversation("second", "2")])

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from moodline.errors import MoodlineError
-from moodline.files import (
-    atomic_file,
-    atomic_folder,
+from moodline.io import (
+    open_atomic_file,
+    open_atomic_folder,
+    open_replacement_folder,
     read_description,
     read_json,
-    replaced_folder,
     write_json,
     write_text,
 )
@@ -35,7 +35,7 @@ def test_a_file_that_is_half_written_leaves_the_old_one(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "old")
 
     def write_half() -> None:
-        with atomic_file(tmp_path / "a.txt") as temporary:
+        with open_atomic_file(tmp_path / "a.txt") as temporary:
             temporary.write_text("ne")
             assert (tmp_path / "a.txt").read_text() == "old"
             raise Interruption
@@ -62,7 +62,7 @@ def test_who_reads_the_old_file_reads_it_to_its_end(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_half_written_is_not_there(tmp_path: Path) -> None:
     def write_half() -> None:
-        with atomic_folder(tmp_path / "out") as folder:
+        with open_atomic_folder(tmp_path / "out") as folder:
             (folder / "a.txt").write_text("a")
             assert not (tmp_path / "out").exists()
             raise Interruption
@@ -73,7 +73,7 @@ def test_a_folder_that_is_half_written_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_folder_appears_whole(tmp_path: Path) -> None:
-    with atomic_folder(tmp_path / "deep" / "out") as folder:
+    with open_atomic_folder(tmp_path / "deep" / "out") as folder:
         (folder / "a.txt").write_text("a")
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
     assert (tmp_path / "deep" / "out" / "a.txt").read_text() == "a"
@@ -82,7 +82,7 @@ def test_a_folder_appears_whole(tmp_path: Path) -> None:
 
 def test_a_folder_that_exists_is_left_as_it_is(tmp_path: Path) -> None:
     write_text(tmp_path / "out" / "mine.txt", "mine")
-    with pytest.raises(MoodlineError, match=str(tmp_path / "out")), atomic_folder(tmp_path / "out") as folder:
+    with pytest.raises(MoodlineError, match=str(tmp_path / "out")), open_atomic_folder(tmp_path / "out") as folder:
         (folder / "a.txt").write_text("a")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
@@ -90,7 +90,7 @@ def test_a_folder_that_exists_is_left_as_it_is(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(MoodlineError, match="cannot be written"), atomic_folder(tmp_path / "file" / "out"):
+    with pytest.raises(MoodlineError, match="cannot be written"), open_atomic_folder(tmp_path / "file" / "out"):
         pass
     (tmp_path / "folder").mkdir()
     with pytest.raises(MoodlineError, match=f"{tmp_path / 'folder'} cannot be written"):
@@ -100,7 +100,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
     write_text(tmp_path / "out" / "old.txt", "old")
-    with replaced_folder(tmp_path / "out") as folder:
+    with open_replacement_folder(tmp_path / "out") as folder:
         (folder / "new.txt").write_text("new")
         assert (tmp_path / "out" / "old.txt").read_text() == "old"
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["out", "out/new.txt"]
@@ -108,7 +108,7 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_put_in_the_place_leaves_the_old_one(tmp_path: Path) -> None:
     write_text(tmp_path / "out" / "old.txt", "old")
-    with pytest.raises(MoodlineError, match="cannot be written"), replaced_folder(tmp_path / "out") as folder:
+    with pytest.raises(MoodlineError, match="cannot be written"), open_replacement_folder(tmp_path / "out") as folder:
         folder.rmdir()
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["out", "out/old.txt"]
 
@@ -123,12 +123,12 @@ def test_a_folder_that_cannot_be_put_in_the_place_leaves_the_old_one(tmp_path: P
     ],
 )
 def test_what_to_do_goes_by_the_reason(tmp_path: Path, number: int, remedy: str) -> None:
-    with pytest.raises(MoodlineError) as error, atomic_file(tmp_path / "a.txt"):
+    with pytest.raises(MoodlineError) as error, open_atomic_file(tmp_path / "a.txt"):
         raise OSError(number, os.strerror(number))
     assert str(error.value) == f"{tmp_path / 'a.txt'} cannot be written: {os.strerror(number)}; {remedy}"
 
 
-@pytest.mark.parametrize("writing", [atomic_file, atomic_folder, replaced_folder])
+@pytest.mark.parametrize("writing", [open_atomic_file, open_atomic_folder, open_replacement_folder])
 def test_what_cannot_be_read_meanwhile_is_not_told_as_unwritable(tmp_path: Path, writing: Any) -> None:
     (tmp_path / "out").mkdir()
     with pytest.raises(FileNotFoundError, match=r"source\.txt"), writing(tmp_path / "out"):
@@ -136,7 +136,7 @@ def test_what_cannot_be_read_meanwhile_is_not_told_as_unwritable(tmp_path: Path,
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-@pytest.mark.parametrize("writing", [atomic_file, atomic_folder, replaced_folder])
+@pytest.mark.parametrize("writing", [open_atomic_file, open_atomic_folder, open_replacement_folder])
 def test_what_cannot_be_written_meanwhile_is_told_as_that(tmp_path: Path, writing: Any) -> None:
     (tmp_path / "out").mkdir()
     with pytest.raises(MoodlineError, match=f"{tmp_path}/out cannot be written: "), writing(tmp_path / "out") as place:

@@ -16,10 +16,10 @@ import moodline as package
 from moodline.config import AUDIO_CONTEXT, AUDIO_UTTERANCE, FUSION, TEXT_CONTEXT, TEXT_UTTERANCE
 from moodline.conversation import Conversation
 from moodline.corpora.corpus import read_corpus, write_corpus
-from moodline.corpora.protocol import folds_of
-from moodline.embeddings import SeenByModel, read_embeddings, write_embeddings
+from moodline.corpora.protocols import build_folds
+from moodline.embeddings import TrainingRecord, read_embeddings, write_embeddings
 from moodline.errors import MoodlineError
-from moodline.evaluation.elsewhere import evaluate_model
+from moodline.evaluation.cross_corpus import evaluate_model
 from moodline.evaluation.evaluate import evaluate_run
 from tests.system import moodline, write_recipe
 from tests.tiny import tiny_bert
@@ -44,7 +44,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         own = read_embeddings(place / "run/fold-5/embeddings" / f"{encoder}.parquet").vectors
         embedded = read_embeddings(place / "embedded" / f"{name}.parquet")
         # Other batches round otherwise: these are the very numbers that the run's later stages read.
-        write_embeddings(place / "exact" / f"{name}.parquet", {**embedded.vectors, **own}, embedded.seen)
+        write_embeddings(place / "exact" / f"{name}.parquet", {**embedded.vectors, **own}, embedded.training_record)
     train(place, place / "given", *both(place / "exact"))
     moodline("evaluate", place / "given")
     return place
@@ -201,7 +201,7 @@ def test_a_corpus_without_audio_words_and_times_is_enough(place: Path, tmp_path:
 
 
 def audio_file(
-    place: Path, path: Path, changes: dict[str, torch.Tensor | None], seen: SeenByModel | None = None
+    place: Path, path: Path, changes: dict[str, torch.Tensor | None], seen: TrainingRecord | None = None
 ) -> Path:
     """A copy of the file of speech with some vectors changed, new or, for None, left out."""
     vectors = vectors_of(place / "exact")[AUDIO_UTTERANCE] | changes
@@ -351,7 +351,7 @@ def test_a_model_has_seen_what_the_model_behind_its_embeddings_has(place: Path, 
     write_tree(tmp_path / "tree", seed=1)
     moodline("prepare", "iemocap", tmp_path / "tree", "-o", tmp_path / "corpus")
     elsewhere = read_corpus(tmp_path / "corpus").conversations
-    seen = SeenByModel(trained_on=(elsewhere[3].fingerprint,), selected_on=(elsewhere[5].fingerprint,))
+    seen = TrainingRecord(trained_on=(elsewhere[3].fingerprint,), selected_on=(elsewhere[5].fingerprint,))
     file = audio_file(
         place, tmp_path / "audio.parquet", {u.id: torch.zeros(12) for c in elsewhere for u in c.utterances}, seen
     )
@@ -360,7 +360,7 @@ def test_a_model_has_seen_what_the_model_behind_its_embeddings_has(place: Path, 
         evaluate_model(
             tmp_path / "run" / MODEL, tmp_path / "corpus", tmp_path / "out", nothing, {AUDIO_UTTERANCE: file}
         )
-    (fold,) = folds_of(read_corpus(place / "corpus"), "session5")
+    (fold,) = build_folds(read_corpus(place / "corpus"), "session5")
     provenance = package.load(tmp_path / "run" / MODEL).model.provenance
     assert set(provenance.trained_on) == {*(one.fingerprint for one in fold.train), *seen.trained_on}
     assert set(provenance.selected_on) == {*(one.fingerprint for one in fold.validation), *seen.selected_on}

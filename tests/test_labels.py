@@ -7,20 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moodline.conversation import LabelSet
-from moodline.corpora import iemocap, meld, ravdess
-from moodline.errors import MoodlineError
-from moodline.labels import (
+from moodline.conversation import (
     IEMOCAP4,
     IEMOCAP6,
     LABEL_SETS,
-    content_of,
-    label_set_from,
-    label_set_of,
-    notes_on_misspelt,
+    LabelSet,
+    convert_to_content,
+    create_identity_set,
+    find_label_set,
+    note_misspelt,
+    parse_label_set,
     refuse_misspelt,
-    same_names,
 )
+from moodline.corpora import iemocap, meld, ravdess
+from moodline.errors import MoodlineError
 
 OWN = """
 name: calm_or_not
@@ -82,7 +82,7 @@ def test_a_set_maps_from_labels_that_its_corpus_has(prefix: str, known: set[str]
 
 def test_ones_own_set_is_read(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text(OWN)
-    labels = label_set_of(str(tmp_path / "own.yaml"))
+    labels = find_label_set(str(tmp_path / "own.yaml"))
     assert (labels.name, labels.version, labels.classes) == ("calm_or_not", 3, ("calm", "tense"))
     assert [labels.index(found) for found in ("neutral", "sadness", "anger", "joy")] == [0, 0, 1, None]
 
@@ -115,7 +115,7 @@ def test_what_is_wrong_with_ones_own_set_is_told(tmp_path: Path, old: str, new: 
     path = tmp_path / "own.yaml"
     path.write_text(OWN.replace(old, new))
     with pytest.raises(MoodlineError) as error:
-        label_set_of(str(path))
+        find_label_set(str(path))
     sentence = str(error.value)
     assert str(path) in sentence
     assert "\n" not in sentence
@@ -126,24 +126,24 @@ def test_what_is_wrong_with_ones_own_set_is_told(tmp_path: Path, old: str, new: 
 
 def test_a_set_that_is_nowhere_is_told(tmp_path: Path) -> None:
     with pytest.raises(MoodlineError, match=r"none\.yaml is no file, nor is it one of iemocap4, "):
-        label_set_of(str(tmp_path / "none.yaml"))
+        find_label_set(str(tmp_path / "none.yaml"))
     with pytest.raises(MoodlineError, match=r"one of iemocap4, .*, or a YAML file \(\.yaml\), not 'iemocap5'"):
-        label_set_of("iemocap5")
+        find_label_set("iemocap5")
 
 
 @pytest.mark.parametrize("name", LABEL_SETS)
 def test_a_set_survives_being_kept(name: str) -> None:
-    assert label_set_from(content_of(LABEL_SETS[name]), "run.json") == LABEL_SETS[name]
+    assert parse_label_set(convert_to_content(LABEL_SETS[name]), "run.json") == LABEL_SETS[name]
 
 
 def test_a_copy_of_a_set_that_comes_with_moodline_is_that_set(tmp_path: Path) -> None:
-    (tmp_path / "copy.yaml").write_text(json.dumps(content_of(IEMOCAP4)))
-    assert label_set_of(str(tmp_path / "copy.yaml")) == IEMOCAP4
+    (tmp_path / "copy.yaml").write_text(json.dumps(convert_to_content(IEMOCAP4)))
+    assert find_label_set(str(tmp_path / "copy.yaml")) == IEMOCAP4
 
 
 def test_what_a_model_keeps_loads_though_moodlines_set_of_that_name_has_changed() -> None:
-    kept = content_of(IEMOCAP4) | {"version": 0}
-    assert label_set_from(kept, "config.json").version == 0
+    kept = convert_to_content(IEMOCAP4) | {"version": 0}
+    assert parse_label_set(kept, "config.json").version == 0
 
 
 @given(content=st.binary())
@@ -153,7 +153,7 @@ def test_whatever_a_file_holds_is_a_label_set_or_refused(
     path = tmp_path_factory.mktemp("labels") / "own.yaml"
     path.write_bytes(content)
     with pytest.raises(MoodlineError) as error:
-        label_set_of(str(path))
+        find_label_set(str(path))
     assert "\n" not in str(error.value)
 
 
@@ -166,16 +166,16 @@ def test_a_misspelt_label_of_ones_own_set_is_told_with_the_nearest() -> None:
     refuse_misspelt(IEMOCAP4, {"angry"})  # a set that comes with moodline is as it is
 
 
-FEELINGS = same_names("feelings", "anger", "happiness", "sadness", "neutral")
+FEELINGS = create_identity_set("feelings", "anger", "happiness", "sadness", "neutral")
 
 
 def test_labels_of_no_class_are_told_with_the_known_ones_that_they_are_like() -> None:
     found = {"angre": 3, "anger": 60, "Neutral": 8, "happiness": 40, "bored": 9}
-    assert notes_on_misspelt(FEELINGS, found) == [
+    assert note_misspelt(FEELINGS, found) == [
         "11 labelled utterances have labels of no class of feelings: Neutral (8), angre (3); "
         "are they meant as neutral, anger?"
     ]
-    assert notes_on_misspelt(FEELINGS, {"NEUTRAL": 1}) == [
+    assert note_misspelt(FEELINGS, {"NEUTRAL": 1}) == [
         "1 labelled utterance has a label of no class of feelings: NEUTRAL (1); is it meant as neutral?"
     ]
 
@@ -187,6 +187,6 @@ def test_labels_that_a_set_leaves_out_on_purpose_are_not_told() -> None:
         (IEMOCAP6, of_iemocap),
         (LABEL_SETS["meld4"], LABEL_SETS["meld7"].classes),
         (LABEL_SETS["ravdess4"], LABEL_SETS["ravdess8"].classes),
-        (same_names("three", "anger", "sadness", "neutral"), ("happiness", "anger")),
+        (create_identity_set("three", "anger", "sadness", "neutral"), ("happiness", "anger")),
     ):
-        assert notes_on_misspelt(labels, dict.fromkeys(found, 5)) == []
+        assert note_misspelt(labels, dict.fromkeys(found, 5)) == []

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from moodline.checkpoint import NO_LICENCE, load_description, load_model
-from moodline.conditions import MEASURES
 from moodline.corpora.corpus import read_corpus
-from moodline.corpora.protocol import folds_of
-from moodline.inference.facts import facts_of
-from moodline.text.pretrained import Tokenizer
-from moodline.training.conditions import training_conditions
+from moodline.corpora.protocols import build_folds
+from moodline.inference.domain_shift import compute_training_statistics
+from moodline.inference.recordings import describe_model
+from moodline.modeling.checkpoint import MEASURES, UNSTATED_LICENCE, load_description, load_model
+from moodline.modeling.text_encoder import Tokenizer
 from tests.system import moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
@@ -50,7 +49,7 @@ def made(run: Path) -> dict[Path, int]:
 def test_a_licence_is_told_wherever_the_model_is(place: Path) -> None:
     model = load_model(place / "run/fold-2/model")
     assert model.provenance.licence == FIRST
-    assert facts_of(model, "m").licence == FIRST
+    assert describe_model(model, "m").licence == FIRST
     assert f"- Licence: {FIRST}\n" in (place / "run/fold-2/model/README.md").read_text()
 
 
@@ -107,12 +106,12 @@ def test_an_older_model_loads_and_the_same_command_tells_it_what_it_lacks(
     run = copied(place, tmp_path)
     older(run)
     model = load_model(run / "fold-2/model")
-    assert facts_of(model, "m").licence == NO_LICENCE
+    assert describe_model(model, "m").licence == UNSTATED_LICENCE
     assert model.conditions is None
     before = made(run)
     train(place, run, "2", "--licence", FIRST)
     told = capsys.readouterr().out
-    assert f"its licence was {NO_LICENCE}, and is {FIRST}" in told
+    assert f"its licence was {UNSTATED_LICENCE}, and is {FIRST}" in told
     assert "it is told what its training sounds like now, and trained no more" in told
     assert made(run) == before
     assert load_description(run / "fold-2/model") == load_description(place / "run/fold-2/model")
@@ -126,10 +125,10 @@ def test_an_older_moodline_does_not_take_a_licensed_model_for_a_broken_one(place
 def test_a_model_knows_the_conditions_of_its_training_set_alone(place: Path) -> None:
     model = load_description(place / "run/fold-2/model")
     corpus = read_corpus(place / "corpus")
-    (fold,) = [one for one in folds_of(corpus, "cv5") if one.name == "2"]
-    sets = fold.training_sets(model.label_set, model.recipe.context)
+    (fold,) = [one for one in build_folds(corpus, "cv5") if one.name == "2"]
+    sets = fold.get_training_sets(model.label_set, model.recipe.context)
     tokenizer = Tokenizer.from_file(place / "run/fold-2/model/bert/tokenizer.json", 128)
-    expected = training_conditions(sets.train, model.recipe, tokenizer)
+    expected = compute_training_statistics(sets.train, model.recipe, tokenizer)
     assert model.conditions == expected
     assert set(expected.ranges) == set(MEASURES)
-    assert training_conditions((*sets.train, *sets.validation), model.recipe, tokenizer) != expected
+    assert compute_training_statistics((*sets.train, *sets.validation), model.recipe, tokenizer) != expected

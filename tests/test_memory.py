@@ -8,14 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from moodline import memory
+from moodline import runtime
 
 PIECE, PIECES = 100_000, 1_000  # bytes, so few that the C library keeps each once it is free
 
 
 @pytest.fixture(autouse=True)
 def _afresh() -> Iterator[None]:
-    trim = memory.trim
+    trim = runtime.load_malloc_trim
     trim.cache_clear()
     yield
     trim.cache_clear()
@@ -32,7 +32,7 @@ def test_memory_that_is_free_between_what_is_not_is_given_back() -> None:
     kept = pieces[::50]
     full = resident()
     del pieces
-    memory.FreeMemory().give_back()
+    runtime.MemoryTrimmer().trim()
     assert full - resident() > PIECE * PIECES * 0.8
     assert all(len(one) == PIECE for one in kept)
 
@@ -43,14 +43,14 @@ def test_elsewhere_there_is_nothing_to_do(error: type[Exception], monkeypatch: p
         raise error
 
     monkeypatch.setattr(ctypes, "CDLL", none)
-    memory.FreeMemory().give_back()
+    runtime.MemoryTrimmer().trim()
 
 
 def test_it_is_given_back_once_in_an_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     now, given = [0.0], []
-    monkeypatch.setattr(memory, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    monkeypatch.setattr(memory, "trim", lambda: lambda padding: given.append(now[0]))
-    free_memory = memory.FreeMemory(interval=2)
+    monkeypatch.setattr(runtime, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(runtime, "load_malloc_trim", lambda: lambda padding: given.append(now[0]))
+    free_memory = runtime.MemoryTrimmer(interval=2)
     for now[0] in (5.0, 6.9, 7.0, 8.0, 20.0):
-        free_memory.give_back()
+        free_memory.trim()
     assert given == [5, 7, 20]

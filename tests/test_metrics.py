@@ -18,14 +18,14 @@ from sklearn.metrics import (
 from moodline.errors import MoodlineError
 from moodline.metrics import (
     CALIBRATION_BINS,
-    brier_score,
-    class_scores,
-    confusion,
-    expected_calibration_error,
-    reliability,
-    unweighted_accuracy,
-    weighted_accuracy,
-    weighted_f1,
+    compute_brier_score,
+    compute_calibration_error,
+    compute_class_scores,
+    compute_confusion,
+    compute_reliability,
+    compute_unweighted_accuracy,
+    compute_weighted_accuracy,
+    compute_weighted_f1,
 )
 
 CLASSES = ("angry", "happy", "sad", "neutral")
@@ -47,22 +47,22 @@ def forecasts(draw):
 @given(ANSWERS)
 def test_agrees_with_scikit_learn(answers):
     labels, predicted = answers
-    matrix = confusion(labels, predicted, CLASSES)
+    matrix = compute_confusion(labels, predicted, CLASSES)
     present = sorted(set(labels))
     np.testing.assert_array_equal(matrix, confusion_matrix(labels, predicted, labels=CLASSES))
-    assert weighted_accuracy(matrix) == pytest.approx(accuracy_score(labels, predicted))
-    assert unweighted_accuracy(matrix) == pytest.approx(
+    assert compute_weighted_accuracy(matrix) == pytest.approx(accuracy_score(labels, predicted))
+    assert compute_unweighted_accuracy(matrix) == pytest.approx(
         recall_score(labels, predicted, labels=present, average="macro")
     )
-    assert weighted_f1(matrix) == pytest.approx(f1_score(labels, predicted, labels=present, average="weighted"))
+    assert compute_weighted_f1(matrix) == pytest.approx(f1_score(labels, predicted, labels=present, average="weighted"))
     if len(present) > 1 and set(predicted) <= set(present):  # otherwise scikit-learn warns
-        assert unweighted_accuracy(matrix) == pytest.approx(balanced_accuracy_score(labels, predicted))
+        assert compute_unweighted_accuracy(matrix) == pytest.approx(balanced_accuracy_score(labels, predicted))
 
 
 @given(ANSWERS)
 def test_scores_of_classes_agree_with_scikit_learn_where_they_are_defined(answers):
     labels, predicted = answers
-    ours = class_scores(confusion(labels, predicted, CLASSES))
+    ours = compute_class_scores(compute_confusion(labels, predicted, CLASSES))
     undefined: dict[str, Any] = {"zero_division": np.nan}
     theirs = precision_recall_fscore_support(labels, predicted, labels=CLASSES, **undefined)
     for mine, reference in zip(ours, theirs, strict=True):
@@ -71,24 +71,26 @@ def test_scores_of_classes_agree_with_scikit_learn_where_they_are_defined(answer
 
 @given(arrays(np.int64, (3, 2, 4, 4), elements=st.integers(0, 9)))
 def test_a_batch_of_matrices_scores_as_each_alone(matrices):
-    for score in (weighted_accuracy, unweighted_accuracy, weighted_f1):
+    for score in (compute_weighted_accuracy, compute_unweighted_accuracy, compute_weighted_f1):
         alone = [[score(matrix) for matrix in row] for row in matrices]
         np.testing.assert_array_equal(score(matrices), alone)
 
 
 def test_a_class_that_nobody_expressed_takes_no_part_in_ua():
-    matrix = confusion(["sad", "sad", "happy", "happy"], ["sad", "angry", "happy", "happy"], CLASSES)
-    assert unweighted_accuracy(matrix) == (1 / 2 + 1) / 2
+    matrix = compute_confusion(["sad", "sad", "happy", "happy"], ["sad", "angry", "happy", "happy"], CLASSES)
+    assert compute_unweighted_accuracy(matrix) == (1 / 2 + 1) / 2
 
 
 def test_nothing_to_score_is_undefined_rather_than_zero():
-    matrix = confusion([], [], CLASSES)
-    assert np.isnan([weighted_accuracy(matrix), unweighted_accuracy(matrix), weighted_f1(matrix)]).all()
+    matrix = compute_confusion([], [], CLASSES)
+    assert np.isnan(
+        [compute_weighted_accuracy(matrix), compute_unweighted_accuracy(matrix), compute_weighted_f1(matrix)]
+    ).all()
 
 
 def test_a_stranger_among_the_labels_is_named():
     with pytest.raises(MoodlineError, match="angry, happy, sad, neutral: 'frustrated' is not"):
-        confusion(["sad", "frustrated"], ["sad", "sad"], CLASSES)
+        compute_confusion(["sad", "frustrated"], ["sad", "sad"], CLASSES)
 
 
 @given(forecasts())
@@ -97,7 +99,7 @@ def test_brier_score_agrees_with_scikit_learn(forecast):
     exact = probabilities.astype(float)
     exact /= exact.sum(axis=1, keepdims=True)
     theirs = brier_score_loss(labels, exact, labels=np.arange(exact.shape[1]), scale_by_half=False)
-    assert brier_score(exact, labels) == pytest.approx(theirs)
+    assert compute_brier_score(exact, labels) == pytest.approx(theirs)
 
 
 @given(forecasts(), st.integers(1, 20))
@@ -112,8 +114,10 @@ def test_expected_calibration_error_is_its_equation(forecast, bins):
         for bin_ in members.values()
         if bin_
     )
-    assert expected_calibration_error(probabilities, labels, bins) == pytest.approx(expected, abs=1e-9)
-    assert reliability(probabilities, labels, bins).utterances.tolist() == [len(bin_) for bin_ in members.values()]
+    assert compute_calibration_error(probabilities, labels, bins) == pytest.approx(expected, abs=1e-9)
+    assert compute_reliability(probabilities, labels, bins).utterances.tolist() == [
+        len(bin_) for bin_ in members.values()
+    ]
 
 
 @given(forecasts(), st.randoms())
@@ -121,7 +125,7 @@ def test_calibration_stays_in_its_range_and_knows_no_order(forecast, random):
     probabilities, labels = forecast
     order = list(range(len(labels)))
     random.shuffle(order)
-    for measure, worst in ((expected_calibration_error, 1), (brier_score, 2)):
+    for measure, worst in ((compute_calibration_error, 1), (compute_brier_score, 2)):
         value = measure(probabilities, labels)
         assert 0 <= value <= worst + 1e-6
         assert measure(probabilities[order], labels[order]) == pytest.approx(value, abs=1e-6)
@@ -131,10 +135,10 @@ def test_calibration_stays_in_its_range_and_knows_no_order(forecast, random):
 def test_certain_and_right_is_without_error_and_certain_and_wrong_the_worst(utterances, classes):
     labels = np.arange(utterances) % classes
     certain = np.eye(classes)[labels]
-    assert expected_calibration_error(certain, labels) == brier_score(certain, labels) == 0
+    assert compute_calibration_error(certain, labels) == compute_brier_score(certain, labels) == 0
     wrong = (labels + 1) % classes
-    assert expected_calibration_error(certain, wrong) == 1
-    assert brier_score(certain, wrong) == 2
+    assert compute_calibration_error(certain, wrong) == 1
+    assert compute_brier_score(certain, wrong) == 2
 
 
 @given(st.integers(1, 9), st.integers(1, 20))
@@ -143,12 +147,14 @@ def test_right_as_often_as_probable_is_no_calibration_error(right, times):
     probability = max(right, 10 - right) / 10
     labels = np.array([0] * max(right, 10 - right) + [1] * min(right, 10 - right))
     probabilities = np.tile([probability, 1 - probability], (10 * times, 1))
-    assert expected_calibration_error(probabilities, np.tile(labels, times)) == pytest.approx(0)
-    assert brier_score(probabilities, np.tile(labels, times)) == pytest.approx(2 * probability * (1 - probability))
+    assert compute_calibration_error(probabilities, np.tile(labels, times)) == pytest.approx(0)
+    assert compute_brier_score(probabilities, np.tile(labels, times)) == pytest.approx(
+        2 * probability * (1 - probability)
+    )
 
 
 def test_a_probability_on_an_edge_belongs_to_the_bin_below():
-    filled = reliability(np.array([[0.5, 0.5], [0.75, 0.25], [1.0, 0.0]]), np.array([0, 1, 0]), bins=4)
+    filled = compute_reliability(np.array([[0.5, 0.5], [0.75, 0.25], [1.0, 0.0]]), np.array([0, 1, 0]), bins=4)
     assert filled.utterances.tolist() == [0, 1, 1, 1]
     assert filled.accuracy.tolist()[1:] == [1, 0, 1]
     assert np.isnan(filled.confidence[0])
@@ -157,9 +163,9 @@ def test_a_probability_on_an_edge_belongs_to_the_bin_below():
 
 def test_calibration_has_fifteen_bins_unless_told_otherwise():
     assert CALIBRATION_BINS == 15
-    assert len(reliability(np.array([[1.0, 0.0]]), np.array([0])).utterances) == 15
+    assert len(compute_reliability(np.array([[1.0, 0.0]]), np.array([0])).utterances) == 15
 
 
 def test_calibration_of_nothing_is_undefined():
     nothing = np.empty((0, 4)), np.empty(0, dtype=int)
-    assert np.isnan([expected_calibration_error(*nothing), brier_score(*nothing)]).all()
+    assert np.isnan([compute_calibration_error(*nothing), compute_brier_score(*nothing)]).all()

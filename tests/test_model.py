@@ -11,9 +11,6 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
-from moodline.audio.leaf import Leaf
-from moodline.audio.log_mel import LogMel
-from moodline.checkpoint import load_part, save_stage
 from moodline.config import (
     AUDIO_CONTEXT,
     AUDIO_UTTERANCE,
@@ -27,13 +24,13 @@ from moodline.config import (
     Recipe,
     TextUtteranceConfig,
 )
-from moodline.context.bc_lstm import BcLstm
-from moodline.context.bigru_attention import BiGruAttention
-from moodline.fusion.bc_lstm import HierarchicalBcLstm
-from moodline.fusion.concatenation import Concatenation
-from moodline.fusion.multimodal_transformer import MultimodalTransformer
-from moodline.labels import IEMOCAP4
-from moodline.model import ENCODER_OF, ConversationModel, build_stage, encode_present
+from moodline.conversation import IEMOCAP4
+from moodline.modeling.checkpoint import load_part, save_stage
+from moodline.modeling.context import BcLstm, BiGruAttention
+from moodline.modeling.frontend import LogMel
+from moodline.modeling.fusion import Concatenation, HierarchicalBcLstm, MultimodalTransformer
+from moodline.modeling.leaf import Leaf
+from moodline.modeling.model import ENCODER_BY_STAGE, ConversationModel, build_stage, encode_present
 
 RECIPE = Recipe(
     audio_utterance=AudioUtteranceConfig(channels=(3, 4, 5, 6, 7, 8), embedding=5),
@@ -130,7 +127,7 @@ def inputs_of(stage: str) -> tuple[Tensor, ...]:
         return torch.randint(0, 20, (2, 5), generator=generator), torch.tensor([5, 4])
     if stage == FUSION:
         return *torch.randn(2, 1, 5, 14, generator=generator).unbind(), torch.tensor([5])
-    return torch.randn(1, 5, SIZES[ENCODER_OF[stage]], generator=generator), torch.tensor([5])
+    return torch.randn(1, 5, SIZES[ENCODER_BY_STAGE[stage]], generator=generator), torch.tensor([5])
 
 
 def varied(stage: str, key: str, value: object) -> Recipe:
@@ -231,7 +228,7 @@ def test_the_papers_recipe_builds_the_papers_transformer() -> None:
 @pytest.mark.parametrize("stage", [AUDIO_CONTEXT, TEXT_CONTEXT])
 @torch.no_grad()
 def test_a_context_reads_the_turns_that_have_its_modality_as_a_conversation_of_their_own(stage: str) -> None:
-    part, values = MODEL.parts[stage], torch.randn(3, 6, SIZES[ENCODER_OF[stage]])
+    part, values = MODEL.parts[stage], torch.randn(3, 6, SIZES[ENCODER_BY_STAGE[stage]])
     mask = torch.tensor([[1, 0, 1, 1, 0, 1], [0, 0, 0, 0, 0, 0], [0, 1, 1, 0, 0, 0]], dtype=torch.bool)
     found = encode_present(part, values, torch.tensor([6, 6, 4]), mask)
     for row in (0, 2):

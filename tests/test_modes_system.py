@@ -18,8 +18,8 @@ from moodline.config import AUDIO_CONTEXT, FUSION, TEXT_CONTEXT
 from moodline.conversation import Conversation
 from moodline.corpora.corpus import read_corpus
 from moodline.errors import MoodlineError
-from moodline.inference.prediction import ConversationPrediction
 from moodline.inference.predictor import Predictor
+from moodline.timeline.timeline import ConversationPrediction
 from tests.processes import DieAtWrite, run
 from tests.system import moodline, write_recipe
 from tests.tiny import tiny_bert
@@ -102,7 +102,7 @@ def test_the_stage_that_answers_is_named(served: Predictor, plain: Predictor, ta
 def test_evaluation_scores_every_mode_as_it_is_predicted(place: Path, served: Predictor, talk: Conversation) -> None:
     table = pq.read_table(place / "run/predictions.parquet")
     rows = table.filter(pc.field("conversation_id") == TALK)
-    scored = talk.in_context(served.model.label_set, "labelled")
+    scored = talk.prepare_for_context(served.model.label_set, "labelled")
     temperature = served.model.temperatures[FUSION]
     for mode, stage in {**ALONE, "both": FUSION}.items():
         found = {row["utterance_id"]: row for row in rows.filter(pc.field("stage") == stage).to_pylist()}

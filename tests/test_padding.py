@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moodline.padding import length_mask, masked_mean, pad, same_length_for_all
+from moodline.modeling.batching import build_length_mask, compute_masked_mean, pad_sequences, repeat_full_length
 
 LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=5)
 SHAPES = st.sampled_from([(), (3,), (2, 4)])
@@ -18,13 +18,13 @@ def sequences(lengths: list[int], shape: tuple[int, ...]) -> list[torch.Tensor]:
 def test_the_mask_is_true_where_there_is_data(lengths: list[int], excess: int) -> None:
     size = max(lengths) + excess
     expected = [[place < length for place in range(size)] for length in lengths]
-    assert length_mask(torch.tensor(lengths), size).tolist() == expected
+    assert build_length_mask(torch.tensor(lengths), size).tolist() == expected
 
 
 @given(lengths=LENGTHS, shape=SHAPES)
 def test_padded_sequences_begin_at_0_and_end_in_zeros(lengths: list[int], shape: tuple[int, ...]) -> None:
     originals = sequences(lengths, shape)
-    padded, found = pad(originals)
+    padded, found = pad_sequences(originals)
     assert found.tolist() == lengths
     assert padded.shape == (len(lengths), max(lengths), *shape)
     for row, original in zip(padded, originals, strict=True):
@@ -35,14 +35,14 @@ def test_padded_sequences_begin_at_0_and_end_in_zeros(lengths: list[int], shape:
 @given(lengths=LENGTHS, shape=SHAPES)
 def test_the_masked_mean_is_the_mean_of_the_data(lengths: list[int], shape: tuple[int, ...]) -> None:
     originals = sequences(lengths, shape)
-    padded, found = pad(originals)
+    padded, found = pad_sequences(originals)
     spoilt = padded.clone()
     for row, length in zip(spoilt, lengths, strict=True):
         row[length:] = torch.nan
     expected = np.stack([original.double().numpy().mean(axis=0) for original in originals])
     for values in (padded, spoilt):
-        np.testing.assert_allclose(masked_mean(values, found).numpy(), expected, atol=1e-6)
+        np.testing.assert_allclose(compute_masked_mean(values, found).numpy(), expected, atol=1e-6)
 
 
 def test_without_padding_all_lengths_are_the_size() -> None:
-    assert same_length_for_all(torch.zeros(3, 7, 2)).tolist() == [7, 7, 7]
+    assert repeat_full_length(torch.zeros(3, 7, 2)).tolist() == [7, 7, 7]

@@ -14,10 +14,10 @@ import torch
 from scipy.signal import fftconvolve
 
 import moodline as package
-from moodline.audio import waveform
-from moodline.audio.leaf import Leaf
+from moodline.audio import io
 from moodline.config import STAGES
 from moodline.corpora.corpus import read_corpus
+from moodline.modeling.leaf import Leaf
 from tests.system import moodline
 
 pytestmark = pytest.mark.realdata
@@ -67,10 +67,10 @@ def test_the_whole_system_runs_on_real_speech(place: Path) -> None:
 def test_leaf_on_real_speech_is_the_direct_computation(shared: Path) -> None:
     """Pooled energies of a recording against float64 convolutions."""
     path = sorted((shared / "corpora" / "ravdess").glob("*.flac"))[0]
-    samples = waveform.read(waveform.inspect(path), 16_000)
+    samples = io.read_clip(io.inspect_file(path), 16_000)
     leaf = Leaf()
     with torch.no_grad():
-        energies = leaf.energies(torch.from_numpy(samples)[None], [len(samples)])[0].numpy()
+        energies = leaf.compute_energies(torch.from_numpy(samples)[None], [len(samples)])[0].numpy()
     time = np.arange(-200, 201)
     frames = np.arange(0, len(samples), leaf.stride)
     filters = (leaf.gabor.centre_frequencies, leaf.gabor.inverse_bandwidths, leaf.pooling.widths)
@@ -85,7 +85,7 @@ def test_leaf_on_real_speech_is_the_direct_computation(shared: Path) -> None:
 def test_recordings_are_read_whole(shared: Path) -> None:
     for path in sorted((shared / "corpora" / "ravdess").glob("*.flac"))[::24]:
         samples, rate = soundfile.read(path, dtype="float32")
-        clip = waveform.inspect(path)
+        clip = io.inspect_file(path)
         assert clip.sample_rate == rate
-        assert np.array_equal(waveform.read(clip, rate), samples)
-        assert len(waveform.read(clip, rate // 2)) == pytest.approx(len(samples) / 2, abs=1)
+        assert np.array_equal(io.read_clip(clip, rate), samples)
+        assert len(io.read_clip(clip, rate // 2)) == pytest.approx(len(samples) / 2, abs=1)

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from moodline.cli.main import build_parser
-from moodline.cli.train import chosen_recipe, merged
-from moodline.config import STAGES, Recipe
+from moodline.cli.train import merge_overrides, resolve_recipe
+from moodline.config import STAGES, Recipe, find_recipe, list_keys, parse_recipe, read_recipe
+from moodline.conversation import LABEL_SETS
 from moodline.errors import MoodlineError
-from moodline.labels import LABEL_SETS
-from moodline.recipe import find_recipe, known_keys, read_recipe, recipe_from
 
 # Dutta & Ganapathy, ICASSP 2022, sections 2 and 3; those marked * are the authors' released code's.
 PAPER: dict[str, Any] = {
@@ -86,12 +85,12 @@ def value_of(recipe: Any, key: str) -> Any:
 
 def recipe_of(name: str) -> Recipe:
     content, path = read_recipe(name)
-    return recipe_from(content, str(path))
+    return parse_recipe(content, str(path))
 
 
 def refusal(content: Any) -> str:
     with pytest.raises(MoodlineError) as refused:
-        recipe_from(content, "mine.yaml")
+        parse_recipe(content, "mine.yaml")
     sentence = str(refused.value)
     assert "\n" not in sentence
     assert "mine.yaml" in sentence
@@ -112,14 +111,14 @@ def test_the_papers_recipe_has_the_papers_values(key: str) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_papers_recipe_trains_with_plain_adam_to_the_last_epoch(stage: str) -> None:
-    training = recipe_of("iemocap").training_of(stage)
+    training = recipe_of("iemocap").get_training_config(stage)
     assert {name: getattr(training, name) for name in ADAM} == ADAM
     assert training.patience >= training.epochs
 
 
 def test_a_recipe_says_only_what_differs() -> None:
-    assert recipe_from({}, "empty.yaml") == Recipe()
-    own = recipe_from({"fusion": {"training": {"epochs": 3}}}, "mine.yaml")
+    assert parse_recipe({}, "empty.yaml") == Recipe()
+    own = parse_recipe({"fusion": {"training": {"epochs": 3}}}, "mine.yaml")
     training = dataclasses.replace(Recipe().fusion.training, epochs=3)
     assert own == dataclasses.replace(Recipe(), fusion=dataclasses.replace(Recipe().fusion, training=training))
 
@@ -128,7 +127,7 @@ def test_a_recipe_comes_back_from_what_it_is_stored_as() -> None:
     """A run and a model store their recipe as JSON, in which a tuple is a list."""
     recipe = dataclasses.replace(recipe_of("iemocap"), seed=7)
     stored = json.loads(json.dumps(dataclasses.asdict(recipe)))
-    assert recipe_from(stored, "config.json") == recipe
+    assert parse_recipe(stored, "config.json") == recipe
 
 
 @pytest.mark.parametrize("path", sorted(Path(__file__).parents[1].glob("recipes/*.yaml")), ids=lambda path: path.stem)
@@ -213,24 +212,24 @@ def test_a_section_holds_keys_and_values(content: Any) -> None:
 
 
 def test_contexts_of_one_modality_may_differ_in_size() -> None:
-    recipe = recipe_from({"modalities": "audio", "audio_context": {"hidden": 50}}, "mine.yaml")
+    recipe = parse_recipe({"modalities": "audio", "audio_context": {"hidden": 50}}, "mine.yaml")
     assert recipe.stages == ("audio_utterance", "audio_context")
-    assert recipe_from({"modalities": "text"}, "mine.yaml").stages == ("text_utterance", "text_context")
+    assert parse_recipe({"modalities": "text"}, "mine.yaml").stages == ("text_utterance", "text_context")
     assert Recipe().stages == STAGES
 
 
 def test_a_given_encoder_is_no_stage_and_tells_its_size() -> None:
-    recipe = Recipe().with_given({"audio_utterance": 768})
+    recipe = Recipe().with_precomputed({"audio_utterance": 768})
     assert recipe.stages == ("text_utterance", "audio_context", "text_context", "fusion")
     assert recipe.given == {"audio_utterance": 768}
     assert recipe.text_utterance == Recipe().text_utterance
-    both = recipe.with_given({"audio_utterance": 12, "text_utterance": 384})
+    both = recipe.with_precomputed({"audio_utterance": 12, "text_utterance": 384})
     assert both.given == {"audio_utterance": 768, "text_utterance": 384}  # a recipe's own size is not overwritten
     assert both.stages == ("audio_context", "text_context", "fusion")
     alone = dataclasses.replace(both, modalities="text")
     assert (alone.stages, alone.given) == (("text_context",), {"text_utterance": 384})
     assert Recipe().given == {}
-    assert recipe_from(json.loads(json.dumps(dataclasses.asdict(both))), "config.json") == both
+    assert parse_recipe(json.loads(json.dumps(dataclasses.asdict(both))), "config.json") == both
 
 
 def test_a_recipe_that_was_kept_before_its_boxes_had_names_means_what_it_meant() -> None:
@@ -238,12 +237,12 @@ def test_a_recipe_that_was_kept_before_its_boxes_had_names_means_what_it_meant()
     del stored["audio_utterance"]["front_end"]
     for section in ("audio_context", "text_context", "fusion"):
         del stored[section]["kind"]
-    assert recipe_from(stored, "config.json") == Recipe()
+    assert parse_recipe(stored, "config.json") == Recipe()
 
 
 @pytest.mark.parametrize("kind", ["concatenation", "bc_lstm"])
 def test_heads_are_idle_where_there_is_no_transformer(kind: str) -> None:
-    assert recipe_from({"fusion": {"kind": kind, "hidden": 50}}, "mine.yaml").fusion.hidden == 50
+    assert parse_recipe({"fusion": {"kind": kind, "hidden": 50}}, "mine.yaml").fusion.hidden == 50
 
 
 @pytest.mark.parametrize("key", ["audio_utterance.front_end", "audio_context.kind", "fusion.kind"])
@@ -302,7 +301,7 @@ def test_a_recipe_that_does_not_exist_names_those_that_do() -> None:
 
 def test_overrides_go_before_the_file_and_leave_its_other_keys() -> None:
     content = {"seed": 1, "fusion": {"heads": 6, "training": {"epochs": 3, "batch_size": 4}}}
-    assert merged(content, {"fusion": {"training": {"epochs": 5}}, "context": "all"}) == {
+    assert merge_overrides(content, {"fusion": {"training": {"epochs": 5}}, "context": "all"}) == {
         "seed": 1,
         "context": "all",
         "fusion": {"heads": 6, "training": {"epochs": 5, "batch_size": 4}},
@@ -318,7 +317,7 @@ def test_the_command_line_overrides_a_recipes_keys_and_no_others(tmp_path: Path)
     )
     arguments = ["train", "corpus", "--recipe", str(path), "--protocol", "cv5", "-o", "run"]
     options = [*arguments, "--seed", "9", "--audio_context.dropout", "0.25", "--fusion.training.epochs", "2"]
-    recipe, name = chosen_recipe(str(path), build_parser().parse_args(options, defaults=False)["train"])
+    recipe, name = resolve_recipe(str(path), build_parser().parse_args(options, defaults=False)["train"])
     assert name == "mine"
     assert (recipe.seed, recipe.modalities) == (9, "audio")
     assert (recipe.audio_context.layers, recipe.audio_context.dropout) == (1, 0.25)
@@ -328,7 +327,7 @@ def test_the_command_line_overrides_a_recipes_keys_and_no_others(tmp_path: Path)
 
 
 def test_every_key_is_known_once() -> None:
-    keys = known_keys()
+    keys = list_keys()
     assert len(keys) == len(set(keys))
     assert set(PAPER) < set(keys)
     assert "fusion.training" in keys

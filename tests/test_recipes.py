@@ -12,9 +12,8 @@ from torch import nn
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 import moodline as package
-from moodline.config import AUDIO_UTTERANCE, STAGES
-from moodline.model import build_stage
-from moodline.recipe import read_recipe, recipe_from
+from moodline.config import AUDIO_UTTERANCE, STAGES, parse_recipe, read_recipe
+from moodline.modeling.model import build_stage
 from tests.system import moodline
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
@@ -86,18 +85,18 @@ def test_the_papers_model_loads_and_predicts(trained: Any) -> None:
 def test_every_recipe_is_one(path: Path) -> None:
     content, found = read_recipe(path.stem)
     assert found.resolve() == path.resolve() or found.read_text() == path.read_text()
-    assert set(recipe_from(content, str(path)).stages) == set(STAGES)
+    assert set(parse_recipe(content, str(path)).stages) == set(STAGES)
 
 
 def test_ten_milliseconds_is_all_that_differs_from_the_paper() -> None:
-    paper, finer = (recipe_from(read_recipe(name)[0], name) for name in ("iemocap", "iemocap-10ms"))
+    paper, finer = (parse_recipe(read_recipe(name)[0], name) for name in ("iemocap", "iemocap-10ms"))
     assert finer.audio_utterance.stride_ms == 10
     assert replace(finer, audio_utterance=replace(finer.audio_utterance, stride_ms=30)) == paper
 
 
 def test_what_a_step_of_speech_at_10_ms_keeps_fits_into_memory() -> None:
     """The tensors kept for the backward pass: they grow with the seconds of a batch, so that two short ones tell."""
-    recipe = recipe_from(read_recipe("iemocap-10ms")[0], "iemocap-10ms")
+    recipe = parse_recipe(read_recipe("iemocap-10ms")[0], "iemocap-10ms")
     part = build_stage(AUDIO_UTTERANCE, recipe, 4).train()
     two, four = (kept_for_backward(part, seconds * recipe.audio_utterance.sample_rate) for seconds in (2, 4))
     assert 0 < (four - two) / 2 * recipe.audio_utterance.batch_seconds < 3 * 2**30

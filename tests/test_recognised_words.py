@@ -14,11 +14,11 @@ import pytest
 from safetensors.numpy import load_file
 
 import moodline as package
+from moodline.corpora.asr_column import read_corpus_with_words
 from moodline.corpora.corpus import read_corpus, write_corpus
-from moodline.corpora.protocol import folds_of
-from moodline.corpora.recognised import read_corpus_with
+from moodline.corpora.protocols import build_folds
 from moodline.errors import MoodlineError
-from moodline.evaluation.elsewhere import evaluate_model
+from moodline.evaluation.cross_corpus import evaluate_model
 from moodline.evaluation.evaluate import evaluate_run
 from tests.system import moodline, write_recipe
 from tests.tiny import tiny_bert
@@ -81,7 +81,7 @@ def test_the_test_set_is_read_with_the_words_asked_for(place: Path, run: str, fi
     for conversation in read_corpus(place / "corpus").conversations:
         if conversation.session != "5":
             continue
-        turns = conversation.in_context(model.model.label_set, "labelled").utterances
+        turns = conversation.prepare_for_context(model.model.label_set, "labelled").utterances
         if words == "recognised":
             turns = tuple(replace(turn, words=heard[turn.id]) for turn in turns)
         for one in model.predict(replace(conversation, utterances=turns)).utterances:
@@ -110,7 +110,7 @@ def test_results_and_report_say_which_words(place: Path) -> None:
 
 def test_training_reads_the_words_asked_for(place: Path, tmp_path: Path) -> None:
     """The weights are those of a run on a corpus whose own words these are."""
-    corpus = read_corpus_with("recognised", place / "corpus")
+    corpus = read_corpus_with_words("recognised", place / "corpus")
     own = [
         replace(one, utterances=tuple(replace(turn, reference=None) for turn in one.utterances))
         for one in corpus.conversations
@@ -128,7 +128,8 @@ def test_training_reads_the_words_asked_for(place: Path, tmp_path: Path) -> None
 def test_a_conversation_is_seen_whichever_words_were_read(place: Path, tmp_path: Path) -> None:
     """By a model of either kind, in a corpus of either kind, under other names too."""
     folds = [
-        folds_of(read_corpus_with(words, place / "corpus"), "session5")[0] for words in ("reference", "recognised")
+        build_folds(read_corpus_with_words(words, place / "corpus"), "session5")[0]
+        for words in ("reference", "recognised")
     ]
     assert folds[0].hash == folds[1].hash
     described = [results(place / run / "fold-5/model", "config")["provenance"] for run in ("run", "recognised")]

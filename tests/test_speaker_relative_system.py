@@ -9,8 +9,8 @@ import torch
 import moodline as package
 from moodline.conversation import Conversation
 from moodline.corpora.corpus import read_corpus
-from moodline.corpora.protocol import folds_of
-from moodline.embeddings import read_embeddings, stack
+from moodline.corpora.protocols import build_folds
+from moodline.embeddings import read_embeddings, stack_embeddings
 from tests.system import moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
@@ -30,9 +30,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def validation_conversation(place: Path) -> Conversation:
     model = package.load(place / "run/fold-5/model").model
     return (
-        folds_of(read_corpus(place / "corpus"), "session5")[0]
+        build_folds(read_corpus(place / "corpus"), "session5")[0]
         .validation[0]
-        .in_context(model.label_set, model.recipe.context)
+        .prepare_for_context(model.label_set, model.recipe.context)
     )
 
 
@@ -42,7 +42,7 @@ def test_the_loaded_model_gives_what_the_fusion_was_trained_on(place: Path, stag
     found = package.load(place / "run/fold-5/model").encode(conversation)[stage].embeddings
     kept = read_embeddings(place / "run/fold-5/embeddings" / f"{stage}.parquet").vectors
     ids = [utterance.id for utterance in conversation.utterances]
-    torch.testing.assert_close(found, stack(kept, ids), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found, stack_embeddings(kept, ids), atol=1e-5, rtol=1e-5)
 
 
 def test_who_speaks_matters(place: Path) -> None:

@@ -16,9 +16,9 @@ import moodline as package
 from moodline.config import STAGES
 from moodline.conversation import Conversation
 from moodline.corpora.corpus import read_corpus, write_corpus
-from moodline.corpora.protocol import folds_of
+from moodline.corpora.protocols import build_folds
 from moodline.errors import MoodlineError
-from moodline.evaluation.elsewhere import evaluate_model
+from moodline.evaluation.cross_corpus import evaluate_model
 from moodline.evaluation.evaluate import evaluate_run
 from tests.system import moodline, write_recipe
 from tests.tiny import tiny_bert
@@ -131,8 +131,8 @@ def test_the_predictions_are_those_of_the_loaded_model(place: Path) -> None:
     scored = dict(zip(table["utterance_id"].to_pylist(), table.to_pylist(), strict=True))
     corpus = read_corpus(place / "corpus")
     labels = model.model.label_set
-    for conversation in folds_of(corpus, "session5")[0].test:
-        for one in model.predict(conversation.in_context(labels, "labelled")).utterances:
+    for conversation in build_folds(corpus, "session5")[0].test:
+        for one in model.predict(conversation.prepare_for_context(labels, "labelled")).utterances:
             row = scored.pop(one.id)
             assert row["predicted"] == one.label
             assert {name: row[f"p_{name}"] for name in one.probabilities} == pytest.approx(one.probabilities, abs=1e-6)
@@ -293,8 +293,8 @@ def test_ablations_train_and_are_scored(place: Path, tmp_path: Path, options: tu
     stages = {entry.stage for entry in evaluate_run(run, nothing).evaluation.scores}
     assert stages == {*model.model.recipe.stages, "majority"}
     context_all = "all" in options
-    test = folds_of(read_corpus(place / "corpus"), "session5")[0].test
-    turns = model.predict(test[0].in_context(model.model.label_set, model.model.recipe.context)).utterances
+    test = build_folds(read_corpus(place / "corpus"), "session5")[0].test
+    turns = model.predict(test[0].prepare_for_context(model.model.label_set, model.model.recipe.context)).utterances
     assert (len(turns) == len(test[0].utterances)) == context_all
 
 
@@ -335,9 +335,9 @@ def test_causal_scores_are_those_of_a_stream_beside_the_usual_ones(
     model = package.load(place / "run/fold-5/model")
     classes = model.model.label_set.classes
     confusion = np.zeros((len(classes), len(classes)), dtype=int)
-    for conversation in folds_of(read_corpus(place / "corpus"), "session5")[0].test:
+    for conversation in build_folds(read_corpus(place / "corpus"), "session5")[0].test:
         stream = model.stream()
-        for turn in conversation.in_context(model.model.label_set, "labelled").utterances:
+        for turn in conversation.prepare_for_context(model.model.label_set, "labelled").utterances:
             confusion[model.model.label_set.index(turn.label), classes.index(stream.hear(turn).label)] += 1
     assert scores["fusion_causal"]["confusion"] == confusion.tolist()
     cost = {one["minus"]: one for one in causal["differences"]}

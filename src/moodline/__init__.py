@@ -8,7 +8,7 @@ from moodline.errors import MoodlineError
 
 if TYPE_CHECKING:
     from moodline.embeddings import read_embeddings
-    from moodline.inference.loaded import load
+    from moodline.inference.pipeline import load
     from moodline.inference.transcribe import transcribe
 
 __version__ = metadata.version("moodline")
@@ -32,7 +32,7 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Any:
     # torch loads when a model does: the command line's help must not wait for it.
     if name == "load":
-        from moodline.inference.loaded import load
+        from moodline.inference.pipeline import load
 
         return load
     if name == "read_embeddings":

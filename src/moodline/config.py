@@ -1,16 +1,18 @@
-"""Every size and rate of the system, with the paper's values as defaults; checked before any data loads.
+"""Every size and rate of the system with the paper's values as defaults, and recipes as YAML files."""
 
-A recipe is one YAML file over these classes. "Released" marks values that the paper leaves open and the
-authors' released code fixes.
-"""
-
+import dataclasses
+import difflib
+import importlib.resources
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from pathlib import Path
+from typing import Any, Literal, get_args
 
-from moodline.errors import MoodlineError
-from moodline.labels import LABEL_SETS, is_label_set
+from moodline.conversation import LABEL_SETS, is_label_set
+from moodline.errors import MoodlineError, join_lines
+from moodline.io import read_yaml
 
 AUDIO_UTTERANCE = "audio_utterance"
 TEXT_UTTERANCE = "text_utterance"
@@ -29,8 +31,11 @@ STAGES = tuple(STAGE_NAMES)
 # What is read of a conversation: speech and words, or one of them alone.
 Modalities = Literal["both", "audio", "text"]
 # A fusion that was trained with modality dropout, given one of its modalities alone: as stages of their own in scores.
-FUSED_ALONE: Mapping[Modalities, str] = {"audio": "fusion_audio", "text": "fusion_text"}
-FUSED_ALONE_NAMES: Mapping[str, str] = {"fusion_audio": "fused, speech alone", "fusion_text": "fused, words alone"}
+SINGLE_MODALITY_FUSION: Mapping[Modalities, str] = {"audio": "fusion_audio", "text": "fusion_text"}
+SINGLE_MODALITY_FUSION_NAMES: Mapping[str, str] = {
+    "fusion_audio": "fused, speech alone",
+    "fusion_text": "fused, words alone",
+}
 # The utterance encoders, and the option that gives embeddings from a file in the place of each.
 EMBEDDINGS_OPTIONS: Mapping[str, str] = {
     AUDIO_UTTERANCE: "--audio-embeddings",
@@ -42,7 +47,7 @@ CLASS_WEIGHTS: Mapping[str, float] = {"none": 0.0, "square_root": 0.5, "balanced
 
 
 def _require(config: object, keys: str, rule: bool, meaning: str) -> None:
-    """Refuse a value of one or more keys; ``recipe_from`` adds the section, which the class alone does not tell."""
+    """Refuse a value of one or more keys; ``parse_recipe`` adds the section, which the class alone does not tell."""
     if not rule:
         values = ", ".join(repr(getattr(config, key)) for key in keys.split(", "))
         raise MoodlineError(f"{keys} must be {meaning}, not {values}; correct it in the recipe or in the command")
@@ -60,7 +65,7 @@ def _require_at_least_0(config: object, *keys: str) -> None:
         _require(config, key, math.isfinite(getattr(config, key)), "a finite number")
 
 
-def _require_share(config: object, *keys: str) -> None:
+def _require_fraction(config: object, *keys: str) -> None:
     for key in keys:
         _require(config, key, 0 <= getattr(config, key) < 1, "at least 0 and less than 1")
 
@@ -93,7 +98,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         _require_positive(self, "batch_size", "learning_rate", "epochs", "patience")
         _require_at_least_0(self, "weight_decay", "gradient_norm")
-        _require_share(self, "averaging")
+        _require_fraction(self, "averaging")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +158,7 @@ class AudioUtteranceConfig:
     def __post_init__(self) -> None:
         _require_positive(self, "sample_rate", "filters", "window_ms", "stride_ms", "embedding")
         _require_positive(self, "batch_seconds", "padded_seconds")
-        _require_share(self, "dropout", "speed_change")
+        _require_fraction(self, "dropout", "speed_change")
         _require_at_least_0(self, "mask_channels", "mask_frames", "shift_channels", "front_end_rate")
         _require(
             self,
@@ -200,7 +205,7 @@ class TextUtteranceConfig:
 
     def __post_init__(self) -> None:
         _require_positive(self, "hidden", "layers", "embedding", "bert_rate")
-        _require_share(self, "dropout")
+        _require_fraction(self, "dropout")
         _require(self, "maximum_tokens", self.maximum_tokens >= 3, "at least 3")
         whole_or_some = self.trained_layers is None or self.trained_layers >= 0
         _require(self, "trained_layers", whole_or_some, "0 or greater, or null")
@@ -232,7 +237,7 @@ class ContextConfig:
 
     def __post_init__(self) -> None:
         _require_positive(self, "hidden", "layers")
-        _require_share(self, "dropout")
+        _require_fraction(self, "dropout")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,23 +272,23 @@ class FusionConfig:
 
     def __post_init__(self) -> None:
         _require_positive(self, "hidden", "heads", "layers", "feed_forward")
-        _require_share(self, "dropout", "output_dropout", "modality_dropout")
+        _require_fraction(self, "dropout", "output_dropout", "modality_dropout")
         whole = self.modalities == "both"
         _require(self, "modality_dropout", whole or not self.modality_dropout, f"0 with {self.modalities} alone")
         idle = self.kind != "transformer"
         _require(self, "heads", idle or self.hidden % self.heads == 0, f"a divisor of hidden ({self.hidden})")
 
     @property
-    def serves(self) -> tuple[Modalities, ...]:
+    def supported_modalities(self) -> tuple[Modalities, ...]:
         """What the fusion may be given of a conversation, as it was in training."""
         if self.modalities != "both":
             return (self.modalities,)
         return ("both", "audio", "text") if self.modality_dropout else ("both",)
 
     @property
-    def knows_absence(self) -> bool:
+    def handles_missing_modality(self) -> bool:
         """Whether it was trained on turns without one of their modalities."""
-        return self.serves != ("both",)
+        return self.supported_modalities != ("both",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,7 +341,7 @@ class Recipe:
     def _has(self, stage: str) -> bool:
         return self.modalities == "both" or stage.startswith(self.modalities)
 
-    def reading(self, modalities: Modalities) -> "Recipe":
+    def restrict_to(self, modalities: Modalities) -> "Recipe":
         """The recipe of those parts, the fusion aside, that read one of its modalities; of both it is this one.
 
         Raises:
@@ -354,17 +359,17 @@ class Recipe:
             )
         return replace(self, modalities=modalities)
 
-    def stages_in(self, modalities: Modalities) -> tuple[str, ...]:
+    def select_stages(self, modalities: Modalities) -> tuple[str, ...]:
         """The stages that have an opinion where these modalities are read; the last of them answers.
 
         Without modality dropout the fusion has none of one modality alone, and its context stage answers. Errors as of
-        ``reading``.
+        ``restrict_to``.
         """
-        read = self.reading(modalities)
-        fuses = read is not self and modalities in self.fusion.serves
+        read = self.restrict_to(modalities)
+        fuses = read is not self and modalities in self.fusion.supported_modalities
         return (*read.stages, FUSION) if fuses else read.stages
 
-    def with_given(self, sizes: Mapping[str, int]) -> "Recipe":
+    def with_precomputed(self, sizes: Mapping[str, int]) -> "Recipe":
         """The recipe with these encoders' embeddings, of these sizes, from a file; a size it gives itself holds."""
         own = {encoder: getattr(self, encoder) for encoder in sizes}
         changed = {
@@ -374,8 +379,134 @@ class Recipe:
         }
         return replace(self, **changed)
 
-    def context_of(self, stage: str) -> ContextConfig:
+    def get_context_config(self, stage: str) -> ContextConfig:
         return getattr(self, stage)
 
-    def training_of(self, stage: str) -> TrainingConfig:
+    def get_training_config(self, stage: str) -> TrainingConfig:
         return getattr(self, stage).training
+
+
+# jsonargparse's complaints of a value -> the rule that it breaks; where that is empty, it names the kinds of value.
+ERROR_PATTERNS = {
+    r'key "(?P<key>[\w.]+)": Unable to load config [\'"](?P<value>.*?)[\'"]( -|$)': "a section of keys and values",
+    r'key "(?P<key>[\w.]+)": Does .* Subtypes: \[(?P<kinds>.+?)\] Errors: .* Given value: (?P<value>.+)': "",
+    r'key "(?P<key>[\w.]+)": .*?Expected an? (?P<kinds>.+?)\. Got value: (?P<value>.+)': "",
+}
+TYPE_NAMES = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a text",
+    "tuple": "a list",
+    "NoneType": "null",
+}
+
+
+def list_keys(config: type = Recipe, prefix: str = "") -> list[str]:
+    """Every dotted key of a recipe, sections included."""
+    keys: list[str] = []
+    for item in dataclasses.fields(config):
+        keys.append(prefix + item.name)
+        if isinstance(item.type, type) and dataclasses.is_dataclass(item.type):
+            keys += list_keys(item.type, f"{prefix}{item.name}.")
+    return keys
+
+
+def find_nearest_key(key: str, keys: list[str]) -> str:
+    """The known key most like a misspelt one: by its own name within other sections too."""
+    close = difflib.get_close_matches(key, keys, n=1, cutoff=0.6)
+    if close:
+        return close[0]
+    last = key.rsplit(".", 1)[-1]
+    return next((known for known in keys if known.rsplit(".", 1)[-1] == last), "")
+
+
+def check_keys(content: Any, origin: str, prefix: str = "") -> None:
+    """Refuse the first key that no recipe has, naming the nearest that it could have meant."""
+    keys = list_keys()
+    if not isinstance(content, Mapping):
+        where = f" under {prefix[:-1]}" if prefix else ""
+        raise MoodlineError(f"a recipe is made of keys and values, not {content!r}{where} ({origin})")
+    for name, value in content.items():
+        key = f"{prefix}{name}"
+        if key not in keys:
+            raise MoodlineError(format_unknown_key(key, origin))
+        if any(known.startswith(f"{key}.") for known in keys):
+            check_keys(value, origin, f"{key}.")
+
+
+def format_unknown_key(key: str, origin: str) -> str:
+    guess = find_nearest_key(key, list_keys())
+    hint = f"did you mean {guess}?" if guess else "moodline train --help lists the keys"
+    return f"a recipe has no key {key!r} ({origin}); {hint}"
+
+
+def parse_recipe(content: Any, origin: str) -> Recipe:
+    """A recipe from nested keys and values; ``origin`` names their file in errors."""
+    import jsonargparse
+
+    check_keys(content, origin)
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Recipe)
+    try:
+        values = parser.parse_object(dict(content)).as_dict()
+    except jsonargparse.ArgumentError as error:
+        raise MoodlineError(f"{rewrite_message(join_lines(error))} ({origin})") from error
+    return build_config(Recipe, values, origin)
+
+
+def rewrite_message(message: str) -> str:
+    """jsonargparse's complaint of a value's type, in words for a person; any other message as it is."""
+    for complaint, rule in ERROR_PATTERNS.items():
+        if match := re.search(complaint, message):
+            kinds = re.split(r", (?=<class)", match["kinds"]) if "kinds" in match.groupdict() else []
+            return f"{match['key']} must be {rule or ' or '.join(map(describe_type, kinds))}, not {match['value']}"
+    return message
+
+
+def describe_type(kind: str) -> str:
+    """A type as jsonargparse writes it, as people say it."""
+    kind = kind.removeprefix("<class '").removesuffix("'>").removeprefix("typing.")
+    if choices := re.fullmatch(r"Literal\[(.+)\]", kind):
+        return "one of " + choices[1].replace("'", "")
+    return TYPE_NAMES.get(kind, kind)
+
+
+def build_config(config: Any, values: Mapping[str, Any], origin: str, prefix: str = "") -> Any:
+    """A dataclass from typed values, its sections first: a refused value is told with the section it is in."""
+    content: dict[str, Any] = {}
+    for item in dataclasses.fields(config):
+        key, value = f"{prefix}{item.name}", values[item.name]
+        if isinstance(value, Mapping):
+            value = build_config(item.type, value, origin, f"{key}.")
+        elif value is None and type(None) not in get_args(item.type):
+            raise MoodlineError(f"{key} must have a value, not null; give it one or leave it out ({origin})")
+        content[item.name] = value
+    try:
+        return config(**content)
+    except MoodlineError as error:
+        raise MoodlineError(f"{prefix}{error} ({origin})") from error
+
+
+def find_recipe(name: str) -> Path:
+    """The file that ``--recipe`` names: a path, or the name of a recipe that comes with moodline."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    folders = [
+        Path(str(importlib.resources.files("moodline"))) / "recipes",  # installed
+        Path(__file__).resolve().parents[2] / "recipes",  # a checkout
+    ]
+    for folder in folders:
+        if (folder / f"{name}.yaml").is_file():
+            return folder / f"{name}.yaml"
+    names = sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
+    raise MoodlineError(f"recipe {name!r} is neither a file nor one of moodline's own: {', '.join(names)}")
+
+
+def read_recipe(name: str) -> tuple[dict[str, Any], Path]:
+    """A recipe file's keys and values, checked for keys that do not exist, and the file."""
+    path = find_recipe(name)
+    content = read_yaml(path, "recipe") or {}
+    check_keys(content, str(path))
+    return content, path

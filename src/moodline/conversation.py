@@ -1,14 +1,16 @@
-"""What the task is about: utterances in their order within a conversation, and the labels they may have."""
+"""Utterances, conversations, segments of recordings, label sets, and the overlap with a model's training data."""
 
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Protocol
 
-from moodline.errors import MoodlineError
+from moodline.errors import MoodlineError, format_count
+from moodline.io import read_yaml
 
 SPLITS = ("train", "validation", "test")
 
@@ -120,14 +122,14 @@ class Conversation:
     def speakers(self) -> frozenset[str]:
         return frozenset(utterance.speaker for utterance in self.utterances)
 
-    def in_context(self, labels: LabelSet, context: Literal["labelled", "all"]) -> "Conversation":
+    def prepare_for_context(self, labels: LabelSet, context: Literal["labelled", "all"]) -> "Conversation":
         """The conversation as a model of this context reads it: ``labelled`` drops the turns without a class."""
         if context == "all":
             return self
         kept = tuple(utterance for utterance in self.utterances if labels.index(utterance.label) is not None)
         return replace(self, utterances=kept)
 
-    def turns_of(self, speaker: str) -> "Conversation":
+    def select_speaker(self, speaker: str) -> "Conversation":
         """One speaker's turns alone."""
         return replace(self, utterances=tuple(turn for turn in self.utterances if turn.speaker == speaker))
 
@@ -143,7 +145,7 @@ class Conversation:
         goes by its id, and a lone turn of which words alone are known by its conversation's id too: many say "Yes.".
         """
         said = [
-            (" ".join(u.said.lower().split()), round(u.start or 0.0, 2), round(u.end or 0.0, 2), *recording_of(u))
+            (" ".join(u.said.lower().split()), round(u.start or 0.0, 2), round(u.end or 0.0, 2), *identify_recording(u))
             if u.said or u.audio or u.start is not None or u.end is not None
             else u.id
             for u in self.utterances
@@ -159,9 +161,237 @@ class Conversation:
         )
 
 
-def recording_of(utterance: Utterance) -> tuple[str | float, ...]:
+def identify_recording(utterance: Utterance) -> tuple[str | float, ...]:
     """What tells an utterance without times from others of the same words; nothing where it has times."""
     clip = utterance.audio
     if clip is None or utterance.start is not None:
         return ()
     return clip.path.stem, round(clip.offset, 2), round(clip.duration, 2)
+
+
+LABEL_SET_KEYS = ("name", "version", "classes", "mapping")
+YAML_SUFFIXES = (".yaml", ".yml")
+MIN_SIMILARITY = 0.7  # of difflib's ratio: angre is anger, and happiness is no sadness
+
+
+def create_identity_set(name: str, *labels: str) -> LabelSet:
+    """Each label as found is a class of its own."""
+    return LabelSet(name=name, version=1, classes=labels, mapping={label: label for label in labels})
+
+
+# IEMOCAP's codes (Busso et al. 2008); four classes as in the paper: happy takes in excited.
+IEMOCAP4 = LabelSet(
+    name="iemocap4",
+    version=1,
+    classes=("angry", "happy", "sad", "neutral"),
+    mapping={"ang": "angry", "hap": "happy", "exc": "happy", "sad": "sad", "neu": "neutral"},
+)
+IEMOCAP6 = LabelSet(
+    name="iemocap6",
+    version=1,
+    classes=("angry", "happy", "excited", "sad", "frustrated", "neutral"),
+    mapping={
+        "ang": "angry",
+        "hap": "happy",
+        "exc": "excited",
+        "sad": "sad",
+        "fru": "frustrated",
+        "neu": "neutral",
+    },
+)
+# The seven of Poria et al. 2019, and those that IEMOCAP's four classes are.
+MELD7 = create_identity_set("meld7", "anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
+MELD4 = LabelSet(
+    name="meld4",
+    version=1,
+    classes=IEMOCAP4.classes,
+    mapping={"anger": "angry", "joy": "happy", "sadness": "sad", "neutral": "neutral"},
+)
+# The eight of Livingstone & Russo 2018, and those that IEMOCAP's four classes are: calm is not neutral there.
+RAVDESS8 = create_identity_set(
+    "ravdess8", "neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"
+)
+RAVDESS4 = create_identity_set("ravdess4", *IEMOCAP4.classes)
+
+LABEL_SETS: Mapping[str, LabelSet] = {
+    labels.name: labels for labels in (IEMOCAP4, IEMOCAP6, MELD4, MELD7, RAVDESS4, RAVDESS8)
+}
+
+
+def is_label_set(name: str) -> bool:
+    """Whether this is the name of a set that comes with moodline, or can be a YAML file's."""
+    return name in LABEL_SETS or name.endswith(YAML_SUFFIXES)
+
+
+def find_label_set(name: str) -> LabelSet:
+    """The set of a name, or the one in a YAML file.
+
+    Raises:
+        MoodlineError: there is no such set or file, or the file holds no label set, or another under a set's name
+    """
+    if name in LABEL_SETS:
+        return LABEL_SETS[name]
+    if not is_label_set(name):
+        raise MoodlineError(
+            f"a label set is one of {', '.join(LABEL_SETS)}, or a YAML file ({YAML_SUFFIXES[0]}), not {name!r}"
+        )
+    path = Path(name)
+    if not path.exists():
+        raise MoodlineError(f"label set {path} is no file, nor is it one of {', '.join(LABEL_SETS)}")
+    labels = parse_label_set(read_yaml(path, "label set"), name)
+    if labels != LABEL_SETS.get(labels.name, labels):
+        raise MoodlineError(
+            f"label set {labels.name!r} comes with moodline, and {path} has other content under its name: give it "
+            "another name"
+        )
+    return labels
+
+
+def parse_label_set(content: Any, origin: str) -> LabelSet:
+    """A label set from its keys and values; ``origin`` names their file in errors.
+
+    Raises:
+        MoodlineError: a key lacks or is unknown, a value is of another kind, or the set contradicts itself
+    """
+    keys = list(content) if isinstance(content, Mapping) else []
+    missing, strangers = (
+        [key for key in LABEL_SET_KEYS if key not in keys],
+        [key for key in keys if key not in LABEL_SET_KEYS],
+    )
+    if missing or strangers:
+        wrong = f"lacks {missing[0]}" if missing else f"has {strangers[0]!r}"
+        raise MoodlineError(f"a label set has the keys {', '.join(LABEL_SET_KEYS)}, and this one {wrong} ({origin})")
+    name, version, classes, mapping = (content[key] for key in LABEL_SET_KEYS)
+    require_text("a label set's name", name, origin)
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise MoodlineError(f"a label set's version is a whole number, not {version!r} ({origin})")
+    if not isinstance(classes, list | tuple) or not isinstance(mapping, Mapping):
+        raise MoodlineError(
+            f"a label set has a list of classes and a mapping from labels to them, not {classes!r} and {mapping!r} "
+            f"({origin})"
+        )
+    for one in (*classes, *mapping, *mapping.values()):
+        require_text("a class, or a label,", one, origin)
+    try:
+        return LabelSet(name=name, version=version, classes=tuple(classes), mapping=dict(mapping))
+    except MoodlineError as error:
+        raise MoodlineError(f"{error} ({origin})") from error
+
+
+def refuse_misspelt(labels: LabelSet, found: Collection[str]) -> None:
+    """Refuse a label of one's own set that no utterance has, where the utterances have a like one without a class.
+
+    Args:
+        found: the labels of a corpus
+    """
+    if labels == LABEL_SETS.get(labels.name):
+        return
+    strangers = [label for label in found if label not in labels.mapping]
+    for label in labels.mapping:
+        if label not in found and (close := difflib.get_close_matches(label, strangers, n=1)):
+            raise MoodlineError(
+                f"label set {labels.name!r} has a class for {label!r}, which no utterance has; "
+                f"did you mean {close[0]!r}? correct it, or take it out"
+            )
+
+
+def note_misspelt(labels: LabelSet, found: Mapping[str, int]) -> list[str]:
+    """A sentence where labels of no class look like misspelt ones of a class; others are left out on purpose.
+
+    Args:
+        found: how often each label stands in a corpus
+    """
+    strangers = sorted((label for label in found if label not in labels.mapping), key=lambda label: -found[label])
+    meant = {label: like for label in strangers if (like := find_nearest_label(label, labels))}
+    if not meant:
+        return []
+    total = sum(found[label] for label in meant)
+    have = "has a label" if total == 1 else "have labels"
+    shown = ", ".join(f"{label} ({found[label]})" for label in meant)
+    return [
+        f"{format_count(total, 'labelled utterance')} {have} of no class of {labels.name}: {shown}; "
+        f"{'is it' if total == 1 else 'are they'} meant as {', '.join(dict.fromkeys(meant.values()))}?"
+    ]
+
+
+def find_nearest_label(stranger: str, labels: LabelSet) -> str | None:
+    """The label of a class that a label of none is spelt most like, in capitals or not; None where none is."""
+    known = {label.lower(): label for label in labels.mapping}
+    close = difflib.get_close_matches(stranger.lower(), known, n=1, cutoff=MIN_SIMILARITY)
+    return known[close[0]] if close else None
+
+
+def require_text(what: str, value: Any, origin: str) -> None:
+    if not isinstance(value, str) or not value.strip():
+        raise MoodlineError(
+            f"{what} is a text, not {value!r}: put it into quotes, as YAML has its own idea of it ({origin})"
+        )
+
+
+def convert_to_content(label_set: LabelSet) -> dict[str, Any]:
+    """The whole set, as files hold it."""
+    return {**asdict(label_set), "mapping": dict(label_set.mapping)}
+
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Segment:
+    """A stretch of a recording in which one speaker speaks.
+
+    Attributes:
+        start, end: in seconds from the recording's begin
+        speaker: as the source spells it; ``UNKNOWN`` where nothing tells
+        words: None where nobody has heard them yet, empty where there are none
+        channel: of the recording, from 0, that the speaker is on; None where it is the mean of all
+    """
+
+    start: float
+    end: float
+    speaker: str = UNKNOWN
+    words: str | None = None
+    channel: int | None = None
+
+
+class HasTrainingRecord(Protocol):
+    """What trained and selected a model.
+
+    Attributes:
+        trained_on, selected_on: fingerprints of whole conversations, see ``Conversation.fingerprint``
+        selected_on_turns: fingerprints of one speaker's turns in each of ``selected_on``, where these turns alone were
+            scored there (cv10)
+    """
+
+    @property
+    def trained_on(self) -> Sequence[str]: ...
+    @property
+    def selected_on(self) -> Sequence[str]: ...
+    @property
+    def selected_on_turns(self) -> Sequence[str]: ...
+
+
+def overlap_with_training(seen: HasTrainingRecord, conversation: Conversation, speaker: str | None) -> str | None:
+    """What a model took from the turns to be scored; None where it saw no label of them.
+
+    A conversation that trained it is refused whoever is scored in it. One that selected it by one speaker's turns
+    leaves those of the other speaker to be scored, and these alone.
+
+    Args:
+        speaker: whose turns alone are scored; None where everyone's are
+    """
+    if conversation.fingerprint in seen.trained_on:
+        return "trained on"
+    if speaker is not None and speaker not in conversation.speakers:
+        return None  # nothing of it is scored, though its turns may all be those that selected
+    speakers = conversation.speakers if speaker is None else {speaker}
+    turns = {conversation.fingerprint, *(conversation.select_speaker(one).fingerprint for one in speakers)}
+    if not turns.isdisjoint(seen.selected_on_turns):
+        return "selected on turns of"
+    by_turns = seen.selected_on_turns and speaker is not None
+    return "selected on" if conversation.fingerprint in seen.selected_on and not by_turns else None
+
+
+def merge_fingerprints(fingerprints: Iterable[Iterable[str]]) -> tuple[str, ...]:
+    """What several models saw, each once, in its order."""
+    return tuple(dict.fromkeys(chain.from_iterable(fingerprints)))

@@ -1,14 +1,14 @@
-"""Embeddings on disk: a Parquet table with the columns id and vector, a row an utterance.
+"""Embeddings on disk: a Parquet table with the columns id and vector, a row per utterance.
 
-Any model's embeddings come in this way, and a trained model's go out. ``id`` is the corpus's utterance id;
-``vector`` is a list of numbers, as long in every row. Other columns are left alone. What ``moodline embed`` writes
-also tells, in the table's metadata, which conversations its model has seen, and which model and stage made it.
+Embeddings of other models enter this way, and those of a trained model leave. ``id`` is the corpus's utterance id;
+``vector`` is a list of numbers of one length in every row. Other columns are ignored. ``moodline embed`` also writes
+into the table's metadata which conversations its model has seen, and which model and stage made it.
 """
 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -22,24 +22,26 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from moodline.config import EMBEDDINGS_OPTIONS, Recipe
 from moodline.conversation import Conversation
-from moodline.errors import MoodlineError, first_line
-from moodline.files import atomic_file
+from moodline.errors import MoodlineError, get_first_line
+from moodline.io import open_atomic_file
 
 METADATA_KEY = b"moodline"
-MAKER_KEY = b"moodline_made_by"  # apart, as any maker's text serves
-ROWS_AT_ONCE = 2**14
-SHOWN_IDS = 3
-LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-NUMBERS = (pa.types.is_floating, pa.types.is_integer)
+PRODUCER_KEY = b"moodline_made_by"  # apart, as any maker's text serves
+ROWS_PER_BATCH = 2**14
+MAX_SHOWN_IDS = 3
+LIST_TYPES = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+NUMBER_TYPES = (pa.types.is_floating, pa.types.is_integer)
 
 Embeddings = Mapping[str, Tensor]
 """Vectors (D,), float32, by utterance id."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeenByModel:
-    """What the model that gave the embeddings was trained and selected on, if that is known: see ``moodline.seen``.
+class TrainingRecord:
+    """What the model that gave the embeddings was trained and selected on, if that is known: see
+    ``moodline.conversation``.
 
     ``notes`` stand beside every score of that model, and of each that reads its embeddings.
     """
@@ -56,7 +58,7 @@ class EmbeddingsFile:
 
     path: Path
     vectors: Embeddings
-    seen: SeenByModel
+    training_record: TrainingRecord
 
     @property
     def size(self) -> int:
@@ -73,30 +75,32 @@ class EmbeddingsFile:
         return digest.hexdigest()[:16]
 
 
-def write_embeddings(path: Path, embeddings: Embeddings, seen: SeenByModel | None = None) -> None:
+def write_embeddings(path: Path, embeddings: Embeddings, seen: TrainingRecord | None = None) -> None:
     """Vectors (D,) by utterance id to a table with the columns id and vector."""
-    with embeddings_writer(path, seen) as writer:
+    with open_embeddings_writer(path, seen) as writer:
         writer.add(list(embeddings), torch.stack(list(embeddings.values())))
 
 
 @contextmanager
-def embeddings_writer(path: Path, seen: SeenByModel | None = None, maker: str = "") -> Iterator["EmbeddingsWriter"]:
+def open_embeddings_writer(
+    path: Path, seen: TrainingRecord | None = None, maker: str = ""
+) -> Iterator["EmbeddingsWriter"]:
     """What writes the table as vectors come, one or more; it becomes ``path`` when the block ends without an error.
 
     Args:
-        maker: a name of what made the vectors, for ``maker_of``
+        maker: a name of what made the vectors, for ``read_producer``
     """
-    with atomic_file(path) as temporary:
+    with open_atomic_file(path) as temporary:
         writer = EmbeddingsWriter(temporary, seen, maker)
         yield writer
         writer.close()
 
 
 class EmbeddingsWriter:
-    """Keeps no more than some thousand vectors in memory; see ``embeddings_writer``."""
+    """Keeps no more than some thousand vectors in memory; see ``open_embeddings_writer``."""
 
-    def __init__(self, path: Path, seen: SeenByModel | None, maker: str = "") -> None:
-        self.path, self.seen, self.maker = path, seen, maker
+    def __init__(self, path: Path, seen: TrainingRecord | None, maker: str = "") -> None:
+        self.path, self.training_record, self.producer = path, seen, maker
         self.ids: list[str] = []
         self.vectors: list[Tensor] = []
         self.file: pq.ParquetWriter | None = None
@@ -105,7 +109,7 @@ class EmbeddingsWriter:
         """Utterances' vectors (N, D), of one D in all calls."""
         self.ids += ids
         self.vectors.append(vectors)
-        if len(self.ids) >= ROWS_AT_ONCE:
+        if len(self.ids) >= ROWS_PER_BATCH:
             self._write()
 
     def close(self) -> None:
@@ -119,18 +123,18 @@ class EmbeddingsWriter:
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])  # (N D,) -> N rows of D
         table = pa.table({"id": self.ids, "vector": column})
         if self.file is None:
-            told = {MAKER_KEY: self.maker.encode()} if self.maker else {}
-            if self.seen is not None:
-                told[METADATA_KEY] = json.dumps(asdict(self.seen)).encode()
+            told = {PRODUCER_KEY: self.producer.encode()} if self.producer else {}
+            if self.training_record is not None:
+                told[METADATA_KEY] = json.dumps(asdict(self.training_record)).encode()
             self.file = pq.ParquetWriter(self.path, table.schema.with_metadata(told or None))
         self.file.write_table(table)
         self.ids, self.vectors = [], []
 
 
-def maker_of(path: Path) -> str:
+def read_producer(path: Path) -> str:
     """What a file says of what made its vectors; empty where it says nothing, or cannot be read."""
     try:
-        return (pq.read_schema(path).metadata or {}).get(MAKER_KEY, b"").decode(errors="replace")
+        return (pq.read_schema(path).metadata or {}).get(PRODUCER_KEY, b"").decode(errors="replace")
     except (OSError, pa.ArrowException):
         return ""
 
@@ -146,64 +150,72 @@ def read_embeddings(path: str | Path) -> EmbeddingsFile:
         with pq.ParquetFile(path) as file:
             names = file.schema_arrow.names
             if not {"id", "vector"} <= set(names):
-                raise refusal(path, f"has the columns {', '.join(names)}", "a table with the columns id and vector")
-            table, seen = file.read(columns=["id", "vector"]), seen_of(file.schema_arrow.metadata)
+                raise build_refusal(
+                    path, f"has the columns {', '.join(names)}", "a table with the columns id and vector"
+                )
+            table, seen = file.read(columns=["id", "vector"]), parse_training_record(file.schema_arrow.metadata)
         ids = table["id"].cast(pa.string()).to_pylist()
-        vectors = matrix_of(table["vector"].combine_chunks(), ids, path)
+        vectors = convert_to_matrix(table["vector"].combine_chunks(), ids, path)
     except FileNotFoundError:
         raise MoodlineError(f"there is no file of embeddings {path}: check the path") from None
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        reason = first_line(error).removesuffix(".")
-        raise refusal(path, f"cannot be read ({reason})", "a Parquet table with the columns id and vector") from error
+        reason = get_first_line(error).removesuffix(".")
+        raise build_refusal(
+            path, f"cannot be read ({reason})", "a Parquet table with the columns id and vector"
+        ) from error
     twice = [name for name, count in Counter(ids).items() if count > 1]
     if twice:
-        raise refusal(path, f"has the id {twice[0]} more than once", "a table with each utterance's vector once")
-    return EmbeddingsFile(path=path, vectors=dict(zip(ids, torch.from_numpy(vectors), strict=True)), seen=seen)
+        raise build_refusal(path, f"has the id {twice[0]} more than once", "a table with each utterance's vector once")
+    return EmbeddingsFile(
+        path=path, vectors=dict(zip(ids, torch.from_numpy(vectors), strict=True)), training_record=seen
+    )
 
 
-def refusal(path: Path, found: str, wanted: str) -> MoodlineError:
+def build_refusal(path: Path, found: str, wanted: str) -> MoodlineError:
     return MoodlineError(f"a file of embeddings is {wanted}, and {path} {found}; write it again")
 
 
-def seen_of(metadata: Mapping[bytes, bytes] | None) -> SeenByModel:
+def parse_training_record(metadata: Mapping[bytes, bytes] | None) -> TrainingRecord:
     content = json.loads((metadata or {}).get(METADATA_KEY, b"{}"))
-    if not isinstance(content, dict) or not all(is_texts(fingerprints) for fingerprints in content.values()):
+    if not isinstance(content, dict) or not all(is_string_list(fingerprints) for fingerprints in content.values()):
         raise ValueError(f"its metadata {METADATA_KEY.decode()} is not what moodline embed writes")
-    return SeenByModel(**{name: tuple(fingerprints) for name, fingerprints in content.items()})
+    return TrainingRecord(**{name: tuple(fingerprints) for name, fingerprints in content.items()})
 
 
-def is_texts(content: Any) -> bool:
+def is_string_list(content: Any) -> bool:
     return isinstance(content, list) and all(isinstance(one, str) for one in content)
 
 
-def matrix_of(column: Any, ids: Sequence[str | None], path: Path) -> np.ndarray:
+def convert_to_matrix(column: Any, ids: Sequence[str | None], path: Path) -> np.ndarray:
     """A column of lists as an array (N, D), float32."""
-    if not any(is_kind(column.type) for is_kind in LISTS):
-        raise refusal(path, f"has a column vector of {column.type}", "a table whose column vector holds lists")
-    if not any(is_kind(column.type.value_type) for is_kind in NUMBERS):
+    if not any(is_kind(column.type) for is_kind in LIST_TYPES):
+        raise build_refusal(path, f"has a column vector of {column.type}", "a table whose column vector holds lists")
+    if not any(is_kind(column.type.value_type) for is_kind in NUMBER_TYPES):
         found = f"has lists of {column.type.value_type}"
-        raise refusal(path, found, "a table whose column vector holds lists of floating-point numbers or integers")
+        raise build_refusal(
+            path, found, "a table whose column vector holds lists of floating-point numbers or integers"
+        )
     if len(column) == 0:
-        raise refusal(path, "has no row", "a table with a row for each utterance")
+        raise build_refusal(path, "has no row", "a table with a row for each utterance")
     if column.null_count or None in ids:
-        raise refusal(path, "has a row without one", "an id and a vector in every row")
+        raise build_refusal(path, "has a row without one", "an id and a vector in every row")
     sizes = pc.call_function("list_value_length", [column]).to_numpy(zero_copy_only=False)
     other = int(np.argmax(sizes != sizes[0]))
     if sizes[other] != sizes[0]:
         found = f"has length {sizes[0]} for {ids[0]} and {sizes[other]} for {ids[other]}"
-        raise refusal(path, found, "a table of vectors of one length")
+        raise build_refusal(path, found, "a table of vectors of one length")
     if sizes[0] == 0:
-        raise refusal(path, "has vectors of length 0", "a table of vectors of at least one number")
+        raise build_refusal(path, "has vectors of length 0", "a table of vectors of at least one number")
     with np.errstate(over="ignore"):  # what float32 cannot hold is refused below
         flat = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
     vectors = flat.reshape(len(sizes), sizes[0])  # (N D,) -> (N, D)
     finite = np.isfinite(vectors).all(axis=1)
     if not finite.all():
-        raise refusal(path, f"has NaN or infinity for {ids[int(np.argmin(finite))]}", "a table of finite numbers")
+        raise build_refusal(path, f"has NaN or infinity for {ids[int(np.argmin(finite))]}", "a table of finite numbers")
     return vectors
 
 
-def require(embeddings: Embeddings, ids: Sequence[str], size: int, origin: str) -> None:
+def require_embeddings(embeddings: Embeddings, ids: Sequence[str], size: int, origin: str) -> None:
     """Refuse embeddings that lack an utterance, or that are not as long as a model reads them.
 
     Args:
@@ -212,7 +224,7 @@ def require(embeddings: Embeddings, ids: Sequence[str], size: int, origin: str) 
     """
     missing = [name for name in ids if name not in embeddings]
     if missing:
-        first = ", ".join(missing[:SHOWN_IDS]) + (", ..." if len(missing) > SHOWN_IDS else "")
+        first = ", ".join(missing[:MAX_SHOWN_IDS]) + (", ..." if len(missing) > MAX_SHOWN_IDS else "")
         raise MoodlineError(
             f"every utterance needs its vector, and {origin} lacks {len(missing)} of {len(ids)} ({first}): "
             "add them, under the corpus's utterance ids"
@@ -225,12 +237,12 @@ def require(embeddings: Embeddings, ids: Sequence[str], size: int, origin: str) 
         )
 
 
-def stack(embeddings: Embeddings, ids: Sequence[str]) -> Tensor:
+def stack_embeddings(embeddings: Embeddings, ids: Sequence[str]) -> Tensor:
     """The vectors of some utterances, in their order: (N, D)."""
     return torch.stack([torch.as_tensor(embeddings[name], dtype=torch.float32) for name in ids])
 
 
-def unique_ids(conversations: Sequence[Conversation]) -> list[str]:
+def collect_unique_ids(conversations: Sequence[Conversation]) -> list[str]:
     """All utterances' ids, which embeddings go by.
 
     Raises:
@@ -246,3 +258,62 @@ def unique_ids(conversations: Sequence[Conversation]) -> list[str]:
                 )
             home[utterance.id] = conversation.id
     return list(home)
+
+
+def refuse_other_encoders(recipe: Recipe, encoders: Iterable[str]) -> None:
+    """Refuse to give a model other embeddings than those it reads.
+
+    Raises:
+        MoodlineError: names the option that is missing, or is one too many
+    """
+    encoders = set(encoders)
+    refuse_missing_embeddings(recipe.given, encoders)
+    strangers = sorted(encoders - set(recipe.given))
+    if strangers:
+        option = EMBEDDINGS_OPTIONS.get(strangers[0], f"embeddings[{strangers[0]!r}]")
+        raise MoodlineError(f"this model reads no embeddings in the place of {strangers[0]}: leave out {option}")
+
+
+def refuse_missing_embeddings(given: Mapping[str, int], encoders: Iterable[str]) -> None:
+    """Refuse to go without the embeddings, of these lengths by encoder, that are read.
+
+    Raises:
+        MoodlineError: names the option that is missing
+    """
+    encoders = set(encoders)
+    for encoder, size in given.items():
+        if encoder not in encoders:
+            raise MoodlineError(
+                f"in the place of its {encoder} this model reads embeddings of length {size}: "
+                f"give them with {EMBEDDINGS_OPTIONS[encoder]} FILE, or in Python with with_embeddings"
+            )
+
+
+def refuse_unfit_embeddings(
+    recipe: Recipe, given: Mapping[str, EmbeddingsFile], conversations: Sequence[Conversation]
+) -> None:
+    """Refuse files that lack an utterance of these conversations, or are of another size than the recipe's.
+
+    Raises:
+        MoodlineError: so; or a file is missing, or one too many; or an id is in two conversations
+    """
+    refuse_other_encoders(recipe, given)
+    if given:
+        ids = collect_unique_ids(conversations)
+        for encoder, file in given.items():
+            require_embeddings(file.vectors, ids, recipe.given[encoder], str(file.path))
+
+
+def read_precomputed(
+    recipe: Recipe, files: Mapping[str, Path], conversations: Sequence[Conversation]
+) -> dict[str, EmbeddingsFile]:
+    """What files, by encoder, give a model of these conversations; errors as of ``refuse_unfit_embeddings``, and "
+    "of the files."""
+    refuse_other_encoders(recipe, files)
+    given = {encoder: read_embeddings(path) for encoder, path in files.items()}
+    refuse_unfit_embeddings(recipe, given, conversations)
+    return given
+
+
+def get_vectors(given: Mapping[str, EmbeddingsFile]) -> dict[str, Embeddings]:
+    return {encoder: file.vectors for encoder, file in given.items()}

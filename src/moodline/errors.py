@@ -1,4 +1,4 @@
-"""The one error that a user is meant to read."""
+"""Errors that a user reads, and how their sentences are worded."""
 
 
 class MoodlineError(Exception):
@@ -9,12 +9,22 @@ class MoodlineError(Exception):
     """
 
 
-def one_line(error: BaseException) -> str:
+def join_lines(error: BaseException) -> str:
     """What another library says, all of it, in one line."""
     return " ".join(str(error).split())
 
 
-def first_line(error: BaseException) -> str:
+def get_first_line(error: BaseException) -> str:
     """What another library says is wrong, in one line; the error's kind where it says nothing."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def format_count(number: int, noun: str) -> str:
+    """``1 conversation``, ``1,023 conversations``: a number of things of a noun with a plain plural."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def format_install_hint(extra: str) -> str:
+    """How one of the package's extras is installed, from a package index or in a clone."""
+    return f"pip install 'moodline[{extra}]', or in a clone .venv/bin/pip install -c constraints.txt -e '.[{extra}]'"

@@ -1,4 +1,4 @@
-"""How good predictions are: scores of confusion matrices, and how far probabilities can be believed.
+"""Scores of confusion matrices, calibration errors, and the word error rate.
 
 A confusion matrix is (C, C): rows are the reference, columns the prediction, cells count utterances. Every
 score takes matrices of shape (..., C, C) and gives (...), so that thousands of resamples cost one call. Where a
@@ -9,27 +9,32 @@ no utterance it is NaN too.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from moodline.errors import MoodlineError
+from moodline.errors import MoodlineError, format_install_hint
+
+if TYPE_CHECKING:
+    from jiwer import Compose
+
 
 CALIBRATION_BINS = 15  # Guo et al. 2017
 
 
-def confusion(labels: Sequence[str], predicted: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64]:
+def compute_confusion(labels: Sequence[str], predicted: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64]:
     """Labels (N,) and predictions (N,), both names of classes -> counts (C, C).
 
     Raises MoodlineError for a name that is not among the classes.
     """
     matrix = np.zeros((len(classes), len(classes)), dtype=np.int64)
-    np.add.at(matrix, (_indices(labels, classes), _indices(predicted, classes)), 1)
+    np.add.at(matrix, (_index_names(labels, classes), _index_names(predicted, classes)), 1)
     return matrix
 
 
-def _indices(names: Sequence[str], classes: Sequence[str]) -> NDArray[np.intp]:
+def _index_names(names: Sequence[str], classes: Sequence[str]) -> NDArray[np.intp]:
     index = {name: position for position, name in enumerate(classes)}
     try:
         return np.array([index[name] for name in names], dtype=np.intp)
@@ -40,27 +45,27 @@ def _indices(names: Sequence[str], classes: Sequence[str]) -> NDArray[np.intp]:
         ) from None
 
 
-def weighted_accuracy(confusions: NDArray) -> NDArray[np.float64]:
+def compute_weighted_accuracy(confusions: NDArray) -> NDArray[np.float64]:
     """WA, the share of utterances right: (..., C, C) -> (...)."""
-    return _quotient(_hits(confusions).sum(axis=-1), confusions.sum(axis=(-2, -1)))
+    return _divide(_count_hits(confusions).sum(axis=-1), confusions.sum(axis=(-2, -1)))
 
 
-def unweighted_accuracy(confusions: NDArray) -> NDArray[np.float64]:
+def compute_unweighted_accuracy(confusions: NDArray) -> NDArray[np.float64]:
     """UA, the mean of the class recalls: (..., C, C) -> (...).
 
     The mean runs over the classes that are present in the reference: a class that nobody expressed has no recall,
     and counting it as 0 would punish the system for the test set.
     """
     present = confusions.sum(axis=-1) > 0
-    recalls = np.where(present, class_scores(confusions).recall, 0.0)
-    return _quotient(recalls.sum(axis=-1), present.sum(axis=-1))
+    recalls = np.where(present, compute_class_scores(confusions).recall, 0.0)
+    return _divide(recalls.sum(axis=-1), present.sum(axis=-1))
 
 
-def weighted_f1(confusions: NDArray) -> NDArray[np.float64]:
+def compute_weighted_f1(confusions: NDArray) -> NDArray[np.float64]:
     """The mean of the classes' F1, each weighted by its utterances in the reference: (..., C, C) -> (...)."""
-    scores = class_scores(confusions)
+    scores = compute_class_scores(confusions)
     weighted = np.where(scores.support > 0, scores.f1 * scores.support, 0.0)
-    return _quotient(weighted.sum(axis=-1), scores.support.sum(axis=-1))
+    return _divide(weighted.sum(axis=-1), scores.support.sum(axis=-1))
 
 
 class ClassScores(NamedTuple):
@@ -72,13 +77,13 @@ class ClassScores(NamedTuple):
     support: NDArray[np.int64]  # utterances in the reference
 
 
-def class_scores(confusions: NDArray) -> ClassScores:
+def compute_class_scores(confusions: NDArray) -> ClassScores:
     """Precision, recall, F1 and support of every class: (..., C, C) -> four of (..., C)."""
-    hits, support, predicted = _hits(confusions), confusions.sum(axis=-1), confusions.sum(axis=-2)
+    hits, support, predicted = _count_hits(confusions), confusions.sum(axis=-1), confusions.sum(axis=-2)
     return ClassScores(
-        precision=_quotient(hits, predicted),
-        recall=_quotient(hits, support),
-        f1=_quotient(2 * hits, support + predicted),
+        precision=_divide(hits, predicted),
+        recall=_divide(hits, support),
+        f1=_divide(2 * hits, support + predicted),
         support=support,
     )
 
@@ -91,42 +96,45 @@ class Reliability(NamedTuple):
     accuracy: NDArray[np.float64]  # the share of them that is right; NaN in an empty bin
 
 
-def reliability(probabilities: NDArray, labels: NDArray[np.integer], bins: int = CALIBRATION_BINS) -> Reliability:
+def compute_reliability(
+    probabilities: NDArray, labels: NDArray[np.integer], bins: int = CALIBRATION_BINS
+) -> Reliability:
     """What a reliability diagram shows: (N, C), (N,) -> bins. Bin m of M holds top probabilities in ((m - 1)/M, m/M].
 
     Guo et al., "On calibration of modern neural networks", ICML 2017, section 2.
     """
     top = probabilities.max(axis=-1).astype(float)  # (N,)
     right = probabilities.argmax(axis=-1) == labels  # (N,)
-    places = confidence_bins(probabilities, bins)
+    places = assign_bins(probabilities, bins)
     utterances = np.bincount(places, minlength=bins)
     return Reliability(
         utterances=utterances,
-        confidence=_quotient(np.bincount(places, weights=top, minlength=bins), utterances),
-        accuracy=_quotient(np.bincount(places, weights=right, minlength=bins), utterances),
+        confidence=_divide(np.bincount(places, weights=top, minlength=bins), utterances),
+        accuracy=_divide(np.bincount(places, weights=right, minlength=bins), utterances),
     )
 
 
-def confidence_bins(probabilities: NDArray, bins: int = CALIBRATION_BINS) -> NDArray[np.intp]:
-    """Which of the bins of ``reliability`` each utterance is in, from 0: (N, C) -> (N,)."""
+def assign_bins(probabilities: NDArray, bins: int = CALIBRATION_BINS) -> NDArray[np.intp]:
+    """Which of the bins of ``compute_reliability`` each utterance is in, from 0: (N, C) -> (N,)."""
     # In single precision a probability may exceed 1 by a rounding error.
     return np.clip(np.ceil(probabilities.max(axis=-1).astype(float) * bins).astype(np.intp) - 1, 0, bins - 1)
 
 
-def expected_calibration_error(
+def compute_calibration_error(
     probabilities: NDArray, labels: NDArray[np.integer], bins: int = CALIBRATION_BINS
 ) -> float:
     """ECE, how far top probabilities are from the share that is right: (N, C), (N,) -> [0, 1], 0 the best.
 
-    ECE = sum over bins of n_m / N * |accuracy_m - confidence_m|, with the bins of ``reliability`` (Guo et al. 2017,
+    ECE = sum over bins of n_m / N * |accuracy_m - confidence_m|, with the bins of ``compute_reliability`` (Guo et
+    al. 2017,
     equation 3; after Naeini et al., AAAI 2015).
     """
-    filled = reliability(probabilities, labels, bins)
+    filled = compute_reliability(probabilities, labels, bins)
     gaps = np.nan_to_num(np.abs(filled.accuracy - filled.confidence))  # an empty bin weighs nothing
-    return float(_quotient(np.sum(filled.utterances * gaps), np.sum(filled.utterances)))
+    return float(_divide(np.sum(filled.utterances * gaps), np.sum(filled.utterances)))
 
 
-def brier_score(probabilities: NDArray, labels: NDArray[np.integer]) -> float:
+def compute_brier_score(probabilities: NDArray, labels: NDArray[np.integer]) -> float:
     """The mean squared distance of probabilities from the truth: (N, C), (N,) -> [0, 2], 0 the best.
 
     BS = 1/N sum over n and classes c of (p_nc - [label_n = c])^2, in the form for several classes of Brier,
@@ -134,13 +142,81 @@ def brier_score(probabilities: NDArray, labels: NDArray[np.integer]) -> float:
     is twice the form that many libraries give for them.
     """
     truth = np.eye(probabilities.shape[-1])[labels]  # (N, C)
-    return float(_quotient(np.sum((probabilities - truth) ** 2), len(labels)))
+    return float(_divide(np.sum((probabilities - truth) ** 2), len(labels)))
 
 
-def _hits(confusions: NDArray) -> NDArray:
+def _count_hits(confusions: NDArray) -> NDArray:
     return np.diagonal(confusions, axis1=-2, axis2=-1)  # (..., C)
 
 
-def _quotient(above: ArrayLike, below: ArrayLike) -> NDArray[np.float64]:
+def _divide(above: ArrayLike, below: ArrayLike) -> NDArray[np.float64]:
     below = np.asarray(below)
     return np.divide(above, below, out=np.full(np.shape(below), np.nan), where=below > 0)
+
+
+BRACKETED_PATTERN = r"[<\[][^>\]]*[>\]]"  # of what is no word, as [LAUGHTER] and <unk>
+SEPARATOR_PATTERN = r"[\s\-\u2010-\u2015/\u2026]+|\.{2,}"  # blanks, hyphens, dashes, strokes and ellipses part words
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WordErrors:
+    """Counts over utterances; ``words`` are the reference's."""
+
+    substitutions: int
+    deletions: int
+    insertions: int
+    words: int
+
+    @property
+    def rate(self) -> float | None:
+        """WER; None where the reference has no word."""
+        return (self.substitutions + self.deletions + self.insertions) / self.words if self.words else None
+
+    def __str__(self) -> str:
+        if self.rate is None:
+            return "no reference words to measure the WER by"
+        return (
+            f"WER {self.rate:.3f} ({self.substitutions} words substituted, {self.deletions} deleted, "
+            f"{self.insertions} inserted, of {self.words})"
+        )
+
+
+def count_word_errors(references: Sequence[str], recognised: Sequence[str]) -> WordErrors:
+    """The errors of recognised utterances, each aligned with its reference at the least distance; both normalised.
+
+    What is recognised of an utterance without reference words counts as inserted.
+
+    Raises:
+        MoodlineError: jiwer is not installed
+    """
+    normalise = build_normalisation()
+    from jiwer import process_words
+
+    found = process_words(normalise(list(references)), normalise(list(recognised)))
+    return WordErrors(
+        substitutions=found.substitutions,
+        deletions=found.deletions,
+        insertions=found.insertions,
+        words=found.hits + found.substitutions + found.deletions,
+    )
+
+
+def build_normalisation() -> "Compose":
+    """What both sides are brought to: see docs/recognition.md.
+
+    Raises:
+        MoodlineError: jiwer is not installed
+    """
+    try:
+        import jiwer
+    except ModuleNotFoundError:
+        raise MoodlineError(f"the word error rate is counted by jiwer: {format_install_hint('speech')}") from None
+    return jiwer.Compose(
+        [
+            jiwer.SubstituteRegexes({BRACKETED_PATTERN: " ", SEPARATOR_PATTERN: " "}),
+            jiwer.ToLowerCase(),
+            jiwer.RemovePunctuation(),
+            jiwer.RemoveMultipleSpaces(),
+            jiwer.Strip(),
+        ]
+    )

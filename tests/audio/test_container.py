@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moodline.audio import waveform
+from moodline.audio import io
 from moodline.conversation import AudioClip
 from moodline.errors import MoodlineError
 from tests.films import RATE, tone, write_film
@@ -18,18 +18,18 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_sound_is_the_one_of_the_film(film: Path) -> None:
-    clip = waveform.inspect(film)
+    clip = io.inspect_file(film)
     assert clip.sample_rate == RATE
     assert clip.duration == pytest.approx(0.5, abs=2 * 1024 / RATE)  # AAC pads to whole frames
-    samples, expected = waveform.read(clip, RATE), tone()
+    samples, expected = io.read_clip(clip, RATE), tone()
     middle = slice(4096, len(expected) - 4096)
     correlations = [np.corrcoef(samples[middle], np.roll(expected, shift)[middle])[0, 1] for shift in (0, 12)]
     assert correlations[0] > 0.99 > correlations[1]
 
 
 def test_a_stretch_of_a_film_is_that_stretch(film: Path) -> None:
-    whole = waveform.read(waveform.inspect(film), RATE)
-    part = waveform.read(AudioClip(path=film, offset=0.1, duration=0.2, sample_rate=RATE), RATE)
+    whole = io.read_clip(io.inspect_file(film), RATE)
+    part = io.read_clip(AudioClip(path=film, offset=0.1, duration=0.2, sample_rate=RATE), RATE)
     assert np.array_equal(part, whole[round(0.1 * RATE) : round(0.3 * RATE)])
 
 
@@ -40,14 +40,14 @@ def test_what_is_no_film_is_refused_in_a_sentence(tmp_path: Path, film: Path) ->
     (tmp_path / "empty.mp4").write_bytes(b"")
     for path, words in ((silent, "has none"), *((tmp_path / f"{name}.mp4", "readable") for name in ("letter", "half"))):
         with pytest.raises(MoodlineError, match=words) as error:
-            waveform.inspect(path)
+            io.inspect_file(path)
         assert str(path) in str(error.value)
         assert "\n" not in str(error.value)
     with pytest.raises(MoodlineError, match=r"empty\.mp4 is empty"):
-        waveform.inspect(tmp_path / "empty.mp4")
+        io.inspect_file(tmp_path / "empty.mp4")
 
 
 def test_a_film_without_pyav_names_the_extra(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(MoodlineError, match=r"dia0_utt0\.mp4 needs it; pip install 'moodline\[video\]'"):
-        waveform.inspect(film)
+        io.inspect_file(film)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from moodline.audio import Leaf
-from moodline.audio.log_mel import LogMel
+from moodline.modeling import Leaf
+from moodline.modeling.frontend import LogMel
 from tests.direct_leaf import fast_energies, white_noise
 
 
@@ -62,7 +62,7 @@ def test_what_is_no_number_spreads_over_its_block_alone(no_number: float) -> Non
     spoilt = waveform.clone()
     spoilt[50_000] = no_number
     expected = fast_energies(leaf, waveform)
-    energies = leaf.energies(torch.stack([spoilt, waveform]), [100_000, 100_000])
+    energies = leaf.compute_energies(torch.stack([spoilt, waveform]), [100_000, 100_000])
     torch.testing.assert_close(energies[1], expected)
     at = energies[0].isnan().any(dim=0)
     assert at[50_000 // leaf.stride]

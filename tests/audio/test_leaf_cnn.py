@@ -5,18 +5,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from moodline.audio.leaf import Leaf
-from moodline.audio.leaf_cnn import (
+from moodline.modeling.audio_encoder import (
     LeafCnn,
     MaskedBatchNorm,
+    draw_stripe,
     mask_stripes,
-    random_stripe,
     scale_to_unit_rms,
     shift_rows,
     standardise,
 )
-from moodline.audio.log_mel import LogMel
-from moodline.encoding import Encoding
+from moodline.modeling.batching import Encoding
+from moodline.modeling.frontend import LogMel
+from moodline.modeling.leaf import Leaf
 from tests.gradients import assert_every_weight_learns
 
 SHORTEST = 35 * 480 + 1  # 36 frames of 30 ms
@@ -246,7 +246,7 @@ class TestMasking:
     )
     def test_a_stripe_is_one_run_within_its_utterance(self, sizes: list[int], most: int, seed: int) -> None:
         torch.manual_seed(seed)
-        for size, stripe in zip(sizes, random_stripe(torch.tensor(sizes), most, 45), strict=True):
+        for size, stripe in zip(sizes, draw_stripe(torch.tensor(sizes), most, 45), strict=True):
             places = stripe.nonzero().flatten().tolist()
             assert len(places) <= min(most, size)
             assert all(place < size for place in places)
@@ -254,7 +254,7 @@ class TestMasking:
 
     def test_stripes_take_every_width_and_place(self) -> None:
         torch.manual_seed(0)
-        stripes = random_stripe(torch.full((4000,), 6), 3, 6)
+        stripes = draw_stripe(torch.full((4000,), 6), 3, 6)
         assert torch.bincount(stripes.sum(dim=1)).tolist() == pytest.approx([1000] * 4, rel=0.15)
         assert stripes.float().mean(dim=0).min() > 0.05
 

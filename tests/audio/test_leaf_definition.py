@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from moodline.audio import Leaf
-from moodline.audio.framing import long_layout
+from moodline.modeling import Leaf
+from moodline.modeling.filterbank_fft import build_interior_layout
 from tests.direct_leaf import (
     direct_energies,
     fast_energies,
@@ -32,7 +32,7 @@ def _without_gradients():
 
 def steps(leaf: Leaf) -> set[int]:
     """The sampling intervals of its filters."""
-    return {bank.step for bank in leaf._plan(long_layout(leaf.window, leaf.stride).strides * leaf.stride)}
+    return {bank.step for bank in leaf._get_plan(build_interior_layout(leaf.window, leaf.stride).strides * leaf.stride)}
 
 
 @pytest.mark.parametrize("padding", ["symmetric", "same"])

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moodline.audio import Leaf
+from moodline.modeling import Leaf
 from tests.direct_leaf import fast_energies, speech_like, white_noise
 
 
@@ -59,7 +59,7 @@ def test_a_batch_gives_what_each_signal_gives_alone(
 
 def test_the_shortest_signal_of_so_many_frames() -> None:
     for leaf in (Leaf(), Leaf(stride_ms=10.0)):
-        shortest = leaf.shortest(36)
+        shortest = leaf.count_min_samples(36)
         assert leaf.frames(torch.tensor([0, 1, shortest - 1, shortest])).tolist() == [0, 1, 35, 36]
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from moodline.audio import Leaf
-from moodline.audio import energies as energy_module
+from moodline.modeling import Leaf
+from moodline.modeling import filterbank_fft as energy_module
 from tests.direct_leaf import (
     direct_energies,
     fast_energies,
@@ -40,7 +40,7 @@ def test_gradients_are_those_of_finite_differences(stride_ms: float, monkeypatch
     waveforms = torch.randn(2, 200, dtype=torch.float64, requires_grad=True)
 
     def pooled(*_: Tensor) -> Tensor:
-        return leaf.energies(waveforms, [200, 61])
+        return leaf.compute_energies(waveforms, [200, 61])
 
     assert torch.autograd.gradcheck(pooled, (waveforms, *filter_parameters(leaf)), fast_mode=True)
     assert torch.autograd.gradcheck(pooled, filter_parameters(leaf))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, distributed
 from torch.nn.parallel import DistributedDataParallel
 
-from moodline.audio import Leaf
+from moodline.modeling import Leaf
 from tests.direct_leaf import speech_like
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from moodline.audio import Leaf
+from moodline.modeling import Leaf
 from tests.direct_leaf import fast_energies, relative_error
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "reference_leaf.npz"

@@ -9,7 +9,7 @@ import soundfile
 import torch
 from torch import Tensor
 
-from moodline.audio import Leaf, LeafStream
+from moodline.modeling import Leaf, LeafStream
 from tests.direct_leaf import (
     direct_energies,
     fast_energies,

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moodline.audio import Leaf, LeafStream
+from moodline.modeling import Leaf, LeafStream
 
 LEAF = Leaf(filters=8, stride_ms=10.0)
 

@@ -8,7 +8,7 @@ import soundfile
 import torch
 from torch import Tensor, nn
 
-from moodline.audio import Leaf
+from moodline.modeling import Leaf
 from tests.direct_leaf import direct_energies, fast_energies, in_double, most_deviate_by, relative_error
 
 pytestmark = pytest.mark.realdata
@@ -85,7 +85,7 @@ def test_energies_and_gradients_stay_the_definitions_along_a_training_run(record
     def check() -> None:
         assert_energies_are_the_definitions(leaf, waveforms[0])
         assert_gradients_are_the_definitions(leaf, waveforms[-1])
-        steps.append([bank.step for bank in leaf._plan(9600) for _ in bank.filters])
+        steps.append([bank.step for bank in leaf._get_plan(9600) for _ in bank.filters])
 
     check()
     losses = train(leaf, waveforms, emotions, check)

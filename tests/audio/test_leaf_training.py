@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from moodline.audio import Leaf
-from moodline.audio import plan as plan_module
+from moodline.modeling import Leaf
+from moodline.modeling import pooling_decimation as plan_module
 from tests.direct_leaf import fast_energies, in_double, relative_error, speech_like, white_noise
 
 
@@ -30,7 +30,7 @@ def test_energies_stay_exact_while_the_parameters_move(stride_ms: float) -> None
         (features * torch.randn(12, 1)).sum().backward()
         optimiser.step()
         leaf.project()
-        steps.add(tuple(bank.step for bank in leaf._plan(9600) for _ in bank.filters))
+        steps.add(tuple(bank.step for bank in leaf._get_plan(9600) for _ in bank.filters))
         with torch.no_grad():
             assert relative_error(fast_energies(leaf, waveform), fast_energies(in_double(leaf), waveform)) < 1e-6
     assert len(steps) > 2  # the plan followed
@@ -87,7 +87,7 @@ def test_what_is_kept_for_the_backward_pass_is_about_the_signal_not_its_filtered
 
 def test_what_inference_has_planned_serves_training() -> None:
     """Validation may be the first to meet parameters in a range; its plan is kept for the training step after it."""
-    plan_module._plan.cache_clear()
+    plan_module._plan_cells.cache_clear()
     leaf, waveforms = Leaf(), torch.randn(1, 2000)
     with torch.inference_mode():
         leaf(waveforms)

@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from moodline.audio.leaf import Leaf
-from moodline.audio.log_mel import LogMel
-from moodline.audio.mel import mel, mel_triangles
+from moodline.modeling.frontend import LogMel, build_mel_triangles, convert_to_mel
+from moodline.modeling.leaf import Leaf
 
 BOX = LogMel()
 FLOOR = 1e-5
@@ -64,14 +63,14 @@ def test_a_feature_is_the_formula_written_out(frame: int, channel: int) -> None:
 
 def test_the_mel_scale_is_oshaughnessys() -> None:
     for frequency in (60.0, 440.0, 1000.0, 7800.0):
-        assert hertz(float(mel(frequency))) == pytest.approx(frequency, rel=1e-4)
-    assert float(mel(1000.0)) == pytest.approx(1000.0, rel=1e-4)
+        assert hertz(float(convert_to_mel(frequency))) == pytest.approx(frequency, rel=1e-4)
+    assert float(convert_to_mel(1000.0)) == pytest.approx(1000.0, rel=1e-4)
 
 
 def test_each_filter_rises_from_the_peak_before_to_its_own_and_falls_to_the_next() -> None:
-    lowest, highest = float(mel(100.0)), float(mel(3800.0))
+    lowest, highest = float(convert_to_mel(100.0)), float(convert_to_mel(3800.0))
     places = [hertz(lowest + (highest - lowest) * place / 21) for place in range(22)]
-    found = mel_triangles(
+    found = build_mel_triangles(
         np.array(places), filters=20, sample_rate=8000, minimum_frequency=100.0, maximum_frequency=3800.0
     )
     np.testing.assert_allclose(found, np.eye(20, 22, 1), atol=2e-3)
@@ -85,7 +84,7 @@ def test_frames_are_leafs(arguments: dict[str, Any], samples: int) -> None:
     assert features.shape == expected.shape
     assert torch.equal(frames, as_many)
     assert (box.filters, box.window, box.stride) == (leaf.filters, leaf.window, leaf.stride)
-    assert box.shortest(36) == leaf.shortest(36)
+    assert box.count_min_samples(36) == leaf.count_min_samples(36)
 
 
 def test_a_frame_is_centred_where_leafs_is() -> None:
@@ -123,7 +122,7 @@ def test_silence_is_zero(samples: int) -> None:
 
 @pytest.mark.parametrize("channel", [5, 20, 38])
 def test_a_tone_is_loudest_in_the_channel_of_its_frequency(channel: int) -> None:
-    lowest, highest = float(mel(60.0)), float(mel(7800.0))
+    lowest, highest = float(convert_to_mel(60.0)), float(convert_to_mel(7800.0))
     frequency = hertz(lowest + (highest - lowest) * (channel + 1) / 41)
     tone = torch.sin(2 * math.pi * frequency * torch.arange(16000) / 16000)
     assert (features_of(tone)[:, 2:-2].argmax(axis=0) == channel).all()

@@ -5,7 +5,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.signal import lfilter
 
-from moodline.audio.pcen import Pcen, smooth
+from moodline.modeling.leaf import Pcen, smooth
 
 
 def recursion(values: np.ndarray, s: float) -> np.ndarray:

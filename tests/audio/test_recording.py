@@ -11,9 +11,9 @@ import pytest
 import soundfile
 import soxr
 
-from moodline.audio import sources, waveform
-from moodline.audio.gaps import NOT_FINITE, NOT_THERE, UNREADABLE, Gap, Gaps
-from moodline.audio.recording import Recording, Window
+from moodline.audio import decoders, io
+from moodline.audio.decoders import NOT_FINITE, TRUNCATED, UNREADABLE, AudioGap, GapCollector
+from moodline.audio.recording import Recording, StreamBuffer
 from moodline.conversation import AudioClip
 from moodline.errors import MoodlineError
 from tests.films import RATE, tone, write_film
@@ -33,7 +33,7 @@ def written(path: Path, samples: np.ndarray, sample_rate: int = 16_000, subtype:
 
 
 def whole(recording: Recording, sample_rate: int, channel: int | None = None) -> np.ndarray:
-    return np.concatenate(list(recording.blocks(sample_rate, channel)))
+    return np.concatenate(list(recording.iter_blocks(sample_rate, channel)))
 
 
 def damaged(path: Path, fraction: float = 0.5, size: int = 1000) -> Path:
@@ -68,11 +68,11 @@ def test_an_mp3_is_read_without_a_word_and_as_a_whole(tmp_path: Path, capfd: pyt
 @pytest.mark.parametrize("sample_rate", [16_000, 22_050, 8_000])
 def test_a_clip_is_the_one_that_waveform_reads(tmp_path: Path, ending: str, sample_rate: int) -> None:
     path = written(tmp_path / f"talk.{ending}", noise(3, 16_000), 16_000)
-    clips = list(Recording.open(path).clips(STRETCHES, sample_rate))
+    clips = list(Recording.open(path).iter_clips(STRETCHES, sample_rate))
     assert len(clips) == len(STRETCHES)
     for clip, (start, end, _) in zip(clips, STRETCHES, strict=True):
         same = AudioClip(path=path, offset=start, duration=end - start, sample_rate=16_000)
-        expected = waveform.read(same, sample_rate)
+        expected = io.read_clip(same, sample_rate)
         assert clip.dtype == np.float32
         assert np.array_equal(clip, expected)
 
@@ -82,7 +82,7 @@ def test_a_channel_can_be_read_alone(tmp_path: Path) -> None:
     recording = Recording.open(written(tmp_path / "call.wav", samples, subtype="FLOAT"))
     for channel in (0, 1):
         assert np.array_equal(whole(recording, 16_000, channel), samples[:, channel])
-        (clip,) = recording.clips([(0.25, 0.5, channel)], 16_000)
+        (clip,) = recording.iter_clips([(0.25, 0.5, channel)], 16_000)
         assert np.array_equal(clip, samples[4000:8000, channel])
     assert np.array_equal(whole(recording, 16_000), samples.mean(axis=1))
     with pytest.raises(MoodlineError, match=r"call\.wav has 2 channels, and no channel 3"):
@@ -92,7 +92,7 @@ def test_a_channel_can_be_read_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("sample_rate", [16_000, 44_100])
 def test_a_stream_is_resampled_as_a_whole_would_be(sample_rate: int) -> None:
     samples = noise(2, 22_050, channels=1)
-    streamed = whole(Recording.of(samples, 22_050), sample_rate)
+    streamed = whole(Recording.from_samples(samples, 22_050), sample_rate)
     expected = soxr.resample(samples[:, 0], 22_050, sample_rate)
     assert abs(len(streamed) - len(expected)) <= 1
     both = min(len(streamed), len(expected))
@@ -101,13 +101,13 @@ def test_a_stream_is_resampled_as_a_whole_would_be(sample_rate: int) -> None:
 
 def test_an_array_is_a_recording() -> None:
     samples = noise(1, 8_000)
-    recording = Recording.of(samples, 8_000, "telephone")
+    recording = Recording.from_samples(samples, 8_000, "telephone")
     assert (recording.name, recording.duration, recording.channels) == ("telephone", 1, 2)
     assert np.array_equal(whole(recording, 8_000), samples.mean(axis=1))
-    assert np.array_equal(whole(Recording.of(samples[:, 0], 8_000), 8_000), samples[:, 0])
+    assert np.array_equal(whole(Recording.from_samples(samples[:, 0], 8_000), 8_000), samples[:, 0])
     for kind, middle, scale in ((np.int16, 0, 2**15), (np.int32, 0, 2**31), (np.uint8, 128, 128)):
         whole_numbers = np.round(samples[:, 0] * (scale - 1) + middle).astype(kind)
-        assert np.allclose(whole(Recording.of(whole_numbers, 8_000), 8_000), samples[:, 0], atol=1.5 / scale)
+        assert np.allclose(whole(Recording.from_samples(whole_numbers, 8_000), 8_000), samples[:, 0], atol=1.5 / scale)
 
 
 @pytest.mark.parametrize(
@@ -122,12 +122,12 @@ def test_an_array_is_a_recording() -> None:
 )
 def test_an_array_that_is_no_sound_is_refused(samples: np.ndarray, sample_rate: int, words: str) -> None:
     with pytest.raises(MoodlineError, match=words):
-        Recording.of(samples, sample_rate)
+        Recording.from_samples(samples, sample_rate)
 
 
 def test_a_clip_beyond_the_end_is_silent_there() -> None:
-    recording = Recording.of(np.ones(16_000), 16_000)
-    inside, across, beyond = recording.clips([(0.5, 1, None), (0.9, 1.1, None), (3, 4, None)], 16_000)
+    recording = Recording.from_samples(np.ones(16_000), 16_000)
+    inside, across, beyond = recording.iter_clips([(0.5, 1, None), (0.9, 1.1, None), (3, 4, None)], 16_000)
     assert inside.sum() == 8_000
     assert (len(across), across.sum()) == (3_200, 1_600)
     assert (len(beyond), beyond.sum()) == (16_000, 0)
@@ -136,17 +136,17 @@ def test_a_clip_beyond_the_end_is_silent_there() -> None:
 def test_a_stretch_over_all_is_no_burden_to_those_within_it() -> None:
     """Each clip joins the blocks that it needs, however many are held."""
     samples = noise(60, 1000, 1)[:, 0]
-    window = Window((samples[at : at + 100, None] for at in range(0, len(samples), 100)), 1)
+    window = StreamBuffer((samples[at : at + 100, None] for at in range(0, len(samples), 100)), 1)
     assert len(window.take(0, len(samples))) == window.held == len(samples)
     for first in range(0, len(samples), 7777):
-        assert sum(map(len, window._between(first, first + 250))) <= 250
+        assert sum(map(len, window._iter_between(first, first + 250))) <= 250
         assert np.array_equal(window.take(first, first + 250)[:, 0], samples[first : first + 250])
 
 
 @pytest.mark.parametrize("stretches", [[(1, 2, None), (0, 1, None)], [(1, 0, None)], [(-1, 1, None)]])
 def test_clips_come_in_order(stretches: list[tuple[float, float, None]]) -> None:
     with pytest.raises(ValueError, match="in order"):
-        list(Recording.of(np.ones(16_000), 16_000).clips(stretches, 16_000))
+        list(Recording.from_samples(np.ones(16_000), 16_000).iter_clips(stretches, 16_000))
 
 
 class TestBoundedMemory:
@@ -158,15 +158,15 @@ class TestBoundedMemory:
         def endless() -> Iterator[np.ndarray]:
             while True:
                 held.append(window.held)
-                yield np.zeros((sources.BLOCK, 2), dtype=np.float32)
+                yield np.zeros((decoders.BLOCK_FRAMES, 2), dtype=np.float32)
 
-        window = Window(endless(), channels=2)
-        stretch = 10 * sources.BLOCK
-        for first in range(0, 2000 * sources.BLOCK, stretch // 3):  # each overlaps the next two
+        window = StreamBuffer(endless(), channels=2)
+        stretch = 10 * decoders.BLOCK_FRAMES
+        for first in range(0, 2000 * decoders.BLOCK_FRAMES, stretch // 3):  # each overlaps the next two
             assert window.take(first, first + stretch).shape == (stretch, 2)
-        window.take(9000 * sources.BLOCK, 9001 * sources.BLOCK)  # a long way that nobody wants
+        window.take(9000 * decoders.BLOCK_FRAMES, 9001 * decoders.BLOCK_FRAMES)  # a long way that nobody wants
         assert len(held) > 9000
-        assert max(held) <= stretch + 2 * sources.BLOCK
+        assert max(held) <= stretch + 2 * decoders.BLOCK_FRAMES
 
     @pytest.mark.parametrize("ending", ["wav", "mp4"])
     def test_blocks_are_of_one_size_however_long_the_recording(self, tmp_path: Path, ending: str) -> None:
@@ -175,34 +175,34 @@ class TestBoundedMemory:
             path = tmp_path / f"{seconds}.{ending}"
             samples = tone(seconds)
             _ = written(path, samples, RATE) if ending == "wav" else write_film(path, samples, seconds=seconds)
-            blocks = [len(block) for block in Recording.open(path).blocks(16_000)]
+            blocks = [len(block) for block in Recording.open(path).iter_blocks(16_000)]
             assert sum(blocks) == pytest.approx(seconds * 16_000, abs=2 * 1024)
             sizes.append(max(blocks))
-        assert max(sizes) <= sources.BLOCK
+        assert max(sizes) <= decoders.BLOCK_FRAMES
 
     def test_a_film_is_decoded_as_it_is_asked_for(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = write_film(tmp_path / "film.mp4", tone(4), seconds=4)
         recording, decoded = Recording.open(path), []
-        frames = sources._frames
+        frames = decoders._iter_frames
 
         def counted(film: object) -> Iterator[tuple[np.ndarray | None, int | None]]:
             for found in frames(film):
                 decoded.append(found)
                 yield found
 
-        monkeypatch.setattr(sources, "_frames", counted)
-        next(recording.clips([(0, 0.1, None)], RATE))
+        monkeypatch.setattr(decoders, "_iter_frames", counted)
+        next(recording.iter_clips([(0, 0.1, None)], RATE))
         assert len(decoded) < 10
 
 
 class TestFilms:
     def test_the_sound_is_the_one_that_clips_have(self, tmp_path: Path) -> None:
         path = write_film(tmp_path / "film.mp4", tone(2), seconds=2)
-        recording, expected = Recording.open(path), waveform.read(waveform.inspect(path), RATE)
+        recording, expected = Recording.open(path), io.read_clip(io.inspect_file(path), RATE)
         assert recording.duration == pytest.approx(2, abs=2 * 1024 / RATE)
         assert np.array_equal(whole(recording, RATE), expected)
         assert recording.duration == len(expected) / RATE
-        (clip,) = recording.clips([(0.5, 1, None)], RATE)
+        (clip,) = recording.iter_clips([(0.5, 1, None)], RATE)
         assert np.array_equal(clip, expected[RATE // 2 : RATE])
 
     def test_a_container_under_another_name_is_read_all_the_same(self, tmp_path: Path) -> None:
@@ -293,7 +293,7 @@ class TestDamage:
         assert recording.duration == len(found) / 16_000
         assert 7 < recording.duration < 13
         (gap,) = recording.gaps
-        assert (gap.start, gap.what) == (recording.duration, NOT_THERE)
+        assert (gap.start, gap.what) == (recording.duration, TRUNCATED)
         assert gap.end == pytest.approx(20, abs=0.1)
 
     @pytest.mark.parametrize("fault", [np.nan, np.inf, 1e30])
@@ -303,7 +303,7 @@ class TestDamage:
         recording = Recording.open(written(tmp_path / "talk.wav", samples, subtype="FLOAT"))
         found = whole(recording, 16_000)
         assert whole(recording, 16_000) is not found  # read twice, told once
-        assert recording.gaps == (Gap(0.5, 0.50625, NOT_FINITE),)
+        assert recording.gaps == (AudioGap(0.5, 0.50625, NOT_FINITE),)
         samples[8_000:8_100, 1] = 0
         assert np.array_equal(found, samples.mean(axis=1))
 
@@ -334,9 +334,9 @@ class TestDamage:
 
 
 def test_gaps_that_touch_are_one_of_their_kind() -> None:
-    gaps = Gaps()
+    gaps = GapCollector()
     for start, end in ((5, 6), (1, 2), (2.05, 3), (1, 2)):
-        gaps.add(Gap(start, end, UNREADABLE))
-    gaps.add(Gap(1.5, 2, NOT_FINITE))
-    assert gaps.in_order() == (Gap(1, 3, UNREADABLE), Gap(1.5, 2, NOT_FINITE), Gap(5, 6, UNREADABLE))
-    assert str(Gap(1, 3, UNREADABLE)) == "1.000 s to 3.000 s cannot be read: silence stands in its place"
+        gaps.add(AudioGap(start, end, UNREADABLE))
+    gaps.add(AudioGap(1.5, 2, NOT_FINITE))
+    assert gaps.to_tuple() == (AudioGap(1, 3, UNREADABLE), AudioGap(1.5, 2, NOT_FINITE), AudioGap(5, 6, UNREADABLE))
+    assert str(AudioGap(1, 3, UNREADABLE)) == "1.000 s to 3.000 s cannot be read: silence stands in its place"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from moodline.audio import waveform
+from moodline.audio import io
 from moodline.conversation import AudioClip
 from moodline.errors import MoodlineError
 
@@ -47,9 +47,9 @@ def refusal(call, *arguments) -> str:
 
 def test_a_whole_file_is_inspected_and_read(tmp_path: Path) -> None:
     samples = tone(1.0, 16000)
-    clip = waveform.inspect(written(tmp_path / "a.wav", samples))
+    clip = io.inspect_file(written(tmp_path / "a.wav", samples))
     assert (clip.offset, clip.duration, clip.sample_rate) == (0.0, 1.0, 16000)
-    read = waveform.read(clip, 16000)
+    read = io.read_clip(clip, 16000)
     assert read.dtype == np.float32
     np.testing.assert_allclose(read, samples, atol=1 / 32768)
 
@@ -58,19 +58,19 @@ def test_a_clip_is_that_stretch_of_the_file(tmp_path: Path) -> None:
     samples = np.arange(16000, dtype=np.int16)
     path = written(tmp_path / "a.wav", samples)
     clip = AudioClip(path=path, offset=0.25, duration=0.5, sample_rate=16000)
-    np.testing.assert_array_equal(waveform.read(clip, 16000) * 32768, np.arange(4000, 12000))
+    np.testing.assert_array_equal(io.read_clip(clip, 16000) * 32768, np.arange(4000, 12000))
 
 
 def test_channels_are_averaged(tmp_path: Path) -> None:
     left, right = tone(0.1, 16000), tone(0.1, 16000, 1000.0)
     path = written(tmp_path / "a.wav", np.stack([left, right], axis=1), subtype="FLOAT")
-    np.testing.assert_allclose(waveform.read(waveform.inspect(path), 16000), (left + right) / 2, atol=1e-7)
+    np.testing.assert_allclose(io.read_clip(io.inspect_file(path), 16000), (left + right) / 2, atol=1e-7)
 
 
 @pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
 def test_other_rates_are_resampled(tmp_path: Path, rate: int) -> None:
     path = written(tmp_path / "a.wav", tone(1.0, rate), rate, subtype="FLOAT")
-    read = waveform.read(waveform.inspect(path), 16000)
+    read = io.read_clip(io.inspect_file(path), 16000)
     assert read.dtype == np.float32
     assert len(read) == 16000
     inner = slice(1000, -1000)  # away from the ends, where the signal sets in and breaks off
@@ -79,16 +79,16 @@ def test_other_rates_are_resampled(tmp_path: Path, rate: int) -> None:
 
 def test_resampling_keeps_out_what_the_new_rate_cannot_hold(tmp_path: Path) -> None:
     path = written(tmp_path / "a.wav", tone(1.0, 48000, 12000.0), 48000, subtype="FLOAT")
-    assert np.abs(waveform.read(waveform.inspect(path), 16000)[1000:-1000]).max() < 1e-4
+    assert np.abs(io.read_clip(io.inspect_file(path), 16000)[1000:-1000]).max() < 1e-4
 
 
 @pytest.mark.parametrize("ending", ["flac", "ogg", "mp3", "aiff"])
 def test_other_formats_are_read(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"a.{ending}"
     soundfile.write(path, tone(1.0, 16000), 16000)
-    clip = waveform.inspect(path)
+    clip = io.inspect_file(path)
     assert clip.duration == pytest.approx(1.0, abs=0.1)
-    assert np.corrcoef(waveform.read(clip, 16000)[:15000], tone(1.0, 16000)[:15000])[0, 1] > 0.99
+    assert np.corrcoef(io.read_clip(clip, 16000)[:15000], tone(1.0, 16000)[:15000])[0, 1] > 0.99
 
 
 @pytest.mark.parametrize("rate", [16000, 44100])
@@ -97,13 +97,13 @@ def test_a_clip_of_an_mp3_is_what_the_whole_holds_there(tmp_path: Path, rate: in
     # Pauses save up bits, which the frames after them need: what is decoded without the frames before is wrong.
     bursts = np.random.default_rng(0).normal(0, 0.1, 12 * rate) * (tone(12.0, rate, 1.3) > 0)
     soundfile.write(path, bursts, rate)
-    whole = waveform.read(AudioClip(path=path, duration=12.0, sample_rate=rate), rate)
+    whole = io.read_clip(AudioClip(path=path, duration=12.0, sample_rate=rate), rate)
     for start in np.linspace(0.1, 11, 25).round(3).tolist():
-        clip = waveform.read(AudioClip(path=path, offset=start, duration=0.5, sample_rate=rate), rate)
+        clip = io.read_clip(AudioClip(path=path, offset=start, duration=0.5, sample_rate=rate), rate)
         np.testing.assert_allclose(clip, whole[round(start * rate) :][: len(clip)], atol=1e-6)
 
 
-@pytest.mark.parametrize("call", [waveform.inspect, lambda path: waveform.read(clip_of(path), 16000)])
+@pytest.mark.parametrize("call", [io.inspect_file, lambda path: io.read_clip(clip_of(path), 16000)])
 class TestFilesThatCannotBeOpened:
     def test_missing(self, tmp_path: Path, call) -> None:
         message = refusal(call, tmp_path / "a.wav")
@@ -133,16 +133,16 @@ def clip_of(path: Path, duration: float = 1.0) -> AudioClip:
 
 def test_a_file_without_samples_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "a.wav", np.zeros(0, dtype=np.float32))
-    assert "has none" in refusal(waveform.inspect, path)
-    assert str(path) in refusal(waveform.read, clip_of(path), 16000)
+    assert "has none" in refusal(io.inspect_file, path)
+    assert str(path) in refusal(io.read_clip, clip_of(path), 16000)
 
 
 @pytest.mark.parametrize("kind", ["WAV", "WAVEX", "AIFF", "AU", "RF64", "W64"])
 def test_a_truncated_file_is_refused_by_its_header(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a.wav"  # libsndfile goes by the content, as files are often misnamed
     soundfile.write(path, tone(1.0, 16000), 16000, format=kind)
-    assert waveform.inspect(path).duration == 1.0
-    message = refusal(waveform.inspect, cut(path, 20000))
+    assert io.inspect_file(path).duration == 1.0
+    message = refusal(io.inspect_file, cut(path, 20000))
     assert str(path) in message
     assert "complete" in message
     announced, held = (int(number) for number in re.findall(r"\d+", message.split(str(path))[1]))
@@ -152,33 +152,33 @@ def test_a_truncated_file_is_refused_by_its_header(tmp_path: Path, kind: str) ->
 
 def test_a_clip_that_outlasts_its_file_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "a.wav", tone(1.0, 16000))
-    message = refusal(waveform.read, AudioClip(path=path, offset=0.5, duration=0.75, sample_rate=16000), 16000)
+    message = refusal(io.read_clip, AudioClip(path=path, offset=0.5, duration=0.75, sample_rate=16000), 16000)
     assert "1.000 s" in message
     assert "1.250 s" in message
-    message = refusal(waveform.read, AudioClip(path=path, offset=3.0, duration=1.0, sample_rate=16000), 16000)
+    message = refusal(io.read_clip, AudioClip(path=path, offset=3.0, duration=1.0, sample_rate=16000), 16000)
     assert "1.000 s" in message
     assert "4.000 s" in message
 
 
 def test_a_clips_times_may_be_rounded_by_a_frame(tmp_path: Path) -> None:
     path = written(tmp_path / "a.wav", tone(1.0, 16000))
-    assert len(waveform.read(clip_of(path, 1.00005), 16000)) == 16000
-    refusal(waveform.read, clip_of(path, 1.0002), 16000)
+    assert len(io.read_clip(clip_of(path, 1.00005), 16000)) == 16000
+    refusal(io.read_clip, clip_of(path, 1.0002), 16000)
 
 
 def test_a_flac_file_that_breaks_off_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "a.flac", tone(1.0, 16000))
-    clip = waveform.inspect(path)
+    clip = io.inspect_file(path)
     cut(path, path.stat().st_size // 2)
-    assert str(path) in refusal(waveform.read, clip, 16000)
+    assert str(path) in refusal(io.read_clip, clip, 16000)
 
 
 @pytest.mark.parametrize("size", [0x7FFFF000, 0xFFFFFFFF])
 def test_a_wav_file_from_a_pipe_need_not_know_its_size(tmp_path: Path, size: int) -> None:
     path = with_announced_size(written(tmp_path / "a.wav", tone(1.0, 16000)), size)
-    clip = waveform.inspect(path)
+    clip = io.inspect_file(path)
     assert clip.duration == 1.0
-    assert len(waveform.read(clip, 16000)) == 16000
+    assert len(io.read_clip(clip, 16000)) == 16000
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -186,12 +186,12 @@ def test_samples_that_are_no_numbers_are_refused_with_their_time(tmp_path: Path,
     samples = tone(1.0, 16000)
     samples[4000] = value
     path = written(tmp_path / "a.wav", samples, subtype="FLOAT")
-    message = refusal(waveform.read, clip_of(path), 16000)
+    message = refusal(io.read_clip, clip_of(path), 16000)
     assert str(value) in message
     assert "0.250 s" in message
-    assert refusal(waveform.check, clip_of(path)) == message
+    assert refusal(io.check_clip, clip_of(path)) == message
     clip = AudioClip(path=path, offset=0.3, duration=0.7, sample_rate=16000)
-    assert np.isfinite(waveform.read(clip, 16000)).all()
+    assert np.isfinite(io.read_clip(clip, 16000)).all()
 
 
 def test_floating_point_samples_beyond_all_bounds_are_refused(tmp_path: Path) -> None:
@@ -200,32 +200,32 @@ def test_floating_point_samples_beyond_all_bounds_are_refused(tmp_path: Path) ->
     for level, is_taken in ((2.0**31, True), (1e30, False)):
         path = written(tmp_path / f"{level}.wav", level * samples, subtype="FLOAT")
         if is_taken:
-            np.testing.assert_allclose(waveform.read(waveform.inspect(path), 16000) / level, samples, rtol=1e-5)
+            np.testing.assert_allclose(io.read_clip(io.inspect_file(path), 16000) / level, samples, rtol=1e-5)
         else:
-            assert "must be finite numbers" in refusal(waveform.check, clip_of(path, 0.5))
+            assert "must be finite numbers" in refusal(io.check_clip, clip_of(path, 0.5))
 
 
 def test_blocks_are_one_waveform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = np.stack([tone(1.0, 16000), tone(1.0, 16000, 700.0)], axis=1)
     path = written(tmp_path / "a.wav", samples, subtype="FLOAT")
-    clips = [waveform.inspect(path), AudioClip(path=path, offset=0.25, duration=0.5, sample_rate=16000)]
-    at_once = [waveform.read(clip, 24000) for clip in clips]
-    monkeypatch.setattr(waveform, "BLOCK", 999)
+    clips = [io.inspect_file(path), AudioClip(path=path, offset=0.25, duration=0.5, sample_rate=16000)]
+    at_once = [io.read_clip(clip, 24000) for clip in clips]
+    monkeypatch.setattr(io, "BLOCK_FRAMES", 999)
     for clip, whole in zip(clips, at_once, strict=True):
-        np.testing.assert_array_equal(waveform.read(clip, 24000), whole)
+        np.testing.assert_array_equal(io.read_clip(clip, 24000), whole)
     path = written(tmp_path / "late.wav", np.append(samples[:, 0], np.nan), subtype="FLOAT")
-    assert "at 1.000 s" in refusal(waveform.check, waveform.inspect(path))
+    assert "at 1.000 s" in refusal(io.check_clip, io.inspect_file(path))
 
 
 @pytest.mark.parametrize("kind", ["wav", "flac"])
 def test_checking_reads_to_the_end(tmp_path: Path, kind: str) -> None:
     path = written(tmp_path / f"a.{kind}", tone(1.0, 16000))
-    clip = waveform.inspect(path)
-    waveform.check(clip)
+    clip = io.inspect_file(path)
+    io.check_clip(clip)
     cut(path, path.stat().st_size - 1000)
-    assert str(path) in refusal(waveform.check, clip)
+    assert str(path) in refusal(io.check_clip, clip)
 
 
 def test_reading_audio_needs_no_torch() -> None:
-    code = "import sys, moodline.audio.waveform; sys.exit('torch' in sys.modules)"
+    code = "import sys, moodline.audio.io; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env=os.environ, check=False).returncode == 0

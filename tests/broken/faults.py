@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from moodline.audio import waveform
+from moodline.audio import io
 from moodline.conversation import Utterance
 from moodline.corpora.corpus import Corpus
 from tests.broken.talk import RATE, SECONDS, Outcome, Talk, Turn, sound
@@ -58,7 +58,7 @@ def heard(corpus: Corpus, identity: str, *, rate: int = RATE, seconds: float = S
     assert clip is not None
     assert clip.sample_rate == rate
     assert abs(clip.duration - seconds) <= 1 / rate
-    samples = waveform.read(clip, RATE)
+    samples = io.read_clip(clip, RATE)
     assert abs(len(samples) - seconds * RATE) <= 1
     assert np.abs(samples).max() <= 0.31
     if seconds > 0.02:  # a shorter one is no whole period

@@ -9,7 +9,7 @@ import pytest
 
 from moodline.corpora import iemocap
 from moodline.corpora.corpus import Corpus, read_corpus
-from moodline.corpora.validation import NO_TURN_LEFT
+from moodline.corpora.validation import EMPTY_CONVERSATION
 from tests.broken.cases import WHOLE
 from tests.broken.model import predicted, trained
 from tests.broken.talk import IemocapTree, Talk, conversation_turns, sound
@@ -99,8 +99,8 @@ def test_an_empty_file_leaves_its_conversation_without_turns(path: Callable[[Pat
     IemocapTree().write(WHOLE, tmp_path / "tree")
     path(tmp_path).write_bytes(b"")
     corpus = prepared(WHOLE, tmp_path)
-    assert corpus.left_out[NO_TURN_LEFT] == (FIRST,)
-    reason = iemocap.NO_EVALUATION if path is evaluation else iemocap.NO_WORDS
+    assert corpus.left_out[EMPTY_CONVERSATION] == (FIRST,)
+    reason = iemocap.MISSING_EVALUATION if path is evaluation else iemocap.MISSING_WORDS
     assert sorted(corpus.left_out[reason]) == sorted(turn.id for turn in WHOLE if turn.conversation == FIRST)
     assert [turn.id for turn in corpus.utterances] == [turn.id for turn in WHOLE if turn.conversation != FIRST]
 
@@ -110,7 +110,7 @@ def test_a_conversation_whose_turns_are_all_broken_is_left_out(tmp_path: Path) -
         tuple(replace(turn, sound=None) if turn.conversation == FIRST else turn for turn in WHOLE), tmp_path
     )
     assert {fault.identity for fault in corpus.faults} == {turn.id for turn in WHOLE if turn.conversation == FIRST}
-    assert dict(corpus.left_out) == {NO_TURN_LEFT: (FIRST,)}
+    assert dict(corpus.left_out) == {EMPTY_CONVERSATION: (FIRST,)}
     assert FIRST not in {conversation.id for conversation in corpus.conversations}
 
 

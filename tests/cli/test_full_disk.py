@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from moodline.corpora.corpus import FAULTS_FILE, TABLE_FILE, read_corpus
-from moodline.training.score_files import PREDICTIONS_FILE, REPORT_FILE, RESULTS_FILE
+from moodline.training.run import PREDICTIONS_FILE, REPORT_FILE, RESULTS_FILE
 from tests.broken.cases import WHOLE
 from tests.broken.model import trained
 from tests.broken.talk import IemocapTree, conversation_turns

@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 import soundfile
 
-from moodline.cli import models
-from moodline.cli.models import VARIABLE, chosen_model
+from moodline.cli import options as models
+from moodline.cli.options import MODEL_VARIABLE, find_model
+from moodline.conversation import Segment
 from moodline.corpora import corpus
 from moodline.errors import MoodlineError
-from moodline.inference.timeline import sound
-from moodline.speech.transcripts.writing import write_transcript
-from moodline.speech.turn import Turn
+from moodline.timeline import html
+from moodline.transcripts.formats import write_transcript
 from tests.inference.tiny_models import write_model
 from tests.system import moodline
 
 RATE = 16_000
 GOES_ON = "interrupted; what was finished is kept, and the same command goes on from there"
 TURNS = [
-    Turn(start=0.5, end=1.5, speaker="ann", words="well hello"),
-    Turn(start=1.75, end=2.75, speaker="ben", words="good bye"),
+    Segment(start=0.5, end=1.5, speaker="ann", words="well hello"),
+    Segment(start=1.75, end=2.75, speaker="ben", words="good bye"),
 ]
 
 
@@ -83,7 +83,7 @@ def test_a_page_whose_recording_is_too_long_for_it_says_where_that_must_lie(
     given = ("predict", talk, "--model", model, "--transcript", talk.with_suffix(".srt"), "-o")
     moodline(*given, tmp_path / "short.html")
     assert "talk.wav in its folder" not in capsys.readouterr().err
-    monkeypatch.setattr(sound, "LONGEST_EMBEDDED", 2.0)
+    monkeypatch.setattr(html, "MAX_EMBEDDED_SECONDS", 2.0)
     moodline(*given, tmp_path / "long.html")
     assert "keep talk.wav in its folder" in capsys.readouterr().err
     assert "data:audio" not in (tmp_path / "long.html").read_text(encoding="utf-8")
@@ -104,14 +104,16 @@ def test_a_file_that_exists_is_replaced_by_force_alone(
 def test_one_that_fails_does_not_stop_the_rest(
     model: Path, talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from moodline.speech import turns
-    from moodline.speech.sphinx import PocketSphinx
+    from moodline.asr import PocketSphinx
+    from moodline.audio import vad
 
     silent = tmp_path / "silent.wav"
     soundfile.write(silent, np.zeros(RATE), RATE)
     broken = tmp_path / "broken.wav"
     broken.write_bytes(b"no sound")
-    monkeypatch.setattr(turns, "_turns", lambda heard, recording, channel: TURNS if "talk" in recording.name else [])
+    monkeypatch.setattr(
+        vad, "_build_turns", lambda heard, recording, channel: TURNS if "talk" in recording.name else []
+    )
     monkeypatch.setattr(PocketSphinx, "recognise", lambda self, samples: "some words")
     with pytest.raises(SystemExit) as end:
         moodline("predict", broken, silent, talk, "--model", model, "-o", tmp_path / "out", "--jobs", 1)
@@ -126,9 +128,9 @@ def test_one_that_fails_does_not_stop_the_rest(
 def test_a_name_that_no_file_can_have_does_not_stop_the_rest(
     model: Path, talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from moodline.speech import turns
+    from moodline.audio import vad
 
-    monkeypatch.setattr(turns, "_turns", lambda heard, recording, channel: TURNS)
+    monkeypatch.setattr(vad, "_build_turns", lambda heard, recording, channel: TURNS)
     for name in ("x" * 300 + ".wav", "x" * 300 + ".csv"):
         with pytest.raises(SystemExit) as end:
             moodline("predict", name, talk, "--model", model, "-o", tmp_path / name[-3:], "--audio-only")
@@ -189,16 +191,16 @@ def test_the_model_is_named_or_the_environments_or_the_newest_of_the_demo(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.delenv(MODEL_VARIABLE, raising=False)
     with pytest.raises(MoodlineError, match=r"--model FOLDER .* MOODLINE_MODEL"):
-        chosen_model(None)
+        find_model(None)
     made = tmp_path / models.DEMO_MODELS.replace("*", "5")
     made.mkdir(parents=True)
     (made / "config.json").write_text("{}")
-    assert chosen_model(None).resolve() == made
-    monkeypatch.setenv(VARIABLE, "mine")
-    assert chosen_model(None) == Path("mine")
-    assert chosen_model(Path("named")) == Path("named")
+    assert find_model(None).resolve() == made
+    monkeypatch.setenv(MODEL_VARIABLE, "mine")
+    assert find_model(None) == Path("mine")
+    assert find_model(Path("named")) == Path("named")
 
 
 def test_rows_of_several_have_one_header_and_tell_their_recording(

@@ -16,7 +16,7 @@ import soundfile
 import torch
 
 import moodline as package
-from moodline.audio.waveform import inspect
+from moodline.audio.io import inspect_file
 from moodline.conversation import Conversation, Utterance
 from tests.inference.tiny_models import write_model
 from tests.system import moodline
@@ -216,7 +216,7 @@ def test_a_turn_with_its_audio_is_that_of_the_conversation(
 ) -> None:
     model, path = write_model(tmp_path, "both"), tmp_path / "turn.wav"
     soundfile.write(path, 0.1 * torch.randn(20_000, generator=torch.Generator().manual_seed(0)).numpy(), 16_000)
-    turn = Utterance(id="a", speaker="F", words="no", audio=inspect(path))
+    turn = Utterance(id="a", speaker="F", words="no", audio=inspect_file(path))
     whole = package.load(model).predict(Conversation(id="talk", utterances=(turn,))).utterances[0]
     given = {"words": "no", "speaker": "F"}
     found = streamed(model, [given | {"audio": str(path)}, given], monkeypatch, capsys)

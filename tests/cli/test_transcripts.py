@@ -6,23 +6,24 @@ import numpy as np
 import pytest
 import soundfile
 
-from moodline.cli.transcripts import ENDINGS
-from moodline.speech import turns
-from moodline.speech.sphinx import PocketSphinx
-from moodline.speech.transcripts.reading import read_transcript
-from moodline.speech.transcripts.writing import WITHOUT_WORDS, WRITERS, write_transcript
-from moodline.speech.turn import Turn
+from moodline.asr import PocketSphinx
+from moodline.audio import vad
+from moodline.cli.data import FORMAT_SUFFIXES
+from moodline.conversation import Segment
+from moodline.transcripts.formats import WORDLESS_SUFFIXES, WRITERS, read_transcript, write_transcript
 from tests.cli.test_recordings import refused
 from tests.system import moodline
 
 RATE = 16_000
-FOUND = [Turn(start=0.5, end=1.5, speaker="ann"), Turn(start=1.75, end=2.75, speaker="\x1b[31mben")]
+FOUND = [Segment(start=0.5, end=1.5, speaker="ann"), Segment(start=1.75, end=2.75, speaker="\x1b[31mben")]
 NAMED = ("--recogniser", "pocketsphinx", "--jobs", 1)
 
 
 @pytest.fixture(autouse=True)
 def heard(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "_turns", lambda sound, recording, channel: FOUND if "talk" in recording.name else [])
+    monkeypatch.setattr(
+        vad, "_build_turns", lambda sound, recording, channel: FOUND if "talk" in recording.name else []
+    )
     monkeypatch.setattr(PocketSphinx, "recognise", lambda self, samples: f"all  {len(samples)}")
 
 
@@ -51,7 +52,7 @@ def test_a_format_is_printed_as_its_file_would_be(
 
 
 def test_a_format_is_there_for_each_that_holds_words() -> None:
-    assert {ending.lower() for ending in ENDINGS.values()} == WRITERS.keys() - WITHOUT_WORDS
+    assert {ending.lower() for ending in FORMAT_SUFFIXES.values()} == WRITERS.keys() - WORDLESS_SUFFIXES
 
 
 def test_several_go_into_a_folder_and_one_that_fails_does_not_stop_the_rest(
@@ -138,6 +139,6 @@ def test_what_recordings_need_does_not_fit_a_corpus(
 
 
 def test_a_transcript_is_of_one_recording(talk: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_transcript(talk.with_suffix(".srt"), [Turn(start=0, end=1, words="a")])
+    write_transcript(talk.with_suffix(".srt"), [Segment(start=0, end=1, words="a")])
     told = refused(capsys, "transcribe", talk, talk, "--transcript", talk.with_suffix(".srt"))
     assert "a transcript is of one recording" in told

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from scipy.special import expit
 
-from moodline.context.bc_lstm import BcLstm
+from moodline.modeling.context import BcLstm
 
 INPUTS, HIDDEN, TURNS = 5, 6, 7
 

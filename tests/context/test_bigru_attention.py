@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from moodline.context.bigru_attention import BiGruAttention, SelfAttention
-from moodline.encoding import Encoding
+from moodline.modeling.batching import Encoding
+from moodline.modeling.context import BiGruAttention, SelfAttention
 
 INPUTS, HIDDEN = 5, 8
 

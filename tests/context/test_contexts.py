@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from moodline.context.bc_lstm import BcLstm
-from moodline.context.bigru_attention import BiGruAttention
-from moodline.encoding import Encoding
+from moodline.modeling.batching import Encoding
+from moodline.modeling.context import BcLstm, BiGruAttention
 from tests.gradients import assert_every_weight_learns
 
 INPUTS, HIDDEN = 5, 8

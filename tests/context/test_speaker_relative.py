@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from moodline.context.speaker_relative import PRIOR_TURNS, speaker_relative
+from moodline.modeling.context import PRIOR_TURNS, subtract_speaker_means
 
 SIZE = 3
 casts = st.lists(st.sampled_from(["ann", "ben", "cid"]), min_size=1, max_size=12)
@@ -18,7 +18,7 @@ def embeddings(turns: int) -> Tensor:
 @given(speakers=casts)
 def test_each_turn_is_its_difference_from_its_speakers_mean(speakers: list[str]) -> None:
     values = embeddings(len(speakers))
-    found = speaker_relative(values, speakers)
+    found = subtract_speaker_means(values, speakers)
     exact = values.double().numpy()
     for turn, speaker in enumerate(speakers):
         own = exact[[other == speaker for other in speakers]]
@@ -31,7 +31,7 @@ def test_each_turn_is_its_difference_from_its_speakers_mean(speakers: list[str])
 def test_names_are_of_no_matter(speakers: list[str]) -> None:
     values = embeddings(len(speakers))
     renamed = [{"ann": "x", "ben": "ann", "cid": ""}[speaker] for speaker in speakers]
-    assert torch.equal(speaker_relative(values, speakers), speaker_relative(values, renamed))
+    assert torch.equal(subtract_speaker_means(values, speakers), subtract_speaker_means(values, renamed))
 
 
 def test_what_a_voice_always_has_fades_the_more_it_is_heard() -> None:
@@ -42,7 +42,7 @@ def test_what_a_voice_always_has_fades_the_more_it_is_heard() -> None:
         values = embeddings(turns + 1)
         offset = values.clone()
         offset[:turns] += voice
-        moved = speaker_relative(offset, speakers) - speaker_relative(values, speakers)
+        moved = subtract_speaker_means(offset, speakers) - subtract_speaker_means(values, speakers)
         assert torch.equal(moved[-1], torch.zeros(SIZE))
         left.append(float(moved[0, 0]))
     np.testing.assert_allclose(left, [10 * PRIOR_TURNS / (turns + PRIOR_TURNS) for turns in (1, 10, 100)], rtol=1e-4)

@@ -15,16 +15,9 @@ import soundfile
 
 from moodline.conversation import AudioClip, Conversation, Utterance
 from moodline.corpora import corpus as corpus_module
-from moodline.corpora import iemocap, rows
-from moodline.corpora.corpus import (
-    DESCRIPTION_FILE,
-    TABLE_FILE,
-    Corpus,
-    corpus_of,
-    read_corpus,
-    write_corpus,
-)
-from moodline.corpora.validation import Faults
+from moodline.corpora import iemocap, storage
+from moodline.corpora.corpus import DESCRIPTION_FILE, TABLE_FILE, Corpus, build_corpus, read_corpus, write_corpus
+from moodline.corpora.validation import FaultCollector
 from moodline.errors import MoodlineError
 from tests.corpora.files import content_of
 from tests.trees import write_tree
@@ -64,7 +57,7 @@ def test_what_is_written_comes_back(corpus: Corpus, folder: Path) -> None:
 def test_a_table_of_several_row_groups_is_the_same_corpus(
     corpus: Corpus, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rows, "ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(storage, "ROWS_PER_GROUP", 3)
     write_corpus(corpus, tmp_path / "pieces")
     assert pq.ParquetFile(tmp_path / "pieces" / TABLE_FILE).num_row_groups > 1
     assert read_corpus(tmp_path / "pieces") == read_corpus(folder) == corpus
@@ -73,7 +66,7 @@ def test_a_table_of_several_row_groups_is_the_same_corpus(
 
 def test_memory_to_read_an_utterance_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All rows as dictionaries would take twice the bound, the conversations alone take half of it."""
-    monkeypatch.setattr(rows, "ROWS_AT_ONCE", 100)
+    monkeypatch.setattr(storage, "ROWS_PER_GROUP", 100)
     peaks = []
     for talks in (50, 250):
         write_corpus(large(talks, tmp_path), tmp_path / f"{talks}")
@@ -142,7 +135,7 @@ def test_a_recording_that_is_replaced_in_place_is_another_table(tmp_path: Path) 
 
 def test_a_recording_of_many_utterances_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[Path] = []
-    monkeypatch.setattr(corpus_module, "hash_of_file", lambda path: hashed.append(path) or "hash")
+    monkeypatch.setattr(corpus_module, "hash_file", lambda path: hashed.append(path) or "hash")
     clips = [
         AudioClip(path=tmp_path / name, offset=at, duration=1.0, sample_rate=8000) for name in "ab" for at in (0, 1)
     ]
@@ -150,7 +143,7 @@ def test_a_recording_of_many_utterances_is_hashed_once(tmp_path: Path, monkeypat
         Conversation(id=f"{at}", utterances=(Utterance(id=f"{at}", speaker="me", words="", audio=clip),))
         for at, clip in enumerate(clips)
     ]
-    kept = corpus_of("talks", talks, Faults(tmp_path))
+    kept = build_corpus("talks", talks, FaultCollector(tmp_path))
     assert hashed == [tmp_path / "a", tmp_path / "b"]
     assert [turn.audio and turn.audio.file_hash for turn in kept.utterances] == ["hash"] * 4
 

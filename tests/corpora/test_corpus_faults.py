@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from moodline.corpora.corpus import DESCRIPTION_FILE, FAULTS_FILE, Corpus, read_corpus, refuse_faults, write_corpus
-from moodline.corpora.validation import Fault, Faults
+from moodline.corpora.validation import Fault, FaultCollector
 from moodline.errors import MoodlineError
 from tests.corpora.files import content_of
 
@@ -29,7 +29,7 @@ def test_faults_are_listed_and_come_back(broken: Corpus, tmp_path: Path) -> None
 
 
 def test_faults_are_a_line_each(broken: Corpus, tmp_path: Path) -> None:
-    faults = Faults(tmp_path)
+    faults = FaultCollector(tmp_path)
     faults.add("a\nb", "one\nsentence\u2028with \x1b[31mlines\r\nand \udcff")
     write_corpus(replace(broken, faults=tuple(faults.found)), tmp_path / "out")
     line = (tmp_path / "out" / FAULTS_FILE).read_text(encoding="utf-8").splitlines()[1]

@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from moodline.conversation import Conversation, LabelSet, Utterance
-from moodline.corpora.fold import Fold
+from moodline.conversation import IEMOCAP4, Conversation, LabelSet, Utterance
+from moodline.corpora.folds import Fold
 from moodline.errors import MoodlineError
-from moodline.labels import IEMOCAP4
 
 
 def talk(name: str, *speakers: str) -> Conversation:
@@ -138,23 +137,23 @@ def test_what_trains_is_no_context_elsewhere() -> None:
 @pytest.mark.parametrize("context", ["labelled", "all"])
 def test_training_sees_the_test_speakers_turns_as_the_model_reads_them_without_their_labels(context: str) -> None:
     one = by_speaker("V", "T")
-    sets = one.training_sets(IEMOCAP4, context)  # pyright: ignore[reportArgumentType]
+    sets = one.get_training_sets(IEMOCAP4, context)  # pyright: ignore[reportArgumentType]
     seen = {turn.id: turn.label for conversation in sets.validation for turn in conversation.utterances}
     expected = {"p0": "ang", "p1": None, "p4": "neu", "p5": None, "q0": "sad", "r0": "exc"}
     if context == "all":
         expected |= {"p2": "fru", "p3": None, "q1": None}
     assert seen == expected
-    read = {turn.id for each in SHARED for turn in each.in_context(IEMOCAP4, context).utterances}  # pyright: ignore[reportArgumentType]
+    read = {turn.id for each in SHARED for turn in each.prepare_for_context(IEMOCAP4, context).utterances}  # pyright: ignore[reportArgumentType]
     assert seen.keys() == read
 
 
 def test_without_a_label_to_select_by_nothing_trains() -> None:
     silent = replace(by_speaker("V", "T"), validation=SHARED[:1], validation_speaker="nobody")
     with pytest.raises(MoodlineError, match="hand, fold one has none of iemocap4"):
-        silent.training_sets(IEMOCAP4, "all")
+        silent.get_training_sets(IEMOCAP4, "all")
     other = LabelSet(name="other", version=1, classes=("bored", "calm"), mapping={"bor": "bored"})
     with pytest.raises(MoodlineError, match=r"hand, fold one has none of other \(bor\)"):
-        fold().training_sets(other, "labelled")
+        fold().get_training_sets(other, "labelled")
 
 
 def test_a_published_split_may_share_speakers_and_says_so() -> None:

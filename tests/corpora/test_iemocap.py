@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from moodline.audio import waveform
+from moodline.audio import io
 from moodline.conversation import Conversation
 from moodline.corpora import iemocap
 from moodline.corpora.corpus import Corpus
@@ -81,9 +81,9 @@ def test_every_field_of_a_conversation_is_read(tmp_path: Path) -> None:
     assert (first.audio.offset, first.audio.sample_rate) == (0.0, 16_000)
     assert first.audio.duration == pytest.approx(2.22)
     assert dict(corpus.left_out) == {
-        iemocap.NO_TURN: (f"{name}.txt:3",),
-        iemocap.NO_WORDS: (f"{name}_F001",),
-        iemocap.NO_EVALUATION: (f"{name}_MXX0",),
+        iemocap.UNNAMED_TURN: (f"{name}.txt:3",),
+        iemocap.MISSING_WORDS: (f"{name}_F001",),
+        iemocap.MISSING_EVALUATION: (f"{name}_MXX0",),
     }
 
 
@@ -152,7 +152,7 @@ def test_transcribed_turns_without_an_evaluation_are_left_out_and_named(root: Pa
         append(transcription_of(root, IMPROVISED), f"{turn} [001.0000-002.0000]: Mmhm.\n")
     after = iemocap.read(root)
     assert after.conversations == before.conversations
-    assert dict(after.left_out) == {iemocap.NO_EVALUATION: strangers}
+    assert dict(after.left_out) == {iemocap.MISSING_EVALUATION: strangers}
 
 
 def test_a_conversation_without_a_usable_turn_is_left_out(root: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_conversation_without_a_usable_turn_is_left_out(root: Path) -> None:
     corpus = iemocap.read(root)
     assert [one.id for one in corpus.conversations] == [SCRIPTED]
     assert corpus.left_out["a conversation without a usable turn"] == (IMPROVISED,)
-    assert len(corpus.left_out[iemocap.NO_WORDS]) == 4
+    assert len(corpus.left_out[iemocap.MISSING_WORDS]) == 4
 
 
 def test_a_file_that_is_named_like_no_conversation_is_left_out(root: Path) -> None:
@@ -181,7 +181,7 @@ def test_48_khz_stereo_is_taken(root: Path) -> None:
     assert (clip.sample_rate, clip.duration) == (48_000, 1.0)
     middle = slice(2_000, 14_000)
     mixed = 0.25 * np.sin(2 * np.pi * 200 * np.arange(16_000) / 16_000)
-    np.testing.assert_allclose(waveform.read(clip, 16_000)[middle], mixed[middle], atol=1e-3)
+    np.testing.assert_allclose(io.read_clip(clip, 16_000)[middle], mixed[middle], atol=1e-3)
 
 
 def test_a_folder_that_is_not_iemocap_is_refused(tmp_path: Path) -> None:

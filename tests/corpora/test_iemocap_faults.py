@@ -174,7 +174,7 @@ def test_a_turn_of_another_conversation_is_a_fault(root: Path) -> None:
     corpus = iemocap.read(root)
     assert [one.identity for one in corpus.faults] == [f"{path}:{number}"]
     assert ids(corpus) == [turn for turn in whole(root) if turn != TURN]
-    assert dict(corpus.left_out) == {iemocap.NO_EVALUATION: (TURN,)}
+    assert dict(corpus.left_out) == {iemocap.MISSING_EVALUATION: (TURN,)}
 
 
 def test_an_id_that_is_evaluated_twice_is_a_fault(root: Path) -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 from moodline.corpora import iemocap
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.inspection import print_inspection
-from moodline.wording import counted
+from moodline.errors import format_count
 from tests.trees import append, transcription_of, write_tree
 
 FOUR_CLASSES = {"ang", "hap", "exc", "sad", "neu"}
@@ -81,7 +81,7 @@ def test_what_was_left_out_is_told_with_its_reason(tmp_path: Path) -> None:
     name = "Ses01F_impro01"
     for number in range(5):
         append(transcription_of(root, name), f"{name}_FXX{number} [001.0000-002.0000]: Mmhm.\n")
-    expected = f"left out, {iemocap.NO_EVALUATION}: 5 ({name}_FXX0, {name}_FXX1, {name}_FXX2, ...)"
+    expected = f"left out, {iemocap.MISSING_EVALUATION}: 5 ({name}_FXX0, {name}_FXX1, {name}_FXX2, ...)"
     assert expected in told(iemocap.read(root))
 
 
@@ -90,6 +90,6 @@ def test_a_corpus_of_words_alone_is_told(corpus: Corpus, count: int) -> None:
     first = corpus.conversations[0]
     mute = replace(first, utterances=tuple(replace(u, audio=None, label=None) for u in first.utterances))
     text = told(replace(corpus, reader="words", conversations=(mute,) * count))
-    assert counted(count, "conversation") in text
+    assert format_count(count, "conversation") in text
     assert "0.00 hours" in text
     assert "utterance, seconds" not in text

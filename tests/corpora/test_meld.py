@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from moodline.corpora import meld
 from moodline.corpora.corpus import Corpus, read_corpus, write_corpus
 from moodline.corpora.inspection import print_inspection
-from moodline.corpora.validation import NO_TURN_LEFT
+from moodline.corpora.validation import EMPTY_CONVERSATION
 from moodline.errors import MoodlineError
 from tests.corpora.outcome import outcome
 from tests.films import tone, write_film
@@ -112,7 +112,7 @@ def test_clips_are_taken_where_they_are(root: Path, layout: tuple[str, str]) -> 
     assert not any(note.startswith("train") for note in corpus.notes)
     found = {u.id: u.audio.path.name for u in corpus.utterances if u.audio}
     assert found == {"train_dia0_utt0": "dia0_utt0.wav", "train_dia0_utt1": "dia0_utt1.wav"}
-    assert corpus.left_out == {meld.NO_CLIP: ("train_dia3_utt2",), NO_TURN_LEFT: ("train_dia3",)}
+    assert corpus.left_out == {meld.MISSING_CLIP: ("train_dia3_utt2",), EMPTY_CONVERSATION: ("train_dia3",)}
     assert [split for _, split in turns(corpus)] == ["train", "train", "validation", "test"]
 
 

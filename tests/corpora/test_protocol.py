@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from moodline.conversation import Conversation, Utterance
+from moodline.conversation import IEMOCAP4, Conversation, Utterance
 from moodline.corpora.corpus import Corpus
-from moodline.corpora.fold import TrainingSets
-from moodline.corpora.protocol import choose_fold, folds_of, speaker_groups
+from moodline.corpora.folds import TrainingSets
+from moodline.corpora.protocols import build_folds, choose_fold, group_by_speaker
 from moodline.errors import MoodlineError
-from moodline.labels import IEMOCAP4
 from tests.corpora.talks import spoken
 
 # Fold (its test session): test, validation, training.
@@ -41,7 +40,7 @@ def with_sessions(corpus: Corpus, count: int) -> Corpus:
 
 
 def test_cv5_tests_each_session_and_validates_on_the_next(corpus: Corpus) -> None:
-    folds = folds_of(corpus, "cv5")
+    folds = build_folds(corpus, "cv5")
     found = {one.name: (sessions(one.test), sessions(one.validation), sessions(one.train)) for one in folds}
     assert found == CV5
     assert all(one.protocol == "cv5" for one in folds)
@@ -49,41 +48,41 @@ def test_cv5_tests_each_session_and_validates_on_the_next(corpus: Corpus) -> Non
 
 def test_every_fold_holds_every_conversation_once(corpus: Corpus) -> None:
     for protocol in ("session5", "cv5", "all"):
-        for one in folds_of(corpus, protocol):
+        for one in build_folds(corpus, protocol):
             ids = [conversation.id for conversations in one.sets.values() for conversation in conversations]
             assert sorted(ids) == sorted(conversation.id for conversation in corpus.conversations)
 
 
 def test_cv5_tests_every_conversation_once(corpus: Corpus) -> None:
-    tested = [conversation.id for one in folds_of(corpus, "cv5") for conversation in one.test]
+    tested = [conversation.id for one in build_folds(corpus, "cv5") for conversation in one.test]
     assert sorted(tested) == sorted(conversation.id for conversation in corpus.conversations)
 
 
 def test_session5_is_the_fifth_fold_of_cv5(corpus: Corpus) -> None:
-    (one,) = folds_of(corpus, "session5")
-    assert one.sets == folds_of(corpus, "cv5")[4].sets
+    (one,) = build_folds(corpus, "session5")
+    assert one.sets == build_folds(corpus, "cv5")[4].sets
     assert (one.protocol, one.name) == ("session5", "5")
     assert (sessions(one.test), sessions(one.validation), sessions(one.train)) == CV5["5"]
 
 
 def test_all_validates_on_the_first_session_and_tests_nothing(corpus: Corpus) -> None:
-    (one,) = folds_of(corpus, "all")
+    (one,) = build_folds(corpus, "all")
     assert one.test == ()
     assert (sessions(one.validation), sessions(one.train)) == ({"1"}, {"2", "3", "4", "5"})
-    (small,) = folds_of(with_sessions(corpus, 2), "all")
+    (small,) = build_folds(with_sessions(corpus, 2), "all")
     assert (sessions(small.validation), sessions(small.train)) == ({"1"}, {"2"})
 
 
 @pytest.mark.parametrize(("protocol", "count"), [("session5", 4), ("cv5", 4), ("all", 1)])
 def test_too_few_sessions_are_refused(corpus: Corpus, protocol: str, count: int) -> None:
     with pytest.raises(MoodlineError, match=rf"{protocol} takes \d sessions.* has {count} \(1"):
-        folds_of(with_sessions(corpus, count), protocol)
+        build_folds(with_sessions(corpus, count), protocol)
 
 
 def test_six_sessions_are_refused_by_a_protocol_of_five(corpus: Corpus) -> None:
     sixth = replace(talk("Ses06F_impro01", "Ses06F"), session="6")
     with pytest.raises(MoodlineError, match=r"cv5 takes 5 sessions: .* has 6 \(1, 2, 3, 4, 5, 6\)"):
-        folds_of(replace(corpus, conversations=(*corpus.conversations, sixth)), "cv5")
+        build_folds(replace(corpus, conversations=(*corpus.conversations, sixth)), "cv5")
 
 
 def test_a_protocol_that_does_not_exist_is_refused(corpus: Corpus) -> None:
@@ -97,13 +96,13 @@ def test_a_protocol_that_does_not_exist_is_refused(corpus: Corpus) -> None:
         "cv5-script-disjoint-again",
     ):
         with pytest.raises(MoodlineError, match=f"the protocols are session5, cv5, cv10, .*: '{stranger}' is none"):
-            folds_of(corpus, stranger)
+            build_folds(corpus, stranger)
 
 
 def test_a_conversation_without_a_session_is_refused(corpus: Corpus) -> None:
     stray = talk("stray", "me")
     with pytest.raises(MoodlineError, match="conversation stray has none"):
-        folds_of(replace(corpus, conversations=(*corpus.conversations, stray)), "cv5")
+        build_folds(replace(corpus, conversations=(*corpus.conversations, stray)), "cv5")
 
 
 def test_a_speaker_in_two_sessions_is_refused_by_the_protocol(corpus: Corpus) -> None:
@@ -111,17 +110,17 @@ def test_a_speaker_in_two_sessions_is_refused_by_the_protocol(corpus: Corpus) ->
     twin = replace(first.utterances[0], id="twin", speaker="Ses03M")
     strayed = replace(first, utterances=(*first.utterances, twin))
     with pytest.raises(MoodlineError, match="speaker Ses03M"):
-        folds_of(replace(corpus, conversations=(strayed, *corpus.conversations[1:])), "cv5")
+        build_folds(replace(corpus, conversations=(strayed, *corpus.conversations[1:])), "cv5")
 
 
 def test_training_sees_no_test_set(corpus: Corpus) -> None:
     assert [field.name for field in dataclasses.fields(TrainingSets)] == ["train", "validation"]
-    (one,) = folds_of(corpus, "session5")
-    seen = one.training_sets(IEMOCAP4, "all")
+    (one,) = build_folds(corpus, "session5")
+    seen = one.get_training_sets(IEMOCAP4, "all")
     assert (seen.train, seen.validation) == (one.train, one.validation)
     assert not {c.id for c in one.test} & {c.id for c in (*seen.train, *seen.validation)}
-    labelled = one.training_sets(IEMOCAP4, "labelled")
-    assert labelled.train == tuple(conversation.in_context(IEMOCAP4, "labelled") for conversation in one.train)
+    labelled = one.get_training_sets(IEMOCAP4, "labelled")
+    assert labelled.train == tuple(conversation.prepare_for_context(IEMOCAP4, "labelled") for conversation in one.train)
 
 
 def test_the_hash_does_not_go_by_order(corpus: Corpus) -> None:
@@ -129,17 +128,17 @@ def test_the_hash_does_not_go_by_order(corpus: Corpus) -> None:
     random.Random(0).shuffle(shuffled)
     again = replace(corpus, conversations=tuple(shuffled))
     for protocol in ("session5", "cv5", "all"):
-        hashes = [[one.hash for one in folds_of(either, protocol)] for either in (corpus, again)]
+        hashes = [[one.hash for one in build_folds(either, protocol)] for either in (corpus, again)]
         assert hashes[0] == hashes[1]
 
 
 def test_folds_and_protocols_have_hashes_of_their_own(corpus: Corpus) -> None:
-    hashes = [one.hash for protocol in ("session5", "cv5", "all") for one in folds_of(corpus, protocol)]
+    hashes = [one.hash for protocol in ("session5", "cv5", "all") for one in build_folds(corpus, protocol)]
     assert len(set(hashes)) == 7
 
 
 def test_a_fold_is_chosen_by_its_name(corpus: Corpus) -> None:
-    folds = folds_of(corpus, "cv5")
+    folds = build_folds(corpus, "cv5")
     assert choose_fold(folds, None) == folds
     assert choose_fold(folds, "2") == (folds[1],)
     with pytest.raises(MoodlineError, match="cv5 has the folds 1, 2, 3, 4, 5: '6' is none of them"):
@@ -147,7 +146,7 @@ def test_a_fold_is_chosen_by_its_name(corpus: Corpus) -> None:
 
 
 def test_cv10_tests_each_speaker_and_validates_on_the_other(corpus: Corpus) -> None:
-    folds = folds_of(corpus, "cv10")
+    folds = build_folds(corpus, "cv10")
     assert [one.name for one in folds] == [f"Ses0{session}{gender}" for session in range(1, 6) for gender in "FM"]
     for one in folds:
         other = one.name[:5] + {"F": "M", "M": "F"}[one.name[5]]
@@ -161,9 +160,9 @@ def test_cv10_takes_sessions_of_two_speakers(corpus: Corpus) -> None:
     first = corpus.conversations[0]
     guest = replace(first, utterances=(*first.utterances, Utterance(id="guest", speaker="Guest", words="Hello.")))
     with pytest.raises(MoodlineError, match=r"session 1 of .* has 3 \(Guest, Ses01F, Ses01M\)"):
-        folds_of(replace(corpus, conversations=(guest, *corpus.conversations[1:])), "cv10")
+        build_folds(replace(corpus, conversations=(guest, *corpus.conversations[1:])), "cv10")
     with pytest.raises(MoodlineError, match=r"cv10 takes 5 sessions: .* has 4 \(1, 2, 3, 4\)"):
-        folds_of(with_sessions(corpus, 4), "cv10")
+        build_folds(with_sessions(corpus, 4), "cv10")
 
 
 def published(*splits: str | None) -> Corpus:
@@ -173,7 +172,7 @@ def published(*splits: str | None) -> Corpus:
 
 def test_official_is_the_published_split() -> None:
     corpus = published("test", "train", "validation", "train", "test")
-    (one,) = folds_of(corpus, "official")
+    (one,) = build_folds(corpus, "official")
     assert {name: [each.split for each in conversations] for name, conversations in one.sets.items()} == {
         "train": ["train"] * 2,
         "validation": ["validation"],
@@ -185,11 +184,11 @@ def test_official_is_the_published_split() -> None:
 
 def test_official_takes_a_corpus_that_is_split(corpus: Corpus) -> None:
     with pytest.raises(MoodlineError, match=r"conversation Ses01F_impro01 of .* is in none of them"):
-        folds_of(corpus, "official")
+        build_folds(corpus, "official")
     with pytest.raises(MoodlineError, match="play has no conversation in it"):
-        folds_of(published("train", "validation"), "official")
+        build_folds(published("train", "validation"), "official")
     with pytest.raises(MoodlineError, match="leaves the validation set empty"):
-        folds_of(published("train", "test"), "official")
+        build_folds(published("train", "test"), "official")
 
 
 @pytest.mark.parametrize("base", ["session5", "cv5", "cv10"])
@@ -197,7 +196,7 @@ def test_script_disjoint_leaves_out_of_training_what_the_other_sets_perform(corp
     renamed = {"Ses02M_script01_1": "Ses02M_script02_1", "Ses05M_script01_1": "Ses05M_script01_1b"}
     played = tuple(replace(one, id=renamed.get(one.id, one.id)) for one in corpus.conversations)
     mixed = replace(corpus, conversations=played)
-    folds, plain = (folds_of(mixed, name) for name in (f"{base}-script-disjoint", base))
+    folds, plain = (build_folds(mixed, name) for name in (f"{base}-script-disjoint", base))
     for one, before in zip(folds, plain, strict=True):
         assert (one.name, one.validation, one.test) == (before.name, before.validation, before.test)
         elsewhere = {each.id[7:17] for each in (*one.validation, *one.test) if each.part == "scripted"}
@@ -220,26 +219,26 @@ def test_script_disjoint_takes_names_of_scripts(corpus: Corpus) -> None:
     first, second, *others = corpus.conversations
     odd = replace(corpus, conversations=(first, replace(second, id="Ses01M_scene"), *others))
     with pytest.raises(MoodlineError, match=r"the scripted conversation Ses01M_scene of .* names none"):
-        folds_of(odd, "cv5-script-disjoint")
+        build_folds(odd, "cv5-script-disjoint")
     improvised = tuple(one for one in corpus.conversations if one.part == "improvised")
     with pytest.raises(MoodlineError, match=r"has no conversation that names one; take cv5$"):
-        folds_of(replace(corpus, conversations=improvised), "cv5-script-disjoint")
+        build_folds(replace(corpus, conversations=improvised), "cv5-script-disjoint")
 
 
 def test_kfold_counts_the_groups_that_there_are() -> None:
     corpus = published(*[None] * 12)
     with pytest.raises(MoodlineError, match=r"kfold5 takes 5 groups of conversations, .*: the corpus play has 3"):
-        folds_of(corpus, "kfold5")
-    assert [one.name for one in folds_of(corpus, "kfold3")] == ["1", "2", "3"]
+        build_folds(corpus, "kfold5")
+    assert [one.name for one in build_folds(corpus, "kfold3")] == ["1", "2", "3"]
     with pytest.raises(MoodlineError, match="kfold2 has 2; take kfold3 or more"):
-        folds_of(corpus, "kfold2")
+        build_folds(corpus, "kfold2")
 
 
 def test_kfold_keeps_copies_of_a_conversation_together() -> None:
     talks = [spoken(f"talk{at}", [(f"S{at % 3}", None)] * 2) for at in range(4)]
     turns = tuple(replace(turn, speaker="Another") for turn in talks[0].utterances)
     copy = replace(talks[0], id="copy", utterances=turns)
-    groups = speaker_groups((*talks, copy))
+    groups = group_by_speaker((*talks, copy))
     assert {frozenset(one.id for one in group) for group in groups} == {
         frozenset({"talk0", "talk3", "copy"}),
         frozenset({"talk1"}),

@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moodline.conversation import Conversation
+from moodline.conversation import IEMOCAP4, Conversation
 from moodline.corpora.corpus import Corpus
-from moodline.corpora.fold import Fold
-from moodline.corpora.protocol import folds_of
+from moodline.corpora.folds import Fold
+from moodline.corpora.protocols import build_folds
 from moodline.errors import MoodlineError
-from moodline.labels import IEMOCAP4
 from tests.corpora.talks import spoken
 
 LABELS = st.sampled_from(["ang", "hap", "exc", "sad", "neu", "fru", "xxx", None])
@@ -59,7 +58,7 @@ def check(folds: tuple[Fold, ...]) -> None:
         assert not speakers[1] & speakers[2]
         tested = set(turns_in(one.scored["test"]))
         for context in ("labelled", "all"):
-            seen = one.training_sets(IEMOCAP4, context)
+            seen = one.get_training_sets(IEMOCAP4, context)
             for conversation in (*seen.train, *seen.validation):
                 assert all(turn.label is None for turn in conversation.utterances if turn.id in tested)
 
@@ -76,13 +75,13 @@ def reordered(corpus: Corpus, order: random.Random) -> Corpus:
 def test_any_corpus_of_dyads_is_tested_once_by_speakers_that_were_not_heard(
     protocol: str, corpus: Corpus, order: random.Random
 ) -> None:
-    folds = folds_of(corpus, protocol)
+    folds = build_folds(corpus, protocol)
     check(folds)
     tested = [turn for one in folds for turn in turns_in(one.scored["test"])]
     last = [each for each in corpus.conversations if each.session == "5"]
     assert sorted(tested) == sorted(turns_in(last if protocol == "session5" else corpus.conversations))
-    assert [one.hash for one in folds] == [one.hash for one in folds_of(reordered(corpus, order), protocol)]
-    disjoint = folds_of(corpus, f"{protocol}-script-disjoint")
+    assert [one.hash for one in folds] == [one.hash for one in build_folds(reordered(corpus, order), protocol)]
+    disjoint = build_folds(corpus, f"{protocol}-script-disjoint")
     check(disjoint)
     assert [one.scored["test"] for one in disjoint] == [one.scored["test"] for one in folds]
 
@@ -95,9 +94,9 @@ def test_any_corpus_is_tested_once_in_parts_that_share_no_speaker(
     groups = reached(corpus.conversations)
     if len(groups) < parts:
         with pytest.raises(MoodlineError, match=f"has {len(groups)}$"):
-            folds_of(corpus, f"kfold{parts}")
+            build_folds(corpus, f"kfold{parts}")
         return
-    folds = folds_of(corpus, f"kfold{parts}")
+    folds = build_folds(corpus, f"kfold{parts}")
     check(folds)
     tested = [turn for one in folds for turn in turns_in(one.scored["test"])]
     assert sorted(tested) == sorted(turns_in(corpus.conversations))
@@ -105,7 +104,7 @@ def test_any_corpus_is_tested_once_in_parts_that_share_no_speaker(
     assert all(len(one.train) + len(one.validation) + len(one.test) == len(corpus.conversations) for one in folds)
     sizes = [len(turns_in(one.test)) for one in folds]
     assert max(sizes) - min(sizes) <= max(len(turns_in(group)) for group in groups)
-    assert [one.hash for one in folds] == [one.hash for one in folds_of(reordered(corpus, order), f"kfold{parts}")]
+    assert [one.hash for one in folds] == [one.hash for one in build_folds(reordered(corpus, order), f"kfold{parts}")]
 
 
 def reached(conversations: tuple[Conversation, ...]) -> list[list[Conversation]]:

@@ -60,9 +60,9 @@ def test_what_is_not_read_is_told(tmp_path: Path) -> None:
     corpus = ravdess.read(tmp_path)
     assert [one.id for one in corpus.conversations] == ["03-01-01-01-01-01-01"]
     assert corpus.left_out == {
-        ravdess.OTHER: ("01-01-01-01-01-01-01", "03-02-01-01-01-01-01"),
-        ravdess.AGAIN: ("copy/03-01-01-01-01-01-01.wav",),
-        ravdess.NO_NAME: ("kids.wav",),
+        ravdess.OTHER_MODALITY: ("01-01-01-01-01-01-01", "03-02-01-01-01-01-01"),
+        ravdess.DUPLICATE: ("copy/03-01-01-01-01-01-01.wav",),
+        ravdess.UNKNOWN_NAME: ("kids.wav",),
     }
 
 

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from moodline.corpora import table
-from moodline.corpora.columns import NAMES, recognised
 from moodline.corpora.corpus import Corpus, read_corpus, write_corpus
+from moodline.corpora.table import COLUMN_ALIASES, recognise_columns
 from moodline.errors import MoodlineError
 from tests.corpora.files import record, written
 from tests.system import moodline
@@ -62,7 +62,7 @@ def test_words_and_labels_are_enough(tmp_path: Path) -> None:
     assert [(u.words, u.label) for u in corpus.utterances] == [("Hi.", "joy"), ("No.", None)]
     assert len(corpus.conversations) == len({u.speaker for u in corpus.utterances}) == 2
     assert corpus.left_out == {}
-    assert corpus.notes == (table.ASSUMED["conversation"], table.ASSUMED["speaker"])
+    assert corpus.notes == (table.DEFAULT_NOTES["conversation"], table.DEFAULT_NOTES["speaker"])
 
 
 def test_recordings_are_enough(tmp_path: Path) -> None:
@@ -73,11 +73,13 @@ def test_recordings_are_enough(tmp_path: Path) -> None:
     assert (turn.audio.offset, turn.audio.duration) == (0.0, 1.5)
 
 
-@pytest.mark.parametrize(("column", "name"), [(column, name) for column, names in NAMES.items() for name in names])
+@pytest.mark.parametrize(
+    ("column", "name"), [(column, name) for column, names in COLUMN_ALIASES.items() for name in names]
+)
 def test_every_documented_name_is_that_column(column: str, name: str) -> None:
     for spelling in (name, name.upper(), f" {name.title()} ", "_".join(name)):
-        assert recognised([spelling, "words", "audio"])[column] in (spelling, column)
-        assert recognised(["season", spelling, "sentence", "wav"])[column] in (spelling, "sentence", "wav")
+        assert recognise_columns([spelling, "words", "audio"])[column] in (spelling, column)
+        assert recognise_columns(["season", spelling, "sentence", "wav"])[column] in (spelling, "sentence", "wav")
 
 
 def test_utterance_is_the_words_where_nothing_else_is(tmp_path: Path) -> None:
@@ -99,8 +101,8 @@ def test_delimiters_encodings_and_line_ends(tmp_path: Path, delimiter: str, enco
     assert [(u.speaker, u.words) for u in corpus.utterances] == [("Ann", words)]
     assert corpus.notes == (
         "columns that are not read, 1: Note",
-        table.ASSUMED["conversation"],
-        table.ASSUMED["label"],
+        table.DEFAULT_NOTES["conversation"],
+        table.DEFAULT_NOTES["label"],
     )
 
 
@@ -208,7 +210,7 @@ def test_what_contradicts_the_rows_before_is_left_out(tmp_path: Path, text: str,
 def test_empty_rows_are_left_out(tmp_path: Path) -> None:
     corpus = read(tmp_path, "text,label\nHi,joy\n,,\n,joy\n")
     assert [u.words for u in corpus.utterances] == ["Hi"]
-    assert corpus.left_out[table.EMPTY] == (f"{tmp_path / 'talks.csv'}:4",)
+    assert corpus.left_out[table.EMPTY_ROW] == (f"{tmp_path / 'talks.csv'}:4",)
 
 
 @pytest.mark.parametrize("name", ["talks.xlsx", "talks"])
@@ -266,7 +268,11 @@ def test_prepare_names_what_it_passes_over_and_assumes(tmp_path: Path, capsys: p
     told = capsys.readouterr().out
     assert "2 conversations, 2 utterances" in told
     assert "left out: 0" in told
-    notes = ("columns that are not read, 1: Season", table.ASSUMED["conversation"], table.ASSUMED["speaker"])
+    notes = (
+        "columns that are not read, 1: Season",
+        table.DEFAULT_NOTES["conversation"],
+        table.DEFAULT_NOTES["speaker"],
+    )
     assert all(note in told for note in notes)
     moodline("inspect", tmp_path / "out")
     told = capsys.readouterr().out
@@ -275,12 +281,13 @@ def test_prepare_names_what_it_passes_over_and_assumes(tmp_path: Path, capsys: p
 
 def test_a_column_that_lacks_is_told_with_the_one_that_looks_like_it(tmp_path: Path) -> None:
     (label,) = read(tmp_path, "text,emotoin,dialogue,speaker,note\nHi,joy,1,Ann,x\n").notes[1:]
-    assert label == f"{table.ASSUMED['label']}; is 'emotoin' meant? then name it emotion"
+    assert label == f"{table.DEFAULT_NOTES['label']}; is 'emotoin' meant? then name it emotion"
     notes = read(tmp_path, "text,Emotion_Label,Dialogues,Speaker Name\nHi,joy,1,Ann\n").notes[1:]
     meant = {"conversation": ("Dialogues", "dialogue"), "speaker": ("Speaker Name", "speaker")}
     meant["label"] = ("Emotion_Label", "emotion")
     assert notes == tuple(
-        f"{table.ASSUMED[column]}; is {name!r} meant? then name it {known}" for column, (name, known) in meant.items()
+        f"{table.DEFAULT_NOTES[column]}; is {name!r} meant? then name it {known}"
+        for column, (name, known) in meant.items()
     )
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from moodline.corpora import table
 from moodline.corpora.corpus import read_corpus, write_corpus
-from moodline.delimited import seconds_of
+from moodline.tabular import parse_seconds
 from tests.corpora.files import record, written
 from tests.corpora.outcome import outcome
 
@@ -126,7 +126,7 @@ def test_times_are_read_as_they_are_written(seconds: float, mark: str) -> None:
     minutes, rest = divmod(rest, 60)
     clock = f"{int(hours):02d}:{int(minutes):02d}:{rest:06.3f}".replace(".", mark)
     for text in (f"{seconds}".replace(".", mark), clock):
-        found = seconds_of(text)
+        found = parse_seconds(text)
         assert found is not None
         assert math.isclose(found, seconds, abs_tol=2e-3 if text == clock else 0)
-    assert seconds_of(f"{clock}x") is None
+    assert parse_seconds(f"{clock}x") is None

@@ -13,14 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from moodline import asr as speech
+from moodline.asr import RecordedSpeech
 from moodline.conversation import Utterance
+from moodline.corpora.asr_column import read_asr_column, read_corpus_with_words
 from moodline.corpora.corpus import Corpus, read_corpus, write_corpus
-from moodline.corpora.recognised import read_corpus_with, read_recognised
-from moodline.corpora.transcription import sounds_of
+from moodline.corpora.transcription import build_speech_sources
 from moodline.corpora.tts import VOICES, SyntheticSpeech, assign_voices
 from moodline.errors import MoodlineError
-from moodline.speech import recogniser as speech
-from moodline.speech.sound import Recorded
 from tests.processes import DieAtWrite, run
 from tests.system import moodline
 
@@ -41,7 +41,7 @@ class Counting:
 @pytest.fixture
 def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
     recogniser = Counting()
-    monkeypatch.setattr(speech, "load", lambda chosen: recogniser)
+    monkeypatch.setattr(speech, "load_recogniser", lambda chosen: recogniser)
     return recogniser
 
 
@@ -49,7 +49,7 @@ class Dying(DieAtWrite):
     """Kills the process at a write, as ``DieAtWrite`` does; until then words are counted samples."""
 
     def __call__(self) -> None:
-        speech.load = lambda chosen: Counting()  # type: ignore[assignment]
+        speech.load_recogniser = lambda chosen: Counting()  # type: ignore[assignment]
         super().__call__()
 
 
@@ -73,7 +73,7 @@ def test_words_stand_beside_a_table_that_stays_as_it_is(folder: Path, corpus: Co
     transcribe(folder)
     assert {name: (folder / name).read_bytes() for name in before} == before
     assert read_corpus(folder) == corpus
-    heard = read_corpus_with("recognised", folder)
+    heard = read_corpus_with_words("recognised", folder)
     assert heard.table_hash == corpus.table_hash
     assert [one.fingerprint for one in heard.conversations] == [one.fingerprint for one in corpus.conversations]
     for was, now in zip(corpus.utterances, heard.utterances, strict=True):
@@ -116,10 +116,10 @@ def test_a_corpus_that_was_corrected_needs_what_is_new_alone(folder: Path, corpu
     corrected = replace(corpus, conversations=(replace(first, utterances=(shorter, *rest)), *others))
     write_corpus(corrected, folder)
     with pytest.raises(MoodlineError, match="moodline transcribe"):
-        read_corpus_with("recognised", folder)
+        read_corpus_with_words("recognised", folder)
     transcribe(folder)
     assert counting.heard == 61
-    assert read_corpus_with("recognised", folder).table_hash == corrected.table_hash
+    assert read_corpus_with_words("recognised", folder).table_hash == corrected.table_hash
 
 
 def test_anothers_words_are_not_replaced_unasked(
@@ -149,7 +149,7 @@ def test_a_killed_transcription_goes_on_where_it_was(folder: Path, tmp_path: Pat
     transcribe(folder)
     assert counting.heard == 0
     assert not list(folder.glob(".*.part"))
-    assert read_recognised(folder, read_corpus(folder)).recognition.utterances == 60
+    assert read_asr_column(folder, read_corpus(folder)).recognition.utterances == 60
 
 
 def test_synthetic_voices_are_recognised(corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,7 +161,7 @@ def test_synthetic_voices_are_recognised(corpus: Corpus, tmp_path: Path, capsys:
     assert "--speak-words" not in capsys.readouterr().err
     moodline(*command, "--speak-words")  # finds its words already recognised: the options mean the same
     assert capsys.readouterr().err == "moodline: --speak-words is deprecated; use --tts\n"
-    recognition = read_recognised(tmp_path / "few", few).recognition
+    recognition = read_asr_column(tmp_path / "few", few).recognition
     assert recognition.recogniser.heard == "spoken"
     assert sum(errors.words for errors in recognition.by_voice.values()) == recognition.errors.words
     assert len(recognition.by_voice) == len({turn.speaker for turn in few.utterances}) == 2
@@ -185,14 +185,14 @@ def test_nothing_to_say_is_silence(words: str) -> None:
 def test_a_mark_is_not_spoken(corpus: Corpus) -> None:
     first = corpus.conversations[0]
     marked = replace(first, utterances=(replace(first.utterances[0], words="[LAUGHTER] Oh <unk> no."),))
-    (sound,) = sounds_of(replace(corpus, conversations=(marked,)), tts=True)
+    (sound,) = build_speech_sources(replace(corpus, conversations=(marked,)), tts=True)
     assert isinstance(sound, SyntheticSpeech)
     assert sound.words.split() == ["Oh", "no."]
 
 
 def test_other_sound_has_another_origin(corpus: Corpus) -> None:
     turns = list(corpus.utterances)
-    assert len({json.dumps(Recorded(turn.audio).origin) for turn in turns if turn.audio}) == len(turns)
+    assert len({json.dumps(RecordedSpeech(turn.audio).origin) for turn in turns if turn.audio}) == len(turns)
     assert len({json.dumps(SyntheticSpeech("Oh.", voice).origin) for voice in VOICES}) == len(VOICES)
     assert SyntheticSpeech("Oh.", VOICES[0]).origin != SyntheticSpeech("No.", VOICES[0]).origin
 
@@ -216,8 +216,10 @@ def test_words_recognised_elsewhere_are_brought(folder: Path, corpus: Corpus, tm
     file = write_words(tmp_path / f"google.{ending}", rows[::-1])
     moodline("transcribe", folder, "--words", file)
     moodline("transcribe", folder, "--words", file)
-    assert [turn.words for turn in read_corpus_with("recognised", folder).utterances] == [text for _, text in rows]
-    recognition = read_recognised(folder, corpus).recognition
+    assert [turn.words for turn in read_corpus_with_words("recognised", folder).utterances] == [
+        text for _, text in rows
+    ]
+    recognition = read_asr_column(folder, corpus).recognition
     assert recognition.recogniser.heard == "elsewhere"
     assert recognition.recogniser.name == file.name
     assert recognition.silent == 30
@@ -314,7 +316,7 @@ def test_words_that_are_not_whole_or_not_these_are_refused(
     assert callable(change)
     change(folder)
     with pytest.raises(MoodlineError, match=sentence):
-        read_corpus_with("recognised", folder)
+        read_corpus_with_words("recognised", folder)
 
 
 def drop_row(folder: Path) -> None:

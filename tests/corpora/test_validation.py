@@ -8,19 +8,26 @@ import numpy as np
 import pytest
 import soundfile
 
-from moodline.audio import waveform
+from moodline.audio import io
 from moodline.conversation import AudioClip, Conversation, Utterance
-from moodline.corpora.corpus import corpus_of
-from moodline.corpora.validation import NO_TURN_LEFT, Fault, Faults, Turn, conversation_of, told_faults
+from moodline.corpora.corpus import build_corpus
+from moodline.corpora.validation import (
+    EMPTY_CONVERSATION,
+    Fault,
+    FaultCollector,
+    ParsedUtterance,
+    build_conversation,
+    describe_faults,
+)
 from moodline.errors import MoodlineError
 
 SOUND = Utterance(id="a", speaker="me", words="Yes.", start=1.0, end=2.0, label="glad")
 
 
-def read(*utterances: Utterance, labels: frozenset[str] | None = None) -> tuple[Conversation | None, Faults]:
-    faults = Faults(Path("/source"), labels)
-    turns = [Turn(utterance, f"table.csv:{row}") for row, utterance in enumerate(utterances, start=1)]
-    return conversation_of(turns, faults, id="talk", session="1", part="one"), faults
+def read(*utterances: Utterance, labels: frozenset[str] | None = None) -> tuple[Conversation | None, FaultCollector]:
+    faults = FaultCollector(Path("/source"), labels)
+    turns = [ParsedUtterance(utterance, f"table.csv:{row}") for row, utterance in enumerate(utterances, start=1)]
+    return build_conversation(turns, faults, id="talk", session="1", part="one"), faults
 
 
 def kept(*utterances: Utterance, labels: frozenset[str] | None = None) -> list[Utterance]:
@@ -77,9 +84,11 @@ def test_an_utterance_may_have_no_label_and_any_where_none_is_prescribed() -> No
 
 
 def test_an_id_stands_once_in_the_whole_corpus() -> None:
-    faults = Faults(Path("/source"))
-    first = conversation_of([Turn(SOUND, "t:1"), Turn(SOUND, "t:2")], faults, id="one")
-    second = conversation_of([Turn(SOUND, "t:3"), Turn(replace(SOUND, id="b"), "t:4")], faults, id="two")
+    faults = FaultCollector(Path("/source"))
+    first = build_conversation([ParsedUtterance(SOUND, "t:1"), ParsedUtterance(SOUND, "t:2")], faults, id="one")
+    second = build_conversation(
+        [ParsedUtterance(SOUND, "t:3"), ParsedUtterance(replace(SOUND, id="b"), "t:4")], faults, id="two"
+    )
     assert first is not None
     assert second is not None
     assert [len(first.utterances), [one.id for one in second.utterances]] == [1, ["b"]]
@@ -88,9 +97,9 @@ def test_an_id_stands_once_in_the_whole_corpus() -> None:
 
 
 def test_a_conversations_id_stands_once() -> None:
-    faults = Faults(Path("/source"))
-    assert conversation_of([Turn(SOUND, "t:1")], faults, id="one") is not None
-    assert conversation_of([Turn(replace(SOUND, id="b"), "t:2")], faults, id="one") is None
+    faults = FaultCollector(Path("/source"))
+    assert build_conversation([ParsedUtterance(SOUND, "t:1")], faults, id="one") is not None
+    assert build_conversation([ParsedUtterance(replace(SOUND, id="b"), "t:2")], faults, id="one") is None
     (found,) = faults.found
     assert found.identity == "one"
     assert "second conversation" in found.sentence
@@ -126,13 +135,13 @@ def test_words_are_cleaned_of_control_characters(words: str, cleaned: str) -> No
 def test_all_faults_of_an_utterance_are_told(tmp_path: Path) -> None:
     clip = AudioClip(path=tmp_path / "none.wav", duration=1.0, sample_rate=16_000)
     broken = replace(SOUND, speaker="", start=3.0, audio=clip, label="joy")
-    faults = Faults(tmp_path, frozenset({"sad"}))
-    conversation_of([Turn(broken, "t:1", ("the reader's own.",))], faults, id="one")
+    faults = FaultCollector(tmp_path, frozenset({"sad"}))
+    build_conversation([ParsedUtterance(broken, "t:1", ("the reader's own.",))], faults, id="one")
     rules = ["the reader's own.", "has a speaker", "labels are sad", "ends after it starts", "must exist"]
     assert len(faults.found) == len(rules)
     assert all(rule in one.sentence for rule, one in zip(rules, faults.found, strict=True))
     assert {one.identity for one in faults.found} == {"a"}
-    assert list(told_faults(faults.found, "list.csv")) == [
+    assert list(describe_faults(faults.found, "list.csv")) == [
         "left out for faults (utterances, whole conversations): 1, listed in list.csv",
         *(f"  a: {one.sentence}" for one in faults.found[:3]),
     ]
@@ -143,7 +152,7 @@ def test_a_stretch_of_a_file_that_is_no_number_leaves_out_what_lies_in_it(tmp_pa
     samples = np.full(16_000, 0.1)
     samples[12_000] = np.nan
     soundfile.write(tmp_path / "long.wav", samples, 16_000, subtype="FLOAT")
-    whole = waveform.inspect(tmp_path / "long.wav")
+    whole = io.inspect_file(tmp_path / "long.wav")
     halves = [
         replace(SOUND, id=f"{offset}", audio=replace(whole, offset=offset, duration=0.5)) for offset in (0.0, 0.5)
     ]
@@ -157,15 +166,15 @@ def test_a_stretch_of_a_file_that_is_no_number_leaves_out_what_lies_in_it(tmp_pa
 def test_a_conversation_without_a_sound_turn_is_left_out() -> None:
     conversation, faults = read(replace(SOUND, start=-1.0))
     assert conversation is None
-    assert faults.left_out == {NO_TURN_LEFT: ["talk"]}
+    assert faults.left_out == {EMPTY_CONVERSATION: ["talk"]}
     assert [one.identity for one in faults.found] == ["a"]
-    assert read()[1].left_out == {NO_TURN_LEFT: ["talk"]}
+    assert read()[1].left_out == {EMPTY_CONVERSATION: ["talk"]}
 
 
 def test_a_reader_returns_what_is_left_and_its_faults() -> None:
     conversation, faults = read(SOUND, replace(SOUND, id="b", start=-1.0))
     faults.leave_out("too long", "c")
-    corpus = corpus_of("words", [None, conversation], faults)
+    corpus = build_corpus("words", [None, conversation], faults)
     assert corpus.conversations == (conversation,)
     assert (corpus.reader, corpus.source, dict(corpus.left_out)) == ("words", Path("/source"), {"too long": ("c",)})
     assert corpus.faults == tuple(faults.found)
@@ -175,10 +184,10 @@ def test_a_reader_returns_what_is_left_and_its_faults() -> None:
 def test_nothing_left_is_refused_with_the_first_fault() -> None:
     _, faults = read(replace(SOUND, start=-1.0), replace(SOUND, id="b", speaker=""))
     with pytest.raises(MoodlineError, match=r"no conversation of /source can be used: times .* \(and 1 more fault in"):
-        corpus_of("words", [None], faults)
+        build_corpus("words", [None], faults)
     with pytest.raises(MoodlineError, match="no conversation of /source can be used: check that it is the whole"):
-        corpus_of("words", [], Faults(Path("/source")))
+        build_corpus("words", [], FaultCollector(Path("/source")))
 
 
 def test_no_faults_are_not_told() -> None:
-    assert list(told_faults((), "list.csv")) == []
+    assert list(describe_faults((), "list.csv")) == []

@@ -3,10 +3,10 @@ import pyarrow as pa
 import pytest
 from scipy.special import softmax
 
-from moodline.evaluation.calibration import calibration, probabilities_of, with_calibration
-from moodline.evaluation.predictions import columns
-from moodline.evaluation.resampling import RESAMPLES, SEED
-from moodline.metrics import CALIBRATION_BINS, brier_score, expected_calibration_error
+from moodline.evaluation.bootstrap import RESAMPLES, SEED
+from moodline.evaluation.calibration import add_calibration, compute_calibration, get_probabilities
+from moodline.evaluation.predictions import build_schema
+from moodline.metrics import CALIBRATION_BINS, compute_brier_score, compute_calibration_error
 
 CLASSES = ("angry", "happy", "sad")
 
@@ -24,17 +24,19 @@ def table(probabilities, labels, stage="fusion", temperature=None, fold="1"):
         }
         for number, (row, label) in enumerate(zip(probabilities, labels, strict=True))
     ]
-    return pa.Table.from_pylist(rows, schema=columns(CLASSES))
+    return pa.Table.from_pylist(rows, schema=build_schema(CLASSES))
 
 
 def test_probabilities_come_in_the_order_of_the_classes():
-    found = probabilities_of(table([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]], [0, 1]), CLASSES)
+    found = get_probabilities(table([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]], [0, 1]), CLASSES)
     np.testing.assert_allclose(found, [[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]], rtol=1e-6)
 
 
 def test_two_bins_by_hand():
     """0.9 and right twice, 0.6 and right once of two."""
-    found = calibration(table([[0.9, 0.1, 0], [0, 0.9, 0.1], [0.6, 0.4, 0], [0.6, 0.4, 0]], [0, 1, 0, 1]), CLASSES)
+    found = compute_calibration(
+        table([[0.9, 0.1, 0], [0, 0.9, 0.1], [0.6, 0.4, 0], [0.6, 0.4, 0]], [0, 1, 0, 1]), CLASSES
+    )
     assert found.expected_calibration_error == pytest.approx((2 * 0.1 + 2 * 0.1) / 4)
     assert found.brier_score == pytest.approx((0.02 + 0.02 + 0.32 + 0.72) / 4)
     assert found.confidence == pytest.approx(0.75)
@@ -45,7 +47,7 @@ def test_two_bins_by_hand():
 
 
 def test_bins_cover_everything_and_the_empty_ones_have_no_means():
-    bins = calibration(table([[1.0, 0, 0]], [2]), CLASSES).bins
+    bins = compute_calibration(table([[1.0, 0, 0]], [2]), CLASSES).bins
     assert [one.low for one in bins] == [0, *(one.high for one in bins[:-1])]
     assert bins[-1].high == 1
     assert [one.utterances for one in bins] == [0] * (CALIBRATION_BINS - 1) + [1]
@@ -56,7 +58,7 @@ def test_each_stage_gets_its_own():
     predictions = pa.concat_tables([table([[1.0, 0, 0]], [0], "text_utterance"), table([[0, 1.0, 0]], [0], "fusion")])
     scores = [{"stage": "text_utterance", "kept": 1}, {"stage": "fusion", "kept": 2}]
     results = {"label_set": {"classes": list(CLASSES)}, "scores": scores, "seed": 3}
-    found = with_calibration(results, predictions)
+    found = add_calibration(results, predictions)
     assert [stage["calibration"]["brier_score"] for stage in found["scores"]] == [0, 2]
     assert [stage["kept"] for stage in found["scores"]] == [1, 2]
     assert found["seed"] == 3
@@ -79,11 +81,11 @@ def folds(rows=30):
 
 def test_before_is_without_each_folds_own_temperature():
     temperatures, logits, labels, predictions = folds()
-    found = calibration(predictions, CLASSES)
+    found = compute_calibration(predictions, CLASSES)
     assert found.temperatures == temperatures
     plain = softmax(logits, axis=1)
-    assert found.before.brier_score == pytest.approx(brier_score(plain, labels), abs=1e-6)
-    assert found.before.expected_calibration_error == pytest.approx(expected_calibration_error(plain, labels), abs=1e-6)
+    assert found.before.brier_score == pytest.approx(compute_brier_score(plain, labels), abs=1e-6)
+    assert found.before.expected_calibration_error == pytest.approx(compute_calibration_error(plain, labels), abs=1e-6)
     assert found.before.confidence == pytest.approx(plain.max(axis=1).mean(), abs=1e-6)
     assert found.brier_score != pytest.approx(found.before.brier_score, abs=1e-3)
 
@@ -91,12 +93,15 @@ def test_before_is_without_each_folds_own_temperature():
 def test_change_is_resampled_over_conversations_in_pairs():
     """Against the errors of each resample's own utterances."""
     _, logits, labels, predictions = folds()
-    found = calibration(predictions, CLASSES)
-    after, before = probabilities_of(predictions, CLASSES), softmax(logits, axis=1)
+    found = compute_calibration(predictions, CLASSES)
+    after, before = get_probabilities(predictions, CLASSES), softmax(logits, axis=1)
     names = predictions["conversation_id"].to_pylist()
     rows = [np.flatnonzero(np.array(names) == name) for name in sorted(set(names))]
     drawn = np.random.default_rng(SEED).integers(0, len(rows), size=(RESAMPLES, len(rows)))
-    for error, measure in (("expected_calibration_error", expected_calibration_error), ("brier_score", brier_score)):
+    for error, measure in (
+        ("expected_calibration_error", compute_calibration_error),
+        ("brier_score", compute_brier_score),
+    ):
         change = getattr(found.change, error)
         assert change.value == pytest.approx(getattr(found, error) - getattr(found.before, error), abs=1e-9)
         differences = []
@@ -107,10 +112,12 @@ def test_change_is_resampled_over_conversations_in_pairs():
 
 
 def test_without_a_temperature_there_is_no_before():
-    found = calibration(table([[0.9, 0.1, 0]], [0]), CLASSES)
+    found = compute_calibration(table([[0.9, 0.1, 0]], [0]), CLASSES)
     assert found.before is found.change is None
     assert found.temperatures == {}
 
 
 def test_of_one_conversation_a_change_has_no_interval():
-    assert calibration(table([[0.9, 0.1, 0]], [0], temperature=1.5), CLASSES).change.brier_score.interval is None
+    assert (
+        compute_calibration(table([[0.9, 0.1, 0]], [0], temperature=1.5), CLASSES).change.brier_score.interval is None
+    )

@@ -15,12 +15,11 @@ from safetensors.numpy import load_file
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 import moodline as package
-from moodline.conversation import Conversation, Utterance
+from moodline.conversation import IEMOCAP4, Conversation, Utterance
 from moodline.corpora.corpus import Corpus, read_corpus, write_corpus
 from moodline.errors import MoodlineError
-from moodline.evaluation.elsewhere import evaluate_model
+from moodline.evaluation.cross_corpus import evaluate_model
 from moodline.evaluation.evaluate import evaluate_run
-from moodline.labels import IEMOCAP4
 from tests.system import moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
@@ -138,7 +137,7 @@ def test_counts_of_cv10_are_of_the_turns_that_are_scored(place: Path) -> None:
     for fold in results_of(place / "cv10")["folds"]:
         other = fold["name"][:5] + {"F": "M", "M": "F"}[fold["name"][5]]
         for use, speaker in (("test", fold["name"]), ("validation", other)):
-            turns = tuple(one.turns_of(speaker) for one in corpus.conversations if one.session == speaker[4])
+            turns = tuple(one.select_speaker(speaker) for one in corpus.conversations if one.session == speaker[4])
             assert fold[use]["utterances"] == len(scored(turns))
             assert fold[use]["conversations"] == 2
         train = tuple(one for one in corpus.conversations if one.session != fold["name"][4])
@@ -148,7 +147,9 @@ def test_counts_of_cv10_are_of_the_turns_that_are_scored(place: Path) -> None:
 def test_a_cv10_model_hears_the_whole_conversation(place: Path) -> None:
     model = package.load(place / "cv10/fold-Ses03M/model")
     rows = {row["utterance_id"]: row for row in rows_of(place / "cv10", "text_context") if row["fold"] == "Ses03M"}
-    conversation = read_corpus(place / "corpus").conversation("Ses03F_impro01").in_context(IEMOCAP4, "labelled")
+    conversation = (
+        read_corpus(place / "corpus").conversation("Ses03F_impro01").prepare_for_context(IEMOCAP4, "labelled")
+    )
     of_him = [one for one in model.predict(conversation).utterances if one.speaker == "Ses03M"]
     assert of_him
     for one in of_him:

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from moodline.conversation import Conversation, LabelSet, Utterance
+from moodline.conversation import IEMOCAP4, LABEL_SETS, MELD4, RAVDESS8, Conversation, LabelSet, Utterance
 from moodline.corpora import meld
 from moodline.corpora.corpus import Corpus
 from moodline.errors import MoodlineError
-from moodline.evaluation.label_map import labels_for
-from moodline.labels import IEMOCAP4, LABEL_SETS, MELD4, RAVDESS8
+from moodline.evaluation.cross_corpus import resolve_label_set
 
 OWN = LabelSet(name="own", version=1, classes=("calm", "tense"), mapping={"quiet": "calm", "loud": "tense"})
 
@@ -28,7 +27,7 @@ def labelled(counts: Mapping[str | None, int]) -> Corpus:
 
 @pytest.mark.parametrize("counts", [{"ang": 1}, {"ang": 2, "fru": 2}, {"neu": 1, None: 9}, {"sad": 1, "joy": 1}])
 def test_labels_that_the_model_knows_need_no_map(counts: dict[str | None, int]) -> None:
-    assert labels_for(IEMOCAP4, labelled(counts), None) is IEMOCAP4
+    assert resolve_label_set(IEMOCAP4, labelled(counts), None) is IEMOCAP4
 
 
 @pytest.mark.parametrize(
@@ -53,7 +52,7 @@ def test_other_labels_are_refused_with_the_way_to_map_them(
     model: LabelSet, counts: dict[str | None, int], words: list[str]
 ) -> None:
     with pytest.raises(MoodlineError) as error:
-        labels_for(model, labelled(counts), None)
+        resolve_label_set(model, labelled(counts), None)
     assert all(word in str(error.value) for word in words), error.value
 
 
@@ -61,24 +60,24 @@ def test_a_map_is_taken_into_the_models_order_of_classes(tmp_path: Path) -> None
     (tmp_path / "map.yaml").write_text(
         "name: two\nversion: 4\nclasses: [neutral, angry]\nmapping: {wrath: angry, rest: neutral}\n"
     )
-    labels = labels_for(IEMOCAP4, labelled({"wrath": 1}), str(tmp_path / "map.yaml"))
+    labels = resolve_label_set(IEMOCAP4, labelled({"wrath": 1}), str(tmp_path / "map.yaml"))
     assert (labels.name, labels.version, labels.classes) == ("two", 4, IEMOCAP4.classes)
     assert [labels.index(found) for found in ("wrath", "rest", "ang")] == [0, 3, None]
 
 
 def test_a_map_to_other_classes_is_refused() -> None:
     with pytest.raises(MoodlineError, match=r"classes angry, happy, sad, neutral: meld7 has anger, disgust, fear"):
-        labels_for(IEMOCAP4, labelled({"anger": 1}), "meld7")
+        resolve_label_set(IEMOCAP4, labelled({"anger": 1}), "meld7")
     with pytest.raises(MoodlineError, match=r"none\.yaml is no file"):
-        labels_for(IEMOCAP4, labelled({"anger": 1}), "none.yaml")
+        resolve_label_set(IEMOCAP4, labelled({"anger": 1}), "none.yaml")
 
 
 @pytest.mark.realdata
 def test_a_model_of_iemocap_is_pointed_to_melds_map(shared: Path) -> None:
     corpus = meld.read(shared / "corpora" / "meld")
     with pytest.raises(MoodlineError, match=r"0 of 13708 labelled .*--labels meld4"):
-        labels_for(IEMOCAP4, corpus, None)
-    labels = labels_for(IEMOCAP4, corpus, "meld4")
+        resolve_label_set(IEMOCAP4, corpus, None)
+    labels = resolve_label_set(IEMOCAP4, corpus, "meld4")
     scored = sum(labels.index(u.label) is not None for u in corpus.utterances)
     assert scored == sum(u.label in ("anger", "joy", "sadness", "neutral") for u in corpus.utterances)
     assert labels == LABEL_SETS["meld4"]

@@ -11,26 +11,29 @@ import soundfile
 import torch
 from matplotlib.figure import Figure
 
-from moodline.audio.leaf import Leaf
-from moodline.audio.leaf_cnn import LeafCnn
-from moodline.audio.log_mel import LogMel
-from moodline.checkpoint import Provenance, save_description, save_stage
 from moodline.config import AUDIO_UTTERANCE, AudioUtteranceConfig, Recipe
+from moodline.conversation import find_label_set
 from moodline.errors import MoodlineError
-from moodline.evaluation.figures.leaf_features import draw_features, log_mel
-from moodline.evaluation.figures.leaf_parameters import (
-    PCEN,
-    bandwidths,
-    centre_frequencies,
+from moodline.evaluation.leaf_figures import (
+    PCEN_LABELS,
+    PICTURES,
+    compute_bandwidths,
+    compute_log_mel,
+    compute_responses,
+    draw_features,
     draw_filters,
     draw_pcen,
     draw_pooling,
     draw_responses,
-    responses,
+    get_centre_frequencies,
+    load_encoder,
+    plot_leaf,
 )
-from moodline.evaluation.leaf_pictures import PICTURES, plot_leaf, trained_encoder
-from moodline.labels import label_set_of
-from moodline.model import build_stage
+from moodline.modeling.audio_encoder import LeafCnn
+from moodline.modeling.checkpoint import Provenance, save_description, save_stage
+from moodline.modeling.frontend import LogMel
+from moodline.modeling.leaf import Leaf
+from moodline.modeling.model import build_stage
 from tests.system import moodline
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -57,7 +60,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_model(fold: Path, recipe: Recipe) -> Path:
-    label_set = label_set_of("iemocap4")
+    label_set = find_label_set("iemocap4")
     encoder = build_stage(AUDIO_UTTERANCE, recipe, len(label_set.classes))
     assert isinstance(encoder, LeafCnn)
     if isinstance(encoder.front_end, Leaf):
@@ -91,29 +94,29 @@ def test_centre_frequencies_and_bandwidths_are_drawn_in_hertz() -> None:
         np.testing.assert_allclose(
             points(figure, 0, line), leaf.gabor.centre_frequencies.detach() * 16000 / (2 * math.pi), rtol=1e-6
         )
-        np.testing.assert_allclose(points(figure, 2, line), bandwidths(leaf))
-    for axes, measure in ((1, centre_frequencies), (3, bandwidths)):
+        np.testing.assert_allclose(points(figure, 2, line), compute_bandwidths(leaf))
+    for axes, measure in ((1, get_centre_frequencies), (3, compute_bandwidths)):
         ends = np.array([segment[:, 1] for segment in figure.axes[axes].collections[0].get_segments()])
         np.testing.assert_allclose(ends[:, 1] - ends[:, 0], measure(AFTER) - measure(BEFORE))
 
 
 def test_a_response_is_half_its_peak_at_the_ends_of_its_bandwidth() -> None:
     """Of filters that the window does not cut and the spectrum's ends do not reach."""
-    frequencies, gains = responses(AFTER)
+    frequencies, gains = compute_responses(AFTER)
     whole = (AFTER.gabor.inverse_bandwidths.detach() < 40).numpy()
     assert whole.sum() > 20
     for place in np.flatnonzero(whole):
-        centre, width = centre_frequencies(AFTER)[place], bandwidths(AFTER)[place]
+        centre, width = get_centre_frequencies(AFTER)[place], compute_bandwidths(AFTER)[place]
         at = np.interp([centre - width / 2, centre, centre + width / 2], frequencies, gains[place])
         np.testing.assert_allclose(at, [0.5, 1, 0.5], rtol=0.01)
 
 
 def test_responses_are_those_that_a_tone_finds() -> None:
     """The energy of a filter's output, a tone put in, is the square of its gain there: filters that are cut, too."""
-    frequencies, gains = responses(BEFORE)
+    frequencies, gains = compute_responses(BEFORE)
     bins = [20, 60, 250]
     tones = torch.tensor(2 * np.cos(2 * np.pi * frequencies[bins, None] * np.arange(8000) / 16000))
-    pooled = BEFORE.double().energies(tones, [8000] * len(bins))[..., 8]  # (B, filters), away from the ends
+    pooled = BEFORE.double().compute_energies(tones, [8000] * len(bins))[..., 8]  # (B, filters), away from the ends
     BEFORE.float()
     window = np.exp(-0.5 * (np.arange(-200, 201) / (200 * 0.4)) ** 2).sum()
     np.testing.assert_allclose(pooled.detach() / window, gains[:, bins].T ** 2, atol=0.01)
@@ -124,7 +127,7 @@ def test_both_panels_of_responses_hold_every_filter() -> None:
     draw_responses(figure, BEFORE, AFTER)
     for axes, leaf in zip(figure.axes, (BEFORE, AFTER), strict=True):
         drawn = np.stack([line.get_ydata() for line in axes.lines])
-        frequencies, gains = responses(leaf)
+        frequencies, gains = compute_responses(leaf)
         np.testing.assert_array_equal(drawn, gains[:, np.isin(frequencies, axes.lines[0].get_xdata())])
 
 
@@ -138,8 +141,8 @@ def test_pooling_windows_are_drawn_in_milliseconds() -> None:
 def test_the_normalisations_parameters_are_drawn_as_they_are() -> None:
     figure = Figure()
     draw_pcen(figure, BEFORE, AFTER)
-    assert {name for name, _ in AFTER.pcen.named_parameters()} == set(PCEN)
-    for axes, (name, label) in enumerate(PCEN.items()):
+    assert {name for name, _ in AFTER.pcen.named_parameters()} == set(PCEN_LABELS)
+    for axes, (name, label) in enumerate(PCEN_LABELS.items()):
         assert figure.axes[axes].get_ylabel() == label
         for line, leaf in enumerate((BEFORE, AFTER)):
             np.testing.assert_allclose(points(figure, axes, line), getattr(leaf.pcen, name).detach(), rtol=1e-6)
@@ -160,13 +163,15 @@ def test_features_are_drawn_as_they_are_beside_as_many_frames_of_log_mel() -> No
 def test_log_mel_has_leafs_frames(arguments: dict[str, Any], samples: int) -> None:
     leaf, waveform = Leaf(**arguments), torch.randn(samples, generator=torch.Generator().manual_seed(0))
     expected = LogMel(**arguments)(waveform[None])[0][0]
-    np.testing.assert_allclose(log_mel(waveform, leaf, (60.0, arguments.get("maximum_frequency", 7800.0))), expected)
+    np.testing.assert_allclose(
+        compute_log_mel(waveform, leaf, (60.0, arguments.get("maximum_frequency", 7800.0))), expected
+    )
     assert expected.shape[1] == int(leaf.frames(torch.tensor(samples)))
 
 
 def test_the_model_is_read_from_its_folder_or_its_fold(model: Path) -> None:
     for folder in (model, model / "model"):
-        encoder, config = trained_encoder(folder)
+        encoder, config = load_encoder(folder)
         assert config == AudioUtteranceConfig()
         for name, parameter in AFTER.named_parameters():
             torch.testing.assert_close(encoder.front_end.get_parameter(name), parameter, rtol=0, atol=0)
@@ -198,7 +203,7 @@ def test_pictures_can_be_png(model: Path, tmp_path: Path, capsys: pytest.Capture
 
 
 def test_a_model_that_reads_embeddings_instead_of_recordings_is_refused(tmp_path: Path) -> None:
-    fold = write_model(tmp_path / "fold-1", Recipe(modalities="audio").with_given({AUDIO_UTTERANCE: 100}))
+    fold = write_model(tmp_path / "fold-1", Recipe(modalities="audio").with_precomputed({AUDIO_UTTERANCE: 100}))
     with pytest.raises(MoodlineError, match="reads embeddings from a file"):
         plot_leaf(fold, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 import pytest
 import soundfile
 
+from moodline.audio.io import MAX_SECONDS
 from moodline.conversation import AudioClip
 from moodline.errors import MoodlineError
-from moodline.evaluation.clips import LONGEST
-from moodline.evaluation.report import MOST_ERRORS, MOST_GROUPS, MOST_TURNS, write_report
+from moodline.evaluation.report import MAX_ERRORS, MAX_GROUPS, MAX_TURNS, write_report
 from moodline.evaluation.scores import STAGES
 from tests.made_up import WORDS, made_up
 
@@ -219,7 +219,7 @@ def test_the_errors_shown_are_the_most_confident_with_their_words(source, page):
     rows = [row for row in predictions.to_pylist() if row["stage"] == "fusion"]
     wrong = [row for row in rows if row["predicted"] != row["label"]]
     assert f"is wrong {len(wrong)} times" in page.text
-    surest = sorted((row[f"p_{row['predicted']}"] for row in wrong), reverse=True)[:MOST_ERRORS]
+    surest = sorted((row[f"p_{row['predicted']}"] for row in wrong), reverse=True)[:MAX_ERRORS]
     shown = re.findall(r"<p>predicted <b>[^/]*</b> \(([\d.]+)\), label", source.replace("&lt;/", "&lt;"))
     assert shown == [f"{probability:.3f}" for probability in surest]
     assert "<script" not in source
@@ -255,9 +255,9 @@ def test_a_large_corpus_has_a_small_report_that_says_what_it_leaves_out(tmp_path
     evaluation = made_up(folds=10, talks=300, turns=50, speakers=speakers, stages=("text_utterance",), resamples=2)
     page = written(tmp_path, evaluation)
     assert (tmp_path / "report.html").stat().st_size < 1_000_000
-    assert f"Shown are its first {MOST_TURNS} turns of 50" in page.text
+    assert f"Shown are its first {MAX_TURNS} turns of 50" in page.text
     assert "Of 300 speakers" in page.text
-    assert f"Shown are the {MOST_GROUPS} with the most utterances" in page.text
+    assert f"Shown are the {MAX_GROUPS} with the most utterances" in page.text
     assert page.tags["li"] < 40
 
 
@@ -287,7 +287,7 @@ def test_speech_of_the_errors_stands_in_the_page_where_it_is_asked_for(tmp_path,
     assert len(sounds) == page.tags["audio"] == page.tags["blockquote"] > 0
     samples, rate = soundfile.read(io.BytesIO(base64.b64decode(sounds[0].removeprefix("data:audio/flac;base64,"))))
     assert rate == 16_000
-    assert samples.shape == (LONGEST * rate,)
+    assert samples.shape == (MAX_SECONDS * rate,)
     assert np.isfinite(samples).all()
     assert samples.std() > 0.1
 

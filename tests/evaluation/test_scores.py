@@ -12,9 +12,15 @@ from rich.console import Console
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score
 
 from moodline.errors import MoodlineError
-from moodline.evaluation import resampling
-from moodline.evaluation.scores import STAGES, final_stage, measure_resamples, rough_intervals, score
-from moodline.evaluation.table import print_table
+from moodline.evaluation import bootstrap
+from moodline.evaluation.score_table import print_table
+from moodline.evaluation.scores import (
+    STAGES,
+    compute_resampled_measures,
+    find_final_stage,
+    note_few_conversations,
+    score_predictions,
+)
 
 CLASSES = ("angry", "happy", "sad", "neutral")
 ACCURACY = {"text_utterance": 0.4, "text_context": 0.6, "fusion": 0.8, "majority": 0.0}
@@ -62,7 +68,7 @@ def assert_scores(scores, rows):
 
 def test_every_subset_scores_as_scikit_learn_scores_its_rows():
     table = predictions()
-    for stage in score(table, CLASSES, resamples=10).scores:
+    for stage in score_predictions(table, CLASSES, resamples=10).scores:
         rows = of_stage(table, stage.stage)
         assert_scores(stage.pooled, rows)
         assert set(stage.folds) == {"fold0", "fold1"}
@@ -77,7 +83,7 @@ def test_every_subset_scores_as_scikit_learn_scores_its_rows():
 
 
 def test_spread_over_folds():
-    for stage in score(predictions(folds=4), CLASSES, resamples=10).scores:
+    for stage in score_predictions(predictions(folds=4), CLASSES, resamples=10).scores:
         values = [fold.ua.value for fold in stage.folds.values()]
         assert stage.over_folds.ua.mean == pytest.approx(mean(values))
         assert stage.over_folds.ua.deviation == pytest.approx(stdev(values))
@@ -85,11 +91,13 @@ def test_spread_over_folds():
 
 def test_folds_keep_the_order_of_the_protocol():
     rows = predictions(conversations=12, folds=12)
-    assert list(score(rows, CLASSES, resamples=10).scores[0].folds) == [f"fold{number}" for number in range(12)]
+    assert list(score_predictions(rows, CLASSES, resamples=10).scores[0].folds) == [
+        f"fold{number}" for number in range(12)
+    ]
 
 
 def test_one_fold_has_no_deviation_and_one_part_no_comparison():
-    stage = score(predictions(folds=1, parts=(None,)), CLASSES, resamples=10).scores[0]
+    stage = score_predictions(predictions(folds=1, parts=(None,)), CLASSES, resamples=10).scores[0]
     assert stage.over_folds.wa.deviation is None
     assert stage.parts == {}
 
@@ -112,7 +120,7 @@ def test_measures_of_resamples_are_those_of_the_repeated_rows():
             for stage in ("text_context", "fusion")
         ]
     )
-    measured = measure_resamples(confusions, drawn)
+    measured = compute_resampled_measures(confusions, drawn)
     for resample, draw in enumerate(drawn):
         for position, stage in enumerate(("text_context", "fusion")):
             rows = [row for number in draw for row in talks[number] if row["stage"] == stage]
@@ -122,7 +130,7 @@ def test_measures_of_resamples_are_those_of_the_repeated_rows():
 def test_intervals_are_the_percentiles_of_a_bootstrap_over_conversations():
     """Against an independent loop with other draws: ends agree to what 4,000 resamples leave open."""
     table = predictions(conversations=20, stages={"text_context": 0.5, "fusion": 0.6})
-    evaluation = score(table, CLASSES, resamples=4000, seed=3)
+    evaluation = score_predictions(table, CLASSES, resamples=4000, seed=3)
     right = {
         stage: np.array(
             [
@@ -153,30 +161,30 @@ def test_intervals_are_the_percentiles_of_a_bootstrap_over_conversations():
 
 def test_intervals_hold_the_estimate_and_are_the_same_for_one_seed():
     table = predictions()
-    evaluation = score(table, CLASSES)
+    evaluation = score_predictions(table, CLASSES)
     for stage in evaluation.scores:
         for estimate in (stage.pooled.wa, stage.pooled.ua, stage.pooled.weighted_f1):
             assert estimate.interval is not None
             assert estimate.interval[0] <= estimate.value <= estimate.interval[1]
-    assert score(table, CLASSES) == evaluation
-    assert score(table, CLASSES, seed=1) != evaluation
+    assert score_predictions(table, CLASSES) == evaluation
+    assert score_predictions(table, CLASSES, seed=1) != evaluation
 
 
 def test_order_of_rows_does_not_matter():
     table = predictions(folds=1)
     shuffled = table.take(np.random.default_rng(0).permutation(table.num_rows))
-    assert score(shuffled, CLASSES) == score(table, CLASSES)
+    assert score_predictions(shuffled, CLASSES) == score_predictions(table, CLASSES)
 
 
 def test_identical_conversations_leave_nothing_open():
     one = [row | {"fold": "fold0"} for row in predictions(conversations=1).to_pylist()]
     table = pa.Table.from_pylist([row | {"conversation_id": f"copy{copy}"} for copy in range(6) for row in one])
-    for stage in score(table, CLASSES).scores:
+    for stage in score_predictions(table, CLASSES).scores:
         assert stage.pooled.ua.interval == pytest.approx((stage.pooled.ua.value,) * 2)
 
 
 def test_one_conversation_gives_no_interval():
-    evaluation = score(predictions(conversations=1), CLASSES)
+    evaluation = score_predictions(predictions(conversations=1), CLASSES)
     assert all(stage.pooled.wa.interval is None for stage in evaluation.scores)
     assert all(gain.ua.interval is None for gain in evaluation.differences)
 
@@ -192,21 +200,21 @@ def test_one_conversation_gives_no_interval():
     ],
 )
 def test_intervals_over_few_conversations_are_called_rough(conversations, parts, told):
-    notes = rough_intervals(score(predictions(conversations, parts=parts), CLASSES).scores)
+    notes = note_few_conversations(score_predictions(predictions(conversations, parts=parts), CLASSES).scores)
     sentence = "are rough and too narrow: one to rely on takes 20 or more"
     assert notes == [f"intervals over {which} {sentence}" for which in told]
 
 
 def test_differences_compare_what_is_there():
-    pairs = [(gain.stage, gain.minus) for gain in score(predictions(), CLASSES, resamples=10).differences]
+    pairs = [(gain.stage, gain.minus) for gain in score_predictions(predictions(), CLASSES, resamples=10).differences]
     assert pairs == [("text_context", "text_utterance"), ("fusion", "text_context"), ("fusion", "majority")]
     alone = predictions(stages={"audio_utterance": 0.5, "audio_context": 0.5, "majority": 0.0})
-    pairs = [(gain.stage, gain.minus) for gain in score(alone, CLASSES, resamples=10).differences]
+    pairs = [(gain.stage, gain.minus) for gain in score_predictions(alone, CLASSES, resamples=10).differences]
     assert pairs == [("audio_context", "audio_utterance"), ("audio_context", "majority")]
 
 
 def test_differences_are_of_the_pooled_scores():
-    evaluation = score(predictions(), CLASSES, resamples=10)
+    evaluation = score_predictions(predictions(), CLASSES, resamples=10)
     pooled = {stage.stage: stage.pooled for stage in evaluation.scores}
     for gain in evaluation.differences:
         assert gain.wa.value == pytest.approx(pooled[gain.stage].wa.value - pooled[gain.minus].wa.value)
@@ -216,31 +224,31 @@ def test_differences_are_of_the_pooled_scores():
 def test_a_stage_minus_its_twin_is_zero_whatever_is_drawn():
     table = predictions(stages={"text_context": 0.5})
     twin = table.set_column(table.column_names.index("stage"), "stage", pa.array(["fusion"] * table.num_rows))
-    [gain] = score(pa.concat_tables([table, twin]), CLASSES).differences
+    [gain] = score_predictions(pa.concat_tables([table, twin]), CLASSES).differences
     assert (gain.ua.value, gain.ua.interval) == (0.0, (0.0, 0.0))
 
 
 def test_the_baseline_speaks_only_where_nothing_else_does():
-    assert final_stage(list(STAGES)) == "fusion"
-    assert final_stage(["audio_utterance", "majority", "audio_context"]) == "audio_context"
-    assert final_stage(["majority"]) == "majority"
+    assert find_final_stage(list(STAGES)) == "fusion"
+    assert find_final_stage(["audio_utterance", "majority", "audio_context"]) == "audio_context"
+    assert find_final_stage(["majority"]) == "majority"
 
 
 def test_further_systems_stand_beside_the_usual_ones_and_speak_for_nothing():
     table = predictions(stages={**ACCURACY, "tf_idf": 0.9})
     with pytest.raises(MoodlineError, match="'tf_idf'"):
-        score(table, CLASSES, resamples=10)
-    evaluation = score(table, CLASSES, stages={**STAGES, "tf_idf": "words, TF-IDF"}, resamples=10)
+        score_predictions(table, CLASSES, resamples=10)
+    evaluation = score_predictions(table, CLASSES, stages={**STAGES, "tf_idf": "words, TF-IDF"}, resamples=10)
     assert [one.stage for one in evaluation.scores] == [*ACCURACY, "tf_idf"]
     assert_scores(evaluation.scores[-1].pooled, of_stage(table, "tf_idf"))
     usual = table.filter(pa.compute.field("stage") != "tf_idf")
-    assert evaluation.differences == score(usual, CLASSES, resamples=10).differences
-    assert final_stage(["tf_idf", "text_context", "majority"]) == "text_context"
-    assert final_stage(["tf_idf", "majority"]) == "majority"
+    assert evaluation.differences == score_predictions(usual, CLASSES, resamples=10).differences
+    assert find_final_stage(["tf_idf", "text_context", "majority"]) == "text_context"
+    assert find_final_stage(["tf_idf", "majority"]) == "majority"
 
 
 def test_goes_through_json_unchanged_and_without_nan():
-    evaluation = asdict(score(predictions(conversations=1), CLASSES))
+    evaluation = asdict(score_predictions(predictions(conversations=1), CLASSES))
     text = json.dumps(evaluation, allow_nan=False)
     majority = json.loads(text)["scores"][-1]
     assert majority["classes"]["angry"]["precision"] is None  # never predicted
@@ -262,12 +270,12 @@ def test_says_what_is_wrong_with_predictions(change, sentence):
     table = predictions()
     faulty = pa.Table.from_pylist(change(table.to_pylist()), schema=table.schema)
     with pytest.raises(MoodlineError, match=sentence):
-        score(faulty, CLASSES)
+        score_predictions(faulty, CLASSES)
 
 
 @pytest.mark.parametrize("folds", [1, 3])
 def test_table_shows_every_number_within_80_columns(folds):
-    evaluation = score(predictions(folds=folds), CLASSES)
+    evaluation = score_predictions(predictions(folds=folds), CLASSES)
     written = StringIO()
     notes = ["not speaker-disjoint: 7 speakers are in two sets"]
     print_table(evaluation.scores, protocol="cv5", notes=notes, console=Console(file=written, width=80))
@@ -291,19 +299,23 @@ def test_table_shows_every_number_within_80_columns(folds):
 
 def test_one_conversation_is_told_as_one():
     written = StringIO()
-    print_table(score(predictions(conversations=1), CLASSES).scores, protocol="cv5", console=Console(file=written))
+    print_table(
+        score_predictions(predictions(conversations=1), CLASSES).scores, protocol="cv5", console=Console(file=written)
+    )
     assert " utterances, 1 conversation\n" in written.getvalue()
 
 
 def test_one_part_is_not_told_apart():
     written = StringIO()
-    print_table(score(predictions(parts=(None,)), CLASSES).scores, protocol="cv5", console=Console(file=written))
+    print_table(
+        score_predictions(predictions(parts=(None,)), CLASSES).scores, protocol="cv5", console=Console(file=written)
+    )
     assert "improvised" not in written.getvalue()
     assert len([line for line in written.getvalue().splitlines() if line.startswith("words, context")]) == 1
 
 
 def test_intervals_do_not_depend_on_how_many_resamples_are_drawn_at_once(monkeypatch):
     table = predictions()
-    whole = score(table, CLASSES, resamples=200)
-    monkeypatch.setattr(resampling, "DRAWS_AT_ONCE", 100)
-    assert score(table, CLASSES, resamples=200) == whole
+    whole = score_predictions(table, CLASSES, resamples=200)
+    monkeypatch.setattr(bootstrap, "MAX_DRAWS_PER_BATCH", 100)
+    assert score_predictions(table, CLASSES, resamples=200) == whole

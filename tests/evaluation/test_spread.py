@@ -1,7 +1,7 @@
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
-from moodline.evaluation.spread import Group, groups_by, largest
+from moodline.evaluation.examples import GroupScores, score_groups, select_largest
 from tests.made_up import CLASSES, made_up
 
 
@@ -9,7 +9,7 @@ from tests.made_up import CLASSES, made_up
 def test_each_group_is_scored_as_if_alone(column):
     _, _, predictions, _ = made_up(("fusion",))
     rows = predictions.to_pylist()
-    groups = groups_by(column, predictions, CLASSES)
+    groups = score_groups(column, predictions, CLASSES)
     assert [group.name for group in groups] == sorted({row[column] for row in rows})
     for group in groups:
         own = [row for row in rows if row[column] == group.name]
@@ -22,11 +22,11 @@ def test_each_group_is_scored_as_if_alone(column):
 
 def test_what_has_no_session_is_in_no_group():
     _, _, predictions, _ = made_up(("fusion",), sessions=False)
-    assert groups_by("session", predictions, CLASSES) == ()
+    assert score_groups("session", predictions, CLASSES) == ()
 
 
 def test_the_largest_keep_their_order():
     sizes = {"a": 3, "b": 9, "c": 1, "d": 5}
-    groups = [Group(name=name, utterances=size, conversations=1, wa=0, ua=0) for name, size in sizes.items()]
-    assert [group.name for group in largest(groups, 3)] == ["a", "b", "d"]
-    assert [group.name for group in largest(groups, 9)] == list(sizes)
+    groups = [GroupScores(name=name, utterances=size, conversations=1, wa=0, ua=0) for name, size in sizes.items()]
+    assert [group.name for group in select_largest(groups, 3)] == ["a", "b", "d"]
+    assert [group.name for group in select_largest(groups, 9)] == list(sizes)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moodline.evaluation.timelines import best_and_worst, timelines
+from moodline.evaluation.examples import build_excerpts, find_best_and_worst
 from tests.made_up import made_up
 
 
@@ -26,13 +26,13 @@ def scored(right, wrong):
     ],
 )
 def test_the_rule_that_chooses(counts, chosen):
-    assert best_and_worst(counts) == chosen
+    assert find_best_and_worst(counts) == chosen
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)).filter(any), min_size=2, max_size=12))
 def test_nothing_typical_is_better_than_the_best_or_worse_than_the_worst(counts):
     by_id = {f"{number:02d}": scored(*pair) for number, pair in enumerate(counts)}
-    best, worst = best_and_worst(by_id)
+    best, worst = find_best_and_worst(by_id)
     assert best != worst
     sizes = sorted(sum(pair) for pair in counts)
     share = {name: pair[0] / sum(pair) for name, pair in zip(by_id, counts, strict=True)}
@@ -44,7 +44,7 @@ def test_nothing_typical_is_better_than_the_best_or_worse_than_the_worst(counts)
 
 def test_turns_are_the_conversations_and_know_what_was_said_of_them():
     _, _, predictions, conversations = made_up(("fusion",), turns=12)  # the tenth has no label
-    for timeline in timelines(predictions, conversations, 40):
+    for timeline in build_excerpts(predictions, conversations, 40):
         rows = [row for row in predictions.to_pylist() if row["conversation_id"] == timeline.conversation.id]
         assert [turn.utterance for turn in timeline.turns] == list(timeline.conversation.utterances)
         assert [turn.label for turn in timeline.turns if turn.label] == [row["label"] for row in rows]
@@ -58,14 +58,14 @@ def test_turns_are_the_conversations_and_know_what_was_said_of_them():
 
 def test_a_long_conversation_is_cut_and_counted_whole():
     _, _, predictions, conversations = made_up(("fusion",), turns=30)
-    for timeline in timelines(predictions, conversations, 5):
+    for timeline in build_excerpts(predictions, conversations, 5):
         assert [turn.utterance.id for turn in timeline.turns] == [f"turn{turn}" for turn in range(5)]
         assert timeline.scored == 27
 
 
 def test_a_turn_without_a_time_leaves_the_conversation_untimed():
     _, _, predictions, (conversation,) = made_up(("fusion",), talks=1, folds=1)
-    assert timelines(predictions, [conversation], 40)[0].timed
+    assert build_excerpts(predictions, [conversation], 40)[0].timed
     first, *others = conversation.utterances
     untimed = replace(conversation, utterances=(replace(first, end=None), *others))
-    assert not timelines(predictions, [untimed], 40)[0].timed
+    assert not build_excerpts(predictions, [untimed], 40)[0].timed

@@ -8,10 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from moodline.encoding import Encoding
-from moodline.fusion.bc_lstm import HierarchicalBcLstm
-from moodline.fusion.concatenation import Concatenation
-from moodline.fusion.multimodal_transformer import MultimodalTransformer
+from moodline.modeling.batching import Encoding
+from moodline.modeling.fusion import Concatenation, HierarchicalBcLstm, MultimodalTransformer
 from tests.gradients import assert_every_weight_learns
 
 INPUTS, HIDDEN = 6, 12

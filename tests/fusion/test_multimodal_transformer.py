@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from moodline.encoding import Encoding
-from moodline.fusion.multimodal_transformer import MultimodalTransformer
+from moodline.modeling.batching import Encoding
+from moodline.modeling.fusion import MultimodalTransformer
 
 INPUTS, HIDDEN = 6, 12
 

@@ -10,12 +10,12 @@ import torch
 import moodline as package
 from moodline.conversation import Conversation
 from moodline.corpora.corpus import Corpus, read_corpus
-from moodline.corpora.protocol import folds_of
-from moodline.embeddings import SeenByModel, read_embeddings
+from moodline.corpora.protocols import build_folds
+from moodline.embeddings import TrainingRecord, read_embeddings
 from moodline.errors import MoodlineError
-from moodline.inference.embed import embed
+from moodline.inference.embed import write_model_embeddings
 from moodline.inference.predictor import Predictor
-from moodline.training.provenance import provenance_of
+from moodline.training.provenance import build_provenance
 from tests.system import moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
@@ -55,14 +55,14 @@ def test_every_utterance_has_its_stages_embedding(
     for conversation in words.conversations:
         vectors = torch.stack([found.vectors[utterance.id] for utterance in conversation.utterances])
         with torch.no_grad():
-            probabilities = (classify(vectors) / model.model.temperature(name)).softmax(dim=-1).tolist()
+            probabilities = (classify(vectors) / model.model.get_temperature(name)).softmax(dim=-1).tolist()
         for row, one in zip(probabilities, model.predict(conversation).utterances, strict=True):
             assert row == pytest.approx(list(one.by_stage[name].values()), abs=1e-5)
 
 
 def test_the_file_tells_what_its_model_has_seen(tmp_path: Path, model: Predictor, words: Corpus) -> None:
-    (path,) = embed(model, words.conversations[:1], "utterance", tmp_path)
-    seen, provenance = read_embeddings(path).seen, model.model.provenance
+    (path,) = write_model_embeddings(model, words.conversations[:1], "utterance", tmp_path)
+    seen, provenance = read_embeddings(path).training_record, model.model.provenance
     assert list(seen.trained_on) == list(provenance.trained_on)
     assert list(seen.selected_on) == list(provenance.selected_on)
     assert seen.trained_on
@@ -74,14 +74,14 @@ def test_what_stands_beside_the_models_scores_stands_beside_those_of_its_readers
 ) -> None:
     provenance = replace(model.model.provenance, notes=("selected on its training set",))
     noted = Predictor(replace(model.model, provenance=provenance))
-    before = SeenByModel(notes=("of recognised words",))
-    (path,) = embed(noted, words.conversations[:1], "utterance", tmp_path, seen=[before])
+    before = TrainingRecord(notes=("of recognised words",))
+    (path,) = write_model_embeddings(noted, words.conversations[:1], "utterance", tmp_path, seen=[before])
     file = read_embeddings(path)
-    assert file.seen.notes == ("selected on its training set", "of recognised words")
-    (fold,) = folds_of(words, "session5")
+    assert file.training_record.notes == ("selected on its training set", "of recognised words")
+    (fold,) = build_folds(words, "session5")
     recipe = model.model.recipe
-    made = provenance_of(recipe, model.model.label_set, words, fold, {"text_utterance": file})
-    assert set(file.seen.notes) <= set(made.notes)
+    made = build_provenance(recipe, model.model.label_set, words, fold, {"text_utterance": file})
+    assert set(file.training_record.notes) <= set(made.notes)
 
 
 def test_progress_is_told_and_empty_conversations_are_no_matter(
@@ -89,7 +89,7 @@ def test_progress_is_told_and_empty_conversations_are_no_matter(
 ) -> None:
     done: list[int] = []
     conversations = [words.conversations[0], Conversation(id="empty", utterances=())]
-    (path,) = embed(model, conversations, "context", tmp_path, done.append)
+    (path,) = write_model_embeddings(model, conversations, "context", tmp_path, done.append)
     assert done == [1, 2]
     assert len(read_embeddings(path).vectors) == len(words.conversations[0].utterances)
 
@@ -97,11 +97,11 @@ def test_progress_is_told_and_empty_conversations_are_no_matter(
 def test_what_cannot_be_embedded_is_refused(tmp_path: Path, model: Predictor, words: Corpus) -> None:
     first = words.conversations[0]
     with pytest.raises(MoodlineError, match=r"text_context: choose --stage utterance or context$"):
-        embed(model, [first], "fusion", tmp_path / "out")
+        write_model_embeddings(model, [first], "fusion", tmp_path / "out")
     with pytest.raises(MoodlineError, match=f"is in {first.id} and in copy"):
-        embed(model, [first, replace(first, id="copy")], "utterance", tmp_path / "out")
+        write_model_embeddings(model, [first, replace(first, id="copy")], "utterance", tmp_path / "out")
     with pytest.raises(MoodlineError, match="no utterance"):
-        embed(model, [], "utterance", tmp_path / "out")
+        write_model_embeddings(model, [], "utterance", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -109,8 +109,8 @@ def test_embeddings_of_another_model_or_stage_are_not_replaced_nor_joined(
     tmp_path: Path, model: Predictor, words: Corpus
 ) -> None:
     talks = words.conversations[:2]
-    (path,) = embed(model, talks[:1], "utterance", tmp_path)
-    embed(model, talks, "utterance", tmp_path)  # the same model's and stage's are made anew
+    (path,) = write_model_embeddings(model, talks[:1], "utterance", tmp_path)
+    write_model_embeddings(model, talks, "utterance", tmp_path)  # the same model's and stage's are made anew
     before = path.read_bytes()
     assert len(read_embeddings(path).vectors) == sum(len(talk.utterances) for talk in talks)
     network = deepcopy(model.model.network)
@@ -119,15 +119,15 @@ def test_embeddings_of_another_model_or_stage_are_not_replaced_nor_joined(
     trained_further = Predictor(replace(model.model, network=network))
     for other, stage in ((trained_further, "utterance"), (model, "context")):
         with pytest.raises(MoodlineError, match=rf"{path} was made by another model or stage: choose another -o"):
-            embed(other, talks, stage, tmp_path)
+            write_model_embeddings(other, talks, stage, tmp_path)
     assert path.read_bytes() == before
     path.rename(tmp_path / "audio.parquet")  # which this model's would stand beside
     with pytest.raises(MoodlineError, match=r"audio\.parquet was made by another"):
-        embed(trained_further, talks, "utterance", tmp_path)
+        write_model_embeddings(trained_further, talks, "utterance", tmp_path)
 
 
 def test_a_file_that_says_nothing_of_its_model_is_not_replaced(tmp_path: Path, model: Predictor, words: Corpus) -> None:
     (tmp_path / "text.parquet").write_text("mine")
     with pytest.raises(MoodlineError, match="choose another -o"):
-        embed(model, words.conversations[:1], "utterance", tmp_path)
+        write_model_embeddings(model, words.conversations[:1], "utterance", tmp_path)
     assert (tmp_path / "text.parquet").read_text() == "mine"

@@ -20,11 +20,11 @@ from moodline.config import (
     TextUtteranceConfig,
 )
 from moodline.conversation import AudioClip, Utterance
-from moodline.encoding import Encoding
-from moodline.inference.encode import by_conversation, encode_conversations, encode_utterances, in_order
-from moodline.model import build_stage
-from moodline.reproduction.systems import changed
-from moodline.text.pretrained import Tokenizer, load_bert
+from moodline.experiments.systems import change_config
+from moodline.inference.encode import encode_conversations, encode_in_order, encode_utterances, split_by_conversation
+from moodline.modeling.batching import Encoding
+from moodline.modeling.model import build_stage
+from moodline.modeling.text_encoder import Tokenizer, load_bert
 from tests.tiny import WORDS, tiny_bert
 
 RATE = 16000
@@ -96,7 +96,7 @@ def test_zeros_around_an_utterance_change_its_encoding_under_released_padding_al
 
     def encoded(padding: str, seconds: float, *utterances: Utterance) -> Tensor:
         changes = {"audio_utterance.padding": padding, "audio_utterance.padded_seconds": seconds}
-        return encode_utterances(AUDIO_UTTERANCE, part, utterances, changed(RECIPE, changes), None).embeddings
+        return encode_utterances(AUDIO_UTTERANCE, part, utterances, change_config(RECIPE, changes), None).embeddings
 
     alone = encoded("masked", 1.5, one)[0]
     masked = torch.stack([encoded("masked", 3.0, one)[0], encoded("masked", 3.0, one, longest)[0]])
@@ -172,13 +172,13 @@ def test_batches_are_put_back_into_order(order: list[int], data: st.DataObject) 
         values = torch.tensor(indices, dtype=torch.float32)[:, None]
         return Encoding(values, -values)
 
-    encoding = in_order(batches, encode)
+    encoding = encode_in_order(batches, encode)
     assert encoding.embeddings[:, 0].tolist() == list(range(len(order)))
     assert encoding.logits[:, 0].tolist() == [-index for index in range(len(order))]
 
 
 def test_rows_are_cut_into_conversations() -> None:
     rows = torch.arange(6)[:, None]
-    assert [part[:, 0].tolist() for part in by_conversation(rows, [1, 3, 2])] == [[0], [1, 2, 3], [4, 5]]
+    assert [part[:, 0].tolist() for part in split_by_conversation(rows, [1, 3, 2])] == [[0], [1, 2, 3], [4, 5]]
     with pytest.raises(RuntimeError):
-        by_conversation(rows, [1, 3])
+        split_by_conversation(rows, [1, 3])

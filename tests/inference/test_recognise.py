@@ -10,27 +10,25 @@ import pytest
 import soundfile
 
 from moodline.audio.recording import Recording
-from moodline.conversation import AudioClip, Conversation, Utterance
+from moodline.conversation import AudioClip, Conversation, Segment, Utterance
 from moodline.errors import MoodlineError
-from moodline.inference import recognise as module
-from moodline.inference import spoken_turns
-from moodline.inference.facts import facts_of
-from moodline.inference.loaded import LoadedModel, load
-from moodline.inference.recognise import Hearing, recognise
-from moodline.inference.timeline import Timeline
-from moodline.speech.transcripts.writing import write_transcript
-from moodline.speech.turn import Turn
+from moodline.inference import recordings as module
+from moodline.inference import transcribe
+from moodline.inference.pipeline import LoadedModel, load
+from moodline.inference.recordings import RecognitionOptions, describe_model, recognise
+from moodline.timeline import Timeline
+from moodline.transcripts.formats import write_transcript
 from tests.inference.tiny_models import write_model
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "timeline.py"
 RATE = 16_000
 SECONDS = 9.0
 TURNS = [
-    Turn(start=0.25, end=1.5, speaker="ann", words="well hello there"),
-    Turn(start=1.5, end=3.1, speaker="ben", words="i never said that"),
-    Turn(start=2.75, end=4.0, speaker="ann", words="you did"),  # talks over the one before
-    Turn(start=4.5, end=4.8, speaker="ben", words="no"),
-    Turn(start=6.0, end=8.5, speaker="ann", words="would you please listen to me for once"),
+    Segment(start=0.25, end=1.5, speaker="ann", words="well hello there"),
+    Segment(start=1.5, end=3.1, speaker="ben", words="i never said that"),
+    Segment(start=2.75, end=4.0, speaker="ann", words="you did"),  # talks over the one before
+    Segment(start=4.5, end=4.8, speaker="ben", words="no"),
+    Segment(start=6.0, end=8.5, speaker="ann", words="would you please listen to me for once"),
 ]
 
 
@@ -78,7 +76,7 @@ def test_a_recording_with_its_transcript_is_the_corpus_conversation(
     predictor: LoadedModel, talk: Path, tmp_path: Path, ending: str
 ) -> None:
     write_transcript(tmp_path / f"talk{ending}", TURNS)
-    timeline = recognise(predictor, Recording.open(talk), Hearing(transcript=tmp_path / f"talk{ending}"))
+    timeline = recognise(predictor, Recording.open(talk), RecognitionOptions(transcript=tmp_path / f"talk{ending}"))
     expected = predictor.predict(conversation_in(talk)).utterances
     assert [(turn.start, turn.end, turn.speaker, turn.words) for turn in timeline.turns] == [
         (turn.start, turn.end, turn.speaker, turn.words) for turn in TURNS
@@ -92,8 +90,8 @@ def test_a_recording_with_its_transcript_is_the_corpus_conversation(
 
 def test_an_array_is_the_file(predictor: LoadedModel, talk: Path, sound: np.ndarray, tmp_path: Path) -> None:
     write_transcript(tmp_path / "talk.srt", TURNS)
-    hearing = Hearing(transcript=tmp_path / "talk.srt")
-    of_array = recognise(predictor, Recording.of(sound, RATE), hearing)
+    hearing = RecognitionOptions(transcript=tmp_path / "talk.srt")
+    of_array = recognise(predictor, Recording.from_samples(sound, RATE), hearing)
     of_file = recognise(predictor, Recording.open(talk), hearing)
     assert of_array.turns == of_file.turns
 
@@ -102,13 +100,13 @@ def test_blocks_of_turns_change_nothing_and_hold_no_more_sound_than_theirs(
     predictor: LoadedModel, talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_transcript(tmp_path / "talk.srt", TURNS)
-    hearing = Hearing(transcript=tmp_path / "talk.srt", reasons=True)
+    hearing = RecognitionOptions(transcript=tmp_path / "talk.srt", reasons=True)
     whole = recognise(predictor, Recording.open(talk), hearing)
-    monkeypatch.setattr(spoken_turns, "TURNS_AT_ONCE", 2)
-    sizes = [len(waveforms) for _, waveforms in module.in_blocks(Recording.open(talk), TURNS, RATE)]
+    monkeypatch.setattr(transcribe, "MAX_TURNS_PER_BLOCK", 2)
+    sizes = [len(waveforms) for _, waveforms in module.iter_blocks(Recording.open(talk), TURNS, RATE)]
     assert sizes == [2, 2, 1]
-    monkeypatch.setattr(spoken_turns, "SECONDS_AT_ONCE", TURNS[0].end - TURNS[0].start)
-    first_turns, _ = next(module.in_blocks(Recording.open(talk), TURNS, RATE))
+    monkeypatch.setattr(transcribe, "MAX_SECONDS_PER_BLOCK", TURNS[0].end - TURNS[0].start)
+    first_turns, _ = next(module.iter_blocks(Recording.open(talk), TURNS, RATE))
     assert len(first_turns) == 1
     in_twos = recognise(predictor, Recording.open(talk), hearing)
     assert probabilities(in_twos.turns) == pytest.approx(probabilities(whole.turns), abs=1e-5)
@@ -117,10 +115,12 @@ def test_blocks_of_turns_change_nothing_and_hold_no_more_sound_than_theirs(
 
 def test_below_the_threshold_a_turn_is_uncertain(predictor: LoadedModel, talk: Path, tmp_path: Path) -> None:
     write_transcript(tmp_path / "talk.srt", TURNS)
-    timeline = recognise(predictor, Recording.open(talk), Hearing(transcript=tmp_path / "talk.srt", threshold=1.0))
+    timeline = recognise(
+        predictor, Recording.open(talk), RecognitionOptions(transcript=tmp_path / "talk.srt", threshold=1.0)
+    )
     assert {turn.label for turn in timeline.turns} == {"uncertain"}
     with pytest.raises(MoodlineError, match="a threshold is a probability"):
-        recognise(predictor, Recording.open(talk), Hearing(threshold=2.0))
+        recognise(predictor, Recording.open(talk), RecognitionOptions(threshold=2.0))
 
 
 def test_words_that_no_transcript_tells_are_heard_in_the_turns(
@@ -132,10 +132,10 @@ def test_words_that_no_transcript_tells_are_heard_in_the_turns(
         def recognise(self, samples: np.ndarray) -> str:
             return f"heard {len(samples)}"
 
-    monkeypatch.setattr(spoken_turns.speech, "choose", lambda named: "counting")
-    monkeypatch.setattr(spoken_turns.speech, "load", lambda chosen: Counting())
+    monkeypatch.setattr(transcribe.speech, "choose_recogniser", lambda named: "counting")
+    monkeypatch.setattr(transcribe.speech, "load_recogniser", lambda chosen: Counting())
     write_transcript(tmp_path / "talk.rttm", TURNS)
-    timeline = recognise(predictor, Recording.open(talk), Hearing(transcript=tmp_path / "talk.rttm"))
+    timeline = recognise(predictor, Recording.open(talk), RecognitionOptions(transcript=tmp_path / "talk.rttm"))
     assert timeline.words_from == "counting 1"
     assert [turn.words for turn in timeline.turns] == [f"heard {round((t.end - t.start) * RATE)}" for t in TURNS]
     assert [turn.speaker for turn in timeline.turns] == [turn.speaker for turn in TURNS]
@@ -150,28 +150,28 @@ def test_where_nobody_said_a_word_a_model_of_words_says_so(
         def recognise(self, samples: np.ndarray) -> str:
             return ""
 
-    monkeypatch.setattr(spoken_turns.speech, "choose", lambda named: "deaf")
-    monkeypatch.setattr(spoken_turns.speech, "load", lambda chosen: Deaf())
+    monkeypatch.setattr(transcribe.speech, "choose_recogniser", lambda named: "deaf")
+    monkeypatch.setattr(transcribe.speech, "load_recogniser", lambda chosen: Deaf())
     write_transcript(tmp_path / "talk.rttm", TURNS)
     with pytest.raises(MoodlineError, match=r"none were found in the 5 turns of .*talk\.wav by deaf 1"):
-        recognise(predictor, Recording.open(talk), Hearing(transcript=tmp_path / "talk.rttm"))
+        recognise(predictor, Recording.open(talk), RecognitionOptions(transcript=tmp_path / "talk.rttm"))
 
 
 def test_silence_and_another_recordings_transcript_are_refused(predictor: LoadedModel, tmp_path: Path) -> None:
-    quiet = Recording.of(np.zeros(3 * RATE, dtype=np.float32), RATE)
+    quiet = Recording.from_samples(np.zeros(3 * RATE, dtype=np.float32), RATE)
     with pytest.raises(MoodlineError, match="none was found in the"):
-        recognise(predictor, quiet, Hearing())
-    write_transcript(tmp_path / "late.srt", [Turn(start=100, end=101, words="too late")])
+        recognise(predictor, quiet, RecognitionOptions())
+    write_transcript(tmp_path / "late.srt", [Segment(start=100, end=101, words="too late")])
     with pytest.raises(MoodlineError, match="transcript of another recording"):
-        recognise(predictor, quiet, Hearing(transcript=tmp_path / "late.srt"))
+        recognise(predictor, quiet, RecognitionOptions(transcript=tmp_path / "late.srt"))
     with pytest.raises(MoodlineError, match="leave out --channels speakers"):
-        recognise(predictor, quiet, Hearing(transcript=tmp_path / "late.srt", channels="speakers"))
+        recognise(predictor, quiet, RecognitionOptions(transcript=tmp_path / "late.srt", channels="speakers"))
 
 
 def test_a_model_of_synthetic_voices_says_so(predictor: LoadedModel) -> None:
     model = predictor.model
     demo = replace(model, provenance=replace(model.provenance, corpus_reader="demo", notes=("a note",)))
-    told, plain = facts_of(demo, "a/model"), facts_of(model, "")
+    told, plain = describe_model(demo, "a/model"), describe_model(model, "")
     assert told.name == "a/model"
     assert "synthetic voices" in told.notes[0]
     assert told.notes[1:] == ("a note",)
@@ -183,7 +183,7 @@ def test_in_python_it_is_one_call(predictor: LoadedModel, talk: Path, sound: np.
     write_transcript(transcript, TURNS)
     given = {"transcript": str(transcript), "threshold": 0.5, "reasons": True}
     timeline = predictor.recognise(str(talk), **given)
-    hearing = Hearing(transcript=transcript, threshold=0.5, reasons=True)
+    hearing = RecognitionOptions(transcript=transcript, threshold=0.5, reasons=True)
     assert timeline == recognise(predictor, Recording.open(talk), hearing)
     assert timeline.model.name == predictor.name != ""
     assert predictor.recognise(sound, sample_rate=RATE, **given).turns == timeline.turns
@@ -196,7 +196,7 @@ def test_in_python_it_is_one_call(predictor: LoadedModel, talk: Path, sound: np.
 def test_timelines_of_many_come_one_at_a_time(
     predictor: LoadedModel, talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spoken_turns, "turns_of", lambda recording, channels: TURNS)
+    monkeypatch.setattr(transcribe, "detect_turns", lambda recording, channels: TURNS)
     timelines = predictor.recognise_all([talk, tmp_path / "gone.wav", talk])
     assert len(next(timelines).turns) == len(TURNS)
     with pytest.raises(MoodlineError, match=r"there is no file .*gone\.wav"):
@@ -213,7 +213,7 @@ def test_turns_past_the_end_of_what_is_there_are_left_out(
     whole = tmp_path / "whole.flac"
     soundfile.write(whole, np.random.default_rng(0).uniform(-0.3, 0.3, 8 * RATE), RATE)
     (tmp_path / "cut.flac").write_bytes(whole.read_bytes()[: whole.stat().st_size * 5 // 8])
-    turns = [Turn(start=float(at), end=at + 0.9, words="Yes.") for at in range(8)]
+    turns = [Segment(start=float(at), end=at + 0.9, words="Yes.") for at in range(8)]
     write_transcript(tmp_path / "cut.srt", turns)
     timeline = predictor.recognise(tmp_path / "cut.flac", transcript=tmp_path / "cut.srt")
     assert timeline.duration == pytest.approx(5, abs=0.5)
@@ -236,7 +236,7 @@ def test_turns_whose_sound_cannot_be_read_are_named(predictor: LoadedModel, tmp_
     samples = np.random.default_rng(0).uniform(-0.3, 0.3, 8 * RATE).astype("f4")
     samples[2 * RATE : 4 * RATE] = np.nan
     soundfile.write(tmp_path / "holed.wav", samples, RATE, subtype="FLOAT")
-    turns = [Turn(start=at, end=at + 1, words="Yes.") for at in (0.0, 1.5, 2.0, 2.5, 3.0, 3.5, 5.0)]
+    turns = [Segment(start=at, end=at + 1, words="Yes.") for at in (0.0, 1.5, 2.0, 2.5, 3.0, 3.5, 5.0)]
     write_transcript(tmp_path / "holed.srt", turns)
     told = predictor.recognise(tmp_path / "holed.wav", transcript=tmp_path / "holed.srt").warnings
     expected = "silence was heard in 3 turns whose sound cannot be read: 2.0 s to 3.0 s, 2.5 s to 3.5 s, 3.0 s to 4.0 s"
@@ -278,9 +278,9 @@ def test_the_turns_of_each_block_that_is_read_are_told(
     predictor: LoadedModel, talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_transcript(tmp_path / "talk.srt", TURNS)
-    monkeypatch.setattr(spoken_turns, "TURNS_AT_ONCE", 2)
+    monkeypatch.setattr(transcribe, "MAX_TURNS_PER_BLOCK", 2)
     told: list[tuple[str, int, int]] = []
-    hearing = Hearing(transcript=tmp_path / "talk.srt", progress=lambda *one: told.append(one))
+    hearing = RecognitionOptions(transcript=tmp_path / "talk.srt", progress=lambda *one: told.append(one))
     recognise(predictor, Recording.open(talk), hearing)
     assert told == [("turns read", turns, len(TURNS)) for turns in (2, 4, 5)]
 

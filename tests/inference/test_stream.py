@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import soundfile
 
-from moodline.audio.waveform import inspect
+from moodline.audio.io import inspect_file
 from moodline.config import AudioUtteranceConfig, ContextConfig, Modalities, Recipe
 from moodline.conversation import Conversation, Utterance
 from moodline.errors import MoodlineError
-from moodline.inference.causal import HISTORY, Talk, encode_causally
-from moodline.inference.inputs import context_input
-from moodline.inference.loaded import LoadedModel, load
-from moodline.inference.prediction import UNCERTAIN, UtterancePrediction
+from moodline.inference.encode import build_context_input
+from moodline.inference.pipeline import LoadedModel, load
+from moodline.inference.streaming import MAX_HISTORY, EncodedConversation, encode_causally
 from moodline.inference.windows import encode_in_windows
-from moodline.model import ENCODER_OF
+from moodline.modeling.model import ENCODER_BY_STAGE
+from moodline.timeline.timeline import UNCERTAIN, UtterancePrediction
 from tests.inference.tiny_models import CONTEXT, conversation_of, predictor_of, recipe_of, write_model
 
 RECIPES = {
@@ -65,36 +65,36 @@ def test_below_the_threshold_a_turn_is_uncertain() -> None:
 @pytest.mark.parametrize("name", ["paper", "speaker-relative"])
 def test_of_a_long_conversation_the_last_turns_are_read(name: str) -> None:
     """Speakers' means are those of all turns so far, whatever is read of them."""
-    talk = conversation_of(HISTORY + 40)
+    talk = conversation_of(MAX_HISTORY + 40)
     predictor = predictor_of(RECIPES[name], talk)
     recipe, stream = predictor.model.recipe, predictor.stream()
     heard = [stream.hear(utterance) for utterance in talk.utterances]
-    for turns in (HISTORY, HISTORY + 1, HISTORY + 40):
+    for turns in (MAX_HISTORY, MAX_HISTORY + 1, MAX_HISTORY + 40):
         utterances = talk.utterances[:turns]
-        embeddings = predictor.encode_alone(utterances).embeddings
+        embeddings = predictor.encode_utterances(utterances).embeddings
         read = {
-            encoder: context_input(stage, recipe, embeddings[encoder], utterances)[-HISTORY:]
-            for stage, encoder in ENCODER_OF.items()
+            encoder: build_context_input(stage, recipe, embeddings[encoder], utterances)[-MAX_HISTORY:]
+            for stage, encoder in ENCODER_BY_STAGE.items()
         }
         expected = encode_in_windows(predictor.model.network, read)["fusion"].logits[-1].softmax(dim=-1)
         assert list(heard[turns - 1].probabilities.values()) == pytest.approx(expected.tolist(), abs=1e-5)
-    assert all(len(kept) == HISTORY for kept in stream.history.embeddings.values())
+    assert all(len(kept) == MAX_HISTORY for kept in stream.history.embeddings.values())
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_conversations_side_by_side_are_labelled_as_each_in_a_stream(name: str) -> None:
     talks = [conversation_of(turns, speakers) for turns, speakers in ((4, ("a",)), (1, ("b",)), (7, ("a", "b")))]
     predictor = predictor_of(RECIPES[name], talks[2])
-    alone = [predictor.encode_alone(talk.utterances) for talk in talks]
+    alone = [predictor.encode_utterances(talk.utterances) for talk in talks]
     by_talk = encode_causally(
         predictor.model.network,
         predictor.model.recipe,
-        [Talk(one.embeddings, talk.utterances) for one, talk in zip(alone, talks, strict=True)],
+        [EncodedConversation(one.embeddings, talk.utterances) for one, talk in zip(alone, talks, strict=True)],
     )
     for talk, one, encodings in zip(talks, alone, by_talk, strict=True):
         stream = predictor.stream()
         for found, utterance in zip(
-            predictor.labelled(talk.utterances, {**one.encodings, **encodings}), talk.utterances, strict=True
+            predictor.build_predictions(talk.utterances, {**one.encodings, **encodings}), talk.utterances, strict=True
         ):
             assert_same(found, stream.hear(utterance))
 
@@ -113,7 +113,7 @@ def patchy(tmp_path_factory: pytest.TempPathFactory) -> Conversation:
     for number, (words, speaks) in enumerate([("Yes.", 1), ("", 1), ("No.", 0), ("", 0), ("Well, no.", 1), (" ", 1)]):
         file = folder / f"{number}.wav"
         soundfile.write(file, generator.normal(0, 0.1, rate), rate)
-        audio = inspect(file) if speaks else None
+        audio = inspect_file(file) if speaks else None
         turns.append(Utterance(id=str(number), speaker="FM"[number % 2], words=words, audio=audio))
     return Conversation(id="patchy", utterances=tuple(turns))
 
@@ -137,12 +137,14 @@ def test_turns_that_lack_audio_or_words_are_labelled_side_by_side_as_in_a_stream
     by_talk = encode_causally(
         model.network,
         model.recipe,
-        [Talk(one.embeddings, talk.utterances) for one, talk in zip(alone, talks, strict=True)],
+        [EncodedConversation(one.embeddings, talk.utterances) for one, talk in zip(alone, talks, strict=True)],
     )
     for talk, one, encodings in zip(talks, alone, by_talk, strict=True):
         stream = one_of_three_modes.stream()
         for found, utterance in zip(
-            one_of_three_modes.labelled(talk.utterances, {**one.encodings, **encodings}), talk.utterances, strict=True
+            one_of_three_modes.build_predictions(talk.utterances, {**one.encodings, **encodings}),
+            talk.utterances,
+            strict=True,
         ):
             assert_same(found, stream.hear(utterance))
 
@@ -186,7 +188,7 @@ def test_samples_are_heard_as_a_file_of_them_is(tmp_path: Path) -> None:
     files, arrays = predictor.stream(), predictor.stream()
     for number, (begin, end) in enumerate(((0, rate), (rate, 2 * rate))):
         soundfile.write(tmp_path / f"{number}.wav", samples[begin:end], rate, subtype="FLOAT")
-        turn = Utterance(id=str(number), speaker="F", words="Yes.", audio=inspect(tmp_path / f"{number}.wav"))
+        turn = Utterance(id=str(number), speaker="F", words="Yes.", audio=inspect_file(tmp_path / f"{number}.wav"))
         assert_same(arrays.hear_samples(samples[begin:end], rate, "Yes.", "F"), files.hear(turn))
     integers = (samples.clip(-1, 1) * 32767).round().astype(np.int16)[:rate]
     stream = predictor.stream()

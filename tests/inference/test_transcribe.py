@@ -8,22 +8,21 @@ import pytest
 import soundfile
 
 import moodline
+from moodline.conversation import Segment
 from moodline.errors import MoodlineError
-from moodline.inference import spoken_turns
-from moodline.inference.loaded import LoadedModel, load
+from moodline.inference import transcribe as spoken_turns
+from moodline.inference.pipeline import LoadedModel, load
 from moodline.inference.transcribe import transcribe
-from moodline.speech.transcripts.reading import read_transcript
-from moodline.speech.transcripts.writing import write_transcript
-from moodline.speech.turn import Turn
+from moodline.transcripts.formats import read_transcript, write_transcript
 from tests.inference.tiny_models import write_model
 
 RATE = 16_000
 SECONDS = 5.0
 TURNS = [
-    Turn(start=0.096, end=1.248),
-    Turn(start=1.28, end=2.496),
-    Turn(start=2.4, end=3.52, speaker="channel 2"),
-    Turn(start=3.616, end=SECONDS),
+    Segment(start=0.096, end=1.248),
+    Segment(start=1.28, end=2.496),
+    Segment(start=2.4, end=3.52, speaker="channel 2"),
+    Segment(start=3.616, end=SECONDS),
 ]
 
 
@@ -33,10 +32,10 @@ class Counting:
     name, version = "counting", "1"
 
     def __init__(self, least: int = 0) -> None:
-        self.least = least
+        self.min_deviation = least
 
     def recognise(self, samples: np.ndarray) -> str:
-        return f"{len(samples)} samples" if len(samples) >= self.least else ""
+        return f"{len(samples)} samples" if len(samples) >= self.min_deviation else ""
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +54,9 @@ def talk(tmp_path: Path) -> Path:
 def heard(monkeypatch: pytest.MonkeyPatch) -> Counting:
     """The recogniser, and ``TURNS`` in the place of voice activity's."""
     recogniser = Counting()
-    monkeypatch.setattr(spoken_turns, "turns_of", lambda recording, channels: TURNS)
-    monkeypatch.setattr(spoken_turns.speech, "choose", lambda named: "counting")
-    monkeypatch.setattr(spoken_turns.speech, "load", lambda chosen: recogniser)
+    monkeypatch.setattr(spoken_turns, "detect_turns", lambda recording, channels: TURNS)
+    monkeypatch.setattr(spoken_turns.speech, "choose_recogniser", lambda named: "counting")
+    monkeypatch.setattr(spoken_turns.speech, "load_recogniser", lambda chosen: recogniser)
     return recogniser
 
 
@@ -79,7 +78,7 @@ def test_a_model_says_the_same_of_a_recording_and_of_it_with_its_transcript(
 def test_an_end_that_is_rounded_up_is_no_fault_of_the_transcript(tmp_path: Path) -> None:
     frames = round(1.0006 * RATE)
     samples = np.random.default_rng(0).uniform(-0.3, 0.3, frames).astype(np.float32)
-    write_transcript(tmp_path / "all.srt", [Turn(start=0, end=frames / RATE, words="all of it")])
+    write_transcript(tmp_path / "all.srt", [Segment(start=0, end=frames / RATE, words="all of it")])
     (written,) = read_transcript(tmp_path / "all.srt").turns
     assert written.end > frames / RATE
     spoken = transcribe(samples, sample_rate=RATE, transcript=tmp_path / "all.srt")
@@ -96,7 +95,7 @@ def test_words_that_a_transcript_has_are_kept_and_only_turns_without_are_heard(t
 
 
 def test_turns_without_words_are_told_and_not_written(talk: Path, tmp_path: Path, heard: Counting) -> None:
-    heard.least = round(1.2 * RATE)
+    heard.min_deviation = round(1.2 * RATE)
     spoken = transcribe(talk)
     assert [bool(turn.words) for turn in spoken.turns] == [False, True, False, True]
     assert spoken.notes == ("no words were found in 2 of 4 turns",)
@@ -105,7 +104,7 @@ def test_turns_without_words_are_told_and_not_written(talk: Path, tmp_path: Path
 
 
 def test_where_no_word_is_heard_there_is_no_transcript(talk: Path, heard: Counting) -> None:
-    heard.least = 10 * RATE
+    heard.min_deviation = 10 * RATE
     with pytest.raises(MoodlineError, match=r"none were found in the 4 turns of .*talk\.wav by counting 1: take"):
         transcribe(talk)
 
@@ -133,7 +132,7 @@ def test_real_words_are_heard_and_come_back_from_the_file(
     shared: Path, predictor: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
-    monkeypatch.setattr(spoken_turns.speech, "choose", lambda named: "pocketsphinx")
+    monkeypatch.setattr(spoken_turns.speech, "choose_recogniser", lambda named: "pocketsphinx")
     recording = shared / "corpora" / "ravdess" / "03-01-01-01-01-01-01.flac"  # Kids are talking by the door
     spoken = transcribe(recording)
     words = " ".join(turn.words or "" for turn in spoken.turns)

@@ -12,30 +12,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moodline.audio.recording import Recording
-from moodline.checkpoint import Description
-from moodline.conditions import (
+from moodline.config import AudioUtteranceConfig, Recipe
+from moodline.conversation import IEMOCAP4, AudioClip, Conversation, Segment, Utterance
+from moodline.inference.domain_shift import (
+    NORMALISATION_NOTE,
+    TOLERANCES,
+    StatisticsCollector,
+    compute_training_statistics,
+    compute_word_statistics,
+    find_domain_shift,
+    is_beyond,
+)
+from moodline.inference.pipeline import LoadedModel, load
+from moodline.inference.recordings import RecognitionOptions, recognise
+from moodline.modeling.checkpoint import (
     BANDWIDTH,
     LOUDNESS,
     MEASURES,
     PIECES_PER_WORD,
     SIGNAL_TO_NOISE,
     UNKNOWN_PIECES,
-    Conditions,
-    TrainingConditions,
+    DataStatistics,
+    ModelDescription,
+    TrainingStatistics,
 )
-from moodline.config import AudioUtteranceConfig, Recipe
-from moodline.conversation import AudioClip, Conversation, Utterance
-from moodline.inference.conditions import Listener, conditions_of_words
-from moodline.inference.loaded import LoadedModel, load
-from moodline.inference.recognise import Hearing, recognise
-from moodline.inference.timeline import Timeline
-from moodline.inference.unlike import EVENED, TOLERANCES, is_beyond, unlike
-from moodline.labels import IEMOCAP4
-from moodline.speech.transcripts.writing import write_transcript
-from moodline.speech.turn import Turn
-from moodline.text.pieces import pieces_of
-from moodline.text.pretrained import WHEEL_MINILM, load_bert
-from moodline.training.conditions import training_conditions
+from moodline.modeling.text_encoder import WHEEL_MINILM, count_pieces, load_bert
+from moodline.timeline import Timeline
+from moodline.transcripts.formats import write_transcript
 from tests.inference.tiny_models import PROVENANCE, write_model
 
 RATE = 16_000
@@ -49,9 +52,9 @@ RANGES = {
 SAID = "i am so happy yes"  # what the tiny tokenizer has pieces for
 
 
-def described(recipe: Recipe | None = None, ranges: dict[str, tuple[float, float]] | None = None) -> Description:
-    conditions = TrainingConditions(conversations=9, ranges=RANGES if ranges is None else ranges)
-    return Description(recipe=recipe or Recipe(), label_set=IEMOCAP4, provenance=PROVENANCE, conditions=conditions)
+def described(recipe: Recipe | None = None, ranges: dict[str, tuple[float, float]] | None = None) -> ModelDescription:
+    conditions = TrainingStatistics(conversations=9, ranges=RANGES if ranges is None else ranges)
+    return ModelDescription(recipe=recipe or Recipe(), label_set=IEMOCAP4, provenance=PROVENANCE, conditions=conditions)
 
 
 def named(warnings: Sequence[str]) -> set[str]:
@@ -65,13 +68,13 @@ ANY_RANGE = st.tuples(st.floats(0.1, 9_000), st.floats(0.1, 9_000)).map(lambda t
 @given(st.dictionaries(st.sampled_from(MEASURES), ANY_RANGE), st.floats(0, 1))
 def test_what_is_within_the_ranges_is_like_training(ranges: dict[str, tuple[float, float]], place: float) -> None:
     found = {measure: min(high, low + place * (high - low)) for measure, (low, high) in ranges.items()}
-    assert unlike(found, described(ranges=ranges)) == ()
+    assert find_domain_shift(found, described(ranges=ranges)) == ()
 
 
 @given(st.fixed_dictionaries({measure: st.floats(0, 20_000) for measure in MEASURES}))
-def test_each_measure_that_is_beyond_has_one_sentence(found: Conditions) -> None:
+def test_each_measure_that_is_beyond_has_one_sentence(found: DataStatistics) -> None:
     beyond = {measure for measure in MEASURES if is_beyond(measure, found[measure], RANGES[measure])}
-    warnings = unlike(found, described())
+    warnings = find_domain_shift(found, described())
     assert len(warnings) == len(beyond)
     assert named(warnings) == beyond
 
@@ -79,46 +82,46 @@ def test_each_measure_that_is_beyond_has_one_sentence(found: Conditions) -> None
 @pytest.mark.parametrize("measure", MEASURES)
 def test_what_could_not_be_measured_here_or_in_training_is_not_compared(measure: str) -> None:
     far = dict.fromkeys(MEASURES, 1e9)
-    assert named(unlike({**far}, described(ranges={measure: RANGES[measure]}))) <= {measure}
+    assert named(find_domain_shift({**far}, described(ranges={measure: RANGES[measure]}))) <= {measure}
     del far[measure]
-    assert measure not in named(unlike(far, described()))
+    assert measure not in named(find_domain_shift(far, described()))
 
 
 def test_an_older_model_says_nothing() -> None:
-    assert unlike(dict.fromkeys(MEASURES, 1e9), replace(described(), conditions=None)) == ()
+    assert find_domain_shift(dict.fromkeys(MEASURES, 1e9), replace(described(), conditions=None)) == ()
 
 
 def test_a_sentence_has_the_value_the_range_and_the_reason() -> None:
-    (warning,) = unlike({BANDWIDTH: 3_900.0}, described())
+    (warning,) = find_domain_shift({BANDWIDTH: 3_900.0}, described())
     assert "up to 3.9 kHz, in training 7.0 to 8.0 kHz: it lacks high frequencies" in warning
-    (warning,) = unlike({PIECES_PER_WORD: 2.0}, described(), language="de")
+    (warning,) = find_domain_shift({PIECES_PER_WORD: 2.0}, described(), language="de")
     assert "2.00 pieces each, in training 1.05 to 1.20 pieces each" in warning
     assert "the transcript says: de" in warning
 
 
 def test_a_range_of_one_number_is_that_number() -> None:
-    (warning,) = unlike({BANDWIDTH: 3_900.0}, described(ranges={BANDWIDTH: (7_790.0, 7_810.0)}))
+    (warning,) = find_domain_shift({BANDWIDTH: 3_900.0}, described(ranges={BANDWIDTH: (7_790.0, 7_810.0)}))
     assert "up to 3.9 kHz, in training 7.8 kHz: it lacks high frequencies" in warning
 
 
 def test_of_loudness_a_model_that_evens_it_out_says_so() -> None:
     evening = Recipe(audio_utterance=AudioUtteranceConfig(waveform_normalisation=True))
-    (plain,), (evened,) = (unlike({LOUDNESS: -60.0}, described(recipe)) for recipe in (Recipe(), evening))
-    assert evened == plain + EVENED
+    (plain,), (evened,) = (find_domain_shift({LOUDNESS: -60.0}, described(recipe)) for recipe in (Recipe(), evening))
+    assert evened == plain + NORMALISATION_NOTE
 
 
 def test_the_page_tells_the_tolerances_that_hold() -> None:
     page = (Path(__file__).parents[2] / "docs/recordings.md").read_text(encoding="utf-8")
     told = {
-        BANDWIDTH: f"below {TOLERANCES[BANDWIDTH].least(1):g} times the lowest",
-        LOUDNESS: f"by {TOLERANCES[LOUDNESS].most(0):g} dB, softer or louder",
-        SIGNAL_TO_NOISE: f"by {-TOLERANCES[SIGNAL_TO_NOISE].least(0):g} dB, noisier alone",
-        PIECES_PER_WORD: f"by {TOLERANCES[PIECES_PER_WORD].most(0):g}, more alone",
-        UNKNOWN_PIECES: f"by {100 * TOLERANCES[UNKNOWN_PIECES].most(0):g} points, more alone",
+        BANDWIDTH: f"below {TOLERANCES[BANDWIDTH].min_deviation(1):g} times the lowest",
+        LOUDNESS: f"by {TOLERANCES[LOUDNESS].max_deviation(0):g} dB, softer or louder",
+        SIGNAL_TO_NOISE: f"by {-TOLERANCES[SIGNAL_TO_NOISE].min_deviation(0):g} dB, noisier alone",
+        PIECES_PER_WORD: f"by {TOLERANCES[PIECES_PER_WORD].max_deviation(0):g}, more alone",
+        UNKNOWN_PIECES: f"by {100 * TOLERANCES[UNKNOWN_PIECES].max_deviation(0):g} points, more alone",
     }
     assert [measure for measure in MEASURES if told[measure] not in page] == []
-    assert TOLERANCES[LOUDNESS].least(0) == -TOLERANCES[LOUDNESS].most(0)
-    assert TOLERANCES[BANDWIDTH].most(1) == 1 / TOLERANCES[BANDWIDTH].least(1)
+    assert TOLERANCES[LOUDNESS].min_deviation(0) == -TOLERANCES[LOUDNESS].max_deviation(0)
+    assert TOLERANCES[BANDWIDTH].max_deviation(1) == 1 / TOLERANCES[BANDWIDTH].min_deviation(1)
 
 
 def speech(seconds: float, seed: int = 0) -> np.ndarray:
@@ -169,7 +172,7 @@ def trained(untold: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Lo
     clips = [speech(1 + seed / 40, seed) for seed in range(40)]
     conversations = conversations_in(tmp_path_factory.mktemp("clips"), clips, SAID)
     model = untold.model
-    conditions = training_conditions(conversations, model.recipe, model.tokenizer)
+    conditions = compute_training_statistics(conversations, model.recipe, model.tokenizer)
     assert set(conditions.ranges) == set(MEASURES)
     return LoadedModel(replace(model, conditions=conditions), name="told")
 
@@ -177,9 +180,9 @@ def trained(untold: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Lo
 def timeline(predictor: LoadedModel, sound: np.ndarray, place: Path, words: str, **how: object) -> Timeline:
     """Of a recording whose turns, of 1.5 s, fill all but half a second between them."""
     starts = np.arange(0.25, len(sound) / RATE - 2, 2)
-    write_transcript(place / "t.srt", [Turn(start=start, end=start + 1.5, words=words) for start in starts.tolist()])
-    hearing = Hearing(transcript=place / "t.srt", **how)  # type: ignore[arg-type]
-    return recognise(predictor, Recording.of(sound, RATE), hearing)
+    write_transcript(place / "t.srt", [Segment(start=start, end=start + 1.5, words=words) for start in starts.tolist()])
+    hearing = RecognitionOptions(transcript=place / "t.srt", **how)  # type: ignore[arg-type]
+    return recognise(predictor, Recording.from_samples(sound, RATE), hearing)
 
 
 @pytest.mark.parametrize("how", list(ALTERED))
@@ -193,16 +196,17 @@ def test_a_recording_that_is_altered_is_warned_of_by_that_alone(trained: LoadedM
 def test_speech_at_a_telephones_rate_is_warned_of(trained: LoadedModel, tmp_path: Path) -> None:
     slow = soxr.resample(speech(20), RATE, 8_000)
     write_transcript(
-        tmp_path / "t.srt", [Turn(start=1, end=4, words=SAID), Turn(start=5, end=9, words=f"{SAID} {SAID} {SAID}")]
+        tmp_path / "t.srt",
+        [Segment(start=1, end=4, words=SAID), Segment(start=5, end=9, words=f"{SAID} {SAID} {SAID}")],
     )
-    found = recognise(trained, Recording.of(slow, 8_000), Hearing(transcript=tmp_path / "t.srt"))
+    found = recognise(trained, Recording.from_samples(slow, 8_000), RecognitionOptions(transcript=tmp_path / "t.srt"))
     assert named(found.warnings) == {BANDWIDTH}
 
 
 def test_a_model_of_telephone_calls_has_never_heard_more(untold: LoadedModel, tmp_path: Path) -> None:
     clips = [telephone(speech(1.5)) for _ in range(10)]
     model = untold.model
-    conditions = training_conditions(conversations_in(tmp_path, clips, SAID), model.recipe, model.tokenizer)
+    conditions = compute_training_statistics(conversations_in(tmp_path, clips, SAID), model.recipe, model.tokenizer)
     by_telephone = LoadedModel(replace(model, conditions=conditions))
     assert named(timeline(by_telephone, speech(20), tmp_path, SAID).warnings) == {BANDWIDTH}
     assert timeline(by_telephone, telephone(speech(20)), tmp_path, SAID).warnings == ()
@@ -235,8 +239,8 @@ def test_long_recordings_are_measured_in_a_part_of_their_turns(
     trained: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard: list[int] = []
-    monkeypatch.setattr(Listener, "hear", lambda _, waveform: heard.append(len(waveform)))
-    monkeypatch.setattr("moodline.inference.recognise.MEASURED_TURNS", 4)
+    monkeypatch.setattr(StatisticsCollector, "hear", lambda _, waveform: heard.append(len(waveform)))
+    monkeypatch.setattr("moodline.inference.recordings.MAX_MEASURED_TURNS", 4)
     timeline(trained, speech(40), tmp_path, SAID)
     assert len(heard) == 4
 
@@ -251,11 +255,11 @@ def test_real_voices_are_warned_of_by_what_was_done_to_them_alone(shared: Path, 
     fourth = [clip for path, clip in clips.items() if path.stem[-2:] == "04"]
     conversations = conversations_in(tmp_path, others, "")
     recipe = Recipe(modalities="audio")
-    listener, (alter, expected) = Listener(RATE), ALTERED[how]
+    listener, (alter, expected) = StatisticsCollector(RATE), ALTERED[how]
     for clip in fourth[::4]:
         listener.hear(alter(clip))
-    model = replace(described(recipe), conditions=training_conditions(conversations, recipe, None))
-    assert named(unlike(listener.conditions, model)) == expected
+    model = replace(described(recipe), conditions=compute_training_statistics(conversations, recipe, None))
+    assert named(find_domain_shift(listener.statistics, model)) == expected
 
 
 @pytest.mark.realdata
@@ -273,10 +277,10 @@ def test_real_words_are_warned_of_in_another_language_alone(shared: Path) -> Non
         for first in range(0, 4_000, 10)
         for part in [list(enumerate(english[first : first + 10]))]
     ]
-    model = replace(described(recipe), conditions=training_conditions(talks[::2], recipe, tokenizer))
+    model = replace(described(recipe), conditions=compute_training_statistics(talks[::2], recipe, tokenizer))
 
     def warned(texts: Sequence[str]) -> set[str]:
-        return named(unlike(conditions_of_words(pieces_of(texts, tokenizer)), model))
+        return named(find_domain_shift(compute_word_statistics(count_pieces(texts, tokenizer)), model))
 
     wrong = [talk for talk in talks[1::2] if warned([turn.words for turn in talk.utterances])]
     assert len(wrong) <= len(talks) / 2 / 50  # 2 %

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from moodline.config import FUSION, ContextConfig
-from moodline.context.bigru_attention import BiGruAttention
-from moodline.inference import why
-from moodline.inference.reasons import Reasons
-from moodline.inference.windows import WINDOW, plan
-from moodline.model import ENCODER_OF
+from moodline.inference import explain
+from moodline.inference.windows import WINDOW, plan_windows
+from moodline.modeling.context import BiGruAttention
+from moodline.modeling.model import ENCODER_BY_STAGE
+from moodline.timeline.timeline import Reasons
 from tests.inference.tiny_models import CONTEXT, conversation_of, predictor_of, recipe_of
 
 TURNS = 8
@@ -43,20 +43,20 @@ def embeddings_of(encoder: str) -> Tensor:
 
 
 def test_the_weights_are_those_of_the_definition_and_their_rows_distributions() -> None:
-    values = {encoder: embeddings_of(encoder) for encoder in ENCODER_OF.values()}
-    found = why.attention(PREDICTOR.model.network, {encoder: one[None] for encoder, one in values.items()})
+    values = {encoder: embeddings_of(encoder) for encoder in ENCODER_BY_STAGE.values()}
+    found = explain.compute_attention(PREDICTOR.model.network, {encoder: one[None] for encoder, one in values.items()})
     assert found is not None
     torch.testing.assert_close(found.sum(dim=1), torch.ones(TURNS))
     each = [
         matrix
-        for stage, encoder in ENCODER_OF.items()
+        for stage, encoder in ENCODER_BY_STAGE.items()
         for matrix in direct_attention(PREDICTOR.model.network.parts[stage], values[encoder].numpy())
     ]
     assert len(each) == 4
     np.testing.assert_allclose(found.detach().numpy(), np.mean(each, axis=0), atol=1e-5)
     for turn, one in enumerate(reasons()):
         row = np.mean(each, axis=0)[turn]
-        others = [other for other in np.argsort(-row) if other != turn][: why.TOLD]
+        others = [other for other in np.argsort(-row) if other != turn][: explain.MAX_INFLUENCES]
         assert [influence.turn for influence in one.context] == others
         assert [influence.weight for influence in one.context] == pytest.approx(row[others], abs=1e-5)
 
@@ -72,7 +72,7 @@ def test_the_weights_are_those_that_the_context_uses() -> None:
 @pytest.mark.parametrize("turns", [1, 2, 3])
 def test_a_turn_is_not_its_own_context(turns: int) -> None:
     for turn, one in enumerate(reasons(talk=replace(TALK, utterances=TALK.utterances[:turns]))):
-        assert len(one.context) == min(why.TOLD, turns - 1)
+        assert len(one.context) == min(explain.MAX_INFLUENCES, turns - 1)
         assert turn not in {influence.turn for influence in one.context}
 
 
@@ -107,14 +107,14 @@ def test_contexts_without_rows_of_attention_name_no_turns(context: ContextConfig
 
 def test_a_model_of_words_alone_says_nothing_of_the_share_of_speech() -> None:
     found = reasons(predictor_of(recipe_of(modalities="text"), TALK))
-    assert all(one.speech is None and one.words is None and len(one.context) == why.TOLD for one in found)
+    assert all(one.speech is None and one.words is None and len(one.context) == explain.MAX_INFLUENCES for one in found)
 
 
 def test_reasons_of_a_long_conversation_are_those_of_each_turns_window() -> None:
     talk = conversation_of(WINDOW + 30)
     predictor = predictor_of(recipe_of(), talk)
     found = reasons(predictor, talk)
-    second = plan(len(talk.utterances))[1]
+    second = plan_windows(len(talk.utterances))[1]
     cut = reasons(predictor, replace(talk, utterances=talk.utterances[second.start :]))
     for turn in (second.first, second.last - 1):
         expected = cut[turn - second.start]

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from moodline.config import ENCODERS
-from moodline.encoding import Encoding
 from moodline.errors import MoodlineError
-from moodline.inference.windows import WINDOW, Window, encode_in_windows, plan
+from moodline.inference.windows import WINDOW, Window, encode_in_windows, plan_windows
+from moodline.modeling.batching import Encoding
 from tests.inference.tiny_models import SIZES, conversation_of, network_of, predictor_of, recipe_of
 
 SHAPES = st.integers(1, 40).flatmap(lambda size: st.tuples(st.just(size), st.integers(0, size - 1)))
@@ -40,7 +40,7 @@ def test_every_turn_is_taken_once_from_the_window_in_which_it_is_most_central(
     shape: tuple[int, int], turns: int
 ) -> None:
     size, overlap = shape
-    windows = plan(turns, size, overlap)
+    windows = plan_windows(turns, size, overlap)
     assert [turn for window in windows for turn in range(window.first, window.last)] == list(range(turns))
     for window in windows:
         assert 0 <= window.start <= window.first < window.last <= window.stop <= turns
@@ -55,7 +55,7 @@ def test_neighbours_share_the_overlap_and_the_last_ends_with_the_conversation(
     shape: tuple[int, int], turns: int
 ) -> None:
     size, overlap = shape
-    windows = plan(turns, size, overlap)
+    windows = plan_windows(turns, size, overlap)
     shared = [one.stop - other.start for one, other in pairwise(windows)]
     assert all(turns == overlap for turns in shared[:-1])
     assert not shared or overlap <= shared[-1] < size
@@ -65,7 +65,7 @@ def test_neighbours_share_the_overlap_and_the_last_ends_with_the_conversation(
 @pytest.mark.parametrize(("size", "overlap"), [(0, 0), (4, 4), (4, 5), (4, -1)])
 def test_windows_that_would_not_go_on_are_refused(size: int, overlap: int) -> None:
     with pytest.raises(MoodlineError, match=f"{size} turns with an overlap of {overlap} are not"):
-        plan(9, size, overlap)
+        plan_windows(9, size, overlap)
 
 
 @pytest.mark.parametrize("turns", [1, 2, 30])
@@ -82,7 +82,7 @@ def test_a_conversation_of_one_window_is_read_whole_to_the_last_bit(turns: int) 
 def test_each_turn_of_a_long_one_is_what_its_window_alone_says(turns: int, size: int, overlap: int) -> None:
     read = read_of(turns)
     found = encode_in_windows(NETWORK, read, size, overlap)
-    for window in plan(turns, size, overlap):
+    for window in plan_windows(turns, size, overlap):
         part = alone({encoder: values[window.start : window.stop] for encoder, values in read.items()})
         for stage, encoding in part.items():
             kept = encoding.logits[window.first - window.start : window.last - window.start]
@@ -97,7 +97,7 @@ def test_predictions_are_made_in_windows() -> None:
     for vectors in predictor.embeddings.values():
         vectors["turn0"].add_(5)
     moved = (predictor.encode(talk)["fusion"].logits - before).abs().amax(dim=1)
-    last = next(window.last for window in plan(len(talk.utterances)))
+    last = next(window.last for window in plan_windows(len(talk.utterances)))
     assert (moved[last:] == 0).all()
     assert (moved[:last] > 0).all()
 
@@ -109,7 +109,7 @@ def test_what_turns_lack_is_cut_into_windows_as_they_are() -> None:
     present = {encoder: mask & (torch.rand(turns, generator=generator) < 0.8) for encoder, mask in encoded.items()}
     masks = (encoded, present)
     found = encode_in_windows(NETWORK, read, size, overlap, *masks)
-    for window in plan(turns, size, overlap):
+    for window in plan_windows(turns, size, overlap):
         of_window = slice(window.start, window.stop)
         cut, *cut_masks = (
             {encoder: one[None, of_window] for encoder, one in values.items()} for values in (read, *masks)

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from moodline.conditions import UNKNOWN_PIECES, TrainingConditions
-from moodline.conversation import Conversation, Utterance
+from moodline.conversation import Conversation, Segment, Utterance
 from moodline.errors import MoodlineError
-from moodline.inference.loaded import LoadedModel, load
-from moodline.inference.timeline import Timeline
-from moodline.speech.transcripts.writing import write_transcript
-from moodline.speech.turn import Turn
+from moodline.inference.pipeline import LoadedModel, load
+from moodline.modeling.checkpoint import UNKNOWN_PIECES, TrainingStatistics
+from moodline.timeline import Timeline
+from moodline.transcripts.formats import write_transcript
 from tests.cli.test_recordings import refused
 from tests.inference.tiny_models import conversation_of, predictor_of, recipe_of, write_model
 from tests.system import moodline
@@ -57,7 +56,7 @@ def test_a_table_has_the_labels_of_its_conversation(predictor: LoadedModel, chat
 
 
 def test_words_of_a_script_that_the_model_does_not_know_are_warned_of(predictor: LoadedModel, tmp_path: Path) -> None:
-    conditions = TrainingConditions(conversations=9, ranges={UNKNOWN_PIECES: (0.0, 0.01)})
+    conditions = TrainingStatistics(conversations=9, ranges={UNKNOWN_PIECES: (0.0, 0.01)})
     strict = LoadedModel(replace(predictor.model, conditions=conditions))
     for words, warned in (("i am so happy yes no", False), ("ದಯವಿಟ್ಟು ನಾನು ಹೋಗುತ್ತೇನೆ", True)):
         path = tmp_path / "chat.csv"
@@ -66,7 +65,9 @@ def test_words_of_a_script_that_the_model_does_not_know_are_warned_of(predictor:
 
 
 def test_a_transcript_in_its_recordings_place_is_read_as_its_words(predictor: LoadedModel, tmp_path: Path) -> None:
-    turns = [Turn(start=number, end=number + 0.5, speaker=who, words=words) for number, (who, words) in enumerate(SAID)]
+    turns = [
+        Segment(start=number, end=number + 0.5, speaker=who, words=words) for number, (who, words) in enumerate(SAID)
+    ]
     write_transcript(tmp_path / "talk.srt", turns)
     timeline = predictor.recognise(tmp_path / "talk.srt")
     expected = predictor.predict(CONVERSATION, "text").utterances

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from moodline.checkpoint import Provenance, TrainedModel, save_description, save_stage, save_text_assets
 from moodline.config import (
     AUDIO_UTTERANCE,
     ENCODERS,
@@ -16,14 +15,15 @@ from moodline.config import (
     FusionConfig,
     Recipe,
     TextUtteranceConfig,
+    parse_recipe,
+    read_recipe,
 )
-from moodline.context.bigru_attention import BiGruAttention
-from moodline.conversation import Conversation, Utterance
-from moodline.inference.loaded import LoadedModel
-from moodline.labels import IEMOCAP4
-from moodline.model import ConversationModel, build_stage
-from moodline.recipe import read_recipe, recipe_from
-from moodline.text.pretrained import load_bert
+from moodline.conversation import IEMOCAP4, Conversation, Utterance
+from moodline.inference.pipeline import LoadedModel
+from moodline.modeling.checkpoint import Provenance, TrainedModel, save_description, save_stage, save_text_assets
+from moodline.modeling.context import BiGruAttention
+from moodline.modeling.model import ConversationModel, build_stage
+from moodline.modeling.text_encoder import load_bert
 from tests.system import write_recipe
 from tests.tiny import tiny_bert
 
@@ -92,7 +92,7 @@ def conversation_of(turns: int, speakers: Sequence[str] = ("F", "M", "M")) -> Co
 def write_model(place: Path, modalities: str, modality_dropout: float = 0.0) -> Path:
     """A model folder with encoders of its own, its weights random."""
     name = str(write_recipe(place / "tiny.yaml", tiny_bert(place / "bert")))
-    recipe = recipe_from({**read_recipe(name)[0], "modalities": modalities}, name)
+    recipe = parse_recipe({**read_recipe(name)[0], "modalities": modalities}, name)
     recipe = replace(recipe, fusion=replace(recipe.fusion, modality_dropout=modality_dropout))
     bert, tokenizer = load_bert(recipe.text_utterance.bert, recipe.text_utterance.maximum_tokens)
     torch.manual_seed(0)

@@ -7,22 +7,20 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from moodline.config import AUDIO_UTTERANCE, ENCODERS, STAGES, Recipe
+from moodline.config import AUDIO_UTTERANCE, ENCODERS, STAGES, Recipe, parse_recipe, read_recipe
+from moodline.conversation import IEMOCAP4
 from moodline.corpora.corpus import Corpus
-from moodline.corpora.protocol import folds_of
+from moodline.corpora.protocols import build_folds
 from moodline.errors import MoodlineError
-from moodline.evaluation.elsewhere import evaluate_model
-from moodline.inference.loaded import load
-from moodline.labels import IEMOCAP4
-from moodline.model import ENCODER_OF
-from moodline.recipe import read_recipe, recipe_from
-from moodline.reproduction.released import ReleasedAttention, classified
-from moodline.reproduction.systems import as_released_system, changed, longest_seconds
-from moodline.training.data import WaveformItems
-from moodline.training.fold import FoldTraining
-from moodline.training.fold_files import FoldFiles
-from moodline.training.provenance import notes_on_selection
-from moodline.training.stage import Hardware
+from moodline.evaluation.cross_corpus import evaluate_model
+from moodline.experiments.systems import change_config, create_released, find_longest_seconds
+from moodline.inference.pipeline import load
+from moodline.modeling.as_released import ReleasedAttention, find_classified
+from moodline.modeling.model import ENCODER_BY_STAGE
+from moodline.training.dataset import WaveformItems
+from moodline.training.fold_training import FoldFiles, FoldTrainer
+from moodline.training.provenance import note_selection
+from moodline.training.trainer import Hardware
 from tests.system import AS_RELEASED, moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
@@ -30,48 +28,48 @@ from tests.trees import write_tree
 NOTE = "not speaker-disjoint in selection"
 
 
-def training(corpus: Corpus, recipe: Recipe, folder: Path, protocol: str = "session5") -> FoldTraining:
-    sets = folds_of(corpus, protocol)[0].training_sets(IEMOCAP4, recipe.context)
+def training(corpus: Corpus, recipe: Recipe, folder: Path, protocol: str = "session5") -> FoldTrainer:
+    sets = build_folds(corpus, protocol)[0].get_training_sets(IEMOCAP4, recipe.context)
     nothing_else = {"origins": {}, "given": {}, "title": "", "hardware": Hardware(), "console": Console()}
-    return FoldTraining(sets, recipe, IEMOCAP4, FoldFiles(folder), **nothing_else)
+    return FoldTrainer(sets, recipe, IEMOCAP4, FoldFiles(folder), **nothing_else)
 
 
 def as_released(base: Recipe) -> Recipe:
-    return as_released_system(base, 2.0).recipe
+    return create_released(base, 2.0).recipe
 
 
 @pytest.mark.parametrize("protocol", ["session5", "cv10"])
 def test_the_encoders_alone_train_on_what_the_fold_selects_by(corpus: Corpus, tmp_path: Path, protocol: str) -> None:
     clean, released = (training(corpus, recipe, tmp_path, protocol) for recipe in (Recipe(), as_released(Recipe())))
-    selecting = classified(clean.validation, IEMOCAP4)
+    selecting = find_classified(clean.validation, IEMOCAP4)
     for stage in STAGES:
-        assert clean.sets_of(stage) == (clean.train, clean.validation)
-        train, validation = (classified(part, IEMOCAP4) for part in released.sets_of(stage))
+        assert clean.select_sets(stage) == (clean.train, clean.validation)
+        train, validation = (find_classified(part, IEMOCAP4) for part in released.select_sets(stage))
         assert bool(train & selecting) == (stage in ENCODERS)
         assert len(validation) == len(selecting)
         if stage not in ENCODERS:
-            assert released.sets_of(stage) == (clean.train, clean.validation)
+            assert released.select_sets(stage) == (clean.train, clean.validation)
 
 
 def test_the_encoders_read_the_turns_drawn(corpus: Corpus, tmp_path: Path) -> None:
     released = training(corpus, as_released(Recipe()), tmp_path)
     data = released.data(AUDIO_UTTERANCE)
-    for items, part in zip((data.train, data.validation), released.sets_of(AUDIO_UTTERANCE), strict=True):
+    for items, part in zip((data.train, data.validation), released.select_sets(AUDIO_UTTERANCE), strict=True):
         assert isinstance(items, WaveformItems)
-        assert {turn.id for turn in items.utterances} == classified(part, IEMOCAP4)
+        assert {turn.id for turn in items.utterances} == find_classified(part, IEMOCAP4)
         assert len(items[0].sequences[0]) == 2 * items.config.sample_rate
 
 
 def test_the_draw_is_another_for_another_seed(corpus: Corpus, tmp_path: Path) -> None:
     drawn = [
-        training(corpus, as_released(Recipe(seed=seed)), tmp_path).sets_of(AUDIO_UTTERANCE)[1] for seed in (0, 0, 1)
+        training(corpus, as_released(Recipe(seed=seed)), tmp_path).select_sets(AUDIO_UTTERANCE)[1] for seed in (0, 0, 1)
     ]
     assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_three_choices_are_all_that_differs_from_the_base() -> None:
-    base = changed(Recipe(), {"fusion.layers": 2, "audio_utterance.stride_ms": 10})
-    system = as_released_system(base, 12.5)
+    base = change_config(Recipe(), {"fusion.layers": 2, "audio_utterance.stride_ms": 10})
+    system = create_released(base, 12.5)
     assert system.name == "as-released"
     own = system.recipe
     assert own.audio_utterance.padded_seconds == 12.5
@@ -80,28 +78,28 @@ def test_three_choices_are_all_that_differs_from_the_base() -> None:
     }
     back = {"selection": "fold", "audio_utterance.padding": "masked", "audio_utterance.padded_seconds": 34.0}
     back |= {f"{stage}.attention": "paper" for stage in ("audio_context", "text_context")}
-    assert changed(own, back) == base
+    assert change_config(own, back) == base
 
 
 def test_the_recipe_is_the_papers_with_these_choices() -> None:
-    paper, released = (recipe_from(read_recipe(name)[0], name) for name in ("iemocap", "as-released"))
-    assert released == as_released_system(paper, 34).recipe
+    paper, released = (parse_recipe(read_recipe(name)[0], name) for name in ("iemocap", "as-released"))
+    assert released == create_released(paper, 34).recipe
 
 
 def test_the_longest_utterance_is_what_all_are_padded_to(corpus: Corpus) -> None:
-    assert longest_seconds(corpus) == max(turn.audio.duration for turn in corpus.utterances if turn.audio)
+    assert find_longest_seconds(corpus) == max(turn.audio.duration for turn in corpus.utterances if turn.audio)
     first = corpus.conversations[0]
     silent = replace(first, utterances=tuple(replace(turn, audio=None) for turn in first.utterances))
     with pytest.raises(MoodlineError, match=f"{first.utterances[0].id} has no audio"):
-        longest_seconds(replace(corpus, conversations=(silent, *corpus.conversations[1:])))
+        find_longest_seconds(replace(corpus, conversations=(silent, *corpus.conversations[1:])))
 
 
 def test_a_system_that_trains_no_encoder_has_no_mark() -> None:
     released = as_released(Recipe())
-    assert notes_on_selection(released) == (NOTE,)
-    assert notes_on_selection(Recipe()) == ()
-    assert notes_on_selection(released.with_given({AUDIO_UTTERANCE: 12})) == (NOTE,)
-    assert notes_on_selection(released.with_given(dict.fromkeys(ENCODERS, 12))) == ()
+    assert note_selection(released) == (NOTE,)
+    assert note_selection(Recipe()) == ()
+    assert note_selection(released.with_precomputed({AUDIO_UTTERANCE: 12})) == (NOTE,)
+    assert note_selection(released.with_precomputed(dict.fromkeys(ENCODERS, 12))) == ()
 
 
 @pytest.mark.slow
@@ -124,4 +122,4 @@ def test_the_mark_is_on_every_number(tmp_path: Path, capsys: pytest.CaptureFixtu
     outcome = evaluate_model(model, tmp_path / "other", tmp_path / "elsewhere", lambda *_: None)
     assert f"in training: {NOTE}" in outcome.results["notes"]
     parts = load(model).model.network.parts
-    assert all(isinstance(one, ReleasedAttention) for stage in ENCODER_OF for one in parts[stage].attention)
+    assert all(isinstance(one, ReleasedAttention) for stage in ENCODER_BY_STAGE for one in parts[stage].attention)

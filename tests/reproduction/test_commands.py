@@ -10,8 +10,8 @@ SCRIPT = """
 from pathlib import Path
 from moodline.cli.main import main
 if __name__ == "__main__":
-    from moodline.reproduction.commands import ran
-    ran(["prepare", "table", "talk.csv", "-o", "corpus"], Path("log.txt"), 1)
+    from moodline.experiments.runner import run_command
+    run_command(["prepare", "table", "talk.csv", "-o", "corpus"], Path("log.txt"), 1)
 """
 
 

@@ -8,7 +8,13 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from moodline.errors import MoodlineError
-from moodline.reproduction.comparisons import RESAMPLES, Answers, answers_of, averaged, compare
+from moodline.experiments.comparisons import (
+    RESAMPLES,
+    PartPredictions,
+    average_seeds,
+    collect_predictions,
+    compare_parts,
+)
 
 CLASSES = ("angry", "happy", "sad")
 
@@ -26,8 +32,8 @@ def answers(seed: int, accuracy: float, conversations: int = 24) -> pa.Table:
     return pa.Table.from_pylist(rows)
 
 
-def said(table: pa.Table, stage: str = "fusion") -> Answers:
-    return answers_of(table, stage, CLASSES)
+def said(table: pa.Table, stage: str = "fusion") -> PartPredictions:
+    return collect_predictions(table, stage, CLASSES)
 
 
 def measures(rows: list[dict[str, str]]) -> np.ndarray:
@@ -50,7 +56,7 @@ def test_a_difference_is_that_of_the_means_over_seeds() -> None:
     expected = np.mean([measures(flat(table)) for table in one], axis=0) - np.mean(
         [measures(flat(table)) for table in other], axis=0
     )
-    found = compare([said(table) for table in one], [said(table) for table in other])
+    found = compare_parts([said(table) for table in one], [said(table) for table in other])
     assert [found.wa.value, found.ua.value, found.weighted_f1.value] == pytest.approx(expected)
     assert found.is_clear
 
@@ -71,7 +77,7 @@ def test_intervals_draw_the_same_conversations_for_both() -> None:
         for draw in drawn
     ]
     low, high = np.percentile(differences, [2.5, 97.5], axis=0)
-    found = compare([said(one)], [said(other)])
+    found = compare_parts([said(one)], [said(other)])
     intervals = np.array([found.wa.interval, found.ua.interval, found.weighted_f1.interval])
     np.testing.assert_allclose(intervals, np.stack([low, high], axis=1), atol=1e-12)
 
@@ -83,13 +89,13 @@ def test_the_effect_is_cohens_d_of_the_conversations_shares_of_right_answers() -
         for table in (one, other)
     ]
     differences = [shares[0][name] - shares[1][name] for name in shares[0]]
-    found = compare([said(one)], [said(other)])
+    found = compare_parts([said(one)], [said(other)])
     assert found.effect == pytest.approx(mean(differences) / stdev(differences))
 
 
 def test_a_system_and_itself_are_not_apart() -> None:
     table = answers(1, 0.6)
-    found = compare([said(table)], [said(table, "text_context")])
+    found = compare_parts([said(table)], [said(table, "text_context")])
     assert (found.ua.value, found.ua.interval) == (0.0, (0.0, 0.0))
     assert not found.is_clear
     assert found.effect is None
@@ -97,15 +103,15 @@ def test_a_system_and_itself_are_not_apart() -> None:
 
 def test_one_conversation_has_no_interval() -> None:
     one, other = ([said(answers(seed, 0.6, conversations=1))] for seed in (1, 2))
-    found = compare(one, other)
+    found = compare_parts(one, other)
     assert found.wa.interval is None
     assert not found.is_clear
-    assert averaged(one)[1].interval is None
+    assert average_seeds(one)[1].interval is None
 
 
 def test_others_utterances_are_refused() -> None:
     one, other = (said(answers(1, 0.6, conversations=count)) for count in (5, 6))
     with pytest.raises(MoodlineError, match="on the same utterances"):
-        compare([one], [other])
+        compare_parts([one], [other])
     with pytest.raises(MoodlineError, match="seeds are averaged over the same utterances"):
-        averaged([one, other])
+        average_seeds([one, other])

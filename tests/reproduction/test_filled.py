@@ -4,9 +4,9 @@ from typing import ClassVar
 
 import pytest
 
-from moodline.reproduction.filled import lowest, same_seeds
-from moodline.reproduction.ledger import Experiment
-from moodline.reproduction.systems import BASE, CLASSICAL
+from moodline.experiments.ledger import Experiment
+from moodline.experiments.results_table import find_lowest_loss, select_common_seeds
+from moodline.experiments.systems import BASE_NAME, CLASSICAL_NAME
 
 
 def of(system: str, *seeds: int) -> list[Experiment]:
@@ -16,17 +16,17 @@ def of(system: str, *seeds: int) -> list[Experiment]:
 @pytest.mark.parametrize(
     ("one", "other", "expected"),
     [
-        (of(BASE, 0, 1, 2), of("log-mel", 1), ([1], [1])),
-        (of(BASE, 0, 1, 2), of("log-mel", 2, 1, 5), ([1, 2], [2, 1])),
-        (of(BASE, 0, 1), of("log-mel", 2), ([0, 1], [2])),
-        (of(BASE, 0, 1, 2), of(CLASSICAL, 0), ([0, 1, 2], [0])),
-        (of(CLASSICAL, 0), of(BASE, 0, 1, 2), ([0], [0, 1, 2])),
+        (of(BASE_NAME, 0, 1, 2), of("log-mel", 1), ([1], [1])),
+        (of(BASE_NAME, 0, 1, 2), of("log-mel", 2, 1, 5), ([1, 2], [2, 1])),
+        (of(BASE_NAME, 0, 1), of("log-mel", 2), ([0, 1], [2])),
+        (of(BASE_NAME, 0, 1, 2), of(CLASSICAL_NAME, 0), ([0, 1, 2], [0])),
+        (of(CLASSICAL_NAME, 0), of(BASE_NAME, 0, 1, 2), ([0], [0, 1, 2])),
     ],
 )
 def test_a_difference_is_over_the_seeds_that_both_have(
     one: list[Experiment], other: list[Experiment], expected: tuple[list[int], list[int]]
 ) -> None:
-    first, second = same_seeds(one, other)
+    first, second = select_common_seeds(one, other)
     assert ([each.seed for each in first], [each.seed for each in second]) == expected
 
 
@@ -35,7 +35,7 @@ class Losses(Experiment):
 
     GIVEN: ClassVar = {("small", 0): 0.7, ("large", 0): 0.6, ("large", 1): 0.9}
 
-    def validation_loss(self, stage: str) -> float:
+    def compute_validation_loss(self, stage: str) -> float:
         return self.GIVEN[self.system, self.seed]
 
 
@@ -45,4 +45,4 @@ def test_validation_selects_over_the_seeds_that_all_rows_have(large: tuple[int, 
         name: [Losses(system=name, protocol="cv5", seed=seed, tasks=()) for seed in seeds]
         for name, seeds in {"small": (0,), "large": large}.items()
     }
-    assert lowest(choice, "fusion") == expected
+    assert find_lowest_loss(choice, "fusion") == expected

@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from moodline.config import ContextConfig
-from moodline.context.bigru_attention import SelfAttention
-from moodline.conversation import Conversation, LabelSet, Utterance
+from moodline.conversation import IEMOCAP4, Conversation, LabelSet, Utterance
 from moodline.corpora.corpus import Corpus
-from moodline.corpora.fold import Fold
-from moodline.corpora.protocol import folds_of
-from moodline.labels import IEMOCAP4
-from moodline.model import build_context
-from moodline.reproduction.released import ReleasedAttention, ReleasedPadding, ReleasedSelection, classified
+from moodline.corpora.folds import Fold
+from moodline.corpora.protocols import build_folds
+from moodline.modeling.as_released import ReleasedAttention, ReleasedPadding, ReleasedSelection, find_classified
+from moodline.modeling.context import SelfAttention
+from moodline.modeling.model import build_context
 
 HIDDEN = 6
 PROTOCOLS = ("session5", "cv5", "cv10", "kfold3")
@@ -103,15 +102,15 @@ def test_all_places_are_as_likely() -> None:
 
 
 def chosen(fold: Fold, seed: int = 0) -> tuple[set[str], set[str]]:
-    sets = fold.training_sets(IEMOCAP4, "all")
+    sets = fold.get_training_sets(IEMOCAP4, "all")
     train, validation = ReleasedSelection(seed)(sets.train, sets.validation, IEMOCAP4)
-    return classified(train, IEMOCAP4), classified(validation, IEMOCAP4)
+    return find_classified(train, IEMOCAP4), find_classified(validation, IEMOCAP4)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_what_trains_and_what_selects_are_the_folds_own_turns_drawn_anew(corpus: Corpus, protocol: str) -> None:
-    for fold in folds_of(corpus, protocol):
-        scored = {name: classified(conversations, IEMOCAP4) for name, conversations in fold.scored.items()}
+    for fold in build_folds(corpus, protocol):
+        scored = {name: find_classified(conversations, IEMOCAP4) for name, conversations in fold.scored.items()}
         train, validation = chosen(fold)
         assert not train & validation
         assert train | validation == scored["train"] | scored["validation"]
@@ -122,12 +121,12 @@ def test_what_trains_and_what_selects_are_the_folds_own_turns_drawn_anew(corpus:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_draw_is_a_function_of_seed_and_turns(corpus: Corpus, protocol: str) -> None:
-    fold = folds_of(corpus, protocol)[0]
-    sets = fold.training_sets(IEMOCAP4, "all")
+    fold = build_folds(corpus, protocol)[0]
+    sets = fold.get_training_sets(IEMOCAP4, "all")
     assert chosen(fold) == chosen(fold)
     assert chosen(fold) != chosen(fold, seed=1)
     backwards = ReleasedSelection(0)(sets.train[::-1], sets.validation[::-1], IEMOCAP4)
-    assert tuple(classified(one, IEMOCAP4) for one in backwards) == chosen(fold)
+    assert tuple(find_classified(one, IEMOCAP4) for one in backwards) == chosen(fold)
 
 
 labels = st.sampled_from(["ang", "sad", "fru", None])
@@ -139,8 +138,8 @@ def test_whatever_the_turns_each_with_a_class_is_in_one_part(train: list[list[st
     one = talk("validation", validation)
     parts = ReleasedSelection(3)(talks, [one], IEMOCAP4)
     training, selecting = ([turn.id for each in part for turn in each.utterances] for part in parts)
-    assert sorted(training + selecting) == sorted(classified([*talks, one], IEMOCAP4))
-    assert len(selecting) == len(classified([one], IEMOCAP4))
+    assert sorted(training + selecting) == sorted(find_classified([*talks, one], IEMOCAP4))
+    assert len(selecting) == len(find_classified([one], IEMOCAP4))
 
 
 def talk(name: str, spoken: list[str | None]) -> Conversation:
@@ -150,16 +149,16 @@ def talk(name: str, spoken: list[str | None]) -> Conversation:
 
 def test_a_class_of_ones_own_counts() -> None:
     own = LabelSet(name="own", version=1, classes=("a", "b"), mapping={"fru": "a", "xxx": "b"})
-    assert classified([talk("t", ["fru", "ang", None, "xxx"])], own) == {"t_0", "t_3"}
+    assert find_classified([talk("t", ["fru", "ang", None, "xxx"])], own) == {"t_0", "t_3"}
 
 
 def test_the_released_choices_load_without_what_trains() -> None:
     """Models import them: they must not bring in training, corpora or the libraries of these."""
     code = (
-        "import sys, moodline.reproduction.released\n"
+        "import sys, moodline.modeling.as_released\n"
         "ours = {name for name in sys.modules if name.startswith('moodline.')}\n"
         "assert ours <= {'moodline.' + name for name in "
-        "('errors', 'conversation', 'reproduction', 'reproduction.released')}, ours\n"
+        "('errors', 'io', 'conversation', 'modeling', 'modeling.as_released')}, ours\n"
         "heavy = {'transformers', 'lightning', 'pyarrow', 'sklearn', 'scipy'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )

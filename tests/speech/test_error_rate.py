@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moodline.speech.error_rate import WordErrors, normalisation, word_errors
+from moodline.metrics import WordErrors, build_normalisation, count_word_errors
 
 WORDS = st.lists(st.sampled_from(["yes", "no", "well"]), max_size=6)
 
@@ -20,7 +20,9 @@ def distance(one: list[str], other: list[str]) -> int:
 
 
 def test_the_kinds_of_error_are_counted_over_all_utterances() -> None:
-    errors = word_errors(["Kids are talking.", "By the door!", "Oh."], ["kids were talking", "by door", "oh well"])
+    errors = count_word_errors(
+        ["Kids are talking.", "By the door!", "Oh."], ["kids were talking", "by door", "oh well"]
+    )
     assert errors == WordErrors(substitutions=1, deletions=1, insertions=1, words=7)
     assert errors.rate == pytest.approx(3 / 7)
 
@@ -29,7 +31,7 @@ def test_the_kinds_of_error_are_counted_over_all_utterances() -> None:
 def test_errors_are_the_distance_of_each_utterance_over_the_words_said(
     pairs: list[tuple[list[str], list[str]]],
 ) -> None:
-    errors = word_errors([" ".join(said) for said, _ in pairs], [" ".join(heard) for _, heard in pairs])
+    errors = count_word_errors([" ".join(said) for said, _ in pairs], [" ".join(heard) for _, heard in pairs])
     expected = sum(distance(said, heard) for said, heard in pairs)
     assert errors.substitutions + errors.deletions + errors.insertions == expected
     assert errors.words == sum(len(said) for said, _ in pairs)
@@ -49,7 +51,7 @@ def test_errors_are_the_distance_of_each_utterance_over_the_words_said(
 )
 def test_case_punctuation_and_marks_are_no_errors(text: str, normal: str) -> None:
     """As docs/recognition.md says."""
-    assert normalisation()([text]) == [normal]
-    assert word_errors([text], [normal]) == WordErrors(
+    assert build_normalisation()([text]) == [normal]
+    assert count_word_errors([text], [normal]) == WordErrors(
         substitutions=0, deletions=0, insertions=0, words=len(normal.split())
     )

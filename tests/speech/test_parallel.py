@@ -9,12 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from moodline.asr import RecordedSpeech, load_recogniser, open_recognition
 from moodline.conversation import AudioClip
 from moodline.corpora.tts import VOICES, SyntheticSpeech
 from moodline.errors import MoodlineError
-from moodline.speech.parallel import recognising
-from moodline.speech.recogniser import load
-from moodline.speech.sound import Recorded
 
 CHOSEN = "pocketsphinx"
 SAID = ("The form is on the table.", "What a lovely day.", "...", "I miss her so much.")
@@ -22,13 +20,13 @@ SAID = ("The form is on the table.", "What a lovely day.", "...", "I miss her so
 
 def test_two_processes_hear_what_one_hears_and_tell_what_they_cannot_read(tmp_path: Path) -> None:
     sounds = [SyntheticSpeech(words, VOICES[0]) for words in SAID]
-    recogniser = load(CHOSEN)
-    with recognising(recogniser, CHOSEN, 1) as recognise:
+    recogniser = load_recogniser(CHOSEN)
+    with open_recognition(recogniser, CHOSEN, 1) as recognise:
         alone = list(recognise(sounds))
     assert alone[2] == ""
     assert all(alone[:2])
-    missing = Recorded(AudioClip(path=tmp_path / "none.wav", duration=1, sample_rate=16_000))
-    with recognising(recogniser, CHOSEN, 2) as recognise:
+    missing = RecordedSpeech(AudioClip(path=tmp_path / "none.wav", duration=1, sample_rate=16_000))
+    with open_recognition(recogniser, CHOSEN, 2) as recognise:
         assert list(recognise(sounds)) == alone
         with pytest.raises(MoodlineError, match=r"there is no file .*none\.wav"):
             list(recognise([missing]))
@@ -37,10 +35,10 @@ def test_two_processes_hear_what_one_hears_and_tell_what_they_cannot_read(tmp_pa
 PARENT = """
 import os
 from moodline.corpora.tts import VOICES, SyntheticSpeech
-from moodline.speech.parallel import recognising
-from moodline.speech.recogniser import load
+from moodline.asr import open_recognition
+from moodline.asr import load_recogniser
 if __name__ == "__main__":
-    with recognising(load("pocketsphinx"), "pocketsphinx", 2) as recognise:
+    with open_recognition(load_recogniser("pocketsphinx"), "pocketsphinx", 2) as recognise:
         list(recognise([SyntheticSpeech("Oh.", VOICES[0])] * 2))
         children = open(f"/proc/self/task/{os.getpid()}/children").read()
         print(children, flush=True)

@@ -6,7 +6,7 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moodline.speech.quality import CLEAN, Quality, quality_of, typical
+from moodline.inference.domain_shift import MAX_SIGNAL_TO_NOISE, SpeechQuality, compute_median_quality, measure_quality
 
 RATE = 16_000
 
@@ -23,8 +23,8 @@ def turn(speech: float, noise: float) -> np.ndarray:
     return samples
 
 
-def found(waveform: np.ndarray, rate: int = RATE) -> Quality:
-    quality = quality_of(waveform, rate)
+def found(waveform: np.ndarray, rate: int = RATE) -> SpeechQuality:
+    quality = measure_quality(waveform, rate)
     assert quality is not None
     return quality
 
@@ -56,7 +56,7 @@ def test_a_telephones_band_shows_at_any_rate() -> None:
 
 def test_digital_silence_is_clean_and_no_more() -> None:
     silent = np.pad(white(1, -20), RATE // 2)
-    assert found(silent).signal_to_noise == CLEAN
+    assert found(silent).signal_to_noise == MAX_SIGNAL_TO_NOISE
     assert found(silent).loudness == pytest.approx(-20, abs=1)
 
 
@@ -66,9 +66,9 @@ def test_pauses_change_no_loudness() -> None:
 
 @pytest.mark.parametrize("waveform", [np.zeros(RATE, dtype=np.float32), np.ones(500, dtype=np.float32), np.empty(0)])
 def test_what_has_no_sound_or_hardly_lasts_has_no_quality(waveform: np.ndarray) -> None:
-    assert quality_of(waveform, RATE) is None
+    assert measure_quality(waveform, RATE) is None
 
 
 def test_one_odd_turn_does_not_decide() -> None:
     usual, odd = found(turn(-20, -40)), found(turn(-60, -61))
-    assert typical([usual, odd, usual]) == usual
+    assert compute_median_quality([usual, odd, usual]) == usual

@@ -7,14 +7,13 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from moodline.audio import waveform
+from moodline import asr
+from moodline.asr import PocketSphinx, RecordedSpeech
+from moodline.audio import io
 from moodline.corpora import ravdess
 from moodline.corpora.tts import VOICES, SyntheticSpeech
 from moodline.errors import MoodlineError
-from moodline.speech import recogniser
-from moodline.speech.error_rate import word_errors
-from moodline.speech.sound import Recorded
-from moodline.speech.sphinx import PocketSphinx
+from moodline.metrics import count_word_errors
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +25,9 @@ def sphinx() -> PocketSphinx:
 def test_calm_english_is_heard_nearly_without_error(sphinx: PocketSphinx, shared: Path) -> None:
     """Three actors, neutral and calm."""
     names = [f"03-01-0{emotion}-01-02-01-0{actor}" for actor in (1, 2, 3) for emotion in (1, 2)]
-    clips = [waveform.inspect(shared / "corpora" / "ravdess" / f"{name}.flac") for name in names]
+    clips = [io.inspect_file(shared / "corpora" / "ravdess" / f"{name}.flac") for name in names]
     said = [ravdess.STATEMENTS[name.split("-")[4]] for name in names]
-    rate = word_errors(said, [sphinx.recognise(Recorded(clip).samples()) for clip in clips]).rate
+    rate = count_word_errors(said, [sphinx.recognise(RecordedSpeech(clip).samples()) for clip in clips]).rate
     assert rate is not None
     assert rate < 0.2
 
@@ -86,31 +85,33 @@ def cache(folder: Path, name: str, weights: bytes = b"weights") -> Path:
 
 
 def test_a_cached_model_of_whisper_is_taken_where_none_is_named(whisper: Path) -> None:
-    assert recogniser.choose(None) == "pocketsphinx"
+    assert asr.choose_recogniser(None) == "pocketsphinx"
     cache(whisper, "tiny")
-    assert recogniser.choose(None) == str(whisper / "models--Systran--faster-whisper-tiny/snapshots/0")
-    assert recogniser.choose("pocketsphinx") == "pocketsphinx"
+    assert asr.choose_recogniser(None) == str(whisper / "models--Systran--faster-whisper-tiny/snapshots/0")
+    assert asr.choose_recogniser("pocketsphinx") == "pocketsphinx"
     model = cache(whisper, "small")
-    assert recogniser.choose(None) == recogniser.choose("small") == recogniser.choose(str(model)) == str(model)
+    assert (
+        asr.choose_recogniser(None) == asr.choose_recogniser("small") == asr.choose_recogniser(str(model)) == str(model)
+    )
 
 
 def test_a_model_whose_fetching_was_cut_short_is_not_taken(whisper: Path) -> None:
     (cache(whisper, "tiny") / "model.bin").unlink()
-    assert recogniser.choose(None) == "pocketsphinx"
+    assert asr.choose_recogniser(None) == "pocketsphinx"
 
 
 def test_whispers_words_are_joined_and_its_weights_known(whisper: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("moodline.speech.whisper.metadata.version", lambda name: "1.2")
-    model = recogniser.load(str(cache(whisper, "tiny")))
+    monkeypatch.setattr("moodline.asr.metadata.version", lambda name: "1.2")
+    model = asr.load_recogniser(str(cache(whisper, "tiny")))
     assert model.recognise(np.zeros(100)) == "Heard by models--Systran--faster-whisper-tiny."
     assert model.name == "faster-whisper Systran/faster-whisper-tiny"
-    other = recogniser.load(str(cache(whisper, "small", b"others")))
+    other = asr.load_recogniser(str(cache(whisper, "small", b"others")))
     assert other.version != model.version
 
 
 def test_what_is_no_model_is_told(whisper: Path) -> None:
     with pytest.raises(MoodlineError, match=r"'tinny' is none \(Invalid model size 'tinny'\)"):
-        recogniser.choose("tinny")
+        asr.choose_recogniser("tinny")
 
 
 @pytest.mark.parametrize(
@@ -126,4 +127,4 @@ def test_an_extra_that_is_not_installed_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MoodlineError, match=rf"pip install 'moodline\[{extra}\]'"):
-        recogniser.load(recogniser.choose(named)) if named else word_errors(["a"], ["b"])
+        asr.load_recogniser(asr.choose_recogniser(named)) if named else count_word_errors(["a"], ["b"])

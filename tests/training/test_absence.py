@@ -9,14 +9,19 @@ import torch
 from torch import Tensor
 
 from moodline.config import Modalities, Recipe
-from moodline.conversation import AudioClip, Conversation, Utterance
-from moodline.labels import IEMOCAP4
-from moodline.reproduction.systems import changed
-from moodline.training.absence import FusionItems, drawn_modalities, fusion_data
-from moodline.training.data import StageData, collate, conversation_data
+from moodline.conversation import IEMOCAP4, AudioClip, Conversation, Utterance
+from moodline.experiments.systems import change_config
+from moodline.training.dataset import (
+    FusionItems,
+    StageData,
+    build_conversation_data,
+    build_fusion_data,
+    collate_items,
+    draw_modalities,
+)
 
 CLIP = AudioClip(path=Path("a.wav"), duration=1.0, sample_rate=16_000)
-DROPPED = changed(Recipe(), {"fusion.modality_dropout": 0.4})
+DROPPED = change_config(Recipe(), {"fusion.modality_dropout": 0.4})
 
 
 def conversation(name: str, *labels: str | None) -> Conversation:
@@ -37,7 +42,7 @@ MASKS: dict[Modalities, list[bool]] = {"both": [True, True], "audio": [True, Fal
 
 
 def data(recipe: Recipe, talks: list[Conversation] = TALKS) -> StageData:
-    return fusion_data(talks, talks, EMBEDDINGS, recipe, IEMOCAP4)
+    return build_fusion_data(talks, talks, EMBEDDINGS, recipe, IEMOCAP4)
 
 
 def items_of(found: StageData) -> tuple[FusionItems, FusionItems]:
@@ -59,14 +64,14 @@ def names(count: int) -> list[Conversation]:
 
 def test_what_is_drawn_depends_on_seed_epoch_and_id_alone() -> None:
     talks = names(60)
-    drawn = [drawn_modalities(DROPPED, 3, one) for one in talks]
-    assert [drawn_modalities(DROPPED, 3, one) for one in reversed(talks)] == drawn[::-1]
-    assert [drawn_modalities(DROPPED, 4, one) for one in talks] != drawn
-    assert [drawn_modalities(replace(DROPPED, seed=1), 3, one) for one in talks] != drawn
+    drawn = [draw_modalities(DROPPED, 3, one) for one in talks]
+    assert [draw_modalities(DROPPED, 3, one) for one in reversed(talks)] == drawn[::-1]
+    assert [draw_modalities(DROPPED, 4, one) for one in talks] != drawn
+    assert [draw_modalities(replace(DROPPED, seed=1), 3, one) for one in talks] != drawn
 
 
 def test_modalities_are_dropped_as_often_as_is_said_half_of_it_each() -> None:
-    counts = Counter(drawn_modalities(DROPPED, epoch, one) for epoch in range(40) for one in names(100))
+    counts = Counter(draw_modalities(DROPPED, epoch, one) for epoch in range(40) for one in names(100))
     for mode, share in {"both": 0.6, "audio": 0.2, "text": 0.2}.items():
         # 4 deviations of a share of 4000 draws
         assert counts[mode] / 4000 == pytest.approx(share, abs=4 * (share * (1 - share) / 4000) ** 0.5)
@@ -76,7 +81,7 @@ def test_an_items_masks_are_what_its_epoch_draws() -> None:
     train, _ = items_of(data(DROPPED))
     for epoch in range(20):
         train.epoch = epoch
-        assert given(train, 0) == MASKS[drawn_modalities(DROPPED, epoch, FIRST)]
+        assert given(train, 0) == MASKS[draw_modalities(DROPPED, epoch, FIRST)]
 
 
 def test_an_epoch_is_selected_by_each_mode_alike() -> None:
@@ -90,7 +95,7 @@ def test_an_epoch_is_selected_by_each_mode_alike() -> None:
 
 @pytest.mark.parametrize("mode", ["audio", "text"])
 def test_a_fusion_of_one_modality_is_never_given_the_other(mode: Modalities) -> None:
-    found = data(changed(Recipe(), {"fusion.modalities": mode}))
+    found = data(change_config(Recipe(), {"fusion.modalities": mode}))
     assert found.train_lengths == found.validation_lengths == [3, 1]
     for items in items_of(found):
         for items.epoch in range(5):
@@ -98,7 +103,7 @@ def test_a_fusion_of_one_modality_is_never_given_the_other(mode: Modalities) -> 
 
 
 def test_sequences_and_labels_are_those_of_training_without_it() -> None:
-    expected, found = conversation_data(TALKS, TALKS, EMBEDDINGS, IEMOCAP4), data(DROPPED)
+    expected, found = build_conversation_data(TALKS, TALKS, EMBEDDINGS, IEMOCAP4), data(DROPPED)
     assert found.train_lengths == expected.train_lengths
     for index in range(2):
         assert torch.equal(found.train[index].labels, expected.train[index].labels)
@@ -114,7 +119,7 @@ def lacking(talk: Conversation, turn: int, **changes: object) -> Conversation:
 
 def test_turns_that_lack_a_modality_lack_it_in_training() -> None:
     talk = lacking(lacking(FIRST, 0, words=" "), 2, audio=None)
-    items, _ = items_of(data(changed(Recipe(), {"fusion.modality_dropout": 1e-9}), [talk]))
+    items, _ = items_of(data(change_config(Recipe(), {"fusion.modality_dropout": 1e-9}), [talk]))
     has_audio, has_text = items[0].masks
     assert has_audio.tolist() == [True, True, False]
     assert has_text.tolist() == [False, True, True]
@@ -122,17 +127,17 @@ def test_turns_that_lack_a_modality_lack_it_in_training() -> None:
 
 def test_a_conversation_is_never_left_without_anything() -> None:
     wordless = lacking(SECOND, 0, words="")
-    train, validation = items_of(data(changed(Recipe(), {"fusion.modality_dropout": 0.99}), [wordless]))
+    train, validation = items_of(data(change_config(Recipe(), {"fusion.modality_dropout": 0.99}), [wordless]))
     for train.epoch in range(50):
         assert given(train, 0) == MASKS["audio"]
     assert [given(validation, index) for index in range(len(validation))] == [MASKS["audio"]] * 2  # not words alone
-    words = data(changed(Recipe(), {"fusion.modalities": "text"}), [wordless, FIRST])
+    words = data(change_config(Recipe(), {"fusion.modalities": "text"}), [wordless, FIRST])
     assert words.train_lengths == words.validation_lengths == [3]
 
 
 def test_a_batchs_masks_are_padded_with_what_is_absent() -> None:
-    train, _ = items_of(data(changed(Recipe(), {"fusion.modalities": "text"})))
-    batch = collate([train[1], train[0]])
+    train, _ = items_of(data(change_config(Recipe(), {"fusion.modalities": "text"})))
+    batch = collate_items([train[1], train[0]])
     masks: list[Tensor] = list(batch.inputs[3:])
     assert batch.inputs[2].tolist() == [1, 3]
     assert masks[0].tolist() == [[False] * 3] * 2

@@ -3,7 +3,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from moodline.training.augmentation import change_speed
+from moodline.training.dataset import change_speed
 
 
 @given(samples=st.integers(1, 400), speed=st.floats(0.5, 2.0))

@@ -9,21 +9,27 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moodline.conditions import (
+from moodline.config import Recipe
+from moodline.conversation import AudioClip, Conversation, Utterance
+from moodline.errors import MoodlineError
+from moodline.inference.domain_shift import (
+    MAX_TURNS,
+    MIN_PIECES,
+    TURNS_PER_CONVERSATION,
+    compute_training_statistics,
+    merge_counts,
+    sample_evenly,
+    sample_turns,
+)
+from moodline.modeling.checkpoint import (
     LOUDNESS,
     MEASURES,
     PIECES_PER_WORD,
     UNKNOWN_PIECES,
-    TrainingConditions,
-    conditions_from,
+    TrainingStatistics,
+    parse_training_statistics,
 )
-from moodline.config import Recipe
-from moodline.conversation import AudioClip, Conversation, Utterance
-from moodline.errors import MoodlineError
-from moodline.inference.conditions import LEAST_PIECES, evenly
-from moodline.text.pieces import Pieces
-from moodline.text.pretrained import Tokenizer, load_bert
-from moodline.training.conditions import MOST_TURNS, TURNS_OF_EACH, enough, sampled, training_conditions
+from moodline.modeling.text_encoder import PieceCounts, Tokenizer, load_bert
 from tests.tiny import POSITIONS, tiny_bert
 
 AUDIO, TEXT = Recipe(modalities="audio"), Recipe(modalities="text")
@@ -45,7 +51,7 @@ def talk(name: str, turns: int, words: str = "i am so happy", audio: AudioClip |
 
 @given(st.lists(st.integers()), st.integers(2, 9))
 def test_evenly_is_in_order_and_from_end_to_end(items: Sequence[int], most: int) -> None:
-    chosen = evenly(range(len(items)), most)
+    chosen = sample_evenly(range(len(items)), most)
     assert len(chosen) == min(most, len(items))
     assert chosen == sorted(set(chosen))
     if items:
@@ -54,15 +60,15 @@ def test_evenly_is_in_order_and_from_end_to_end(items: Sequence[int], most: int)
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.lists(st.integers(0, 3 * TURNS_OF_EACH), max_size=150), st.randoms())
+@given(st.lists(st.integers(0, 3 * TURNS_PER_CONVERSATION), max_size=150), st.randoms())
 def test_a_sample_is_bounded_and_the_same_in_any_order(sizes: Sequence[int], random) -> None:
     talks = [talk(str(number), size) for number, size in enumerate(sizes)]
-    sample = sampled(talks)
+    sample = sample_turns(talks)
     random.shuffle(talks)
-    assert sampled(talks) == sample
-    assert all(0 < len(turns) <= TURNS_OF_EACH for turns in sample)
-    assert sum(map(len, sample)) < MOST_TURNS + TURNS_OF_EACH
-    if sum(map(len, sample)) < MOST_TURNS:  # nothing was left out but turns of long conversations
+    assert sample_turns(talks) == sample
+    assert all(0 < len(turns) <= TURNS_PER_CONVERSATION for turns in sample)
+    assert sum(map(len, sample)) < MAX_TURNS + TURNS_PER_CONVERSATION
+    if sum(map(len, sample)) < MAX_TURNS:  # nothing was left out but turns of long conversations
         assert len(sample) == len([size for size in sizes if size])
 
 
@@ -74,7 +80,7 @@ def test_ranges_are_those_of_the_conversations(tmp_path: Path) -> None:
         tone = np.sin(2 * np.pi * 500 * np.arange(8_000) / 16_000) * np.sqrt(2) * 10 ** (loudness / 20)
         soundfile.write(path, tone, 16_000, subtype="FLOAT")
         talks.append(talk(path.stem, 1, audio=AudioClip(path=path, duration=0.5, sample_rate=16_000)))
-    found = training_conditions(talks, AUDIO, None)
+    found = compute_training_statistics(talks, AUDIO, None)
     assert found.conversations == 50
     assert found.ranges[LOUDNESS] == pytest.approx((-47.55, -3.45), abs=0.01)
     assert set(found.ranges).isdisjoint({PIECES_PER_WORD, UNKNOWN_PIECES})
@@ -82,31 +88,31 @@ def test_ranges_are_those_of_the_conversations(tmp_path: Path) -> None:
 
 def test_a_model_of_words_measures_words_alone(tokenizer: Tokenizer) -> None:
     gone = AudioClip(path=Path("gone.wav"), duration=1, sample_rate=16_000)
-    found = training_conditions([talk("a", 9, "i am angryer", gone)], TEXT, tokenizer)
+    found = compute_training_statistics([talk("a", 9, "i am angryer", gone)], TEXT, tokenizer)
     assert set(found.ranges) == {PIECES_PER_WORD, UNKNOWN_PIECES}
     low, high = found.ranges[PIECES_PER_WORD]
     assert low == high == pytest.approx(5 / 4)  # i am angry ##er, and an unknown number
     assert found.ranges[UNKNOWN_PIECES] == (pytest.approx(1 / 5),) * 2
     with pytest.raises(MoodlineError, match=r"gone\.wav"):
-        training_conditions([talk("a", 9, "i am angryer", gone)], AUDIO, None)
+        compute_training_statistics([talk("a", 9, "i am angryer", gone)], AUDIO, None)
 
 
 def test_turns_without_audio_or_words_have_no_ranges(tokenizer: Tokenizer) -> None:
-    assert training_conditions([talk("a", 3)], AUDIO, None).ranges == {}
+    assert compute_training_statistics([talk("a", 3)], AUDIO, None).ranges == {}
     silent = Conversation(id="b", utterances=(Utterance(id="b", speaker="a", words=""),))
-    assert training_conditions([silent], TEXT, tokenizer).ranges == {}
+    assert compute_training_statistics([silent], TEXT, tokenizer).ranges == {}
 
 
 def test_lone_turns_tell_a_language_together(tokenizer: Tokenizer) -> None:
     lone = [talk(str(number), 1) for number in range(40)]
-    assert training_conditions(lone, TEXT, tokenizer).ranges[PIECES_PER_WORD] == (1.0, 1.0)
+    assert compute_training_statistics(lone, TEXT, tokenizer).ranges[PIECES_PER_WORD] == (1.0, 1.0)
 
 
 @given(st.lists(st.integers(0, 20)))
 def test_counts_are_joined_until_they_are_enough(pieces: Sequence[int]) -> None:
-    joined = [count.pieces for count in enough(Pieces(number, number, 0) for number in pieces)]
-    assert all(LEAST_PIECES <= count < LEAST_PIECES + 20 for count in joined)
-    assert 0 <= sum(pieces) - sum(joined) < LEAST_PIECES  # but for a rest that is not enough
+    joined = [count.pieces for count in merge_counts(PieceCounts(number, number, 0) for number in pieces)]
+    assert all(MIN_PIECES <= count < MIN_PIECES + 20 for count in joined)
+    assert 0 <= sum(pieces) - sum(joined) < MIN_PIECES  # but for a rest that is not enough
 
 
 @pytest.mark.parametrize(
@@ -125,10 +131,10 @@ def test_counts_are_joined_until_they_are_enough(pieces: Sequence[int]) -> None:
 )
 def test_conditions_that_are_none_are_refused(content: object) -> None:
     with pytest.raises(TypeError, match="its conditions are a number of conversations and a range for each of"):
-        conditions_from(content)
+        parse_training_statistics(content)
 
 
 def test_conditions_are_read_as_json_has_them() -> None:
     content = {"conversations": 3, "ranges": {measure: [1.0, 2.0] for measure in MEASURES}}
-    expected = TrainingConditions(conversations=3, ranges=dict.fromkeys(MEASURES, (1.0, 2.0)))
-    assert conditions_from(content) == expected
+    expected = TrainingStatistics(conversations=3, ranges=dict.fromkeys(MEASURES, (1.0, 2.0)))
+    assert parse_training_statistics(content) == expected

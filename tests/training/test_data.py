@@ -10,23 +10,22 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from moodline.config import Recipe
-from moodline.conversation import AudioClip, Conversation, Utterance
-from moodline.labels import IEMOCAP4
-from moodline.reproduction.systems import changed
-from moodline.text.pretrained import load_bert
-from moodline.training.data import (
+from moodline.conversation import IEMOCAP4, AudioClip, Conversation, Utterance
+from moodline.experiments.systems import change_config
+from moodline.modeling.text_encoder import load_bert
+from moodline.training.dataset import (
+    UNSCORED,
     Item,
     WaveformItems,
-    collate,
-    conversation_data,
-    loader,
-    scored_utterances,
-    share,
-    share_of_mean,
-    token_data,
-    waveform_data,
+    build_conversation_data,
+    build_token_data,
+    build_waveform_data,
+    collate_items,
+    compute_share_weight,
+    create_loader,
+    select_scored,
+    take_share,
 )
-from moodline.training.losses import UNSCORED
 from tests.tiny import tiny_bert
 
 RATE = 16000
@@ -57,7 +56,7 @@ def speed(item: Item) -> float:
 
 def speeds(clip: AudioClip, ids: list[str], seed: int = 0, epoch: int = 0, change: float = 0.2) -> dict[str, float]:
     utterances = [Utterance(id=name, speaker="F", words="", audio=clip) for name in ids]
-    recipe = changed(Recipe(seed=seed), {"audio_utterance.speed_change": change})
+    recipe = change_config(Recipe(seed=seed), {"audio_utterance.speed_change": change})
     items = WaveformItems(utterances, torch.zeros(len(ids), dtype=torch.long), recipe, train=True)
     items.epoch = epoch
     return {name: speed(items[index]) for index, name in enumerate(ids)}
@@ -90,9 +89,9 @@ def test_without_a_change_the_waveform_is_the_recording(ramp: AudioClip) -> None
 
 
 def test_the_speed_is_changed_in_training_alone(ramp: AudioClip) -> None:
-    recipe = changed(Recipe(), {"audio_utterance.speed_change": 0.2})
+    recipe = change_config(Recipe(), {"audio_utterance.speed_change": 0.2})
     heard = Conversation(id="c", utterances=tuple(replace(utterance, audio=ramp) for utterance in FIRST.utterances))
-    data = waveform_data([heard], [heard], recipe, IEMOCAP4)
+    data = build_waveform_data([heard], [heard], recipe, IEMOCAP4)
     assert data.train_lengths == data.validation_lengths == [1.0] * 3
     assert [speed(data.validation[index]) for index in range(3)] == pytest.approx([1.0] * 3)
     assert all(abs(speed(data.train[index]) - 1) > 1e-4 for index in range(3))
@@ -105,7 +104,7 @@ RELEASED = {"audio_utterance.padding": "released", "audio_utterance.padded_secon
 def places(clip: AudioClip, seed: int = 0, epoch: int = 0, train: bool = True) -> dict[str, int]:
     """Where each utterance begins in its padding, in samples; that it is whole is checked."""
     utterances = [Utterance(id=name, speaker="F", words="", audio=clip) for name in IDS]
-    recipe = changed(Recipe(seed=seed), RELEASED)
+    recipe = change_config(Recipe(seed=seed), RELEASED)
     items = WaveformItems(utterances, torch.zeros(len(IDS), dtype=torch.long), recipe, train=train)
     items.epoch = epoch
     found = {}
@@ -134,23 +133,23 @@ def test_what_selects_is_padded_at_its_end(ramp: AudioClip) -> None:
 
 def test_the_padded_length_is_what_batches_are_made_by(ramp: AudioClip) -> None:
     heard = Conversation(id="c", utterances=tuple(replace(utterance, audio=ramp) for utterance in FIRST.utterances))
-    data = waveform_data([heard], [heard], changed(Recipe(), RELEASED), IEMOCAP4)
+    data = build_waveform_data([heard], [heard], change_config(Recipe(), RELEASED), IEMOCAP4)
     assert data.train_lengths == data.validation_lengths == [PADDED] * 3
-    short = changed(Recipe(), RELEASED | {"audio_utterance.padded_seconds": 0.5})
-    data = waveform_data([heard], [heard], short, IEMOCAP4)
+    short = change_config(Recipe(), RELEASED | {"audio_utterance.padded_seconds": 0.5})
+    data = build_waveform_data([heard], [heard], short, IEMOCAP4)
     assert data.train_lengths == [1.0] * 3  # longer ones stay
     assert [len(data.train[index].sequences[0]) for index in range(3)] == [RATE] * 3
 
 
 def test_utterance_encoders_train_on_the_turns_that_have_a_class() -> None:
-    utterances, labels = scored_utterances([FIRST, UNLABELLED, SECOND], IEMOCAP4)
+    utterances, labels = select_scored([FIRST, UNLABELLED, SECOND], IEMOCAP4)
     assert [utterance.id for utterance in utterances] == ["first_0", "first_2", "first_4", "second_0"]
     assert [IEMOCAP4.classes[label] for label in labels] == ["angry", "happy", "neutral", "sad"]
 
 
 def test_token_items_are_the_scored_turns_words(tmp_path: Path) -> None:
     _, tokenizer = load_bert(str(tiny_bert(tmp_path)), 512)
-    data = token_data([FIRST, UNLABELLED], [SECOND], tokenizer, IEMOCAP4)
+    data = build_token_data([FIRST, UNLABELLED], [SECOND], tokenizer, IEMOCAP4)
     assert data.train_lengths == [2, 4, 6]  # no, two and four words, and the two marks
     for index, words in enumerate(["", "yes yes", "yes yes yes yes"]):
         assert data.train[index].sequences[0].equal(tokenizer([words])[0])
@@ -164,7 +163,7 @@ def embeddings(size: int) -> dict[str, Tensor]:
 
 
 def test_conversations_are_sequences_of_every_turn_scored_or_not() -> None:
-    data = conversation_data([FIRST, UNLABELLED], [SECOND], [embeddings(3), embeddings(2)], IEMOCAP4)
+    data = build_conversation_data([FIRST, UNLABELLED], [SECOND], [embeddings(3), embeddings(2)], IEMOCAP4)
     assert data.train_lengths == [5]  # a conversation without any class teaches nothing
     item = data.train[0]
     assert [sequence.shape for sequence in item.sequences] == [(5, 3), (5, 2)]
@@ -174,8 +173,8 @@ def test_conversations_are_sequences_of_every_turn_scored_or_not() -> None:
 
 
 def test_a_batch_is_padded_and_its_padding_unscored() -> None:
-    data = conversation_data([FIRST, SECOND], [SECOND], [embeddings(3), embeddings(2)], IEMOCAP4)
-    batch = collate([data.train[1], data.train[0]])
+    data = build_conversation_data([FIRST, SECOND], [SECOND], [embeddings(3), embeddings(2)], IEMOCAP4)
+    batch = collate_items([data.train[1], data.train[0]])
     first, second, lengths = batch.inputs
     assert lengths.tolist() == [1, 5]
     assert (first.shape, second.shape) == ((2, 5, 3), (2, 5, 2))
@@ -186,14 +185,14 @@ def test_a_batch_is_padded_and_its_padding_unscored() -> None:
 
 def test_a_batch_of_utterances_has_one_label_a_row() -> None:
     items = [Item((torch.arange(length),), torch.tensor(length)) for length in (3, 1)]
-    batch = collate(items)
+    batch = collate_items(items)
     assert batch.inputs[0].tolist() == [[0, 1, 2], [0, 0, 0]]
     assert batch.labels.tolist() == [[3], [1]]
 
 
 def test_the_loader_gives_the_batches_in_their_order() -> None:
-    data = conversation_data([FIRST, SECOND], [SECOND], [embeddings(1)], IEMOCAP4)
-    found = [batch.inputs[-1].tolist() for batch in loader(data.train, [[1], [0, 1], [0]])]
+    data = build_conversation_data([FIRST, SECOND], [SECOND], [embeddings(1)], IEMOCAP4)
+    found = [batch.inputs[-1].tolist() for batch in create_loader(data.train, [[1], [0, 1], [0]])]
     assert found == [[1], [5, 1], [5]]
 
 
@@ -206,13 +205,13 @@ def test_processes_share_a_batch_and_their_mean_is_its_mean(sizes: list[int], pr
     for number, batch in enumerate(batches):
         means = []
         for rank in range(processes):
-            rows = share(batches, rank, processes)[number]
+            rows = take_share(batches, rank, processes)[number]
             assert rows  # every process takes part in every step
-            means.append(values[rows].mean() * share_of_mean(batch, rank, processes))
+            means.append(values[rows].mean() * compute_share_weight(batch, rank, processes))
         assert np.mean(means) == pytest.approx(values[batch].mean())
 
 
 def test_one_process_has_all_batches_in_order() -> None:
     batches = [[3, 1], [0], [2]]
-    assert share(batches, 0, 1) == batches
-    assert [share_of_mean(batch, 0, 1) for batch in batches] == [1.0] * 3
+    assert take_share(batches, 0, 1) == batches
+    assert [compute_share_weight(batch, 0, 1) for batch in batches] == [1.0] * 3

@@ -4,7 +4,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moodline.training.losses import UNSCORED, conversation_loss, rarity_weights
+from moodline.training.dataset import UNSCORED
+from moodline.training.lightning_module import compute_conversation_loss, compute_rarity_weights
 
 CLASSES = 4
 # A conversation's labels: None is a turn without a class; at least one has one.
@@ -43,7 +44,7 @@ def test_each_conversation_counts_once(
     size = max(len(labels) for labels in conversations) + excess
     logits = 3 * np.random.default_rng(0).standard_normal((len(conversations), size, CLASSES))
     expected = written_out(logits, conversations, np.ones(CLASSES) if weights is None else np.asarray(weights))
-    found = conversation_loss(
+    found = compute_conversation_loss(
         torch.tensor(logits, dtype=torch.float32),
         labels_tensor(conversations, size),
         None if weights is None else torch.tensor(weights),
@@ -57,12 +58,12 @@ def test_an_utterance_is_a_row_of_its_own(column: bool) -> None:
     labels = [0, 3, 1, 1, 2]
     expected = written_out(logits[:, None], [[label] for label in labels], np.ones(CLASSES))
     rows = torch.tensor(labels)[:, None] if column else torch.tensor(labels)
-    assert float(conversation_loss(torch.tensor(logits), rows)) == pytest.approx(expected, rel=1e-5)
+    assert float(compute_conversation_loss(torch.tensor(logits), rows)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_unscored_turns_get_no_gradient() -> None:
     logits = torch.zeros(2, 3, CLASSES, requires_grad=True)
-    conversation_loss(logits, torch.tensor([[1, UNSCORED, 2], [0, UNSCORED, UNSCORED]])).backward()
+    compute_conversation_loss(logits, torch.tensor([[1, UNSCORED, 2], [0, UNSCORED, UNSCORED]])).backward()
     assert logits.grad is not None
     touched = (logits.grad != 0).any(dim=2)
     assert touched.tolist() == [[True, False, True], [True, False, False]]
@@ -70,7 +71,7 @@ def test_unscored_turns_get_no_gradient() -> None:
 
 @given(labels=st.lists(st.integers(0, CLASSES - 1), min_size=1, max_size=60))
 def test_full_weights_are_1_on_average_and_give_each_class_the_same_say(labels: list[int]) -> None:
-    weights = rarity_weights(torch.tensor(labels), CLASSES, 1.0).double().numpy()
+    weights = compute_rarity_weights(torch.tensor(labels), CLASSES, 1.0).double().numpy()
     assert weights[labels].mean() == pytest.approx(1, rel=1e-5)
     seen = sorted(set(labels))
     says = [weights[label] * labels.count(label) for label in seen]
@@ -80,7 +81,7 @@ def test_full_weights_are_1_on_average_and_give_each_class_the_same_say(labels: 
 
 @given(labels=st.lists(st.integers(0, CLASSES - 1), min_size=1, max_size=60), power=st.sampled_from([0.5, 1.0]))
 def test_weights_go_by_a_power_of_rarity(labels: list[int], power: float) -> None:
-    weights = rarity_weights(torch.tensor(labels), CLASSES, power).double().numpy()
+    weights = compute_rarity_weights(torch.tensor(labels), CLASSES, power).double().numpy()
     seen = sorted(set(labels))
     assert weights[labels].mean() == pytest.approx(1, rel=1e-5)
     ratios = [weights[label] / weights[seen[0]] for label in seen]

@@ -4,12 +4,12 @@ import torch
 from torch import nn
 
 from moodline.config import TrainingConfig
-from moodline.training.data import KeptItems, StageData
-from moodline.training.stage_module import StageModule, average_of
+from moodline.training.dataset import CachedItems, StageData
+from moodline.training.lightning_module import StageModule, create_average
 
 
 def module(part: nn.Module, averaging: float) -> StageModule:
-    data = StageData(KeptItems([]), [], KeptItems([]), [])
+    data = StageData(CachedItems([]), [], CachedItems([]), [])
     training = TrainingConfig(averaging=averaging)
     return StageModule("fusion", part, data, training, seed=0, classes=4, class_weights=None)
 
@@ -17,7 +17,7 @@ def module(part: nn.Module, averaging: float) -> StageModule:
 def test_the_average_is_the_recurrence_written_out() -> None:
     """a_1 = w_1, a_n = s a_(n-1) + (1 - s) w_n, for weights and for statistics alike."""
     share, part = 0.9, nn.BatchNorm1d(2)
-    average = average_of(part, share)
+    average = create_average(part, share)
     expected: dict[str, torch.Tensor] = {}
     for step in range(5):
         with torch.no_grad():
@@ -36,13 +36,13 @@ def test_the_average_is_the_recurrence_written_out() -> None:
 
 def test_the_average_is_kept_where_there_is_one() -> None:
     part = nn.Linear(2, 2)
-    assert module(part, 0.0).kept is part
+    assert module(part, 0.0).validated_part is part
     averaged = module(part, 0.5)
     assert averaged.average is not None
     averaged.average.update_parameters(part)
     with torch.no_grad():
         part.weight += 1
     averaged.average.update_parameters(part)
-    averaged.best_weights = averaged.kept.state_dict()
+    averaged.best_weights = averaged.validated_part.state_dict()
     expected = part.weight.detach() - 0.5  # half of the old weights, half of the new ones
     torch.testing.assert_close(averaged.keep_best().state_dict()["weight"], expected)

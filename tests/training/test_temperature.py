@@ -7,7 +7,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.optimize import brentq
 from scipy.special import softmax
 
-from moodline.training.temperature import HIGHEST, LOWEST, fit_temperature, negative_log_likelihood
+from moodline.training.calibration import HIGHEST, LOWEST, compute_nll, fit_temperature
 
 
 def drawn(seed: int, rows: int, temperature: float, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
@@ -33,9 +33,9 @@ def test_no_temperature_of_a_grid_is_better_and_the_slope_is_zero(seed: int, row
     found = fit_temperature(logits, labels)
     if found.note:
         return
-    best = negative_log_likelihood(logits, labels, found.temperature)
+    best = compute_nll(logits, labels, found.temperature)
     grid = np.geomspace(LOWEST, HIGHEST, 300)
-    assert best <= min(negative_log_likelihood(logits, labels, one) for one in grid) + 1e-12
+    assert best <= min(compute_nll(logits, labels, one) for one in grid) + 1e-12
 
     def slope(inverse: float) -> float:
         """Of the NLL in 1/T: the mean of what the softmax expects of z, less z at the label."""
@@ -48,7 +48,7 @@ def test_no_temperature_of_a_grid_is_better_and_the_slope_is_zero(seed: int, row
 def test_the_likelihood_is_torch_s_cross_entropy() -> None:
     logits, labels = drawn(3, 50, 1.0)
     theirs = torch.nn.functional.cross_entropy(torch.from_numpy(logits / 1.7), torch.from_numpy(labels))
-    assert negative_log_likelihood(logits, labels, 1.7) == pytest.approx(float(theirs))
+    assert compute_nll(logits, labels, 1.7) == pytest.approx(float(theirs))
 
 
 @pytest.mark.parametrize(

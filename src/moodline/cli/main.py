@@ -4,36 +4,23 @@ import os
 import sys
 from collections.abc import Sequence
 
-from moodline.cli import (
-    baselines,
-    embed,
-    evaluate,
-    inspect,
-    plot,
-    predict,
-    prepare,
-    reproduce,
-    robustness,
-    stream,
-    train,
-    transcribe,
-)
-from moodline.cli.parser import Parser
+from moodline.cli import data, evaluate, predict, train
+from moodline.cli.options import Parser
 from moodline.errors import MoodlineError
 
 COMMANDS = {
-    "prepare": prepare,
-    "inspect": inspect,
-    "transcribe": transcribe,
-    "train": train,
-    "evaluate": evaluate,
-    "predict": predict,
-    "stream": stream,
-    "embed": embed,
-    "plot": plot,
-    "baselines": baselines,
-    "reproduce": reproduce,
-    "robustness": robustness,
+    "prepare": (data.add_prepare, data.run_prepare),
+    "inspect": (data.add_inspect, data.run_inspect),
+    "transcribe": (data.add_transcribe, data.run_transcribe),
+    "train": (train.add_train, train.run_train),
+    "evaluate": (evaluate.add_evaluate, evaluate.run_evaluate),
+    "predict": (predict.add_predict, predict.run_predict),
+    "stream": (predict.add_stream, predict.run_stream),
+    "embed": (train.add_embed, train.run_embed),
+    "plot": (evaluate.add_plot, evaluate.run_plot),
+    "baselines": (evaluate.add_baselines, evaluate.run_baselines),
+    "reproduce": (evaluate.add_reproduce, evaluate.run_reproduce),
+    "robustness": (evaluate.add_robustness, evaluate.run_robustness),
 }
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -43,8 +30,8 @@ def build_parser() -> Parser:
     parser = Parser(prog="moodline", description="Emotion recognition in conversations from speech and words.")
     parser.add_argument("--version", action="version", version=version())
     commands = parser.add_subcommands(dest="command")
-    for module in COMMANDS.values():
-        module.add_to(commands)
+    for add, _ in COMMANDS.values():
+        add(commands)
     return parser
 
 
@@ -61,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser = build_parser()
         options = parser.parse_args(arguments)
         given = parser.parse_args(arguments, defaults=False)  # what a recipe's own values must yield to
-        COMMANDS[options.command].run(options[options.command], given[options.command])
+        _, run = COMMANDS[options.command]
+        run(options[options.command], given[options.command])
     except MoodlineError as error:
         fail(str(error), USER_ERROR)
     except KeyboardInterrupt as interruption:

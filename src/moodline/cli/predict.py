@@ -1,29 +1,157 @@
-"""moodline predict: emotions for recordings, or for a corpus's conversations."""
+"""moodline predict and stream."""
 
 import csv
 import json
-from collections.abc import Iterator
-from dataclasses import asdict
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moodline.cli import embeddings, modes, recordings, threshold
-from moodline.cli.models import chosen_model, tell
-from moodline.cli.parser import Parser
-from moodline.cli.sources import corpus_among, refuse_existing, refuse_options
-from moodline.cli.transcribe import cores
-from moodline.config import FUSED_ALONE, FUSED_ALONE_NAMES, FUSION, STAGE_NAMES
-from moodline.errors import MoodlineError
+from moodline.cli import options as embeddings
+from moodline.cli import options as modes
+from moodline.cli import options as threshold
+from moodline.cli.data import count_cores
+from moodline.cli.options import (
+    Parser,
+    build_turn_progress,
+    find_corpus,
+    find_model,
+    get_modalities,
+    is_folder,
+    plan_outputs,
+    process_each,
+    refuse_existing,
+    refuse_options,
+    refuse_run_together,
+    refuse_several_with,
+    report_model,
+)
+from moodline.config import FUSION, SINGLE_MODALITY_FUSION, SINGLE_MODALITY_FUSION_NAMES, STAGE_NAMES
+from moodline.errors import MoodlineError, format_count
 
 if TYPE_CHECKING:
-    from moodline.inference.prediction import ConversationPrediction, UtterancePrediction
-
-HELP = "Label recordings turn by turn, or every utterance of a corpus."
-OF_RECORDINGS = ("transcript", "channels", "recogniser", "jobs")
+    from moodline.timeline.timeline import ConversationPrediction, UtterancePrediction
 
 
-def add_to(commands: Any) -> None:
-    predict = Parser(prog="moodline predict", description=HELP)
+TERMINAL = "table"
+
+
+def label_recordings(options: Any, sources: Sequence[Path], model: Path) -> None:
+    """Print or write the timelines of recordings, one after the other; what fails is told, and the rest is done.
+
+    Raises:
+        MoodlineError: nothing can be begun, or the only recording failed, or some of several did
+    """
+    refuse_several_with(options.transcript, sources)
+    formats = find_formats(options.format, options.out)
+    places = plan_outputs(sources, list_suffixes(formats), options.out, options.transcript, force=options.force)
+    refuse_other_ending(options.format, options.out)
+    if options.out is None and formats[0] not in (TERMINAL, "csv"):
+        refuse_run_together(sources, formats[0])
+    from moodline.inference.pipeline import load
+    from moodline.inference.recordings import RecognitionOptions, refuse_unfit_options
+
+    hearing = RecognitionOptions(
+        transcript=options.transcript,
+        channels=options.channels,
+        recogniser=options.recogniser,
+        modalities=get_modalities(options),
+        jobs=options.jobs,
+        threshold=options.threshold,
+        reasons=options.why,
+        conversation=options.conversation,
+    )
+    for source in sources:
+        refuse_unfit_options(source, hearing)
+    predictor = load(model)
+    headers = iter([True])  # of the rows of several recordings, one stands above them all
+    process_each(
+        sources, lambda source: deliver_timeline(predictor, source, hearing, formats, places.get(source, []), headers)
+    )
+
+
+def deliver_timeline(
+    predictor: Any,
+    source: Path,
+    hearing: Any,
+    formats: Sequence[str],
+    places: Sequence[Path],
+    headers: Iterator[bool],
+) -> None:
+    """One recording's timeline to its files, or to the terminal where it has none."""
+    from moodline.audio.recording import Recording
+    from moodline.inference.recordings import create_timeline
+    from moodline.timeline import FORMATS, write_timeline
+    from moodline.timeline.html import is_embedded
+    from moodline.timeline.terminal import print_timeline
+
+    timeline = create_timeline(predictor, source, None, replace(hearing, progress=build_turn_progress(source)))
+    # For the page's sound; words alone have none.
+    recording = Recording.open(source) if "html" in formats and timeline.duration is not None else None
+    if not places:
+        if formats == [TERMINAL]:
+            print_timeline(timeline)
+        else:
+            text = FORMATS[formats[0]](timeline)
+            is_headless = formats == ["csv"] and not next(headers, False)
+            print((text.partition("\n")[2] if is_headless else text).rstrip("\r\n"), flush=True)
+    for place, name in zip(places, formats, strict=False):
+        write_timeline(timeline, place, name, recording=recording)
+        print(f"{source}: {place}", flush=True)
+        if name == "html" and recording is not None and not is_embedded(recording.duration):
+            print(
+                f"{source}: too long to be in {place}, which plays it from beside it: keep {source.name} in its folder",
+                file=sys.stderr,
+                flush=True,
+            )
+    for notice in timeline.notices if places else ():
+        print(f"{source}: {notice}", file=sys.stderr, flush=True)
+
+
+def find_formats(named: str | None, out: Path | None) -> list[str]:
+    """The formats that are asked for, by name or by the ending of the file.
+
+    Raises:
+        MoodlineError: there is no such format
+    """
+    from moodline.timeline import FORMATS, find_format
+
+    if named is None:
+        return [TERMINAL] if out is None else ["json"] if is_folder(out) else [find_format(out)]
+    names = list(dict.fromkeys(name.strip() for name in named.split(",")))
+    known = [*FORMATS, TERMINAL] if out is None else [*FORMATS]
+    if strangers := [name for name in names if name not in known]:
+        raise MoodlineError(f"a timeline's format is one of {', '.join(known)}, not {strangers[0]!r}")
+    if out is None and len(names) > 1:
+        raise MoodlineError(f"{' and '.join(names)} are several files: name their folder with -o")
+    return names
+
+
+def refuse_other_ending(named: str | None, out: Path | None) -> None:
+    """Refuse a file whose ending is that of another format than the one that is named."""
+    from moodline.timeline import FORMAT_BY_SUFFIX
+
+    if named is None or out is None or is_folder(out):
+        return
+    ending = FORMAT_BY_SUFFIX.get(out.suffix.lower())
+    if ending is not None and ending != named.strip():
+        raise MoodlineError(f"{out} ends as {ending} does, and --format is {named}: leave out --format, or rename it")
+
+
+def list_suffixes(formats: Sequence[str]) -> list[str]:
+    """Of the files that formats go to, which the terminal's has none of."""
+    from moodline.timeline import DEFAULT_SUFFIXES
+
+    return [DEFAULT_SUFFIXES[name] for name in formats if name != TERMINAL]
+
+
+PREDICT_HELP = "Label recordings turn by turn, or every utterance of a corpus."
+RECORDING_OPTIONS = ("transcript", "channels", "recogniser", "jobs")
+
+
+def add_predict(commands: Any) -> None:
+    predict = Parser(prog="moodline predict", description=PREDICT_HELP)
     predict.add_argument("sources", type=Path, nargs="+", help="recordings, tables of words alone, or a corpus folder")
     predict.add_argument("--model", type=Path, default=None, help="a model folder; else MOODLINE_MODEL, or the demo's")
     predict.add_argument("--transcript", type=Path, default=None, help="a recording's turns: SRT, VTT, TextGrid, ...")
@@ -33,14 +161,14 @@ def add_to(commands: Any) -> None:
     predict.add_argument(
         "--recogniser", default=None, help="pocketsphinx, or a folder or name of a model of faster-whisper"
     )
-    predict.add_argument("--jobs", type=int, default=cores(), help="turns whose words are recognised at a time")
+    predict.add_argument("--jobs", type=int, default=count_cores(), help="turns whose words are recognised at a time")
     predict.add_argument("--why", action="store_true", help="say for each turn what weighed most")
     predict.add_argument(
         "--conversation", type=str, default=None, help="the only one to label, of a corpus or a table of words"
     )
-    modes.add_to(predict)
-    embeddings.add_to(predict)
-    threshold.add_to(predict)
+    modes.add_modalities(predict)
+    embeddings.add_embeddings(predict)
+    threshold.add_threshold(predict)
     predict.add_argument(
         "--format",
         default=None,
@@ -48,31 +176,31 @@ def add_to(commands: Any) -> None:
     )
     predict.add_argument("-o", "--out", type=Path, default=None, help="a file or a folder, instead of the terminal")
     predict.add_argument("--force", action="store_true", help="replace files that exist")
-    commands.add_subcommand("predict", predict, help=HELP)
+    commands.add_subcommand("predict", predict, help=PREDICT_HELP)
 
 
-def run(options: Any, given: Any) -> None:
+def run_predict(options: Any, given: Any) -> None:
     if options.jobs < 1:
         raise MoodlineError(f"--jobs is 1 or more, not {options.jobs}")
-    corpus = corpus_among(options.sources)
-    model = chosen_model(options.model)
+    corpus = find_corpus(options.sources)
+    model = find_model(options.model)
     if corpus is None:
-        refuse_options(given, embeddings.NAMES, f"for a corpus, and {options.sources[0]} is no folder")
-        recordings.run(options, options.sources, model)
+        refuse_options(given, embeddings.EMBEDDINGS_NAMES, f"for a corpus, and {options.sources[0]} is no folder")
+        label_recordings(options, options.sources, model)
     else:
-        refuse_options(given, OF_RECORDINGS, f"for recordings, and {corpus} is a folder, as a corpus is")
+        refuse_options(given, RECORDING_OPTIONS, f"for recordings, and {corpus} is a folder, as a corpus is")
         label_corpus(options, corpus, model)
 
 
 def label_corpus(options: Any, folder: Path, model: Path) -> None:
     """Print or write the labels of a corpus's conversations."""
     from moodline.corpora.corpus import read_corpus
-    from moodline.files import write_text
-    from moodline.inference.given import read_given, vectors_of
-    from moodline.inference.loaded import load
+    from moodline.embeddings import get_vectors, read_precomputed
+    from moodline.inference.pipeline import load
     from moodline.inference.predictor import Predictor
+    from moodline.io import write_text
 
-    form = options.format or form_of(options.out)
+    form = options.format or find_format(options.out)
     if form not in FORMATS:
         raise MoodlineError(f"a corpus's labels are written as {', '.join(FORMATS)}, not as {form!r}")
     if options.out is not None:
@@ -83,10 +211,12 @@ def label_corpus(options: Any, folder: Path, model: Path) -> None:
     named = options.conversation
     chosen = list(corpus.conversations) if named is None else [corpus.conversation(named)]
     predictor = load(model)
-    modalities = modes.modalities_of(options)
-    given = read_given(predictor.model.recipe.reading(modalities), embeddings.chosen(options), chosen)
-    tell(predictor)
-    predictions = Predictor(predictor.model, vectors_of(given)).predict_all(
+    modalities = modes.get_modalities(options)
+    given = read_precomputed(
+        predictor.model.recipe.restrict_to(modalities), embeddings.collect_embeddings_files(options), chosen
+    )
+    report_model(predictor)
+    predictions = Predictor(predictor.model, get_vectors(given)).predict_all(
         chosen, modalities, threshold=options.threshold, reasons=options.why
     )
     lines = FORMATS[form](predictions, predictor.classes)
@@ -97,62 +227,62 @@ def label_corpus(options: Any, folder: Path, model: Path) -> None:
         write_text(options.out, "".join(f"{line}\n" for line in lines))
 
 
-def form_of(out: Path | None) -> str:
+def find_format(out: Path | None) -> str:
     """The format that a file's ending tells."""
     ending = out.suffix.lower().removeprefix(".") if out is not None else ""
     return ending if ending in FORMATS else "table"
 
 
-def as_table(predictions: "Iterator[ConversationPrediction]", classes: tuple[str, ...]) -> Iterator[str]:
+def format_table(predictions: "Iterator[ConversationPrediction]", classes: tuple[str, ...]) -> Iterator[str]:
     """A line an utterance: time, speaker, label, probability, words; before them the stage that answers."""
-    from moodline.inference.prediction import UNCERTAIN
+    from moodline.timeline.timeline import UNCERTAIN
 
     width = max(map(len, (*classes, UNCERTAIN)))
     for prediction in predictions:
-        yield f"{prediction.conversation_id}  ({'; '.join(stages_of(prediction))})"
+        yield f"{prediction.conversation_id}  ({'; '.join(list_stages(prediction))})"
         for one in prediction.utterances:
             start = f"{one.start:8.2f}" if one.start is not None else " " * 8
             yield f"{start}  {one.speaker}  {one.label:<{width}}  {one.probability:.2f}  {one.words}"
 
 
-def stages_of(prediction: "ConversationPrediction") -> list[str]:
+def list_stages(prediction: "ConversationPrediction") -> list[str]:
     """The names of the stages that answered; of a fusion that was given one modality, as that."""
-    names, alone = dict(STAGE_NAMES), FUSED_ALONE.get(prediction.modalities)
+    names, alone = dict(STAGE_NAMES), SINGLE_MODALITY_FUSION.get(prediction.modalities)
     if alone is not None:
-        names[FUSION] = FUSED_ALONE_NAMES[alone]
+        names[FUSION] = SINGLE_MODALITY_FUSION_NAMES[alone]
     return [names[stage] for stage in dict.fromkeys(one.stage for one in prediction.utterances)]
 
 
-def as_json(predictions: "Iterator[ConversationPrediction]", classes: tuple[str, ...]) -> Iterator[str]:
+def format_json(predictions: "Iterator[ConversationPrediction]", classes: tuple[str, ...]) -> Iterator[str]:
     """One JSON array of conversations."""
     yield "["
     comma = ""
     for prediction in predictions:
         content = {
             "conversation": prediction.conversation_id,
-            "utterances": [vars_of(u) for u in prediction.utterances],
+            "utterances": [collect_fields(u) for u in prediction.utterances],
         }
         yield comma + json.dumps(content, ensure_ascii=False, indent=1)
         comma = ","
     yield "]"
 
 
-def vars_of(utterance: "UtterancePrediction") -> dict[str, Any]:
+def collect_fields(utterance: "UtterancePrediction") -> dict[str, Any]:
     names = ("id", "speaker", "start", "end", "words", "label", "best", "stage", "probabilities", "by_stage")
     told = {name: getattr(utterance, name) for name in names}
     return told if utterance.reasons is None else told | {"reasons": asdict(utterance.reasons)}
 
 
-class Lines:
+class LineWriter:
     """Takes what a csv.writer writes, a line at a time."""
 
     def write(self, line: str) -> str:
         return line.removesuffix("\r\n")
 
 
-def as_csv(predictions: "Iterator[ConversationPrediction]", classes: tuple[str, ...]) -> Iterator[str]:
+def format_csv(predictions: "Iterator[ConversationPrediction]", classes: tuple[str, ...]) -> Iterator[str]:
     """A header, and a row an utterance."""
-    writer: Any = csv.writer(Lines())
+    writer: Any = csv.writer(LineWriter())
     probabilities = [f"p_{name}" for name in classes]
     yield writer.writerow(
         ["conversation", "utterance", "speaker", "start", "end", "label", "stage", *probabilities, "words"]
@@ -164,4 +294,47 @@ def as_csv(predictions: "Iterator[ConversationPrediction]", classes: tuple[str, 
             yield writer.writerow([prediction.conversation_id, *known, *values, one.words])
 
 
-FORMATS = {"table": as_table, "json": as_json, "csv": as_csv}
+FORMATS = {"table": format_table, "json": format_json, "csv": format_csv}
+
+
+STREAM_HELP = "Label the turns of a conversation as they come: JSON lines in, JSON lines out."
+
+
+def add_stream(commands: Any) -> None:
+    stream = Parser(prog="moodline stream", description=STREAM_HELP)
+    stream.add_argument("--model", type=Path, default=None, help="a model folder; else MOODLINE_MODEL, or the demo's")
+    modes.add_modalities(stream)
+    embeddings.add_embeddings(stream)
+    threshold.add_threshold(stream)
+    commands.add_subcommand("stream", stream, help=STREAM_HELP)
+
+
+def run_stream(options: Any, given: Any) -> None:
+    """Label each line's turn before the next is read; a line that is no turn is told and passed over."""
+    from moodline.embeddings import read_embeddings
+    from moodline.inference.pipeline import load
+    from moodline.inference.streaming import EXAMPLE, parse_turn
+
+    files = embeddings.collect_embeddings_files(options)
+    given = {encoder: read_embeddings(path).vectors for encoder, path in files.items()}
+    predictor = load(find_model(options.model)).with_embeddings(given)
+    report_model(predictor)
+    modalities = modes.get_modalities(options)
+    stream = predictor.stream(modalities, threshold=options.threshold)
+    turns, faults = 0, 0
+    try:
+        for number, line in enumerate(sys.stdin.buffer, start=1):
+            try:
+                prediction = stream.hear(parse_turn(line, number, predictor.model.recipe, modalities))
+            except MoodlineError as error:
+                faults += 1
+                print(f"moodline: line {number} is passed over: {error}", file=sys.stderr, flush=True)
+                continue
+            turns += 1
+            print(json.dumps(collect_fields(prediction), ensure_ascii=False), flush=True)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted after {format_count(turns, 'turn')}") from None
+    if faults:
+        raise MoodlineError(f"{format_count(faults, 'line')} of {turns + faults} could not be labelled: see above")
+    if not turns:
+        raise MoodlineError(f"no turn came: write JSON lines to standard input, such as {EXAMPLE}")

@@ -1,17 +1,17 @@
-"""moodline train: a corpus and a recipe to trained models, fold by fold."""
+"""moodline train and embed."""
 
 import dataclasses
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from moodline.cli import embeddings, words
-from moodline.cli.interruption import going_on
-from moodline.cli.parser import Parser
-from moodline.config import Recipe
-from moodline.recipe import known_keys, nearest, read_recipe, recipe_from
+from moodline.cli import options as embeddings
+from moodline.cli import options as words
+from moodline.cli.options import Parser, resumable, show_progress
+from moodline.config import Recipe, find_nearest_key, list_keys, parse_recipe, read_recipe
 
-HELP = "Train the five parts, stage by stage."
+TRAIN_HELP = "Train the five parts, stage by stage."
 
 
 class TrainParser(Parser):
@@ -19,21 +19,21 @@ class TrainParser(Parser):
 
     def sentence(self, message: str) -> str:
         stranger = re.search(r"Unrecognized arguments: --([\w.]+)", message, re.IGNORECASE)
-        if stranger and (guess := nearest(stranger[1], known_keys())):
+        if stranger and (guess := find_nearest_key(stranger[1], list_keys())):
             return f"a recipe has no key {stranger[1]!r} (on the command line); did you mean --{guess}?"
         return super().sentence(message)
 
 
-def add_to(commands: Any) -> None:
-    train = TrainParser(prog="moodline train", description=HELP)
+def add_train(commands: Any) -> None:
+    train = TrainParser(prog="moodline train", description=TRAIN_HELP)
     train.add_argument("corpus", type=Path, help="a corpus folder")
     train.add_argument("--recipe", required=True, help="a YAML file, or the name of one that comes with moodline")
     train.add_argument("--protocol", required=True, help="session5, cv5, cv10, kfold5, official, all, ...")
     train.add_argument("--fold", type=str, default=None, help="train this fold alone")
     train.add_argument("-o", "--out", type=Path, required=True, help="the run's folder")
     train.add_argument("--reuse", type=Path, default=None, help="take over what runs in this folder have finished")
-    embeddings.add_to(train)
-    words.add_to(train, "that train; the run is then scored on such words too")
+    embeddings.add_embeddings(train)
+    words.add_words(train, "that train; the run is then scored on such words too")
     train.add_argument("--licence", default=None, help="of the models of the run: a line, such as 'CC BY-NC 4.0'")
     train.add_argument("--accelerator", default="auto", help="cpu, gpu, ... (Lightning's)")
     train.add_argument("--devices", default="auto", help="how many (Lightning's)")
@@ -41,26 +41,26 @@ def add_to(commands: Any) -> None:
     train.add_argument("--strategy", default="auto", help="ddp, ... (Lightning's)")
     train.add_argument("--precision", default="32-true", help="bf16-mixed, ... (Lightning's)")
     train.add_class_arguments(Recipe)
-    commands.add_subcommand("train", train, help=HELP)
+    commands.add_subcommand("train", train, help=TRAIN_HELP)
 
 
-@going_on()
-def run(options: Any, given: Any) -> None:
-    recipe, name = chosen_recipe(options.recipe, given)
+@resumable()
+def run_train(options: Any, given: Any) -> None:
+    recipe, name = resolve_recipe(options.recipe, given)
     from rich.console import Console
 
-    from moodline.corpora.protocol import choose_fold, folds_of
-    from moodline.corpora.recognised import read_corpus_with
+    from moodline.corpora.asr_column import read_corpus_with_words
+    from moodline.corpora.protocols import build_folds, choose_fold
     from moodline.embeddings import read_embeddings
-    from moodline.training.run import GivenFile, Run, label_set_for, licence_for
-    from moodline.training.stage import Hardware, is_main_process
-    from moodline.training.train import train
+    from moodline.training.run import EmbeddingsReference, Run, resolve_label_set, resolve_licence
+    from moodline.training.train import train_folds
+    from moodline.training.trainer import Hardware, is_main_process
 
-    label_set = label_set_for(recipe, options.out)
-    corpus = read_corpus_with(options.words or words.REFERENCE, options.corpus)
-    files = {encoder: read_embeddings(path) for encoder, path in embeddings.chosen(options).items()}
-    recipe = recipe.with_given({encoder: file.size for encoder, file in files.items()})
-    folds = choose_fold(folds_of(corpus, options.protocol), options.fold)
+    label_set = resolve_label_set(recipe, options.out)
+    corpus = read_corpus_with_words(options.words or words.REFERENCE, options.corpus)
+    files = {encoder: read_embeddings(path) for encoder, path in embeddings.collect_embeddings_files(options).items()}
+    recipe = recipe.with_precomputed({encoder: file.size for encoder, file in files.items()})
+    folds = choose_fold(build_folds(corpus, options.protocol), options.fold)
     experiment = Run(
         folder=options.out,
         recipe_name=name,
@@ -71,28 +71,59 @@ def run(options: Any, given: Any) -> None:
         label_set=label_set,
         words=corpus.words,
         words_hash=corpus.recognition.words_hash if corpus.recognition else None,
-        licence=licence_for(options.licence, options.out),
-        embeddings={encoder: GivenFile(file=file.path.resolve(), hash=file.hash) for encoder, file in files.items()},
+        licence=resolve_licence(options.licence, options.out),
+        embeddings={
+            encoder: EmbeddingsReference(file=file.path.resolve(), hash=file.hash) for encoder, file in files.items()
+        },
     )
     hardware = Hardware(**{field.name: options[field.name] for field in dataclasses.fields(Hardware)})
     console = Console(quiet=not is_main_process())
-    train(experiment, corpus, folds, files, hardware, console, options.reuse)
+    train_folds(experiment, corpus, folds, files, hardware, console, options.reuse)
     further = f"; moodline evaluate {options.out} scores it" if any(fold.test for fold in folds) else ""
     console.print(f"{options.out}: trained{further}", highlight=False, soft_wrap=True)
 
 
-def chosen_recipe(name: str, given: Any) -> tuple[Recipe, str]:
+def resolve_recipe(name: str, given: Any) -> tuple[Recipe, str]:
     """The recipe with the keys that the command line gives in place of its own, and its name."""
     content, path = read_recipe(name)
     keys = {field.name for field in dataclasses.fields(Recipe)}
     overrides = {key: value for key, value in given.as_dict().items() if key in keys}
-    return recipe_from(merged(content, overrides), str(path)), path.stem
+    return parse_recipe(merge_overrides(content, overrides), str(path)), path.stem
 
 
-def merged(content: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+def merge_overrides(content: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
     """Nested keys and values, the overrides' where both have one."""
     result = dict(content)
     for key, value in overrides.items():
         nested = isinstance(value, dict) and isinstance(result.get(key, {}), dict)
-        result[key] = merged(result.get(key, {}), value) if nested else value
+        result[key] = merge_overrides(result.get(key, {}), value) if nested else value
     return result
+
+
+EMBED_HELP = "Write a model's embeddings of every utterance of a corpus."
+
+
+def add_embed(commands: Any) -> None:
+    embed = Parser(prog="moodline embed", description=EMBED_HELP)
+    embed.add_argument("corpus", type=Path, help="a corpus folder")
+    embed.add_argument("--model", type=Path, required=True, help="a model folder")
+    stages = ["utterance", "context", "fusion"]
+    embed.add_argument("--stage", choices=stages, default="utterance", help="whose embeddings are written")
+    embeddings.add_embeddings(embed)
+    embed.add_argument("-o", "--out", type=Path, required=True, help="the files' folder: audio.parquet, text.parquet")
+    commands.add_subcommand("embed", embed, help=EMBED_HELP)
+
+
+def run_embed(options: Any, given: Any) -> None:
+    from moodline.corpora.corpus import read_corpus
+    from moodline.embeddings import get_vectors, read_precomputed
+    from moodline.inference.embed import write_model_embeddings
+    from moodline.inference.pipeline import load
+
+    conversations = read_corpus(options.corpus).conversations
+    predictor = load(options.model)
+    files = read_precomputed(predictor.model.recipe, embeddings.collect_embeddings_files(options), conversations)
+    progress = partial(show_progress, str(options.model), total=len(conversations))
+    predictor, seen = predictor.with_embeddings(get_vectors(files)), [file.training_record for file in files.values()]
+    for path in write_model_embeddings(predictor, conversations, options.stage, options.out, progress, seen):
+        print(path)

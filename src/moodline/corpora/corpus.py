@@ -20,19 +20,27 @@ from pathlib import Path
 import pyarrow as pa
 
 from moodline.conversation import Conversation, Utterance
-from moodline.corpora.recognition import RECOGNISED, REFERENCE, Recognition
-from moodline.corpora.rows import TableHash, conversations_of, read_table, rows_of, write_table
-from moodline.corpora.validation import Fault, Faults, summary
+from moodline.corpora.storage import (
+    RECOGNISED,
+    REFERENCE,
+    AsrMetadata,
+    TableHasher,
+    build_conversations,
+    iter_rows,
+    read_table,
+    write_table,
+)
+from moodline.corpora.validation import Fault, FaultCollector, summarise_faults
 from moodline.errors import MoodlineError
-from moodline.files import atomic_folder, hash_of_file, read_description, replaced_folder, write_json
+from moodline.io import hash_file, open_atomic_folder, open_replacement_folder, read_description, write_json
 
 SCHEMA = 4
 TABLE_FILE = "utterances.parquet"
 DESCRIPTION_FILE = "corpus.json"
 FAULTS_FILE = "faults.csv"
-RECOGNISED_FILE = "recognised.parquet"
-RECOGNITION_FILE = "recognised.json"
-FILES = (TABLE_FILE, DESCRIPTION_FILE, FAULTS_FILE, RECOGNISED_FILE, RECOGNITION_FILE)
+ASR_COLUMN_FILE = "recognised.parquet"
+ASR_METADATA_FILE = "recognised.json"
+CORPUS_FILES = (TABLE_FILE, DESCRIPTION_FILE, FAULTS_FILE, ASR_COLUMN_FILE, ASR_METADATA_FILE)
 FAULT_COLUMNS = ("id", "sentence")
 
 
@@ -55,7 +63,7 @@ class Corpus:
     faults: tuple[Fault, ...] = ()
     notes: tuple[str, ...] = ()
     table: str | None = None
-    recognition: Recognition | None = None
+    recognition: AsrMetadata | None = None
 
     @property
     def words(self) -> str:
@@ -73,8 +81,8 @@ class Corpus:
 
     @property
     def table_hash(self) -> str:
-        table_hash = TableHash()
-        for row in rows_of(self.source, self.conversations):
+        table_hash = TableHasher()
+        for row in iter_rows(self.source, self.conversations):
             table_hash.add(row)
         return str(table_hash)
 
@@ -86,15 +94,15 @@ class Corpus:
         raise MoodlineError(f"the corpus has no conversation {conversation_id!r}; it has {first}, ...")
 
 
-def corpus_of(reader: str, conversations: Iterable[Conversation | None], faults: Faults) -> Corpus:
+def build_corpus(reader: str, conversations: Iterable[Conversation | None], faults: FaultCollector) -> Corpus:
     """What a reader returns; a conversation that could not be read is None.
 
     Raises:
         MoodlineError: no conversation is left
     """
-    kept = tuple(with_file_hashes(one for one in conversations if one is not None))
+    kept = tuple(add_file_hashes(one for one in conversations if one is not None))
     if not kept:
-        why = summary(faults.found, faults.source) if faults.found else "check that it is the whole corpus"
+        why = summarise_faults(faults.found, faults.source) if faults.found else "check that it is the whole corpus"
         raise MoodlineError(f"no conversation of {faults.source} can be used: {why}")
     return Corpus(
         reader=reader,
@@ -106,7 +114,7 @@ def corpus_of(reader: str, conversations: Iterable[Conversation | None], faults:
     )
 
 
-def with_file_hashes(conversations: Iterable[Conversation]) -> Iterator[Conversation]:
+def add_file_hashes(conversations: Iterable[Conversation]) -> Iterator[Conversation]:
     """The conversations with a hash of each recording; a file is read once, however many utterances lie in it."""
     hashes: dict[Path, str] = {}
 
@@ -115,7 +123,7 @@ def with_file_hashes(conversations: Iterable[Conversation]) -> Iterator[Conversa
         if clip is None:
             return utterance
         if clip.path not in hashes:
-            hashes[clip.path] = hash_of_file(clip.path)
+            hashes[clip.path] = hash_file(clip.path)
         return replace(utterance, audio=replace(clip, file_hash=hashes[clip.path]))
 
     for conversation in conversations:
@@ -129,7 +137,7 @@ def refuse_faults(corpus: Corpus) -> None:
         MoodlineError: the source has a fault: the first is told whole, the others are counted
     """
     if corpus.faults:
-        raise MoodlineError(summary(corpus.faults, corpus.source))
+        raise MoodlineError(summarise_faults(corpus.faults, corpus.source))
 
 
 def write_corpus(corpus: Corpus, out: Path) -> bool:
@@ -141,27 +149,27 @@ def write_corpus(corpus: Corpus, out: Path) -> bool:
     Raises:
         MoodlineError: ``out`` holds something else, or a name is no text
     """
-    found = replaceable(out, corpus.reader, corpus.source, corpus.table)
+    found = find_replaceable(out, corpus.reader, corpus.source, corpus.table)
     if found == corpus:
         return False
     source = str(corpus.source)
     if source.encode("utf-8", "replace").decode("utf-8") != source:
         raise MoodlineError(f"the name of a corpus's source is text in UTF-8: {source!r} is not; rename the folder")
     if found is not None:
-        refuse_strangers(out)
-        with replaced_folder(out) as folder:
-            fill(folder, corpus)
-            if (out / RECOGNISED_FILE).is_file():  # words whose recording has not changed need not be heard again
-                shutil.copy(out / RECOGNISED_FILE, folder)
+        refuse_foreign_files(out)
+        with open_replacement_folder(out) as folder:
+            fill_folder(folder, corpus)
+            if (out / ASR_COLUMN_FILE).is_file():  # words whose recording has not changed need not be heard again
+                shutil.copy(out / ASR_COLUMN_FILE, folder)
         return True
     if out.exists():
         out.rmdir()
-    with atomic_folder(out) as folder:
-        fill(folder, corpus)
+    with open_atomic_folder(out) as folder:
+        fill_folder(folder, corpus)
     return False
 
 
-def replaceable(out: Path, reader: str, source: Path, table: str | None = None) -> Corpus | None:
+def find_replaceable(out: Path, reader: str, source: Path, table: str | None = None) -> Corpus | None:
     """The corpus that the same reader has written to ``out`` from the same source; None where nothing is there yet.
 
     Raises:
@@ -185,9 +193,9 @@ def replaceable(out: Path, reader: str, source: Path, table: str | None = None) 
     return found
 
 
-def refuse_strangers(out: Path) -> None:
+def refuse_foreign_files(out: Path) -> None:
     """Refuse to replace a folder with files of one's own."""
-    strangers = sorted(path.name for path in out.iterdir() if path.name not in FILES)
+    strangers = sorted(path.name for path in out.iterdir() if path.name not in CORPUS_FILES)
     if strangers:
         raise MoodlineError(
             f"{out} is replaced whole where its corpus has changed, and it holds {strangers[0]!r}, which is no part of "
@@ -195,9 +203,9 @@ def refuse_strangers(out: Path) -> None:
         )
 
 
-def fill(folder: Path, corpus: Corpus) -> None:
-    table_hash = TableHash()
-    write_table(folder / TABLE_FILE, table_hash.over(rows_of(corpus.source, corpus.conversations)))
+def fill_folder(folder: Path, corpus: Corpus) -> None:
+    table_hash = TableHasher()
+    write_table(folder / TABLE_FILE, table_hash.add_each(iter_rows(corpus.source, corpus.conversations)))
     write_json(
         folder / DESCRIPTION_FILE,
         {
@@ -236,7 +244,7 @@ def read_faults(path: Path, count: int) -> tuple[Fault, ...]:
         with path.open(encoding="utf-8", newline="") as file:
             _, *rows = csv.reader(file)
     except (OSError, ValueError, csv.Error) as error:
-        raise unreadable(path, error) from error
+        raise build_unreadable_error(path, error) from error
     if len(rows) != count or not all(len(row) == len(FAULT_COLUMNS) for row in rows):
         raise MoodlineError(
             f"{path} lists {len(rows)} faults and corpus.json counts {count}: "
@@ -251,13 +259,13 @@ def read_corpus(folder: Path) -> Corpus:
     Raises:
         MoodlineError: the folder is no corpus, or its table is not the one that corpus.json describes
     """
-    described, expected, faults = described_in(folder)
+    described, expected, faults = read_description_file(folder)
     table = folder / TABLE_FILE
     try:
-        table_hash = TableHash()
-        conversations = tuple(conversations_of(table_hash.over(read_table(table)), described.source))
+        table_hash = TableHasher()
+        conversations = tuple(build_conversations(table_hash.add_each(read_table(table)), described.source))
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        raise unreadable(table, error) from error
+        raise build_unreadable_error(table, error) from error
     if expected != str(table_hash):
         raise MoodlineError(
             f"{table} has hash {table_hash} and corpus.json says {expected}: "
@@ -266,7 +274,7 @@ def read_corpus(folder: Path) -> Corpus:
     return replace(described, conversations=conversations, faults=read_faults(folder / FAULTS_FILE, faults))
 
 
-def described_in(folder: Path) -> tuple[Corpus, str, int]:
+def read_description_file(folder: Path) -> tuple[Corpus, str, int]:
     """What a folder's corpus.json says: a corpus, still without conversations and faults, its hash, how many faults."""
     path = folder / DESCRIPTION_FILE
     content = read_description(path, "corpus folder (moodline prepare makes one)", SCHEMA)
@@ -281,12 +289,12 @@ def described_in(folder: Path) -> tuple[Corpus, str, int]:
         )
         return described, content["table_hash"], content["faults"]
     except KeyError as error:
-        raise unreadable(path, f"it lacks {error}") from error
+        raise build_unreadable_error(path, f"it lacks {error}") from error
     except (AttributeError, TypeError) as error:
-        raise unreadable(path, error) from error
+        raise build_unreadable_error(path, error) from error
 
 
-def unreadable(path: Path, reason: object) -> MoodlineError:
+def build_unreadable_error(path: Path, reason: object) -> MoodlineError:
     return MoodlineError(
         f"corpus {path.parent} cannot be read: {path.name}: {reason}; remove the folder and prepare it again"
     )

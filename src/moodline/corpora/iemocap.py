@@ -17,10 +17,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from moodline.audio import waveform
+from moodline.audio import io
 from moodline.conversation import Conversation, Utterance
-from moodline.corpora.corpus import Corpus, corpus_of
-from moodline.corpora.validation import Faults, Turn, conversation_of
+from moodline.corpora.corpus import Corpus, build_corpus
+from moodline.corpora.validation import FaultCollector, ParsedUtterance, build_conversation
 from moodline.errors import MoodlineError
 
 # Anger, happiness, excitement, sadness, neutral, frustration, fear, surprise, disgust, other, no majority
@@ -36,9 +36,9 @@ SCRIPT_NAME = re.compile(r"Ses\d\d[FM]_(?P<script>script\d\d_\d+)[a-z]?")
 EVALUATION = re.compile(r"\[(?P<start>-?\d+\.?\d*) - (?P<end>-?\d+\.?\d*)\]\t(?P<turn>Ses\w+)\t(?P<label>\S+)\t\[.*\]")
 TRANSCRIPTION = re.compile(r"\w+ \[[^\]]*\]: ?(?P<words>.*)")
 
-NO_EVALUATION = "transcribed, but not evaluated"
-NO_WORDS = "evaluated, but not transcribed"
-NO_TURN = "a line of a transcription without a turn id"
+MISSING_EVALUATION = "transcribed, but not evaluated"
+MISSING_WORDS = "evaluated, but not transcribed"
+UNNAMED_TURN = "a line of a transcription without a turn id"
 
 
 class TranscribedTurn(NamedTuple):
@@ -55,13 +55,13 @@ def read(source: Path) -> Corpus:
         MoodlineError: ``source`` is not such a tree, or does not contain a usable conversation
     """
     root = find_release_root(source)
-    faults = Faults(root, LABELS)
+    faults = FaultCollector(root, LABELS)
     conversations = [
         read_conversation(session, evaluation, faults)
         for session in sorted(root.glob("Session[0-9]"))
         for evaluation in list_visible_files(session / "dialog" / "EmoEvaluation", "*.txt")
     ]
-    return corpus_of("iemocap", conversations, faults)
+    return build_corpus("iemocap", conversations, faults)
 
 
 def find_script(conversation: Conversation) -> str | None:
@@ -92,7 +92,7 @@ def list_visible_files(folder: Path, pattern: str) -> list[Path]:
     return sorted(path for path in folder.glob(pattern) if path.is_file() and not path.name.startswith("."))
 
 
-def read_conversation(session: Path, evaluation: Path, faults: Faults) -> Conversation | None:
+def read_conversation(session: Path, evaluation: Path, faults: FaultCollector) -> Conversation | None:
     name = evaluation.stem
     match = CONVERSATION_NAME.fullmatch(name)
     if match is None:
@@ -115,7 +115,7 @@ def read_conversation(session: Path, evaluation: Path, faults: Faults) -> Conver
     turns = read_evaluation(
         evaluation, evaluated, read_transcription(transcription, transcribed, faults), audio_folder, faults
     )
-    return conversation_of(turns, faults, id=name, session=match["session"], part=PARTS[match["part"]])
+    return build_conversation(turns, faults, id=name, session=match["session"], part=PARTS[match["part"]])
 
 
 def read_lines(path: Path) -> list[str]:
@@ -142,7 +142,7 @@ def decode_line(line: bytes) -> str:
         return line.decode("cp1252", errors="replace")
 
 
-def read_transcription(path: Path, lines: Sequence[str], faults: Faults) -> dict[str, TranscribedTurn]:
+def read_transcription(path: Path, lines: Sequence[str], faults: FaultCollector) -> dict[str, TranscribedTurn]:
     """Parse a transcription's lines: turn id -> words."""
     transcribed: dict[str, TranscribedTurn] = {}
     for number, line in enumerate(lines, start=1):
@@ -150,7 +150,7 @@ def read_transcription(path: Path, lines: Sequence[str], faults: Faults) -> dict
         turn = TURN_NAME.match(line.strip())
         if turn is None or turn["conversation"] != path.stem:
             if line.strip():
-                faults.leave_out(NO_TURN, f"{path.name}:{number}")
+                faults.leave_out(UNNAMED_TURN, f"{path.name}:{number}")
         elif turn[0] in transcribed:
             faults.add(where, f"{turn[0]} is transcribed a second time, at {where}: remove one")
         else:
@@ -170,8 +170,12 @@ def parse_words(line: str, where: str) -> TranscribedTurn:
 
 
 def read_evaluation(
-    path: Path, lines: Sequence[str], transcribed: Mapping[str, TranscribedTurn], audio_folder: Path, faults: Faults
-) -> Iterator[Turn]:
+    path: Path,
+    lines: Sequence[str],
+    transcribed: Mapping[str, TranscribedTurn],
+    audio_folder: Path,
+    faults: FaultCollector,
+) -> Iterator[ParsedUtterance]:
     """Parse an evaluation's lines into the turns that are transcribed; the annotators' lines are ignored."""
     named: set[str] = set()
     for number, line in enumerate(lines, start=1):
@@ -183,7 +187,7 @@ def read_evaluation(
             if turn[0] in transcribed:
                 yield build_turn(match, turn["gender"], transcribed[turn[0]], audio_folder, where)
             else:
-                faults.leave_out(NO_WORDS, turn[0])
+                faults.leave_out(MISSING_WORDS, turn[0])
         elif turn or line.startswith("["):
             identity = turn[0] if turn and turn[0] in transcribed.keys() - named else where
             named.add(identity)
@@ -192,14 +196,16 @@ def read_evaluation(
                 f"not an evaluated turn, [start - end] TURN LABEL [V, A, D] with tabs: {line!r} at {where}; correct it",
             )
     for turn in sorted(transcribed.keys() - named):
-        faults.leave_out(NO_EVALUATION, turn)
+        faults.leave_out(MISSING_EVALUATION, turn)
 
 
-def build_turn(match: re.Match[str], gender: str, transcribed: TranscribedTurn, audio_folder: Path, where: str) -> Turn:
+def build_turn(
+    match: re.Match[str], gender: str, transcribed: TranscribedTurn, audio_folder: Path, where: str
+) -> ParsedUtterance:
     turn = match["turn"]
     clip, broken = None, transcribed.broken
     try:
-        clip = waveform.inspect(audio_folder / f"{turn}.wav")
+        clip = io.inspect_file(audio_folder / f"{turn}.wav")
     except MoodlineError as error:
         broken = (*broken, str(error))
     utterance = Utterance(
@@ -211,4 +217,4 @@ def build_turn(match: re.Match[str], gender: str, transcribed: TranscribedTurn, 
         end=float(match["end"]),
         label=match["label"],
     )
-    return Turn(utterance, where, broken)
+    return ParsedUtterance(utterance, where, broken)

@@ -7,15 +7,14 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from moodline.conversation import Conversation
+from moodline.conversation import IEMOCAP4, Conversation
 from moodline.corpora.corpus import FAULTS_FILE, Corpus
 from moodline.corpora.iemocap import EXPECTED_BY_SESSION
-from moodline.corpora.validation import told_faults
-from moodline.labels import IEMOCAP4
-from moodline.wording import counted
+from moodline.corpora.validation import describe_faults
+from moodline.errors import format_count
 
-SHOWN_IDS = 3
-SHOWN_LABELS = 12  # more do not fit a line
+MAX_SHOWN_IDS = 3
+MAX_SHOWN_LABELS = 12  # more do not fit a line
 
 
 def print_inspection(corpus: Corpus, console: Console | None = None) -> None:
@@ -28,64 +27,65 @@ def print_inspection(corpus: Corpus, console: Console | None = None) -> None:
     told = f" ({', '.join(f'{count} {part}' for part, count in parts.items())})" if parts else ""
     console.print(f"{corpus.reader}, {corpus.source}, table {corpus.table_hash}", highlight=False, soft_wrap=True)
     console.print(
-        f"{counted(len(corpus.conversations), 'conversation')}{told}, {counted(len(utterances), 'utterance')}, "
-        f"{counted(len(speakers), 'speaker')}, {hours:.2f} hours",
+        f"{format_count(len(corpus.conversations), 'conversation')}{told}, "
+        f"{format_count(len(utterances), 'utterance')}, "
+        f"{format_count(len(speakers), 'speaker')}, {hours:.2f} hours",
         highlight=False,
         soft_wrap=True,
     )
-    console.print(label_table(corpus))
-    console.print(length_table(corpus))
+    console.print(build_label_table(corpus))
+    console.print(build_length_table(corpus))
     print_left_out(corpus, console)
     if corpus.reader == "iemocap":
-        console.print(expectation_table(corpus))
+        console.print(build_expectation_table(corpus))
 
 
-def by_session(corpus: Corpus) -> dict[str, list[Conversation]]:
-    return grouped(corpus, lambda one: one.session)
+def group_by_session(corpus: Corpus) -> dict[str, list[Conversation]]:
+    return group_by(corpus, lambda one: one.session)
 
 
-def grouped(corpus: Corpus, name_of: Callable[[Conversation], str | None]) -> dict[str, list[Conversation]]:
+def group_by(corpus: Corpus, name_of: Callable[[Conversation], str | None]) -> dict[str, list[Conversation]]:
     groups: dict[str, list[Conversation]] = {}
     for conversation in corpus.conversations:
         groups.setdefault(name_of(conversation) or "-", []).append(conversation)
     return dict(sorted(groups.items()))
 
 
-def in_groups(corpus: Corpus) -> tuple[str, dict[str, list[Conversation]]]:
+def group_conversations(corpus: Corpus) -> tuple[str, dict[str, list[Conversation]]]:
     """Sessions, or published sets where there are no sessions, or else nothing but the whole."""
     if any(one.session for one in corpus.conversations):
-        return "session", by_session(corpus)
+        return "session", group_by_session(corpus)
     if any(one.split for one in corpus.conversations):
-        return "split", grouped(corpus, lambda one: one.split)
+        return "split", group_by(corpus, lambda one: one.split)
     return "", {}
 
 
-def label_counts(conversations: Sequence[Conversation]) -> Counter[str]:
+def count_labels(conversations: Sequence[Conversation]) -> Counter[str]:
     return Counter(u.label or "none" for conversation in conversations for u in conversation.utterances)
 
 
-def label_table(corpus: Corpus) -> Table:
-    total = label_counts(corpus.conversations)
-    labels = [label for label, _ in total.most_common(SHOWN_LABELS)]
+def build_label_table(corpus: Corpus) -> Table:
+    total = count_labels(corpus.conversations)
+    labels = [label for label, _ in total.most_common(MAX_SHOWN_LABELS)]
     others = ["others"] if len(total) > len(labels) else []
-    heading, groups = in_groups(corpus)
-    table = new_table("labels as found", heading, *labels, *others, "all")
+    heading, groups = group_conversations(corpus)
+    table = create_table("labels as found", heading, *labels, *others, "all")
     for name, conversations in [*groups.items(), ("all", corpus.conversations)]:
-        counts = label_counts(conversations)
+        counts = count_labels(conversations)
         shown = [counts[label] for label in labels]
         rest = [counts.total() - sum(shown)] if others else []
         table.add_row(name, *map(str, (*shown, *rest, counts.total())))
     return table
 
 
-def length_table(corpus: Corpus) -> Table:
+def build_length_table(corpus: Corpus) -> Table:
     utterances = list(corpus.utterances)
     lengths = {
         "utterance, seconds": [utterance.audio.duration for utterance in utterances if utterance.audio],
         "utterance, words": [len(utterance.words.split()) for utterance in utterances],
         "conversation, utterances": [len(conversation.utterances) for conversation in corpus.conversations],
     }
-    table = new_table("lengths", "", "least", "median", "95 %", "most")
+    table = create_table("lengths", "", "least", "median", "95 %", "most")
     for name, values in lengths.items():
         if values:
             table.add_row(name, *(f"{np.quantile(values, share):.4g}" for share in (0, 0.5, 0.95, 1)))
@@ -98,19 +98,19 @@ def print_left_out(corpus: Corpus, console: Console) -> None:
     if not corpus.left_out and not corpus.faults:
         console.print("left out: nothing")
     for reason, ids in corpus.left_out.items():
-        more = ", ..." if len(ids) > SHOWN_IDS else ""
-        told = f"left out, {reason}: {len(ids)} ({', '.join(ids[:SHOWN_IDS])}{more})"
+        more = ", ..." if len(ids) > MAX_SHOWN_IDS else ""
+        told = f"left out, {reason}: {len(ids)} ({', '.join(ids[:MAX_SHOWN_IDS])}{more})"
         console.print(told, highlight=False, markup=False, soft_wrap=True)
-    for line in told_faults(corpus.faults, FAULTS_FILE):
+    for line in describe_faults(corpus.faults, FAULTS_FILE):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def expectation_table(corpus: Corpus) -> Table:
+def build_expectation_table(corpus: Corpus) -> Table:
     """Scored utterances of the four classes beside those of the full release of IEMOCAP."""
-    table = new_table(f"{IEMOCAP4.name} against IEMOCAP", "session", "found", "expected", "difference")
+    table = create_table(f"{IEMOCAP4.name} against IEMOCAP", "session", "found", "expected", "difference")
     found = {
         session: sum(IEMOCAP4.index(u.label) is not None for one in conversations for u in one.utterances)
-        for session, conversations in by_session(corpus).items()
+        for session, conversations in group_by_session(corpus).items()
     }
     sessions = sorted(EXPECTED_BY_SESSION.keys() | found.keys())
     rows = [(session, found.get(session, 0), EXPECTED_BY_SESSION.get(session, 0)) for session in sessions]
@@ -120,7 +120,7 @@ def expectation_table(corpus: Corpus) -> Table:
     return table
 
 
-def new_table(title: str, first: str, *columns: str) -> Table:
+def create_table(title: str, first: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0), highlight=False)
     table.add_column(first)
     for column in columns:

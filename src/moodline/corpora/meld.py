@@ -16,13 +16,12 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from moodline.audio import waveform
+from moodline.audio import io
 from moodline.conversation import AudioClip, Conversation, Utterance
-from moodline.corpora.corpus import Corpus, corpus_of
-from moodline.corpora.validation import NO_TURN_LEFT, Faults, Turn, sound
-from moodline.delimited import cells_of, seconds_of, text_of
-from moodline.errors import MoodlineError
-from moodline.wording import counted
+from moodline.corpora.corpus import Corpus, build_corpus
+from moodline.corpora.validation import EMPTY_CONVERSATION, FaultCollector, ParsedUtterance, check_utterance
+from moodline.errors import MoodlineError, format_count
+from moodline.tabular import parse_cells, parse_seconds, read_text
 
 LABELS = frozenset({"anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise"})
 COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID", "StartTime", "EndTime")
@@ -32,9 +31,9 @@ CLIP_FOLDERS = {"train": "train_splits", "validation": "dev_splits_complete", "t
 NUMBER = re.compile(r"[0-9]{1,9}")
 CLIP_ENDINGS = (".wav", ".flac", ".mp4")
 
-NO_CLIP = "without a clip, in a split with clips"
+MISSING_CLIP = "without a clip, in a split with clips"
 
-Row = Mapping[str, str]
+MeldRow = Mapping[str, str]
 
 
 def read(source: Path) -> Corpus:
@@ -46,9 +45,9 @@ def read(source: Path) -> Corpus:
     if not source.is_dir():
         raise MoodlineError(f"{source} is not a folder: check the path to MELD")
     root = source.resolve()
-    faults = Faults(root, LABELS)
+    faults = FaultCollector(root, LABELS)
     conversations = [conversation for split in TABLES for conversation in read_split(root, split, faults)]
-    return corpus_of("meld", conversations, faults)
+    return build_corpus("meld", conversations, faults)
 
 
 def find_table(root: Path, split: str) -> Path:
@@ -60,7 +59,7 @@ def find_table(root: Path, split: str) -> Path:
     )
 
 
-def read_split(root: Path, split: str, faults: Faults) -> list[Conversation]:
+def read_split(root: Path, split: str, faults: FaultCollector) -> list[Conversation]:
     clips = find_clips(root, split)
     if not clips:
         faults.note(f"{split} has no clips: its words are read without audio")
@@ -79,11 +78,11 @@ def read_split(root: Path, split: str, faults: Faults) -> list[Conversation]:
         if number in turns:
             faults.add(where, f"{identity} is in the table a second time, at {where}: remove one")
         elif clips and f"dia{dialogue}_utt{number}" not in clips:
-            faults.leave_out(NO_CLIP, identity)
+            faults.leave_out(MISSING_CLIP, identity)
         elif (turn := build_turn(identity, row, clips.get(f"dia{dialogue}_utt{number}"), where, faults)) is not None:
             turns[number] = turn
     for dialogue in sorted(number for number, turns in dialogues.items() if not turns):
-        faults.leave_out(NO_TURN_LEFT, f"{split}_dia{dialogue}")
+        faults.leave_out(EMPTY_CONVERSATION, f"{split}_dia{dialogue}")
     return [
         Conversation(
             id=f"{split}_dia{dialogue}", split=split, utterances=tuple(turn for _, turn in sorted(turns.items()))
@@ -103,26 +102,28 @@ def find_clips(root: Path, split: str) -> dict[str, Path]:
     return {}
 
 
-def read_rows(path: Path, faults: Faults) -> list[tuple[str, Row]]:
+def read_rows(path: Path, faults: FaultCollector) -> list[tuple[str, MeldRow]]:
     """Read a table's rows: file and line, and the cells by column."""
-    lines = cells_of(text_of(path), ",", str(path))
+    lines = parse_cells(read_text(path), ",", str(path))
     _, header = next(lines, (0, []))
     names = [name.strip() for name in header]
     for name in COLUMNS:
         if name not in names:
             raise MoodlineError(f"{path} lacks the column {name}: a table of MELD has {', '.join(COLUMNS)}")
-    rows: list[tuple[str, Row]] = []
+    rows: list[tuple[str, MeldRow]] = []
     for number, cells in lines:
         where = f"{path}:{number}"
         if len(cells) != len(names):
-            faults.add(where, f"{where} has {len(cells)} cells for {counted(len(names), 'column')}: correct that line")
+            faults.add(
+                where, f"{where} has {len(cells)} cells for {format_count(len(names), 'column')}: correct that line"
+            )
         else:
             rows.append((where, {name: cell.strip() for name, cell in zip(names, cells, strict=True)}))
     return rows
 
 
-def build_turn(identity: str, row: Row, path: Path | None, where: str, faults: Faults) -> Utterance | None:
-    start, end = seconds_of(row["StartTime"]), seconds_of(row["EndTime"])
+def build_turn(identity: str, row: MeldRow, path: Path | None, where: str, faults: FaultCollector) -> Utterance | None:
+    start, end = parse_seconds(row["StartTime"]), parse_seconds(row["EndTime"])
     clip: AudioClip | None = None
     if not row["Speaker"] or not row["Utterance"]:
         faults.add(
@@ -137,7 +138,7 @@ def build_turn(identity: str, row: Row, path: Path | None, where: str, faults: F
         )
         return None
     try:
-        clip = waveform.inspect(path) if path is not None else None
+        clip = io.inspect_file(path) if path is not None else None
     except MoodlineError as error:
         faults.add(identity, str(error))
         return None
@@ -150,4 +151,4 @@ def build_turn(identity: str, row: Row, path: Path | None, where: str, faults: F
         end=end if end > start else None,  # one turn of the published test set has no duration
         label=row["Emotion"],
     )
-    return sound(Turn(utterance, where), faults)
+    return check_utterance(ParsedUtterance(utterance, where), faults)

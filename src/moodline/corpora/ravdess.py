@@ -15,10 +15,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from moodline.audio import waveform
+from moodline.audio import io
 from moodline.conversation import Conversation, Utterance
-from moodline.corpora.corpus import Corpus, corpus_of
-from moodline.corpora.validation import Faults, Turn, conversation_of
+from moodline.corpora.corpus import Corpus, build_corpus
+from moodline.corpora.validation import FaultCollector, ParsedUtterance, build_conversation
 from moodline.errors import MoodlineError
 
 EMOTIONS = {
@@ -41,9 +41,9 @@ NAME = re.compile(
 AUDIO_ENDINGS = frozenset({".wav", ".flac"})
 ENDINGS = AUDIO_ENDINGS | {".mp4"}
 
-NO_NAME = "a recording whose file name is not one of RAVDESS's"
-OTHER = "song or video"
-AGAIN = "a copy of a recording in another folder"
+UNKNOWN_NAME = "a recording whose file name is not one of RAVDESS's"
+OTHER_MODALITY = "song or video"
+DUPLICATE = "a copy of a recording in another folder"
 
 
 def read(source: Path) -> Corpus:
@@ -55,11 +55,11 @@ def read(source: Path) -> Corpus:
     if not source.is_dir():
         raise MoodlineError(f"{source} is not a folder: check the path to RAVDESS")
     root = source.resolve()
-    faults = Faults(root)
+    faults = FaultCollector(root)
     conversations: dict[str, Conversation] = {}
     for path, name in find_recordings(root, faults):
         if path.stem in conversations:
-            faults.leave_out(AGAIN, path.relative_to(root).as_posix())
+            faults.leave_out(DUPLICATE, path.relative_to(root).as_posix())
         elif (conversation := read_recording(path, name, faults)) is not None:
             conversations[conversation.id] = conversation
     if not conversations and not faults.found:
@@ -67,26 +67,26 @@ def read(source: Path) -> Corpus:
             f"{root} is not RAVDESS, it has no speech recording with a name like 03-01-06-01-02-01-12.wav: give the "
             "folder that contains Actor_01 to Actor_24"
         )
-    return corpus_of("ravdess", (conversation for _, conversation in sorted(conversations.items())), faults)
+    return build_corpus("ravdess", (conversation for _, conversation in sorted(conversations.items())), faults)
 
 
-def find_recordings(root: Path, faults: Faults) -> Iterator[tuple[Path, re.Match[str]]]:
+def find_recordings(root: Path, faults: FaultCollector) -> Iterator[tuple[Path, re.Match[str]]]:
     """Find speech recordings and parse their names."""
     for path in sorted(root.rglob("*")):
         if path.suffix.lower() not in ENDINGS or path.name.startswith(".") or not path.is_file():
             continue
         name = NAME.fullmatch(path.stem)
         if name is None:
-            faults.leave_out(NO_NAME, path.relative_to(root).as_posix())
+            faults.leave_out(UNKNOWN_NAME, path.relative_to(root).as_posix())
         elif name["modality"] != "03" or name["channel"] != "01" or path.suffix.lower() not in AUDIO_ENDINGS:
-            faults.leave_out(OTHER, path.stem)
+            faults.leave_out(OTHER_MODALITY, path.stem)
         else:
             yield path, name
 
 
-def read_recording(path: Path, name: re.Match[str], faults: Faults) -> Conversation | None:
+def read_recording(path: Path, name: re.Match[str], faults: FaultCollector) -> Conversation | None:
     try:
-        clip = waveform.inspect(path)
+        clip = io.inspect_file(path)
     except MoodlineError as error:
         faults.add(path.stem, str(error))
         return None
@@ -98,4 +98,6 @@ def read_recording(path: Path, name: re.Match[str], faults: Faults) -> Conversat
         label=EMOTIONS[name["emotion"]],
     )
     part = INTENSITIES[name["intensity"]]
-    return conversation_of([Turn(utterance, str(path))], faults, id=path.stem, session=name["actor"], part=part)
+    return build_conversation(
+        [ParsedUtterance(utterance, str(path))], faults, id=path.stem, session=name["actor"], part=part
+    )

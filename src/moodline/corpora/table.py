@@ -1,49 +1,213 @@
-"""Anyone's data in a table: CSV, JSON lines or Parquet, a row an utterance, with words, audio files or both.
+"""Anyone's data in a table: CSV, JSON lines or Parquet, a row per utterance, with words, audio files or both."""
 
-Columns, of which words or audio are needed; ``columns.NAMES`` lists the other names that each may have, in capitals or
-not. Columns that are none of these are passed over.
-
-    words           what was said
-    audio           a recording, by its path from the table's folder
-    offset          where in the recording the utterance begins, in seconds; without it, see ``stretch_of``
-    duration        how long it is, in seconds; without it, see ``stretch_of``
-    label           the emotion, as you call it
-    conversation    rows of one name are one conversation; without the column each row is one of its own
-    utterance       its id; without it the conversation's name and a number
-    speaker         who speaks; without it the conversation has one speaker of its own
-    start, end      when, in seconds from the conversation's beginning or as HH:MM:SS.mmm
-    session, part   groups of conversations, for protocols and scores; one for a whole conversation
-    split           train, validation or test, as published; one for a whole conversation
-
-Turns are in the order of their starts where all of a conversation have one, and in that of the table otherwise.
-"""
-
+import difflib
+import json
+import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from moodline.audio import waveform
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from moodline.audio import io
 from moodline.conversation import AudioClip, Conversation, Utterance
-from moodline.corpora.columns import NAMES, meant_for, recognised, split_of, text_of_cell, time_of
-from moodline.corpora.corpus import Corpus, corpus_of
-from moodline.corpora.formats import FORMATS, Record
-from moodline.corpora.validation import NO_TURN_LEFT, Faults, Turn, cleaned, in_order, sound, summary
+from moodline.corpora.corpus import Corpus, build_corpus
+from moodline.corpora.validation import (
+    EMPTY_CONVERSATION,
+    FaultCollector,
+    ParsedUtterance,
+    check_utterance,
+    clean_words,
+    sort_utterances,
+    summarise_faults,
+)
 from moodline.errors import MoodlineError
+from moodline.tabular import match_columns, normalise_name, parse_cells, parse_seconds, read_text
 
-ROUNDED = 0.05  # seconds that a recording's end, as a table tells it, may lie after the true one
+# Column -> names, without capitals and without anything but letters and digits; an earlier one is preferred.
+COLUMN_ALIASES: Mapping[str, tuple[str, ...]] = {
+    "words": ("words", "text", "transcript", "transcription", "sentence"),
+    "audio": ("audio", "audiofile", "audiopath", "file", "filename", "filepath", "path", "wav"),
+    "label": ("label", "emotion"),
+    "conversation": ("conversation", "conversationid", "dialogue", "dialogueid", "dialog", "dialogid"),
+    "utterance": ("utteranceid", "id", "turn", "turnid", "utterance"),
+    "speaker": ("speaker", "speakerid", "actor"),
+    "start": ("start", "starttime", "begin", "onset"),
+    "end": ("end", "endtime", "stop"),
+    "offset": ("offset", "audiooffset"),
+    "duration": ("duration", "audioduration"),
+    "session": ("session", "sessionid"),
+    "part": ("part",),
+    "split": ("split", "set", "partition", "subset"),
+}
+MIN_SIMILARITY = 0.7  # of difflib's ratio: emotoin and emotion_label are emotion
+SPLIT_NAMES: Mapping[str, str] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "development"), "validation"),
+    **dict.fromkeys(("test", "testing", "eval"), "test"),
+}
 
-SHOWN_COLUMNS = 12
-EMPTY = "a row without words and audio"
-ASSUMED = {
+
+def recognise_columns(found: Iterable[str]) -> dict[str, str]:
+    """Column -> the name that it has in a table.
+
+    ``utterance`` is the words where no other column holds them, as in MELD's tables, and the id where one does.
+    """
+    found = list(found)
+    columns = match_columns(found, COLUMN_ALIASES)
+    spoken = match_columns(found, {"words": ("utterance",)})
+    if "words" not in columns and spoken:
+        columns |= spoken
+        if columns["utterance"] == spoken["words"]:
+            del columns["utterance"]
+    return columns
+
+
+def suggest_column(column: str, passed_over: Iterable[str]) -> tuple[str, str] | None:
+    """Of a table's names that are not read, the first that looks like a column's, and that one; None if none does."""
+    for name in passed_over:
+        if close := difflib.get_close_matches(normalise_name(name), COLUMN_ALIASES[column], n=1, cutoff=MIN_SIMILARITY):
+            return name, close[0]
+    return None
+
+
+def format_cell(value: Any) -> str:
+    """A cell's text; what is missing, as None or NaN, is empty, and a whole number has no decimals.
+
+    Raises:
+        MoodlineError: a list, an object or bytes, or a text with half a character in it
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return str(int(value))
+    if not isinstance(value, str | int | float):
+        raise MoodlineError(f"a cell holds a text or a number, not {type(value).__name__}")
+    text = str(value).strip()
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise MoodlineError(f"a text is made of whole Unicode characters, not {text!a}")
+    return text
+
+
+def parse_time(cells: Mapping[str, str], column: str) -> float | None:
+    """A cell's time in seconds; None where it is empty.
+
+    Raises:
+        MoodlineError: it is no time
+    """
+    text = cells.get(column, "")
+    if not text:
+        return None
+    seconds = parse_seconds(text)
+    if seconds is None or not 0 <= seconds < math.inf:
+        raise MoodlineError(f"{column} is a time, in seconds or HH:MM:SS.mmm and not negative, not {text!r}")
+    return seconds
+
+
+def parse_split(cells: Mapping[str, str]) -> str | None:
+    """The published set, by its usual names.
+
+    Raises:
+        MoodlineError: it is none of them
+    """
+    text = cells.get("split", "")
+    if text and text.lower() not in SPLIT_NAMES:
+        raise MoodlineError(f"split is one of train, validation and test, not {text!r}")
+    return SPLIT_NAMES[text.lower()] if text else None
+
+
+DELIMITERS = (",", ";", "\t")
+
+LocatedRecord = tuple[str, Mapping[str, Any]]  # file and line, and the cells by their columns' names in the table
+
+
+def read_delimited(path: Path, faults: FaultCollector) -> tuple[list[str], list[LocatedRecord]]:
+    """CSV: the delimiter is the comma, semicolon or tab by which most columns of the first row are known."""
+    text = read_text(path)
+    delimiter = max(DELIMITERS, key=lambda one: count_known_columns(text, one))
+    lines = parse_cells(text, delimiter, str(path))
+    _, header = next(lines, (0, []))
+    records: list[LocatedRecord] = []
+    for number, cells in lines:
+        where = f"{path}:{number}"
+        if any(cell.strip() for cell in cells[len(header) :]):
+            faults.add(
+                where,
+                f"a row has no more cells than there are columns: {where} has {len(cells)} for {len(header)}; "
+                "put words with a delimiter in them into quotes",
+            )
+        else:
+            pairs = list(zip(header, cells, strict=False))
+            records.append((where, dict(reversed(pairs))))  # of two columns of one name the first
+    return list(dict.fromkeys(header)), records
+
+
+def count_known_columns(text: str, delimiter: str) -> tuple[int, int]:
+    """How many columns there are by a delimiter: known ones, and all."""
+    try:
+        _, header = next(parse_cells(text, delimiter, ""), (0, []))
+    except MoodlineError:
+        return 0, 0
+    return len(recognise_columns(header)), len(header)
+
+
+def read_json_lines(path: Path, faults: FaultCollector) -> tuple[list[str], list[LocatedRecord]]:
+    records: list[LocatedRecord] = []
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            content = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            faults.add(where, f"each line is one JSON object: {where} is none ({error}); correct that line")
+            continue
+        if isinstance(content, dict):
+            records.append((where, content))
+        else:
+            faults.add(
+                where, f"each line is one JSON object: {where} is a {type(content).__name__}; write an object a line"
+            )
+    return list(dict.fromkeys(name for _, content in records for name in content)), records
+
+
+def read_parquet(path: Path, faults: FaultCollector) -> tuple[list[str], list[LocatedRecord]]:
+    try:
+        table = pq.read_table(path)
+        columns = {name: table[name].to_pylist() for name in table.column_names}
+    except (OSError, ValueError, KeyError, OverflowError, pa.ArrowException) as error:
+        raise MoodlineError(
+            f"{path} cannot be read as Parquet: {' '.join(str(error).split())}; write it again"
+        ) from error
+    rows = zip(*columns.values(), strict=True)
+    return list(columns), [
+        (f"{path}, row {number}", dict(zip(columns, values, strict=True)))
+        for number, values in enumerate(rows, start=1)
+    ]
+
+
+FORMATS: Mapping[str, Callable[[Path, FaultCollector], tuple[list[str], list[LocatedRecord]]]] = {
+    **dict.fromkeys((".csv", ".tsv", ".txt"), read_delimited),
+    **dict.fromkeys((".jsonl", ".ndjson", ".json"), read_json_lines),
+    ".parquet": read_parquet,
+}
+
+
+END_TOLERANCE = 0.05  # seconds that a recording's end, as a table tells it, may lie after the true one
+
+MAX_SHOWN_COLUMNS = 12
+EMPTY_ROW = "a row without words and audio"
+DEFAULT_NOTES = {
     "conversation": "no column conversation: each row is taken as a conversation of its own",
     "speaker": "no column speaker: each conversation is taken as a speaker's own",
     "label": "no column label: no utterance has one, to train on or to score by",
 }
 
 
-class Row(NamedTuple):
+class SourceRow(NamedTuple):
     """One utterance's cells by column, and where it stands."""
 
     where: str
@@ -66,89 +230,95 @@ def read(source: Path) -> Corpus:
     read_records = FORMATS.get(source.suffix.lower())
     if read_records is None:
         raise MoodlineError(f"a table is a file that ends with {', '.join(FORMATS)}: {source} does not; save it as CSV")
-    faults = Faults(source.parent.resolve())
+    faults = FaultCollector(source.parent.resolve())
     names, records = read_records(source, faults)
     if faults.found and not names:
-        raise MoodlineError(summary(faults.found, source))
+        raise MoodlineError(summarise_faults(faults.found, source))
     if not any(name.strip() for name in names):
         raise MoodlineError(f"a table has rows, of which the first names the columns: {source} is empty; fill it in")
-    columns = recognised(names)
+    columns = recognise_columns(names)
     if not columns.keys() & {"words", "audio"}:
         raise MoodlineError(
-            f"a table has a column of words ({', '.join(NAMES['words'])}) or of audio ({', '.join(NAMES['audio'])}): "
+            f"a table has a column of words ({', '.join(COLUMN_ALIASES['words'])}) or of audio "
+            f"({', '.join(COLUMN_ALIASES['audio'])}): "
             f"{source} has {' '.join(', '.join(names).split())}; rename one"
         )
     passed_over = [name for name in names if name not in columns.values()]
     if passed_over:
-        more = ", ..." if len(passed_over) > SHOWN_COLUMNS else ""
-        faults.note(f"columns that are not read, {len(passed_over)}: {', '.join(passed_over[:SHOWN_COLUMNS])}{more}")
-    for column, assumed in ASSUMED.items():
+        more = ", ..." if len(passed_over) > MAX_SHOWN_COLUMNS else ""
+        faults.note(
+            f"columns that are not read, {len(passed_over)}: {', '.join(passed_over[:MAX_SHOWN_COLUMNS])}{more}"
+        )
+    for column, assumed in DEFAULT_NOTES.items():
         if column not in columns:
-            meant = meant_for(column, passed_over)
+            meant = suggest_column(column, passed_over)
             faults.note(f"{assumed}; is {meant[0]!r} meant? then name it {meant[1]}" if meant else assumed)
-    rows = rows_of(source, columns, records, faults)
+    rows = check_rows(source, columns, records, faults)
     if not rows and not faults.found:
         raise MoodlineError(f"{source} has no row with words or audio: fill it in")
-    return replace(corpus_of("table", conversations_of(rows, faults), faults), table=source.name)
+    return replace(build_corpus("table", build_conversations(rows, faults), faults), table=source.name)
 
 
-def rows_of(source: Path, columns: Mapping[str, str], records: Sequence[Record], faults: Faults) -> list[Row]:
+def check_rows(
+    source: Path, columns: Mapping[str, str], records: Sequence[LocatedRecord], faults: FaultCollector
+) -> list[SourceRow]:
     """The rows that can be read, each with the name of its conversation."""
-    rows: list[Row] = []
+    rows: list[SourceRow] = []
     for number, (where, record) in enumerate(records, start=1):
         try:
-            cells = {column: text_of_cell(record.get(name)) for column, name in columns.items()}
+            cells = {column: format_cell(record.get(name)) for column, name in columns.items()}
         except MoodlineError as error:
             faults.add(where, f"{error} ({where}); correct that row")
             continue
         if "conversation" not in columns:
             cells["conversation"] = f"{source.stem}_{number}"
-        if not cleaned(cells.get("words", "")) and not cells.get("audio"):
-            faults.leave_out(EMPTY, where)
+        if not clean_words(cells.get("words", "")) and not cells.get("audio"):
+            faults.leave_out(EMPTY_ROW, where)
         elif not cells["conversation"]:
             faults.add(where, f"each row names its conversation: {where} does not; fill it in, or remove the column")
         else:
-            rows.append(Row(where, number, cells))
+            rows.append(SourceRow(where, number, cells))
     return rows
 
 
-def conversations_of(rows: Sequence[Row], faults: Faults) -> Iterator[Conversation]:
+def build_conversations(rows: Sequence[SourceRow], faults: FaultCollector) -> Iterator[Conversation]:
     """Conversations in the order in which the table first names them."""
-    by_name: dict[str, list[Row]] = {}
+    by_name: dict[str, list[SourceRow]] = {}
     for row in rows:
         by_name.setdefault(row.conversation, []).append(row)
-    ids = with_made_up(ids_of(rows), by_name)
-    recordings = Recordings(faults.source, Counter(row.cells.get("audio", "") for row in rows))
+    ids = add_generated_ids(collect_ids(rows), by_name)
+    recordings = TableRecordings(faults.source, Counter(row.cells.get("audio", "") for row in rows))
     for name, members in by_name.items():
-        whole = facts_of(members[0])
+        whole = get_shared_cells(members[0])
         utterances: list[Utterance] = []
         for row in members:
             identity = ids[row.number]
             try:
-                if facts_of(row) != whole:
+                if get_shared_cells(row) != whole:
                     raise MoodlineError(
-                        f"session, part and split are a whole conversation's: {name!r} has {facts_of(row)}, and before "
+                        f"session, part and split are a whole conversation's: {name!r} has {get_shared_cells(row)}, "
+                        f"and before "
                         f"that {whole}"
                     )
-                split_of(row.cells)
-                utterance = utterance_of(identity, row, recordings)
+                parse_split(row.cells)
+                utterance = build_utterance(identity, row, recordings)
             except MoodlineError as error:
                 faults.add(identity, f"{error} ({row.where}); correct that row")
             else:
-                utterances += filter(None, [sound(Turn(utterance, row.where), faults)])
+                utterances += filter(None, [check_utterance(ParsedUtterance(utterance, row.where), faults)])
         if not utterances:
-            faults.leave_out(NO_TURN_LEFT, name)
+            faults.leave_out(EMPTY_CONVERSATION, name)
         else:
             yield Conversation(
                 id=name,
-                utterances=tuple(in_order(utterances)),
+                utterances=tuple(sort_utterances(utterances)),
                 session=members[0].cells.get("session") or None,
                 part=members[0].cells.get("part") or None,
-                split=split_of(members[0].cells),
+                split=parse_split(members[0].cells),
             )
 
 
-def with_made_up(given: Mapping[int, str], by_name: Mapping[str, Sequence[Row]]) -> dict[int, str]:
+def add_generated_ids(given: Mapping[int, str], by_name: Mapping[str, Sequence[SourceRow]]) -> dict[int, str]:
     """Row -> id, those without one named by their conversation and place in it, as no other row is."""
     ids, taken = dict(given), set(given.values())
     for name, members in by_name.items():
@@ -162,7 +332,7 @@ def with_made_up(given: Mapping[int, str], by_name: Mapping[str, Sequence[Row]])
     return ids
 
 
-def ids_of(rows: Sequence[Row]) -> dict[int, str]:
+def collect_ids(rows: Sequence[SourceRow]) -> dict[int, str]:
     """Row -> id, of the rows that have one; with the conversation's name before it if two conversations share one."""
     given = {row.number: row.cells["utterance"] for row in rows if row.cells.get("utterance")}
     homes: dict[str, set[str]] = {}
@@ -174,17 +344,17 @@ def ids_of(rows: Sequence[Row]) -> dict[int, str]:
     return {row.number: f"{row.conversation}_{given[row.number]}" for row in rows if row.number in given}
 
 
-def facts_of(row: Row) -> tuple[str, str, str]:
+def get_shared_cells(row: SourceRow) -> tuple[str, str, str]:
     return row.cells.get("session", ""), row.cells.get("part", ""), row.cells.get("split", "")
 
 
-def utterance_of(identity: str, row: Row, recordings: "Recordings") -> Utterance:
-    start, end = time_of(row.cells, "start"), time_of(row.cells, "end")
+def build_utterance(identity: str, row: SourceRow, recordings: "TableRecordings") -> Utterance:
+    start, end = parse_time(row.cells, "start"), parse_time(row.cells, "end")
     return Utterance(
         id=identity,
         speaker=row.cells.get("speaker") or row.conversation,
         words=row.cells.get("words", ""),
-        audio=recordings.stretch_of(row, start, end) if row.cells.get("audio") else None,
+        audio=recordings.get_clip(row, start, end) if row.cells.get("audio") else None,
         start=start,
         end=end,
         label=row.cells.get("label") or None,
@@ -192,14 +362,14 @@ def utterance_of(identity: str, row: Row, recordings: "Recordings") -> Utterance
 
 
 @dataclass
-class Recordings:
+class TableRecordings:
     """The files that a table names, from its folder: each is looked into once."""
 
     folder: Path
     rows: Mapping[str, int]  # file as the table names it -> how many rows do
     found: dict[str, AudioClip] = field(default_factory=dict)
 
-    def stretch_of(self, row: Row, start: float | None, end: float | None) -> AudioClip:
+    def get_clip(self, row: SourceRow, start: float | None, end: float | None) -> AudioClip:
         """An utterance's part of its file.
 
         By ``offset`` and ``duration``; an offset without a duration goes by how long the turn is, from ``start`` to
@@ -207,8 +377,8 @@ class Recordings:
         recording, it is from ``start`` to ``end``. What is not told goes to the recording's end.
         """
         name = row.cells["audio"]
-        whole = self.whole(name)
-        offset, duration = time_of(row.cells, "offset"), time_of(row.cells, "duration")
+        whole = self.inspect_recording(name)
+        offset, duration = parse_time(row.cells, "offset"), parse_time(row.cells, "duration")
         if start is not None and end is not None:
             if offset is None and self.rows[name] > 1:
                 offset, duration = start, end - start
@@ -217,7 +387,7 @@ class Recordings:
         offset = offset or 0.0
         if duration is None:
             duration = whole.duration - offset
-        if duration <= 0 or offset + duration > whole.duration + ROUNDED:
+        if duration <= 0 or offset + duration > whole.duration + END_TOLERANCE:
             raise MoodlineError(
                 f"an utterance lies within its recording: {whole.path} lasts {whole.duration:.3f} s, and the utterance "
                 f"is from {offset:.3f} to {offset + duration:.3f} s"
@@ -225,13 +395,13 @@ class Recordings:
         duration = min(duration, whole.duration - offset)
         return AudioClip(path=whole.path, offset=offset, duration=duration, sample_rate=whole.sample_rate)
 
-    def whole(self, name: str) -> AudioClip:
+    def inspect_recording(self, name: str) -> AudioClip:
         if name not in self.found:
             if not name.isprintable():
                 raise MoodlineError(f"an audio file's name is printable, and {name!a} is not")
             path = self.folder / name.replace("\\", "/")
             try:
-                self.found[name] = waveform.inspect(path)
+                self.found[name] = io.inspect_file(path)
             except OSError as error:  # a name that is too long
                 raise MoodlineError(f"an audio file must exist: there is no file {path} ({error.strerror})") from error
         return self.found[name]

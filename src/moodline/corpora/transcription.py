@@ -1,49 +1,45 @@
-"""Giving a corpus recognised words: heard in its recordings, heard in voices that say the reference words, or brought.
-
-What is recognised is kept as it comes, so that a command that was killed goes on where it was; and words whose
-recording and recogniser are the same stay, so that a corpus that was corrected needs the others alone.
-"""
+"""Adding recognised words to a corpus: recognised from its recordings or synthetic speech, or imported."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from moodline import asr as speech
+from moodline.asr import RecordedSpeech, SpeechSource, open_recognition
 from moodline.conversation import Utterance
-from moodline.corpora.corpus import RECOGNITION_FILE, Corpus
-from moodline.corpora.recognised import (
-    Heard,
-    hash_of,
-    hash_of_json,
-    read_recognised,
-    read_recognition,
-    read_rows,
-    write_recognition,
-    write_rows,
+from moodline.corpora.asr_column import (
+    AsrResult,
+    hash_json,
+    hash_words,
+    read_asr_column,
+    read_asr_metadata,
+    read_asr_rows,
+    write_asr_metadata,
+    write_asr_rows,
 )
-from moodline.corpora.recognition import RECORDED, SPOKEN, Recogniser, Recognition
+from moodline.corpora.corpus import ASR_METADATA_FILE, Corpus
+from moodline.corpora.storage import IMPORTED, RECORDED, SYNTHESIZED, AsrMetadata, RecogniserInfo
+from moodline.corpora.table import FORMATS, format_cell, recognise_columns
 from moodline.corpora.tts import Synthesizer, SyntheticSpeech, assign_voices
-from moodline.errors import MoodlineError
-from moodline.files import remove_leftovers
-from moodline.speech import recogniser as speech
-from moodline.speech.error_rate import MARKS, normalisation, word_errors
-from moodline.speech.parallel import recognising
-from moodline.speech.sound import Recorded, Sound
-from moodline.wording import counted
+from moodline.corpora.validation import FaultCollector, clean_words, summarise_faults
+from moodline.errors import MoodlineError, format_count
+from moodline.io import hash_file, remove_leftovers
+from moodline.metrics import BRACKETED_PATTERN, build_normalisation, count_word_errors
 
-KEPT_EVERY = 16  # utterances of each process: so much is lost at most when a command is killed
+SAVE_INTERVAL = 16  # utterances of each process: so much is lost at most when a command is killed
 
 
 @dataclass(frozen=True)
-class Task:
+class AsrTask:
     """One utterance's sound, and the hash that its words are kept under."""
 
     utterance: Utterance
-    sound: Sound
+    sound: SpeechSource
     source: str
 
 
-def transcribe(
+def transcribe_corpus(
     folder: Path,
     corpus: Corpus,
     chosen: str,
@@ -51,11 +47,11 @@ def transcribe(
     progress: Callable[[int, int], None],
     *,
     tts: bool,
-) -> Recognition:
+) -> AsrMetadata:
     """Recognise the words of a corpus, or what is left of them.
 
     Args:
-        chosen: see ``speech.recogniser.choose``
+        chosen: see ``speech.recogniser.choose_recogniser``
         jobs: utterances that are recognised at a time
         progress: told how many of how many are recognised
         tts: recognise synthetic voices that speak the reference words, not the recordings
@@ -63,45 +59,45 @@ def transcribe(
     Raises:
         MoodlineError: the folder has another's words; an utterance has no recording, or it cannot be read
     """
-    normalisation()  # told before hours of work: that the error rate's package is missing
-    recogniser = speech.load(chosen)
-    by = Recogniser(name=recogniser.name, version=recogniser.version, heard=SPOKEN if tts else RECORDED)
-    if described(folder, by):
-        return read_recognised(folder, corpus).recognition
+    build_normalisation()  # told before hours of work: that the error rate's package is missing
+    recogniser = speech.load_recogniser(chosen)
+    by = RecogniserInfo(name=recogniser.name, version=recogniser.version, heard=SYNTHESIZED if tts else RECORDED)
+    if is_complete(folder, by):
+        return read_asr_column(folder, corpus).recognition
     remove_leftovers(folder)
     tasks = [
-        Task(turn, sound, hash_of_json([by.name, by.version, *sound.origin]))
-        for turn, sound in zip(corpus.utterances, sounds_of(corpus, tts=tts), strict=True)
+        AsrTask(turn, sound, hash_json([by.name, by.version, *sound.origin]))
+        for turn, sound in zip(corpus.utterances, build_speech_sources(corpus, tts=tts), strict=True)
     ]
-    kept = read_rows(folder)
-    rows = {one.utterance.id: kept[one.utterance.id] for one in tasks if is_kept(one, kept)}
+    kept = read_asr_rows(folder)
+    rows = {one.utterance.id: kept[one.utterance.id] for one in tasks if is_up_to_date(one, kept)}
     left = [one for one in tasks if one.utterance.id not in rows]
     progress(len(rows), len(tasks))
-    with recognising(recogniser, chosen, jobs) as recognise:
-        for block in blocks(left, KEPT_EVERY * jobs):
+    with open_recognition(recogniser, chosen, jobs) as recognise:
+        for block in split_tasks(left, SAVE_INTERVAL * jobs):
             words = recognise([one.sound for one in block])
-            rows |= {one.utterance.id: Heard(text, one.source) for one, text in zip(block, words, strict=True)}
-            write_rows(folder, corpus, rows)
+            rows |= {one.utterance.id: AsrResult(text, one.source) for one, text in zip(block, words, strict=True)}
+            write_asr_rows(folder, corpus, rows)
             progress(len(rows), len(tasks))
-    return describe(folder, corpus, by, {name: heard.words for name, heard in rows.items()})
+    return write_description(folder, corpus, by, {name: heard.words for name, heard in rows.items()})
 
 
-def described(folder: Path, by: Recogniser) -> bool:
+def is_complete(folder: Path, by: RecogniserInfo) -> bool:
     """Whether a folder has the whole of these words.
 
     Raises:
         MoodlineError: it has the whole of another's
     """
-    found = read_recognition(folder)
+    found = read_asr_metadata(folder)
     if found is not None and found.recogniser != by:
         raise MoodlineError(
             f"{folder} has words recognised by {found.recogniser}, and here they are to be by {by}: remove "
-            f"{folder / RECOGNITION_FILE} to replace them"
+            f"{folder / ASR_METADATA_FILE} to replace them"
         )
     return found is not None
 
 
-def sounds_of(corpus: Corpus, *, tts: bool) -> list[Sound]:
+def build_speech_sources(corpus: Corpus, *, tts: bool) -> list[SpeechSource]:
     """What is heard of each utterance.
 
     Raises:
@@ -113,44 +109,111 @@ def sounds_of(corpus: Corpus, *, tts: bool) -> list[Sound]:
             raise MoodlineError("the corpus has no reference words for --tts to speak: leave out --tts")
         Synthesizer()  # raises before hours of work where the voices are not installed
         voices = assign_voices(turns)
-        return [SyntheticSpeech(re.sub(MARKS, " ", turn.said), voices[turn.speaker]) for turn in turns]
+        return [SyntheticSpeech(re.sub(BRACKETED_PATTERN, " ", turn.said), voices[turn.speaker]) for turn in turns]
     silent = [turn.id for turn in turns if turn.audio is None]
     if silent:
         raise MoodlineError(
-            f"{counted(len(silent), 'utterance')} without a recording, {silent[0]} the first: recognise synthesised "
+            f"{format_count(len(silent), 'utterance')} without a recording, {silent[0]} the first: recognise "
+            f"synthesised "
             "reference words with --tts, or import words that are recognised already with --words FILE"
         )
-    return [Recorded(turn.audio) for turn in turns if turn.audio is not None]
+    return [RecordedSpeech(turn.audio) for turn in turns if turn.audio is not None]
 
 
-def is_kept(task: Task, kept: Mapping[str, Heard]) -> bool:
+def is_up_to_date(task: AsrTask, kept: Mapping[str, AsrResult]) -> bool:
     found = kept.get(task.utterance.id)
     return found is not None and found.source == task.source
 
 
-def blocks(tasks: Sequence[Task], size: int) -> Iterator[Sequence[Task]]:
+def split_tasks(tasks: Sequence[AsrTask], size: int) -> Iterator[Sequence[AsrTask]]:
     return (tasks[start : start + size] for start in range(0, len(tasks), size))
 
 
-def describe(folder: Path, corpus: Corpus, by: Recogniser, words: Mapping[str, str]) -> Recognition:
+def write_description(folder: Path, corpus: Corpus, by: RecogniserInfo, words: Mapping[str, str]) -> AsrMetadata:
     """Write what stands beside recognised words that are whole, last of all."""
     turns = list(corpus.utterances)
-    voices = assign_voices(turns) if by.heard == SPOKEN else {}
+    voices = assign_voices(turns) if by.heard == SYNTHESIZED else {}
     by_voice: dict[str, list[Utterance]] = {}
     for turn in turns:
         if turn.speaker in voices:
             by_voice.setdefault(voices[turn.speaker].name, []).append(turn)
-    recognition = Recognition(
+    recognition = AsrMetadata(
         recogniser=by,
         table_hash=corpus.table_hash,
-        words_hash=hash_of(words),
+        words_hash=hash_words(words),
         utterances=len(turns),
         silent=sum(not words[turn.id] for turn in turns),
-        errors=word_errors([turn.said for turn in turns], [words[turn.id] for turn in turns]),
+        errors=count_word_errors([turn.said for turn in turns], [words[turn.id] for turn in turns]),
         by_voice={
-            voice: word_errors([turn.said for turn in those], [words[turn.id] for turn in those])
+            voice: count_word_errors([turn.said for turn in those], [words[turn.id] for turn in those])
             for voice, those in sorted(by_voice.items())
         },
     )
-    write_recognition(folder, recognition)
+    write_asr_metadata(folder, recognition)
     return recognition
+
+
+MAX_SHOWN_IDS = 3
+
+
+def import_asr(folder: Path, corpus: Corpus, file: Path) -> AsrMetadata:
+    """Take a file's words as the recognised words of a corpus.
+
+    Raises:
+        MoodlineError: the folder has another's words; the file is no such table, has an id twice or one that the corpus
+            lacks, or lacks one
+    """
+    words = read_asr_words(file)
+    ids = {turn.id for turn in corpus.utterances}
+    refuse_file(file, "names utterances that the corpus does not have", words.keys() - ids)
+    refuse_file(file, "lacks utterances of the corpus, whose words may be empty", ids - words.keys())
+    build_normalisation()  # told before anything is written: that the error rate's package is missing
+    by = RecogniserInfo(name=file.name, version=f"file {hash_file(file)}", heard=IMPORTED)
+    if not is_complete(folder, by):
+        remove_leftovers(folder)
+        source = hash_json([by.name, by.version])
+        write_asr_rows(folder, corpus, {name: AsrResult(text, source) for name, text in words.items()})
+    return write_description(folder, corpus, by, words)
+
+
+def read_asr_words(file: Path) -> dict[str, str]:
+    """Utterance id -> words.
+
+    Raises:
+        MoodlineError: it is no table of them, or an id stands twice
+    """
+    read_records = FORMATS.get(file.suffix.lower())
+    if read_records is None or not file.is_file():
+        raise MoodlineError(f"recognised words are a file that ends with {', '.join(FORMATS)}, and {file} is none")
+    faults = FaultCollector(file.parent)
+    names, records = read_records(file, faults)
+    if faults.found:
+        raise MoodlineError(summarise_faults(faults.found, file))
+    columns = recognise_columns(names)
+    if not columns.keys() >= {"utterance", "words"}:
+        raise MoodlineError(
+            f"recognised words are a table with the columns id and words: {file} has {', '.join(names) or 'none'}"
+        )
+    words: dict[str, str] = {}
+    for where, record in records:
+        try:
+            name, text = (format_cell(record.get(columns[column])) for column in ("utterance", "words"))
+        except MoodlineError as error:
+            raise MoodlineError(f"{error} ({where}); correct that row") from error
+        if not name or name in words:
+            told = f"{where} has {name} again" if name else f"{where} has none"
+            raise MoodlineError(
+                f"each row of recognised words has an utterance id of its own: {told}; correct that row"
+            )
+        words[name] = clean_words(text)
+    return words
+
+
+def refuse_file(file: Path, what: str, ids: Iterable[str]) -> None:
+    first = sorted(ids)
+    if first:
+        more = ", ..." if len(first) > MAX_SHOWN_IDS else ""
+        raise MoodlineError(
+            f"{file} {what}: {len(first)} ({', '.join(first[:MAX_SHOWN_IDS])}{more}); give the corpus's utterance ids, "
+            "each once"
+        )

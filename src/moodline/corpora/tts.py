@@ -21,10 +21,9 @@ from typing import Self
 import numpy as np
 import soxr
 
+from moodline.asr import SAMPLE_RATE
 from moodline.conversation import Utterance
-from moodline.errors import MoodlineError
-from moodline.speech.recogniser import SAMPLE_RATE
-from moodline.wording import to_install
+from moodline.errors import MoodlineError, format_install_hint
 
 # speak_lib.h: output to the callback, no exit() where a file is missing, UTF-8; the numbers of parameters
 _SYNCHRONOUS, _DONT_EXIT, _UTF8 = 2, 0x8000, 1
@@ -71,7 +70,9 @@ class Synthesizer:
         try:
             import espeakng_loader
         except ModuleNotFoundError:
-            raise MoodlineError(f"synthetic voices need the package espeakng-loader: {to_install('demo')}") from None
+            raise MoodlineError(
+                f"synthetic voices need the package espeakng-loader: {format_install_hint('demo')}"
+            ) from None
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
         self._data = Path(espeakng_loader.get_data_path())
         self._blocks: list[np.ndarray] = []
@@ -194,7 +195,7 @@ MARGIN = 0.2  # seconds before and after the words
 
 @dataclass(frozen=True, slots=True)
 class SyntheticSpeech:
-    """Words spoken by a voice: a ``speech.sound.Sound``."""
+    """Words spoken by a voice: a ``speech.sound.SpeechSource``."""
 
     words: str
     voice: Speaker

@@ -21,13 +21,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from moodline.audio import waveform
+from moodline.audio import io
 from moodline.conversation import Conversation, Utterance
-from moodline.errors import MoodlineError
-from moodline.wording import counted
+from moodline.errors import MoodlineError, format_count
 
-SHOWN_FAULTS = 3
-NO_TURN_LEFT = "a conversation without a usable turn"
+MAX_SHOWN_FAULTS = 3
+EMPTY_CONVERSATION = "a conversation without a usable turn"
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029][\s\x00-\x1f\x7f-\x9f]*")
 
 
@@ -39,16 +38,16 @@ class Fault:
     sentence: str
 
 
-class Turn(NamedTuple):
+class ParsedUtterance(NamedTuple):
     """An utterance as it was read, the file and line it was read from, and what its reader found wrong with it."""
 
     utterance: Utterance
     where: str
-    broken: tuple[str, ...] = ()
+    fault: tuple[str, ...] = ()
 
 
 @dataclass
-class Faults:
+class FaultCollector:
     """What is broken in a source, and what is not broken but left out (reason -> ids), while it is read.
 
     Attributes:
@@ -67,18 +66,18 @@ class Faults:
 
     def add(self, identity: str, sentence: str) -> None:
         """``identity`` is what is left out: an utterance's or a conversation's id, or file:line where that fails."""
-        self.found.append(Fault(in_one_line(identity), in_one_line(sentence)))
+        self.found.append(Fault(escape_line(identity), escape_line(sentence)))
 
     def leave_out(self, reason: str, identity: str) -> None:
         """For what a sound corpus has and a model does not read."""
-        self.left_out.setdefault(reason, []).append(in_one_line(identity))
+        self.left_out.setdefault(reason, []).append(escape_line(identity))
 
     def note(self, sentence: str) -> None:
         """For what leaves nothing out, and a person should know."""
-        self.notes.append(in_one_line(sentence))
+        self.notes.append(escape_line(sentence))
 
 
-def in_one_line(text: str) -> str:
+def escape_line(text: str) -> str:
     """Line ends become spaces, and what cannot be shown is written out, as in a file's name that is no text."""
     return "".join(
         letter if letter.isprintable() else " " if letter.isspace() else letter.encode("unicode_escape").decode()
@@ -86,55 +85,60 @@ def in_one_line(text: str) -> str:
     )
 
 
-def summary(faults: Sequence[Fault], source: Path) -> str:
+def summarise_faults(faults: Sequence[Fault], source: Path) -> str:
     """The first fault told whole and the others counted, in one sentence."""
     others = len(faults) - 1
-    more = f" (and {counted(others, 'more fault')} in {source})" if others else ""
+    more = f" (and {format_count(others, 'more fault')} in {source})" if others else ""
     return faults[0].sentence + more
 
 
-def told_faults(faults: Sequence[Fault], listed_in: object) -> Iterator[str]:
+def describe_faults(faults: Sequence[Fault], listed_in: object) -> Iterator[str]:
     """Lines for a person: how much was left out for faults, where the list is, and the first of them."""
     if faults:
         count = len({fault.identity for fault in faults})
         yield f"left out for faults (utterances, whole conversations): {count}, listed in {listed_in}"
-    for fault in faults[:SHOWN_FAULTS]:
+    for fault in faults[:MAX_SHOWN_FAULTS]:
         yield f"  {fault.identity}: {fault.sentence}"
 
 
-def conversation_of(
-    turns: Iterable[Turn], faults: Faults, *, id: str, session: str | None = None, part: str | None = None
+def build_conversation(
+    turns: Iterable[ParsedUtterance],
+    faults: FaultCollector,
+    *,
+    id: str,
+    session: str | None = None,
+    part: str | None = None,
 ) -> Conversation | None:
     """A conversation of the turns that are sound, in order of time; None where none is."""
     if id in faults.conversations:
         faults.add(id, f"{id!r} is the id of a second conversation: rename one; the first is kept")
         return None
-    utterances = [kept for turn in turns if (kept := sound(turn, faults)) is not None]
+    utterances = [kept for turn in turns if (kept := check_utterance(turn, faults)) is not None]
     if not utterances:
-        faults.leave_out(NO_TURN_LEFT, id)
+        faults.leave_out(EMPTY_CONVERSATION, id)
         return None
     faults.conversations.add(id)
-    return Conversation(id=id, session=session, part=part, utterances=tuple(in_order(utterances)))
+    return Conversation(id=id, session=session, part=part, utterances=tuple(sort_utterances(utterances)))
 
 
-def sound(turn: Turn, faults: Faults) -> Utterance | None:
+def check_utterance(turn: ParsedUtterance, faults: FaultCollector) -> Utterance | None:
     """The utterance with its words cleaned, or None, all of its faults told."""
     utterance, where, broken = turn
     if utterance.id in faults.utterances:
         faults.add(where, f"{utterance.id} is in the corpus a second time, at {where}: remove one")
         return None
     faults.utterances.add(utterance.id)
-    sentences = [*broken, *faults_of(utterance, where, faults.labels)]
+    sentences = [*broken, *find_faults(utterance, where, faults.labels)]
     for sentence in sentences:
         faults.add(utterance.id.strip() or where, sentence)
-    return None if sentences else replace(utterance, words=cleaned(utterance.words))
+    return None if sentences else replace(utterance, words=clean_words(utterance.words))
 
 
-def cleaned(words: str) -> str:
+def clean_words(words: str) -> str:
     return CONTROL_CHARACTERS.sub(" ", words).strip()
 
 
-def faults_of(utterance: Utterance, where: str, labels: frozenset[str] | None) -> Iterator[str]:
+def find_faults(utterance: Utterance, where: str, labels: frozenset[str] | None) -> Iterator[str]:
     """What is wrong with an utterance, a sentence each."""
     who = f"{utterance.id} at {where}"
     start, end = utterance.start, utterance.end
@@ -150,21 +154,21 @@ def faults_of(utterance: Utterance, where: str, labels: frozenset[str] | None) -
         yield f"an utterance ends after it starts: {who} has {start} to {end} s; correct them"
     try:
         if utterance.audio is not None:
-            refuse_other_text(utterance.audio.path)
-            waveform.check(utterance.audio)
+            refuse_undecodable_path(utterance.audio.path)
+            io.check_clip(utterance.audio)
     except MoodlineError as error:
         yield str(error)
 
 
-def refuse_other_text(path: Path) -> None:
+def refuse_undecodable_path(path: Path) -> None:
     """The corpus's table holds paths as text."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        raise MoodlineError(f"a file's path is UTF-8, and {in_one_line(str(path))} is not: rename it") from None
+        raise MoodlineError(f"a file's path is UTF-8, and {escape_line(str(path))} is not: rename it") from None
 
 
-def in_order(utterances: list[Utterance]) -> list[Utterance]:
+def sort_utterances(utterances: list[Utterance]) -> list[Utterance]:
     """By start, end and id; in the order given where one has no start."""
     if any(utterance.start is None for utterance in utterances):
         return utterances

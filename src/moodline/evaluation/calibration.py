@@ -1,5 +1,6 @@
-"""How far each stage's probabilities can be believed, from a table of predictions: calibrated, and as they were."""
+"""Calibration and selective prediction: how far probabilities can be trusted, and scores by coverage."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,13 +10,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from moodline.evaluation.resampling import percentile_bounds, times_drawn
+from moodline.evaluation.bootstrap import compute_percentile_bounds, count_draws
 from moodline.evaluation.results import Estimate
-from moodline.metrics import CALIBRATION_BINS, brier_score, confidence_bins, expected_calibration_error, reliability
+from moodline.evaluation.scores import MAJORITY, compute_measures, compute_resampled_measures, find_final_stage
+from moodline.metrics import (
+    CALIBRATION_BINS,
+    assign_bins,
+    compute_brier_score,
+    compute_calibration_error,
+    compute_reliability,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Bin:
+class ReliabilityBin:
     """Utterances whose top probability is above ``low`` and not above ``high``; means are None where there are none."""
 
     low: float
@@ -26,7 +34,7 @@ class Bin:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Errors:
+class CalibrationErrors:
     """See moodline.metrics for the two errors; ``confidence`` is the mean top probability of all utterances."""
 
     expected_calibration_error: float
@@ -35,7 +43,7 @@ class Errors:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Change:
+class CalibrationChange:
     """The calibrated probabilities' errors less those before, paired over conversations."""
 
     expected_calibration_error: Estimate
@@ -43,44 +51,51 @@ class Change:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Calibration(Errors):
+class Calibration(CalibrationErrors):
     """Errors of the probabilities as they are given, and before temperatures took part.
 
     ``temperatures`` are by fold. Without one the stage is not calibrated, and has no ``before``.
     """
 
-    bins: tuple[Bin, ...]
+    bins: tuple[ReliabilityBin, ...]
     temperatures: Mapping[str, float]
-    before: Errors | None
-    change: Change | None
+    before: CalibrationErrors | None
+    change: CalibrationChange | None
 
 
-def with_calibration(results: Mapping[str, Any], predictions: pa.Table) -> dict[str, Any]:
-    """results.json with ``calibration`` added to each stage's scores."""
+def add_calibration(results: Mapping[str, Any], predictions: pa.Table) -> dict[str, Any]:
+    """results.json with ``compute_calibration`` added to each stage's scores."""
     classes = results["label_set"]["classes"]
     scores = [
-        {**stage, "calibration": asdict(calibration(predictions.filter(pc.field("stage") == stage["stage"]), classes))}
+        {
+            **stage,
+            "calibration": asdict(
+                compute_calibration(predictions.filter(pc.field("stage") == stage["stage"]), classes)
+            ),
+        }
         for stage in results["scores"]
     ]
     return {**results, "scores": scores}
 
 
-def calibration(predictions: pa.Table, classes: Sequence[str]) -> Calibration:
+def compute_calibration(predictions: pa.Table, classes: Sequence[str]) -> Calibration:
     """Of one stage's predictions, a table as of ``evaluation.predictions`` has them; at least one row."""
-    probabilities = probabilities_of(predictions, classes)
+    probabilities = get_probabilities(predictions, classes)
     labels = np.array([classes.index(label) for label in predictions["label"].to_pylist()])
-    temperatures = temperatures_of(predictions)
-    before = before_temperatures(probabilities, predictions) if temperatures else None
-    filled = reliability(probabilities, labels)
+    temperatures = collect_temperatures(predictions)
+    before = undo_temperatures(probabilities, predictions) if temperatures else None
+    filled = compute_reliability(probabilities, labels)
     edges = np.linspace(0, 1, len(filled.utterances) + 1).tolist()
     rows = zip(edges, edges[1:], *(column.tolist() for column in filled), strict=False)
     return Calibration(
-        **asdict(errors_of(probabilities, labels)),
+        **asdict(compute_errors(probabilities, labels)),
         temperatures=temperatures,
-        before=None if before is None else errors_of(before, labels),
-        change=None if before is None else change(probabilities, before, labels, predictions["conversation_id"]),
+        before=None if before is None else compute_errors(before, labels),
+        change=None
+        if before is None
+        else compute_change(probabilities, before, labels, predictions["conversation_id"]),
         bins=tuple(
-            Bin(
+            ReliabilityBin(
                 low=low,
                 high=high,
                 utterances=utterances,
@@ -92,20 +107,20 @@ def calibration(predictions: pa.Table, classes: Sequence[str]) -> Calibration:
     )
 
 
-def probabilities_of(predictions: pa.Table, classes: Sequence[str]) -> NDArray[np.float64]:
+def get_probabilities(predictions: pa.Table, classes: Sequence[str]) -> NDArray[np.float64]:
     """Of each row, of each class: (N, C)."""
     return np.stack([predictions[f"p_{name}"].to_numpy() for name in classes], axis=-1).astype(float)
 
 
-def errors_of(probabilities: NDArray, labels: NDArray[np.integer]) -> Errors:
-    return Errors(
-        expected_calibration_error=expected_calibration_error(probabilities, labels),
-        brier_score=brier_score(probabilities, labels),
+def compute_errors(probabilities: NDArray, labels: NDArray[np.integer]) -> CalibrationErrors:
+    return CalibrationErrors(
+        expected_calibration_error=compute_calibration_error(probabilities, labels),
+        brier_score=compute_brier_score(probabilities, labels),
         confidence=float(probabilities.max(axis=-1).mean()),
     )
 
 
-def temperatures_of(predictions: pa.Table) -> dict[str, float]:
+def collect_temperatures(predictions: pa.Table) -> dict[str, float]:
     """One stage's, by fold; of the folds whose model is calibrated."""
     rows = (
         predictions.select(["fold", "temperature"]).group_by(["fold", "temperature"], use_threads=False).aggregate([])
@@ -113,30 +128,36 @@ def temperatures_of(predictions: pa.Table) -> dict[str, float]:
     return {row["fold"]: row["temperature"] for row in rows.to_pylist() if row["temperature"] is not None}
 
 
-def before_temperatures(probabilities: NDArray, predictions: pa.Table) -> NDArray[np.float64]:
+def undo_temperatures(probabilities: NDArray, predictions: pa.Table) -> NDArray[np.float64]:
     """softmax(z) of p = softmax(z / T): p^T, scaled to sum to 1; (N, C) -> (N, C)."""
     temperature = predictions["temperature"].fill_null(1.0).to_numpy()[:, None]  # (N, 1)
     powers = probabilities**temperature
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
-def change(after: NDArray, before: NDArray, labels: NDArray[np.integer], conversations: pa.ChunkedArray) -> Change:
+def compute_change(
+    after: NDArray, before: NDArray, labels: NDArray[np.integer], conversations: pa.ChunkedArray
+) -> CalibrationChange:
     """Of probabilities (N, C), with 95 % bootstrap intervals over conversations (N,)."""
     names, places = np.unique(conversations.to_numpy(), return_inverse=True)
-    later, earlier = (sums(probabilities, labels, places) for probabilities in (after, before))
-    values = errors_from(later.sum(axis=0)) - errors_from(earlier.sum(axis=0))  # (2,)
+    later, earlier = (compute_sums(probabilities, labels, places) for probabilities in (after, before))
+    values = compute_errors_from_sums(later.sum(axis=0)) - compute_errors_from_sums(earlier.sum(axis=0))  # (2,)
 
     def measure(drawn: NDArray[np.integer]) -> NDArray[np.float64]:
-        times = times_drawn(drawn, len(names))
-        return (errors_from(times @ later) - errors_from(times @ earlier)).T  # (B, 2) -> (2, B)
+        times = count_draws(drawn, len(names))
+        return (
+            compute_errors_from_sums(times @ later) - compute_errors_from_sums(times @ earlier)
+        ).T  # (B, 2) -> (2, B)
 
-    bounds = percentile_bounds(len(names), measure)
+    bounds = compute_percentile_bounds(len(names), measure)
     intervals = [None, None] if bounds is None else list(zip(*(one.tolist() for one in bounds), strict=True))
     calibration_error, score = (Estimate(*one) for one in zip(values.tolist(), intervals, strict=True))
-    return Change(expected_calibration_error=calibration_error, brier_score=score)
+    return CalibrationChange(expected_calibration_error=calibration_error, brier_score=score)
 
 
-def sums(probabilities: NDArray, labels: NDArray[np.integer], places: NDArray[np.integer]) -> NDArray[np.float64]:
+def compute_sums(
+    probabilities: NDArray, labels: NDArray[np.integer], places: NDArray[np.integer]
+) -> NDArray[np.float64]:
     """What both errors are made of, added up in each conversation: (N, C), (N,), (N,) -> (conversations, bins + 2).
 
     In each bin top probabilities less those that are right; the squared distances from the truth; the utterances.
@@ -144,13 +165,106 @@ def sums(probabilities: NDArray, labels: NDArray[np.integer], places: NDArray[np
     found = np.zeros((places.max() + 1, CALIBRATION_BINS + 2))
     truth = np.eye(probabilities.shape[-1])[labels]  # (N, C)
     gaps = probabilities.max(axis=-1) - (probabilities.argmax(axis=-1) == labels)  # (N,)
-    np.add.at(found, (places, confidence_bins(probabilities)), gaps)
+    np.add.at(found, (places, assign_bins(probabilities)), gaps)
     np.add.at(found[:, CALIBRATION_BINS], places, ((probabilities - truth) ** 2).sum(axis=-1))
     np.add.at(found[:, CALIBRATION_BINS + 1], places, 1)
     return found
 
 
-def errors_from(added: NDArray) -> NDArray[np.float64]:
+def compute_errors_from_sums(added: NDArray) -> NDArray[np.float64]:
     """The expected calibration error and the Brier score of such sums: (..., bins + 2) -> (..., 2)."""
     gaps, squares, utterances = added[..., :CALIBRATION_BINS], added[..., -2], added[..., -1]
     return np.stack([np.abs(gaps).sum(axis=-1), squares], axis=-1) / utterances[..., None]
+
+
+COVERAGES = tuple(share / 20 for share in range(20, 0, -1))  # the shares to answer that are looked for, 1 to 0.05
+PROBABILITY_STEPS = 1000  # thresholds are whole thousandths
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CoveragePoint:
+    """What a threshold does: the share of utterances whose top probability reaches it, and the scores of these.
+
+    ``classes`` are those among their labels, which UA is the mean over.
+    """
+
+    threshold: float
+    coverage: float
+    utterances: int
+    classes: int
+    wa: Estimate
+    ua: Estimate
+
+
+def add_coverage(results: Mapping[str, Any], predictions: pa.Table) -> dict[str, Any]:
+    """results.json with ``coverage`` of the stage that speaks for the system; None of the majority baseline alone."""
+    stage = find_final_stage([one["stage"] for one in results["scores"]])
+    if stage == MAJORITY:
+        return {**results, "coverage": None}
+    rows = predictions.filter(pc.field("stage") == stage)
+    points = [asdict(point) for point in compute_coverage_points(rows, results["label_set"]["classes"])]
+    return {**results, "coverage": {"stage": stage, "points": points}}
+
+
+def compute_coverage_points(predictions: pa.Table, classes: Sequence[str]) -> list[CoveragePoint]:
+    """Of one stage's predictions, at least one; the share that is answered falls from all of them.
+
+    El-Yaniv & Wiener, "On the foundations of noise-free selective classification", JMLR 2010: the risk-coverage curve.
+    Each threshold is the largest whole thousandth that answers at least one of ``COVERAGES``.
+    """
+    top = get_probabilities(predictions, classes).max(axis=-1)  # (N,)
+    thresholds = find_thresholds(top)
+    confusions = count_answered(predictions, classes, top, thresholds)
+    scores = compute_measures(confusions.sum(axis=1))[:2]  # (2, points)
+    bounds = compute_percentile_bounds(
+        confusions.shape[1], lambda drawn: compute_resampled_measures(confusions, drawn)[:2]
+    )
+    wa, ua = (
+        [Estimate(value, interval) for value, interval in zip(values, intervals, strict=True)]
+        for values, intervals in zip(scores.tolist(), build_intervals(bounds, scores.shape), strict=True)
+    )
+    labelled = confusions.sum(axis=(1, 3))  # (points, C)
+    return [
+        CoveragePoint(
+            threshold=threshold,
+            coverage=float(counts.sum() / len(top)),
+            utterances=int(counts.sum()),
+            classes=int((counts > 0).sum()),
+            wa=wa[place],
+            ua=ua[place],
+        )
+        for place, (threshold, counts) in enumerate(zip(thresholds, labelled, strict=True))
+    ]
+
+
+def find_thresholds(top: NDArray) -> list[float]:
+    """Of top probabilities (N,), in rising order; each once."""
+    falling = np.sort(top)[::-1]
+    reached = [falling[math.ceil(share * len(top)) - 1] for share in COVERAGES]
+    return sorted({math.floor(one * PROBABILITY_STEPS) / PROBABILITY_STEPS for one in reached})
+
+
+def count_answered(
+    predictions: pa.Table, classes: Sequence[str], top: NDArray, thresholds: Sequence[float]
+) -> NDArray[np.int64]:
+    """Of the utterances that each threshold leaves, by conversation: (points, conversations, C, C)."""
+    names, places = np.unique(predictions["conversation_id"].to_numpy(), return_inverse=True)
+    index = {name: position for position, name in enumerate(classes)}
+    labels, predicted = (
+        np.array([index[name] for name in predictions[column].to_pylist()]) for column in ("label", "predicted")
+    )
+    counts = np.zeros((len(thresholds), len(names), len(classes), len(classes)), dtype=np.int64)
+    for point, threshold in enumerate(thresholds):
+        kept = top >= threshold
+        np.add.at(counts[point], (places[kept], labels[kept], predicted[kept]), 1)
+    return counts
+
+
+def build_intervals(bounds: tuple[NDArray, NDArray] | None, shape: tuple[int, ...]) -> list[list[Any]]:
+    """Intervals (2, points); None where there is none, or where a resample has no utterance that is answered."""
+    if bounds is None:
+        return [[None] * shape[1]] * shape[0]
+    return [
+        [None if math.isnan(low + high) else (low, high) for low, high in zip(*rows, strict=True)]
+        for rows in zip(*(one.tolist() for one in bounds), strict=True)
+    ]

@@ -1,41 +1,97 @@
-"""Scoring a run on its test folds: predictions, results, report. It never trains."""
+"""Scoring a run on its test folds: predictions, results, report; as a whole or causally. It never trains."""
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from moodline.checkpoint import load_description
-from moodline.config import EMBEDDINGS_OPTIONS
+from moodline.config import AUDIO_CONTEXT, EMBEDDINGS_OPTIONS, FUSION, STAGE_NAMES, TEXT_CONTEXT
+from moodline.conversation import merge_fingerprints, note_misspelt
+from moodline.corpora.asr_column import read_corpus_with_words
 from moodline.corpora.corpus import Corpus
-from moodline.corpora.fold import Fold
-from moodline.corpora.protocol import folds_of
-from moodline.corpora.recognised import read_corpus_with
-from moodline.corpora.recognition import RECOGNISED
-from moodline.embeddings import EmbeddingsFile, read_embeddings
+from moodline.corpora.folds import Fold
+from moodline.corpora.protocols import build_folds
+from moodline.corpora.storage import RECOGNISED
+from moodline.embeddings import EmbeddingsFile, get_vectors, read_embeddings, refuse_other_encoders
 from moodline.errors import MoodlineError
-from moodline.evaluation.description import NOT_CALIBRATED, description, fold_counts, notes_of, notes_on_words
-from moodline.evaluation.outcome import Outcome, write_outcome
-from moodline.evaluation.predictions import Progress, predict_for_scores
-from moodline.inference.given import refuse_other_encoders, vectors_of
-from moodline.inference.loaded import load
-from moodline.inference.predictor import GivenEmbeddings, Predictor
-from moodline.labels import notes_on_misspelt
-from moodline.seen import joined
-from moodline.training.data import refuse_unread_words
-from moodline.training.provenance import notes_on_selection
-from moodline.training.run import Run, read_run
+from moodline.evaluation.calibration import add_calibration, add_coverage
+from moodline.evaluation.predictions import (
+    ProgressCallback,
+    build_stage_columns,
+    build_table,
+    iter_scored_turns,
+    predict_for_scores,
+    refuse_training_overlap,
+)
+from moodline.evaluation.report import write_report
+from moodline.evaluation.results import (
+    NOT_CALIBRATED,
+    Evaluation,
+    collect_notes,
+    count_fold,
+    describe_evaluation,
+    note_words,
+)
+from moodline.evaluation.scores import note_few_conversations, score_predictions
+from moodline.inference.pipeline import load
+from moodline.inference.predictor import PrecomputedEmbeddings, Predictor
+from moodline.inference.streaming import MAX_HISTORY, EncodedConversation, encode_causally
+from moodline.io import open_atomic_file, write_json
+from moodline.modeling.checkpoint import load_description
+from moodline.training.dataset import refuse_unread_words
+from moodline.training.provenance import note_selection
+from moodline.training.run import CAUSAL_FILE, PREDICTIONS_FILE, REPORT_FILE, RESULTS_FILE, Run, get_file, read_run
+
+ROWS_PER_GROUP = 2**16  # together: what writes the file holds so many in memory
+
+LearningCurves = Mapping[str, Mapping[str, list[dict[str, float]]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOutcome:
+    """What an evaluation found, and where it is written."""
+
+    results: Mapping[str, Any]
+    evaluation: Evaluation
+    report: Path
+
+
+def write_outcome(
+    predictions: pa.Table,
+    results: dict[str, Any],
+    curves: LearningCurves,
+    corpus: Corpus,
+    out: Path,
+    with_audio: bool,
+    usual_words: str,
+) -> EvaluationOutcome:
+    """Write what an evaluation found; that of other words than the usual ones under names that tell them."""
+    evaluation = score_predictions(predictions, results["label_set"]["classes"])
+    notes = [*results["notes"], *note_few_conversations(evaluation.scores)]
+    results = add_calibration({**results, "notes": notes, **dataclasses.asdict(evaluation)}, predictions)
+    results = add_coverage(results, predictions)
+    predictions_file, results_file, report = (
+        get_file(name, out, corpus.words, usual_words) for name in (PREDICTIONS_FILE, RESULTS_FILE, REPORT_FILE)
+    )
+    with open_atomic_file(predictions_file) as temporary:
+        pq.write_table(predictions, temporary, row_group_size=ROWS_PER_GROUP)
+    write_json(results_file, results)
+    write_report(results, curves, predictions, corpus.conversations, report, with_audio=with_audio)
+    return EvaluationOutcome(results=results, evaluation=evaluation, report=report)
 
 
 def evaluate_run(
     folder: Path,
-    progress: Progress,
+    progress: ProgressCallback,
     files: Mapping[str, Path] | None = None,
     *,
     with_audio: bool = False,
     words: str | None = None,
-) -> Outcome:
+) -> EvaluationOutcome:
     """Score every trained fold of a run on its test set; ``with_audio`` puts speech into the report.
 
     Args:
@@ -48,18 +104,18 @@ def evaluate_run(
             run's any more; or there are no such words
     """
     run = read_run(folder)
-    corpus = corpus_of(run, words or run.words)
+    corpus = read_run_corpus(run, words or run.words)
     refuse_unread_words(run.recipe, corpus)
-    all_folds = folds_of(corpus, run.protocol)
-    folds = folds_to_score(run, all_folds)
-    given = embeddings_of(run, files or {})
-    tables = [fold_predictions(run, fold, vectors_of(given), progress) for fold in folds]
-    results = told_of_run(run, corpus, folds, len(all_folds), given)
-    curves = {fold.name: run.histories(fold.name) for fold in folds}
+    all_folds = build_folds(corpus, run.protocol)
+    folds = select_folds(run, all_folds)
+    given = read_run_embeddings(run, files or {})
+    tables = [predict_fold(run, fold, get_vectors(given), progress) for fold in folds]
+    results = describe_run(run, corpus, folds, len(all_folds), given)
+    curves = {fold.name: run.read_histories(fold.name) for fold in folds}
     return write_outcome(pa.concat_tables(tables), results, curves, corpus, folder, with_audio, run.words)
 
 
-def told_of_run(
+def describe_run(
     run: Run, corpus: Corpus, folds: Sequence[Fold], of: int, given: Mapping[str, EmbeddingsFile]
 ) -> dict[str, Any]:
     """What is told beside the scores of some of a run's folds, of so many in its protocol.
@@ -68,23 +124,23 @@ def told_of_run(
         given: the run's files of embeddings, by encoder
     """
     return {
-        **description(run.label_set, run.recipe.context, corpus, run.words),
+        **describe_evaluation(run.label_set, run.recipe.context, corpus, run.words),
         "protocol": run.protocol,
         "recipe": run.recipe_name,
         "seed": run.recipe.seed,
         "notes": [
-            *notes_of(folds, of),
-            *notes_on_selection(run.recipe),
-            *notes_on_words(run.words, corpus),
-            *notes_on_misspelt(run.label_set, corpus.label_counts),
-            *joined(file.seen.notes for file in given.values()),
-            *notes_on_calibration(run, folds),
+            *collect_notes(folds, of),
+            *note_selection(run.recipe),
+            *note_words(run.words, corpus),
+            *note_misspelt(run.label_set, corpus.label_counts),
+            *merge_fingerprints(file.training_record.notes for file in given.values()),
+            *note_calibration(run, folds),
         ],
-        "folds": [fold_counts(fold, run.label_set) for fold in folds],
+        "folds": [count_fold(fold, run.label_set) for fold in folds],
     }
 
 
-def folds_to_score(run: Run, all_folds: Sequence[Fold]) -> list[Fold]:
+def select_folds(run: Run, all_folds: Sequence[Fold]) -> list[Fold]:
     """Those of its protocol's folds that a run has trained, with a test set each.
 
     Raises:
@@ -92,8 +148,8 @@ def folds_to_score(run: Run, all_folds: Sequence[Fold]) -> list[Fold]:
     """
     folds = [fold for fold in all_folds if run.is_complete(fold.name)]
     if not folds:
-        begun = [fold.name for fold in all_folds if run.files_of(fold.name).folder.is_dir()]
-        lacks = "".join(f"; fold {name}: {run.lack_of(name)}" for name in begun)
+        begun = [fold.name for fold in all_folds if run.get_files(fold.name).folder.is_dir()]
+        lacks = "".join(f"; fold {name}: {run.explain_incomplete(name)}" for name in begun)
         raise MoodlineError(f"{run.folder} has no trained fold of its recipe yet{lacks}; finish moodline train first")
     if not all(fold.test for fold in folds):
         raise MoodlineError(
@@ -103,16 +159,16 @@ def folds_to_score(run: Run, all_folds: Sequence[Fold]) -> list[Fold]:
     return folds
 
 
-def notes_on_calibration(run: Run, folds: Sequence[Fold]) -> list[str]:
+def note_calibration(run: Run, folds: Sequence[Fold]) -> list[str]:
     """A sentence where models of a run are not calibrated: an older moodline made them."""
-    lacking = [fold.name for fold in folds if not load_description(run.model_folder(fold.name)).temperatures]
+    lacking = [fold.name for fold in folds if not load_description(run.get_model_folder(fold.name)).temperatures]
     which = "" if len(lacking) == len(folds) else f"fold {', '.join(lacking)}: "
     return [f"{which}{NOT_CALIBRATED}"] if lacking else []
 
 
-def corpus_of(run: Run, words: str) -> Corpus:
+def read_run_corpus(run: Run, words: str) -> Corpus:
     """The run's corpus, unchanged since training, with words of one kind; those that trained it unchanged too."""
-    corpus = read_corpus_with(words, run.corpus_folder)
+    corpus = read_corpus_with_words(words, run.corpus_folder)
     if corpus.table_hash != run.corpus_hash:
         raise MoodlineError(
             f"{run.folder} was trained on a corpus with hash {run.corpus_hash}, and {run.corpus_folder} now has "
@@ -126,7 +182,7 @@ def corpus_of(run: Run, words: str) -> Corpus:
     return corpus
 
 
-def embeddings_of(run: Run, files: Mapping[str, Path]) -> dict[str, EmbeddingsFile]:
+def read_run_embeddings(run: Run, files: Mapping[str, Path]) -> dict[str, EmbeddingsFile]:
     """What the run was trained on, by encoder, from where it was or from where ``files`` say that it is now.
 
     Raises:
@@ -151,8 +207,8 @@ def embeddings_of(run: Run, files: Mapping[str, Path]) -> dict[str, EmbeddingsFi
     return embeddings
 
 
-def fold_predictions(run: Run, fold: Fold, embeddings: GivenEmbeddings, progress: Progress) -> pa.Table:
-    predictor = load(run.model_folder(fold.name)).with_embeddings(embeddings)
+def predict_fold(run: Run, fold: Fold, embeddings: PrecomputedEmbeddings, progress: ProgressCallback) -> pa.Table:
+    predictor = load(run.get_model_folder(fold.name)).with_embeddings(embeddings)
     refuse_other_fold(predictor, fold)
     return predict_for_scores(
         predictor,
@@ -171,3 +227,82 @@ def refuse_other_fold(predictor: Predictor, fold: Fold) -> None:
             f"a fold's model is scored on that fold: the model was trained on one with hash {found}, and "
             f"{fold.protocol}, fold {fold.name} has {fold.hash}; train into a new folder"
         )
+
+
+# The stages that hear more than the turn itself, as they are called where they hear what came before alone.
+CAUSAL_STAGES: Mapping[str, str] = {stage: f"{stage}_causal" for stage in (AUDIO_CONTEXT, TEXT_CONTEXT, FUSION)}
+CAUSAL_STAGE_NAMES: Mapping[str, str] = {
+    **STAGE_NAMES,
+    **{causal: f"{STAGE_NAMES[stage].split(',')[0]}, causal" for stage, causal in CAUSAL_STAGES.items()},
+}
+CAUSAL_GAINS = tuple((causal, stage) for stage, causal in CAUSAL_STAGES.items())
+
+
+@dataclass(frozen=True, kw_only=True)
+class CausalOutcome:
+    """What was found, and where it is written."""
+
+    results: Mapping[str, Any]
+    evaluation: Evaluation
+    file: Path
+
+
+def evaluate_causally(
+    folder: Path, progress: ProgressCallback, files: Mapping[str, Path] | None = None, *, words: str | None = None
+) -> CausalOutcome:
+    """Score a run's test sets twice, each turn from the whole conversation, and from itself and what came before.
+
+    The encoders read each turn once. The results go into a file of their own beside the run's.
+
+    Args and errors: as of ``evaluate_run``
+    """
+    run = read_run(folder)
+    corpus = read_run_corpus(run, words or run.words)
+    refuse_unread_words(run.recipe, corpus)
+    all_folds = build_folds(corpus, run.protocol)
+    folds = select_folds(run, all_folds)
+    given = read_run_embeddings(run, files or {})
+    embeddings = get_vectors(given)
+    predictions = pa.concat_tables([predict_both_ways(run, fold, embeddings, progress) for fold in folds])
+    evaluation = score_predictions(predictions, run.label_set.classes, stages=CAUSAL_STAGE_NAMES, gains=CAUSAL_GAINS)
+    told = describe_run(run, corpus, folds, len(all_folds), given)
+    results = {
+        **told,
+        "notes": [*told["notes"], *note_few_conversations(evaluation.scores)],
+        "history": MAX_HISTORY,
+        **dataclasses.asdict(evaluation),
+    }
+    file = get_file(CAUSAL_FILE, folder, corpus.words, run.words)
+    write_json(file, results)
+    return CausalOutcome(results=results, evaluation=evaluation, file=file)
+
+
+def predict_both_ways(run: Run, fold: Fold, embeddings: PrecomputedEmbeddings, progress: ProgressCallback) -> pa.Table:
+    """What a fold's model says of its test set, by stage, and by later stages causally: a row each, as in scores."""
+    predictor = load(run.get_model_folder(fold.name)).with_embeddings(embeddings)
+    refuse_other_fold(predictor, fold)
+    refuse_training_overlap(predictor.model.provenance, fold.test, fold.test_speaker)
+    network, recipe = predictor.model.network, predictor.model.recipe
+    read = [one.prepare_for_context(run.label_set, recipe.context) for one in fold.test]
+    talks = [one for one in read if one.utterances]
+    alone = []
+    for done, talk in enumerate(talks, start=1):
+        alone.append(predictor.encode_present(talk))
+        progress(f"fold {fold.name}", done, len(talks))
+    causally = encode_causally(
+        network,
+        recipe,
+        [EncodedConversation(one.embeddings, talk.utterances) for talk, one in zip(talks, alone, strict=True)],
+    )
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for talk, one, newest in zip(talks, alone, causally, strict=True):
+            whole = predictor.build_predictions(talk.utterances, predictor.encode_in_context(talk.utterances, one))
+            causal = predictor.build_predictions(talk.utterances, {**one.encodings, **newest})
+            for turn, facts in iter_scored_turns(talk, run.label_set, fold.name, fold.test_speaker):
+                for stage, probabilities in whole[turn].by_stage.items():
+                    yield facts | build_stage_columns(stage, probabilities)
+                for stage in [stage for stage in causal[turn].by_stage if stage in newest]:
+                    yield facts | build_stage_columns(CAUSAL_STAGES[stage], causal[turn].by_stage[stage])
+
+    return build_table(rows(), run.label_set, len(talks), fold.test_speaker)

@@ -11,22 +11,23 @@ from typing import Any
 
 import pyarrow as pa
 
-from moodline.checkpoint import Provenance
-from moodline.config import FUSED_ALONE, FUSION, Modalities, Recipe
-from moodline.conversation import Conversation, LabelSet, Utterance
+from moodline.config import FUSION, SINGLE_MODALITY_FUSION, Modalities, Recipe
+from moodline.conversation import Conversation, LabelSet, Utterance, overlap_with_training
 from moodline.errors import MoodlineError
 from moodline.evaluation.scores import MAJORITY
-from moodline.inference.prediction import UtterancePrediction
 from moodline.inference.predictor import Predictor
-from moodline.seen import use_made_of
+from moodline.modeling.checkpoint import Provenance
+from moodline.timeline.timeline import UtterancePrediction
 
-ROWS_AT_ONCE = 2**12
+ROWS_PER_BATCH = 2**12
 
-Progress = Callable[[str, int, int], None]
+ProgressCallback = Callable[[str, int, int], None]
 """Is told what is read, how many of its conversations are, and of how many."""
 
 
-def refuse_seen(provenance: Provenance, conversations: Sequence[Conversation], speaker: str | None = None) -> None:
+def refuse_training_overlap(
+    provenance: Provenance, conversations: Sequence[Conversation], speaker: str | None = None
+) -> None:
     """Refuse to score a model on what it was trained or selected on.
 
     Args:
@@ -36,7 +37,7 @@ def refuse_seen(provenance: Provenance, conversations: Sequence[Conversation], s
         MoodlineError: names the first conversation that the model has seen
     """
     for conversation in conversations:
-        if use := use_made_of(provenance, conversation, speaker):
+        if use := overlap_with_training(provenance, conversation, speaker):
             raise MoodlineError(
                 f"a model is scored on what it has not seen, and this one was {use} {conversation.id} "
                 f"({provenance.protocol}, fold {provenance.fold}): score its test set, or another corpus"
@@ -62,17 +63,17 @@ def predict_for_scores(
     Raises:
         MoodlineError: a conversation was in the model's training or validation set, or none has a scored utterance
     """
-    refuse_seen(predictor.model.provenance, conversations, speaker)
+    refuse_training_overlap(predictor.model.provenance, conversations, speaker)
 
     def rows() -> Iterator[dict[str, Any]]:
         for done, conversation in enumerate(conversations, start=1):
-            yield from rows_of(predictor, conversation, labels, fold, speaker)
+            yield from iter_rows(predictor, conversation, labels, fold, speaker)
             progress(done)
 
-    return table_of(rows(), labels, len(conversations), speaker)
+    return build_table(rows(), labels, len(conversations), speaker)
 
 
-def table_of(rows: Iterable[dict[str, Any]], labels: LabelSet, conversations: int, speaker: str | None) -> pa.Table:
+def build_table(rows: Iterable[dict[str, Any]], labels: LabelSet, conversations: int, speaker: str | None) -> pa.Table:
     """Rows of predictions as a table; no more than some thousand of them are kept as they come.
 
     Args:
@@ -82,9 +83,9 @@ def table_of(rows: Iterable[dict[str, Any]], labels: LabelSet, conversations: in
     Raises:
         MoodlineError: there is no row
     """
-    schema, remaining = columns(labels.classes), iter(rows)
+    schema, remaining = build_schema(labels.classes), iter(rows)
     tables: list[pa.Table] = []
-    while some := list(islice(remaining, ROWS_AT_ONCE)):
+    while some := list(islice(remaining, ROWS_PER_BATCH)):
         tables.append(pa.Table.from_pylist(some, schema=schema))
     if not tables:
         raise MoodlineError(
@@ -94,7 +95,7 @@ def table_of(rows: Iterable[dict[str, Any]], labels: LabelSet, conversations: in
     return pa.concat_tables(tables)
 
 
-def columns(classes: Sequence[str]) -> pa.Schema:
+def build_schema(classes: Sequence[str]) -> pa.Schema:
     texts = ("utterance_id", "conversation_id", "session", "speaker", "part", "fold", "stage", "label", "predicted")
     return pa.schema(
         [
@@ -105,30 +106,30 @@ def columns(classes: Sequence[str]) -> pa.Schema:
     )
 
 
-def rows_of(
+def iter_rows(
     predictor: Predictor, conversation: Conversation, labels: LabelSet, fold: str, speaker: str | None
 ) -> Iterator[dict[str, Any]]:
-    seen = conversation.in_context(labels, predictor.model.recipe.context)
+    seen = conversation.prepare_for_context(labels, predictor.model.recipe.context)
     modes = predictor.predict_modes(seen)
     for utterance, predicted in zip(seen.utterances, modes["both"].utterances, strict=True):
-        refuse_unheard(utterance, predicted, predictor.model.recipe)
+        refuse_missing_modality(utterance, predicted, predictor.model.recipe)
     majority, temperatures = predictor.model.provenance.majority_class, predictor.model.temperatures
-    for turn, facts in scored_turns(seen, labels, fold, speaker):
+    for turn, facts in iter_scored_turns(seen, labels, fold, speaker):
         of_turn: dict[Modalities, UtterancePrediction] = {mode: of.utterances[turn] for mode, of in modes.items()}
-        yield from (facts | one for one in opinions(of_turn, temperatures, majority))
+        yield from (facts | one for one in iter_stage_columns(of_turn, temperatures, majority))
 
 
-def scored_turns(
+def iter_scored_turns(
     conversation: Conversation, labels: LabelSet, fold: str, speaker: str | None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Positions of a conversation's turns that are scored, each with the columns that its rows share."""
     for turn, utterance in enumerate(conversation.utterances):
         index = labels.index(utterance.label)
         if index is not None and speaker in (None, utterance.speaker):
-            yield turn, facts_of(conversation, utterance) | {"fold": fold, "label": labels.classes[index]}
+            yield turn, get_facts(conversation, utterance) | {"fold": fold, "label": labels.classes[index]}
 
 
-def refuse_unheard(utterance: Utterance, predicted: UtterancePrediction, recipe: Recipe) -> None:
+def refuse_missing_modality(utterance: Utterance, predicted: UtterancePrediction, recipe: Recipe) -> None:
     """Refuse to score an utterance of which a stage has no opinion: stages are compared on the same ones."""
     if len(predicted.by_stage) < len(recipe.stages):
         raise MoodlineError(
@@ -137,7 +138,7 @@ def refuse_unheard(utterance: Utterance, predicted: UtterancePrediction, recipe:
         )
 
 
-def facts_of(conversation: Conversation, utterance: Utterance) -> dict[str, Any]:
+def get_facts(conversation: Conversation, utterance: Utterance) -> dict[str, Any]:
     return {
         "utterance_id": utterance.id,
         "conversation_id": conversation.id,
@@ -147,7 +148,7 @@ def facts_of(conversation: Conversation, utterance: Utterance) -> dict[str, Any]
     }
 
 
-def opinions(
+def iter_stage_columns(
     predicted: Mapping[Modalities, UtterancePrediction], temperatures: Mapping[str, float], majority: str
 ) -> Iterator[dict[str, Any]]:
     """Each stage's prediction and probabilities, those of the fusion given one modality, and the majority class's.
@@ -159,14 +160,16 @@ def opinions(
     """
     both = predicted["both"]
     for stage, probabilities in both.by_stage.items():
-        yield opinion(stage, probabilities, temperatures.get(stage))
+        yield build_stage_columns(stage, probabilities, temperatures.get(stage))
     for mode, one in predicted.items():
         if mode != "both":
-            yield opinion(FUSED_ALONE[mode], one.probabilities, temperatures.get(FUSION))
-    yield opinion(MAJORITY, {name: float(name == majority) for name in both.probabilities})
+            yield build_stage_columns(SINGLE_MODALITY_FUSION[mode], one.probabilities, temperatures.get(FUSION))
+    yield build_stage_columns(MAJORITY, {name: float(name == majority) for name in both.probabilities})
 
 
-def opinion(stage: str, probabilities: Mapping[str, float], temperature: float | None = None) -> dict[str, Any]:
+def build_stage_columns(
+    stage: str, probabilities: Mapping[str, float], temperature: float | None = None
+) -> dict[str, Any]:
     """The columns of a row that are a stage's own, from its probability of each class."""
     return {
         "stage": stage,

@@ -11,32 +11,35 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from moodline import pages
+from moodline.audio.io import MAX_SECONDS, encode_data_uri
 from moodline.conversation import AudioClip, Conversation
-from moodline.evaluation.clips import LONGEST, data_uri
-from moodline.evaluation.confident_errors import confident_errors
-from moodline.evaluation.figures.coverage import coverage_figure
-from moodline.evaluation.figures.estimates import fold_figure, gain_figure, group_figure, part_figure, stage_figure
-from moodline.evaluation.figures.learning import best_epoch, learning_figure
-from moodline.evaluation.figures.reliability import reliability_figure
-from moodline.evaluation.figures.timeline import timeline_figure
-from moodline.evaluation.scores import STAGES, Estimate, final_stage
-from moodline.evaluation.spread import groups_by, largest
-from moodline.evaluation.table import temperature_range
-from moodline.evaluation.timelines import timelines
-from moodline.files import write_text
+from moodline.evaluation.examples import build_excerpts, find_confident_errors, score_groups, select_largest
+from moodline.evaluation.figures import draw_learning_curves, draw_timeline, find_best_epoch
+from moodline.evaluation.score_figures import (
+    draw_coverage,
+    draw_folds,
+    draw_gains,
+    draw_groups,
+    draw_parts,
+    draw_reliability,
+    draw_stages,
+)
+from moodline.evaluation.score_table import format_temperature_range
+from moodline.evaluation.scores import STAGES, Estimate, find_final_stage
+from moodline.io import write_text
 
-Curves = Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]]
+LearningCurves = Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]]
 """By fold and stage, an entry for each epoch: epoch, train_loss, validation_loss, validation_ua."""
 
 # However large the corpus, the page shows no more than this of it, and says so.
-MOST_GROUPS = 24
-MOST_ERRORS = 10
-MOST_TURNS = 40
+MAX_GROUPS = 24
+MAX_ERRORS = 10
+MAX_TURNS = 40
 
 
 def write_report(
     results: Mapping[str, Any],
-    curves: Curves,
+    curves: LearningCurves,
     predictions: pa.Table,
     conversations: Sequence[Conversation],
     out: Path,
@@ -55,51 +58,51 @@ def write_report(
         MoodlineError: audio is asked for and cannot be read
     """
     stages = {stage["stage"]: stage for stage in results["scores"]}
-    final = stages[final_stage(list(stages))]
+    final = stages[find_final_stage(list(stages))]
     classes = results["label_set"]["classes"]
     of_system = predictions.filter(pc.field("stage") == final["stage"])
     page = (
-        environment()
+        build_environment()
         .get_template("report.html.jinja")
         .render(
             results=results,
             names=STAGES,
             final=final,
             majority=stages.get("majority"),
-            **_figures(results, final),
-            spread=_spread(of_system, classes),
-            errors=_errors(of_system, conversations, with_audio),
-            timelines=_timelines(of_system, conversations, classes),
-            most_turns=MOST_TURNS,
-            longest_clip=LONGEST,
-            learning=_learning(curves),
+            **_draw_figures(results, final),
+            spread=_summarise_groups(of_system, classes),
+            errors=_collect_errors(of_system, conversations, with_audio),
+            timelines=_build_excerpts(of_system, conversations, classes),
+            most_turns=MAX_TURNS,
+            longest_clip=MAX_SECONDS,
+            learning=_build_learning_figures(curves),
         )
     )
     write_text(out, page)
 
 
-def _figures(results: Mapping[str, Any], final: Mapping[str, Any]) -> dict[str, Markup | None]:
+def _draw_figures(results: Mapping[str, Any], final: Mapping[str, Any]) -> dict[str, Markup | None]:
     # The distance to the baseline is so much larger that it would flatten the others; it stands in the table.
     gains = [gain for gain in results["differences"] if gain["minus"] != "majority"]
     return {
-        "stage_figure": Markup(stage_figure(results["scores"], STAGES)),
-        "gain_figure": Markup(gain_figure(gains, STAGES)) if gains else None,
-        "part_figure": Markup(part_figure(final["parts"])) if final["parts"] else None,
-        "fold_figure": Markup(fold_figure(results["scores"], STAGES)) if len(final["folds"]) > 1 else None,
-        "reliability_figure": Markup(reliability_figure(final["calibration"])),
-        "coverage_figure": Markup(coverage_figure(results["coverage"])) if results["coverage"] else None,
+        "stage_figure": Markup(draw_stages(results["scores"], STAGES)),
+        "gain_figure": Markup(draw_gains(gains, STAGES)) if gains else None,
+        "part_figure": Markup(draw_parts(final["parts"])) if final["parts"] else None,
+        "fold_figure": Markup(draw_folds(results["scores"], STAGES)) if len(final["folds"]) > 1 else None,
+        "reliability_figure": Markup(draw_reliability(final["calibration"])),
+        "coverage_figure": Markup(draw_coverage(results["coverage"])) if results["coverage"] else None,
     }
 
 
-def _spread(predictions: pa.Table, classes: Sequence[str]) -> list[dict[str, Any]]:
+def _summarise_groups(predictions: pa.Table, classes: Sequence[str]) -> list[dict[str, Any]]:
     """Speakers and sessions, each where there are several to compare."""
-    kinds = {kind: groups_by(kind, predictions, classes) for kind in ("session", "speaker")}
+    kinds = {kind: score_groups(kind, predictions, classes) for kind in ("session", "speaker")}
     return [
         {
             "kind": kind,
             "all": groups,
-            "shown": (shown := largest(groups, MOST_GROUPS)),
-            "figure": Markup(group_figure(kind, shown)),
+            "shown": (shown := select_largest(groups, MAX_GROUPS)),
+            "figure": Markup(draw_groups(kind, shown)),
             "over_all": {
                 measure: (np.mean(values), np.std(values, ddof=1), min(values), max(values))
                 for measure in ("wa", "ua")
@@ -111,11 +114,11 @@ def _spread(predictions: pa.Table, classes: Sequence[str]) -> list[dict[str, Any
     ]
 
 
-def _errors(predictions: pa.Table, conversations: Sequence[Conversation], with_audio: bool) -> dict[str, Any]:
+def _collect_errors(predictions: pa.Table, conversations: Sequence[Conversation], with_audio: bool) -> dict[str, Any]:
     def sound(clip: AudioClip | None) -> Markup | None:
-        return Markup(data_uri(clip)) if with_audio and clip is not None else None
+        return Markup(encode_data_uri(clip)) if with_audio and clip is not None else None
 
-    shown = confident_errors(predictions, conversations, MOST_ERRORS)
+    shown = find_confident_errors(predictions, conversations, MAX_ERRORS)
     return {
         "total": len(predictions.filter(pc.field("label") != pc.field("predicted"))),
         "shown": [(error, sound(error.utterance.audio)) for error in shown],
@@ -123,18 +126,18 @@ def _errors(predictions: pa.Table, conversations: Sequence[Conversation], with_a
     }
 
 
-def _timelines(
+def _build_excerpts(
     predictions: pa.Table, conversations: Sequence[Conversation], classes: Sequence[str]
 ) -> list[dict[str, Any]]:
-    found = timelines(predictions, conversations, MOST_TURNS)
+    found = build_excerpts(predictions, conversations, MAX_TURNS)
     titles = ("Where the system does well", "Where it does badly") if len(found) > 1 else ("The only conversation",)
     return [
-        {"title": title, "of": one, "figure": Markup(timeline_figure(str(number), one, classes))}
+        {"title": title, "of": one, "figure": Markup(draw_timeline(str(number), one, classes))}
         for number, (title, one) in enumerate(zip(titles, found, strict=True), start=1)
     ]
 
 
-def _learning(curves: Curves) -> list[dict[str, Any]]:
+def _build_learning_figures(curves: LearningCurves) -> list[dict[str, Any]]:
     """Each trained stage's figure and, by fold, the epoch that was kept."""
     by_stage = {
         stage: {fold: stages[stage] for fold, stages in curves.items() if stages.get(stage)} for stage in STAGES
@@ -142,21 +145,21 @@ def _learning(curves: Curves) -> list[dict[str, Any]]:
     return [
         {
             "stage": stage,
-            "figure": Markup(learning_figure(stage, STAGES[stage], list(folds.values()))),
-            "best": {fold: (best_epoch(epochs), len(epochs)) for fold, epochs in folds.items()},
+            "figure": Markup(draw_learning_curves(stage, STAGES[stage], list(folds.values()))),
+            "best": {fold: (find_best_epoch(epochs), len(epochs)) for fold, epochs in folds.items()},
         }
         for stage, folds in by_stage.items()
         if folds
     ]
 
 
-def environment(*packages: str) -> Environment:
+def build_environment(*packages: str) -> Environment:
     """What reports are made with: the templates of these packages, then the report's own, which they may include."""
-    environment = pages.environment(*packages, "moodline.evaluation")
+    environment = pages.build_environment(*packages, "moodline.evaluation")
     environment.filters |= {
         "estimate": lambda estimate: str(Estimate(**estimate)),
-        "difference": difference,
-        "temperatures": temperature_range,
+        "difference": format_difference,
+        "temperatures": format_temperature_range,
         "percent": lambda share: f"{100 * share:.1f}\N{NO-BREAK SPACE}%",
         "score": lambda value: "\N{EN DASH}" if value is None else f"{value:.3f}",
         "signed": lambda value: f"{value:+.3f}".replace("-", "\N{MINUS SIGN}"),
@@ -164,7 +167,7 @@ def environment(*packages: str) -> Environment:
     return environment
 
 
-def difference(estimate: Mapping[str, Any]) -> str:
+def format_difference(estimate: Mapping[str, Any]) -> str:
     """As an estimate, with its signs."""
     value, interval = estimate["value"], estimate["interval"]
     signed = f"{value:+.3f}" if interval is None else f"{value:+.3f} [{interval[0]:+.3f}, {interval[1]:+.3f}]"

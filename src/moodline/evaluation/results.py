@@ -1,7 +1,16 @@
-"""What an evaluation finds, as results.json holds it: scores with their intervals, by stage, fold, part and class."""
+"""The content of results.json: scores with intervals, and the description of what is scored."""
 
-from collections.abc import Mapping
+import datetime
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from moodline.conversation import Conversation, LabelSet, convert_to_content
+from moodline.corpora.corpus import Corpus
+from moodline.corpora.folds import Fold
+from moodline.corpora.storage import REFERENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +38,7 @@ class Scores:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Spread:
+class FoldStatistic:
     """Mean and standard deviation (n - 1 in the denominator) over folds; one fold has no deviation."""
 
     mean: float
@@ -37,14 +46,14 @@ class Spread:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OverFolds:
-    wa: Spread
-    ua: Spread
-    weighted_f1: Spread
+class FoldStatistics:
+    wa: FoldStatistic
+    ua: FoldStatistic
+    weighted_f1: FoldStatistic
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OneClass:
+class ClassResult:
     """A class's scores; None where undefined (see moodline.metrics.ClassScores)."""
 
     precision: float | None
@@ -63,10 +72,10 @@ class StageScores:
 
     stage: str
     pooled: Scores
-    over_folds: OverFolds
+    over_folds: FoldStatistics
     folds: Mapping[str, Scores]
     parts: Mapping[str, Scores]
-    classes: Mapping[str, OneClass]
+    classes: Mapping[str, ClassResult]
     confusion: tuple[tuple[int, ...], ...]
 
 
@@ -84,3 +93,78 @@ class Difference:
 class Evaluation:
     scores: tuple[StageScores, ...]
     differences: tuple[Difference, ...]
+
+
+SCHEMA = 1
+NOT_CALIBRATED = (
+    "probabilities are not calibrated, since the model is of an older moodline: the moodline train command that made "
+    "it, run once more, calibrates it and trains nothing"
+)
+PACKAGES = ("moodline", "torch", "transformers", "lightning", "numpy", "scikit-learn")
+
+
+def describe_evaluation(labels: LabelSet, context: str, corpus: Corpus, trained_words: str) -> dict[str, Any]:
+    """What of results.json does not depend on what is scored."""
+    return {
+        "schema": SCHEMA,
+        "label_set": convert_to_content(labels),
+        "context": context,
+        "corpus": {
+            "reader": corpus.reader,
+            "table_hash": corpus.table_hash,
+            "source": str(corpus.source),
+            "conversations": len(corpus.conversations),
+            "utterances": sum(1 for _ in corpus.utterances),
+        },
+        "words": {
+            "trained": trained_words,
+            "scored": corpus.words,
+            "recognition": corpus.recognition.to_json_content() if corpus.recognition else None,
+        },
+        "versions": {name: metadata.version(name) for name in PACKAGES},
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def count_fold(fold: Fold, labels: LabelSet) -> dict[str, Any]:
+    sets = {name: count_conversations(conversations, labels) for name, conversations in fold.scored.items()}
+    left_out = None if fold.left_out is None else count_conversations(fold.left_out, labels)
+    shared = len(fold.shared_speakers)
+    return {"name": fold.name, "hash": fold.hash, **sets, "left_out": left_out, "shared_speakers": shared}
+
+
+def collect_notes(folds: Sequence[Fold], of: int) -> list[str]:
+    """What a reader of the scores must know of the folds, of so many in the protocol; what holds for all, once."""
+    names: dict[str, list[str]] = {}
+    for fold in folds:
+        for note in fold.notes:
+            names.setdefault(note, []).append(fold.name)
+    notes = [note if len(those) == len(folds) else f"fold {', '.join(those)}: {note}" for note, those in names.items()]
+    return [*notes, *note_missing_folds(len(folds), of)]
+
+
+def note_missing_folds(count: int, of: int) -> list[str]:
+    """A note where not all folds of a protocol are scored."""
+    return [f"{count} of the protocol's {of} folds: the others are not trained yet"] if count < of else []
+
+
+def note_words(trained: str, corpus: Corpus) -> list[str]:
+    """What a reader of the scores must know of the words, where they are not the reference ones throughout."""
+    if trained == corpus.words == REFERENCE:
+        return []
+    return [f"trained on {trained} words, scored on {corpus.recognition or 'reference words'}"]
+
+
+def count_conversations(conversations: Sequence[Conversation], labels: LabelSet) -> dict[str, Any]:
+    """Conversations, scored utterances, and these by class."""
+    classes = Counter(
+        labels.classes[index]
+        for conversation in conversations
+        for utterance in conversation.utterances
+        if (index := labels.index(utterance.label)) is not None
+    )
+    return {
+        "conversations": len(conversations),
+        "utterances": sum(classes.values()),
+        "classes": {name: classes[name] for name in labels.classes},
+    }

@@ -13,24 +13,36 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from moodline.config import FUSED_ALONE_NAMES, STAGE_NAMES
-from moodline.evaluation.aligned import Aligned, align
-from moodline.evaluation.resampling import RESAMPLES, SEED, percentile_bounds, times_drawn
+from moodline.config import SINGLE_MODALITY_FUSION_NAMES, STAGE_NAMES
+from moodline.evaluation.bootstrap import (
+    RESAMPLES,
+    SEED,
+    AlignedPredictions,
+    align_predictions,
+    compute_percentile_bounds,
+    count_draws,
+)
 from moodline.evaluation.results import (
+    ClassResult,
     Difference,
     Estimate,
     Evaluation,
-    OneClass,
-    OverFolds,
+    FoldStatistic,
+    FoldStatistics,
     Scores,
-    Spread,
     StageScores,
 )
-from moodline.metrics import class_scores, confusion, unweighted_accuracy, weighted_accuracy, weighted_f1
+from moodline.metrics import (
+    compute_class_scores,
+    compute_confusion,
+    compute_unweighted_accuracy,
+    compute_weighted_accuracy,
+    compute_weighted_f1,
+)
 
 MAJORITY = "majority"
 # The order in which a system is built up, and how a reader is told of each stage.
-STAGES: Mapping[str, str] = {**STAGE_NAMES, **FUSED_ALONE_NAMES, MAJORITY: "majority class"}
+STAGES: Mapping[str, str] = {**STAGE_NAMES, **SINGLE_MODALITY_FUSION_NAMES, MAJORITY: "majority class"}
 GAINS = (
     ("audio_context", "audio_utterance"),
     ("text_context", "text_utterance"),
@@ -38,12 +50,12 @@ GAINS = (
     ("fusion", "text_context"),
 )
 # Of fewer conversations a percentile interval holds the truth clearly less often than it says (docs/protocols.md).
-FEWEST_CONVERSATIONS = 20
+MIN_CONVERSATIONS = 20
 # How the note on it begins.
-ROUGH = "intervals over"
+FEW_CONVERSATIONS_NOTE = "intervals over"
 
 
-def score(
+def score_predictions(
     predictions: pa.Table,
     classes: Sequence[str],
     *,
@@ -60,25 +72,31 @@ def score(
     further systems on the same utterances stand beside the usual ones. ``gains`` are pairs of stages whose difference
     is told where both are scored.
     """
-    scored = align(predictions, stages)
-    pairs = _gains_among(scored.stages, gains)
+    scored = align_predictions(predictions, stages)
+    pairs = _find_gains(scored.stages, gains)
     of_stages = np.eye(len(scored.stages))
     of_gains = np.array([of_stages[above] - of_stages[below] for above, below in pairs]).reshape(-1, len(of_stages))
     settings = _Settings(classes, resamples, seed)
 
-    pooled = _estimate(scored, np.concatenate([of_stages, of_gains]), settings)
-    folds = {fold: _estimate(scored.where(scored.folds == fold), of_stages, settings) for fold in scored.fold_names}
-    parts = {part: _estimate(scored.where(scored.parts == part), of_stages, settings) for part in scored.part_names}
-    matrices = [confusion(scored.labels.tolist(), predicted.tolist(), classes) for predicted in scored.predicted]
+    pooled = _compute_estimates(scored, np.concatenate([of_stages, of_gains]), settings)
+    folds = {
+        fold: _compute_estimates(scored.where(scored.folds == fold), of_stages, settings) for fold in scored.fold_names
+    }
+    parts = {
+        part: _compute_estimates(scored.where(scored.parts == part), of_stages, settings) for part in scored.part_names
+    }
+    matrices = [
+        compute_confusion(scored.labels.tolist(), predicted.tolist(), classes) for predicted in scored.predicted
+    ]
     return Evaluation(
         scores=tuple(
             StageScores(
                 stage=stage,
                 pooled=pooled.scores(row),
-                over_folds=_over_folds([subset.scores(row) for subset in folds.values()]),
+                over_folds=_summarise_folds([subset.scores(row) for subset in folds.values()]),
                 folds={fold: subset.scores(row) for fold, subset in folds.items()},
                 parts={part: subset.scores(row) for part, subset in parts.items()},
-                classes=_each_class(matrices[row], classes),
+                classes=_score_classes(matrices[row], classes),
                 confusion=tuple(tuple(counts) for counts in matrices[row].tolist()),
             )
             for row, stage in enumerate(scored.stages)
@@ -95,28 +113,32 @@ def score(
     )
 
 
-def final_stage(stages: Sequence[str]) -> str:
+def find_final_stage(stages: Sequence[str]) -> str:
     """The stage that speaks for the system: the last one that is no baseline, in the order of STAGES."""
     return max((stage for stage in stages if stage in STAGE_NAMES), key=list(STAGES).index, default=MAJORITY)
 
 
-def rough_intervals(scores: Sequence[StageScores]) -> list[str]:
+def note_few_conversations(scores: Sequence[StageScores]) -> list[str]:
     """A sentence where there are few conversations for an interval: in all, or in parts of the corpus."""
     first = scores[0]
-    parts = [note for part, found in first.parts.items() for note in rough_interval(found.conversations, f"{part} ")]
-    return [*rough_interval(first.pooled.conversations), *parts]
+    parts = [
+        note for part, found in first.parts.items() for note in note_conversation_count(found.conversations, f"{part} ")
+    ]
+    return [*note_conversation_count(first.pooled.conversations), *parts]
 
 
-def rough_interval(conversations: int, which: str = "") -> list[str]:
+def note_conversation_count(conversations: int, which: str = "") -> list[str]:
     """A sentence where so many conversations are few for an interval; ``which`` says of what part, with a space."""
-    few = 1 < conversations < FEWEST_CONVERSATIONS
-    sentence = f"{ROUGH} {conversations} {which}conversations are rough and too narrow: one to rely on takes "
-    return [f"{sentence}{FEWEST_CONVERSATIONS} or more"] if few else []
+    few = 1 < conversations < MIN_CONVERSATIONS
+    sentence = (
+        f"{FEW_CONVERSATIONS_NOTE} {conversations} {which}conversations are rough and too narrow: one to rely on takes "
+    )
+    return [f"{sentence}{MIN_CONVERSATIONS} or more"] if few else []
 
 
-def _gains_among(stages: Sequence[str], gains: Sequence[tuple[str, str]]) -> list[tuple[int, int]]:
+def _find_gains(stages: Sequence[str], gains: Sequence[tuple[str, str]]) -> list[tuple[int, int]]:
     """Positions of the stages to compare, as (higher, lower): of these gains, and of the system over its baseline."""
-    pairs = [*gains, (final_stage(stages), MAJORITY)]
+    pairs = [*gains, (find_final_stage(stages), MAJORITY)]
     return [
         (stages.index(above), stages.index(below))
         for above, below in pairs
@@ -149,11 +171,11 @@ class _Estimates(NamedTuple):
         )
 
 
-def _estimate(scored: Aligned, contrasts: NDArray, settings: _Settings) -> _Estimates:
+def _compute_estimates(scored: AlignedPredictions, contrasts: NDArray, settings: _Settings) -> _Estimates:
     """Contrasts (R, stages) turn the stages' measures into what is estimated: themselves, or a difference of two."""
-    confusions = _by_conversation(scored, settings.classes)
-    values = contrasts @ measure(confusions.sum(axis=1))[..., None]  # (3, stages, 1) -> (3, R, 1)
-    intervals = _intervals(confusions, contrasts, settings)
+    confusions = _count_by_conversation(scored, settings.classes)
+    values = contrasts @ compute_measures(confusions.sum(axis=1))[..., None]  # (3, stages, 1) -> (3, R, 1)
+    intervals = _compute_intervals(confusions, contrasts, settings)
     wa, ua, f1 = (
         [Estimate(*estimate) for estimate in zip(row, bounds, strict=True)]
         for row, bounds in zip(values[..., 0].tolist(), intervals, strict=True)
@@ -161,24 +183,30 @@ def _estimate(scored: Aligned, contrasts: NDArray, settings: _Settings) -> _Esti
     return _Estimates(len(scored.labels), confusions.shape[1], wa, ua, f1)
 
 
-def _by_conversation(scored: Aligned, classes: Sequence[str]) -> NDArray[np.int64]:
+def _count_by_conversation(scored: AlignedPredictions, classes: Sequence[str]) -> NDArray[np.int64]:
     """Confusion matrices (stages, conversations, C, C), conversations in the order of their ids."""
     _, groups = np.unique(scored.conversations, return_inverse=True)
     rows = np.split(np.argsort(groups, kind="stable"), np.cumsum(np.bincount(groups))[:-1])
     return np.array(
         [
-            [confusion(scored.labels[row].tolist(), predicted[row].tolist(), classes) for row in rows]
+            [compute_confusion(scored.labels[row].tolist(), predicted[row].tolist(), classes) for row in rows]
             for predicted in scored.predicted
         ]
     )
 
 
-def measure(confusions: NDArray) -> NDArray[np.float64]:
+def compute_measures(confusions: NDArray) -> NDArray[np.float64]:
     """WA, UA and weighted F1: (..., C, C) -> (3, ...)."""
-    return np.stack([weighted_accuracy(confusions), unweighted_accuracy(confusions), weighted_f1(confusions)])
+    return np.stack(
+        [
+            compute_weighted_accuracy(confusions),
+            compute_unweighted_accuracy(confusions),
+            compute_weighted_f1(confusions),
+        ]
+    )
 
 
-def measure_resamples(confusions: NDArray, drawn: NDArray[np.integer]) -> NDArray[np.float64]:
+def compute_resampled_measures(confusions: NDArray, drawn: NDArray[np.integer]) -> NDArray[np.float64]:
     """The measures of resampled conversations.
 
     Confusion matrices (stages, conversations, C, C) and B draws of positions of conversations (B, draws) ->
@@ -186,17 +214,17 @@ def measure_resamples(confusions: NDArray, drawn: NDArray[np.integer]) -> NDArra
     """
     stages, conversations, classes, _ = confusions.shape
     flat = confusions.reshape(stages, conversations, classes * classes)
-    pooled = times_drawn(drawn, conversations) @ flat.astype(float)  # (stages, B, C * C)
-    return measure(pooled.reshape(stages, len(drawn), classes, classes))
+    pooled = count_draws(drawn, conversations) @ flat.astype(float)  # (stages, B, C * C)
+    return compute_measures(pooled.reshape(stages, len(drawn), classes, classes))
 
 
-def _intervals(
+def _compute_intervals(
     confusions: NDArray, contrasts: NDArray, settings: _Settings
 ) -> list[list[tuple[float, float]]] | list[list[None]]:
     """Percentile intervals for the three measures of each contrast."""
-    bounds = percentile_bounds(
+    bounds = compute_percentile_bounds(
         confusions.shape[1],
-        lambda drawn: contrasts @ measure_resamples(confusions, drawn),  # (3, R, B)
+        lambda drawn: contrasts @ compute_resampled_measures(confusions, drawn),  # (3, R, B)
         resamples=settings.resamples,
         seed=settings.seed,
     )
@@ -205,28 +233,30 @@ def _intervals(
     return [list(zip(low, high, strict=True)) for low, high in zip(*(one.tolist() for one in bounds), strict=True)]
 
 
-def _over_folds(folds: Sequence[Scores]) -> OverFolds:
-    return OverFolds(
-        wa=_spread([fold.wa.value for fold in folds]),
-        ua=_spread([fold.ua.value for fold in folds]),
-        weighted_f1=_spread([fold.weighted_f1.value for fold in folds]),
+def _summarise_folds(folds: Sequence[Scores]) -> FoldStatistics:
+    return FoldStatistics(
+        wa=_summarise_values([fold.wa.value for fold in folds]),
+        ua=_summarise_values([fold.ua.value for fold in folds]),
+        weighted_f1=_summarise_values([fold.weighted_f1.value for fold in folds]),
     )
 
 
-def _spread(values: Sequence[float]) -> Spread:
-    return Spread(
+def _summarise_values(values: Sequence[float]) -> FoldStatistic:
+    return FoldStatistic(
         mean=float(np.mean(values)),
         deviation=float(np.std(values, ddof=1)) if len(values) > 1 else None,
     )
 
 
-def _each_class(matrix: NDArray[np.int64], classes: Sequence[str]) -> dict[str, OneClass]:
-    scores = class_scores(matrix)
+def _score_classes(matrix: NDArray[np.int64], classes: Sequence[str]) -> dict[str, ClassResult]:
+    scores = compute_class_scores(matrix)
     return {
-        name: OneClass(precision=_defined(precision), recall=_defined(recall), f1=_defined(f1), support=int(support))
+        name: ClassResult(
+            precision=_convert_nan(precision), recall=_convert_nan(recall), f1=_convert_nan(f1), support=int(support)
+        )
         for name, precision, recall, f1, support in zip(classes, *scores, strict=True)
     }
 
 
-def _defined(value: float) -> float | None:
+def _convert_nan(value: float) -> float | None:
     return None if math.isnan(value) else float(value)

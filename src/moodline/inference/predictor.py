@@ -8,26 +8,40 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
-from moodline.checkpoint import TrainedModel
 from moodline.config import ENCODERS, FUSION, Modalities
 from moodline.conversation import Conversation, Utterance
-from moodline.embeddings import Embeddings, require, stack
-from moodline.encoding import Encoding
+from moodline.embeddings import (
+    Embeddings,
+    refuse_missing_embeddings,
+    refuse_other_encoders,
+    require_embeddings,
+    stack_embeddings,
+)
 from moodline.errors import MoodlineError
-from moodline.inference.encode import Sound, encode_utterances
-from moodline.inference.given import refuse_missing, refuse_other_encoders
-from moodline.inference.inputs import context_input, waveform_of
-from moodline.inference.prediction import UNCERTAIN, ConversationPrediction, UtterancePrediction
-from moodline.inference.presence import chosen, encoded, fused, refuse_unreadable, spread, unless_all
-from moodline.inference.why import reasons_of
+from moodline.inference.encode import (
+    WaveformReader,
+    build_context_input,
+    drop_full_masks,
+    encode_utterances,
+    find_encoded,
+    find_fused,
+    read_waveform,
+    refuse_unreadable,
+    scatter_rows,
+    select_utterances,
+)
+from moodline.inference.explain import explain_turns
 from moodline.inference.windows import encode_in_windows
-from moodline.model import ENCODER_OF
+from moodline.modeling.batching import Encoding
+from moodline.modeling.checkpoint import TrainedModel
+from moodline.modeling.model import ENCODER_BY_STAGE
+from moodline.timeline.timeline import UNCERTAIN, ConversationPrediction, UtterancePrediction
 
-GivenEmbeddings = Mapping[str, Embeddings]
+PrecomputedEmbeddings = Mapping[str, Embeddings]
 """By the utterance encoder whose place they take: audio_utterance, text_utterance."""
 
 
-class Alone(NamedTuple):
+class UtteranceEncodings(NamedTuple):
     """Utterances, each by itself.
 
     ``encodings`` are those of the model's own encoders; ``embeddings`` (S, E) by encoder are what its contexts read,
@@ -47,7 +61,7 @@ class Predictor:
         name: by which its timelines name the model
     """
 
-    def __init__(self, model: TrainedModel, embeddings: GivenEmbeddings | None = None, name: str = "") -> None:
+    def __init__(self, model: TrainedModel, embeddings: PrecomputedEmbeddings | None = None, name: str = "") -> None:
         self.model = model
         self.name = name
         self.embeddings = embeddings or {}
@@ -56,7 +70,7 @@ class Predictor:
     def classes(self) -> tuple[str, ...]:
         return self.model.label_set.classes
 
-    def with_embeddings(self, embeddings: GivenEmbeddings) -> Self:
+    def with_embeddings(self, embeddings: PrecomputedEmbeddings) -> Self:
         """The same model with these embeddings to read: vectors by utterance id, by encoder.
 
         Raises:
@@ -108,7 +122,11 @@ class Predictor:
         Utterances are encoded once for all of them.
         """
         fusion, utterances = self.model.recipe.fusion, conversation.utterances
-        modes = fusion.serves if FUSION in self.model.recipe.stages and "both" in fusion.serves else ("both",)
+        modes = (
+            fusion.supported_modalities
+            if FUSION in self.model.recipe.stages and "both" in fusion.supported_modalities
+            else ("both",)
+        )
         if not utterances:
             return {mode: self.predict(conversation) for mode in modes}
         alone = self.encode_present(conversation, "both")
@@ -124,7 +142,7 @@ class Predictor:
     def predict_encoded(
         self,
         utterances: Sequence[Utterance],
-        alone: Alone,
+        alone: UtteranceEncodings,
         modalities: Modalities = "both",
         *,
         threshold: float | None = None,
@@ -135,27 +153,29 @@ class Predictor:
         Raises:
             MoodlineError: reasons are asked for, and an utterance lacks audio that the others have
         """
-        predictions = self.labelled(utterances, self.encode_in_context(utterances, alone, modalities), threshold)
+        predictions = self.build_predictions(
+            utterances, self.encode_in_context(utterances, alone, modalities), threshold
+        )
         if not reasons:
             return predictions
-        reads, present = self._masks(utterances, modalities)
+        reads, present = self._build_masks(utterances, modalities)
         if reads is not None:
             raise MoodlineError(
                 "reasons are told where every turn has the audio that is read, and some have none: leave out --why (in "
                 "Python reasons), or label from the words alone"
             )
-        read = self._read(utterances, alone, modalities)
-        why = reasons_of(self.model.network, read, self.probabilities, present)
+        read = self._build_context_inputs(utterances, alone, modalities)
+        why = explain_turns(self.model.network, read, self.probabilities, present)
         return tuple(replace(one, reasons=its) for one, its in zip(predictions, why, strict=True))
 
-    def labelled(
+    def build_predictions(
         self, utterances: Sequence[Utterance], encodings: Mapping[str, Encoding], threshold: float | None = None
     ) -> tuple[UtterancePrediction, ...]:
         """What encodings (S, ...) by each of the stages say of S utterances; nothing where their rows are NaN."""
         probabilities = self.probabilities(encodings)
         rows = zip(*(values.tolist() for values in probabilities.values()), strict=True)
         return tuple(
-            self._prediction(utterance, dict(zip(probabilities, row, strict=True)), threshold or 0.0)
+            self._build_prediction(utterance, dict(zip(probabilities, row, strict=True)), threshold or 0.0)
             for utterance, row in zip(utterances, rows, strict=True)
         )
 
@@ -163,7 +183,7 @@ class Predictor:
         """Of each class by some of the stages: (..., classes)."""
         return {
             # In double precision, where what differs in the logits differs here at any temperature.
-            stage: (encoding.logits.double() / self.model.temperature(stage)).softmax(dim=-1)
+            stage: (encoding.logits.double() / self.model.get_temperature(stage)).softmax(dim=-1)
             for stage, encoding in encodings.items()
         }
 
@@ -187,19 +207,19 @@ class Predictor:
         alone = self.encode_present(conversation, modalities)
         return self.encode_in_context(conversation.utterances, alone, modalities)
 
-    def encode_present(self, conversation: Conversation, modalities: Modalities = "both") -> Alone:
+    def encode_present(self, conversation: Conversation, modalities: Modalities = "both") -> UtteranceEncodings:
         """A conversation's utterances, each by itself, as far as they have what is read; errors as of predict."""
         recipe, utterances = self.model.recipe, conversation.utterances
         refuse_unreadable(utterances, conversation.id, recipe, modalities)
-        return self.encode_alone(utterances, modalities=modalities, masks=encoded(utterances, recipe))
+        return self.encode_utterances(utterances, modalities=modalities, masks=find_encoded(utterances, recipe))
 
-    def encode_alone(
+    def encode_utterances(
         self,
         utterances: Sequence[Utterance],
-        sound: Sound = waveform_of,
+        sound: WaveformReader = read_waveform,
         modalities: Modalities = "both",
         masks: Mapping[str, Tensor] | None = None,
-    ) -> Alone:
+    ) -> UtteranceEncodings:
         """Each utterance by itself.
 
         Args:
@@ -213,14 +233,16 @@ class Predictor:
         recipe = self.model.recipe
         encodings: dict[str, Encoding] = {}
         for stage in ENCODERS:
-            if stage in recipe.stages_in(modalities):
+            if stage in recipe.select_stages(modalities):
                 mask = torch.ones(len(utterances), dtype=torch.bool) if masks is None else masks[stage]
-                found = self._encode(stage, chosen(utterances, mask), sound)
-                encodings[stage] = Encoding(*(spread(rows, mask, math.nan) for rows in found))
-        given = self._given([utterance.id for utterance in utterances], modalities)
-        return Alone(encodings, given | {stage: encoding.embeddings for stage, encoding in encodings.items()})
+                found = self._encode(stage, select_utterances(utterances, mask), sound)
+                encodings[stage] = Encoding(*(scatter_rows(rows, mask, math.nan) for rows in found))
+        given = self._stack_precomputed([utterance.id for utterance in utterances], modalities)
+        return UtteranceEncodings(
+            encodings, given | {stage: encoding.embeddings for stage, encoding in encodings.items()}
+        )
 
-    def _encode(self, stage: str, utterances: Sequence[Utterance], sound: Sound) -> Encoding:
+    def _encode(self, stage: str, utterances: Sequence[Utterance], sound: WaveformReader) -> Encoding:
         recipe = self.model.recipe
         if not utterances:
             return Encoding(torch.empty(0, getattr(recipe, stage).embedding), torch.empty(0, len(self.classes)))
@@ -228,43 +250,49 @@ class Predictor:
         return encode_utterances(stage, part, utterances, recipe, tokenizer, sound)
 
     def encode_in_context(
-        self, utterances: Sequence[Utterance], alone: Alone, modalities: Modalities = "both"
+        self, utterances: Sequence[Utterance], alone: UtteranceEncodings, modalities: Modalities = "both"
     ) -> dict[str, Encoding]:
         """A conversation's utterances by all stages of a mode, from what each gives by itself."""
-        reads, present = self._masks(utterances, modalities)
-        read = self._read(utterances, alone, modalities)
+        reads, present = self._build_masks(utterances, modalities)
+        read = self._build_context_inputs(utterances, alone, modalities)
         in_context = encode_in_windows(self.model.network, read, encoded=reads, present=present)
         encodings = {**alone.encodings, **in_context}
-        return {stage: encodings[stage] for stage in self.model.recipe.stages_in(modalities)}
+        return {stage: encodings[stage] for stage in self.model.recipe.select_stages(modalities)}
 
-    def _read(self, utterances: Sequence[Utterance], alone: Alone, modalities: Modalities) -> dict[str, Tensor]:
+    def _build_context_inputs(
+        self, utterances: Sequence[Utterance], alone: UtteranceEncodings, modalities: Modalities
+    ) -> dict[str, Tensor]:
         """What the contexts read of a conversation: (S, E) by encoder, zeros of utterances that lack it."""
-        recipe, masks = self.model.recipe, encoded(utterances, self.model.recipe)
+        recipe, masks = self.model.recipe, find_encoded(utterances, self.model.recipe)
         read: dict[str, Tensor] = {}
-        for stage, encoder in ENCODER_OF.items():
-            if stage in recipe.stages_in(modalities):
+        for stage, encoder in ENCODER_BY_STAGE.items():
+            if stage in recipe.select_stages(modalities):
                 mask = masks[encoder]
-                rows = context_input(stage, recipe, alone.embeddings[encoder][mask], chosen(utterances, mask))
-                read[encoder] = spread(rows, mask, 0.0)
+                rows = build_context_input(
+                    stage, recipe, alone.embeddings[encoder][mask], select_utterances(utterances, mask)
+                )
+                read[encoder] = scatter_rows(rows, mask, 0.0)
         return read
 
-    def _masks(
+    def _build_masks(
         self, utterances: Sequence[Utterance], modalities: Modalities
     ) -> tuple[dict[str, Tensor] | None, dict[str, Tensor] | None]:
         """Which utterances the contexts and the fusion read, each (S,) by encoder, or None where that is all."""
         recipe = self.model.recipe
-        stages = recipe.stages_in(modalities)
-        masks = encoded(utterances, recipe)
-        read = {encoder: masks[encoder] for stage, encoder in ENCODER_OF.items() if stage in stages}
-        return unless_all(read), unless_all(fused(utterances, recipe, modalities) if FUSION in stages else None)
+        stages = recipe.select_stages(modalities)
+        masks = find_encoded(utterances, recipe)
+        read = {encoder: masks[encoder] for stage, encoder in ENCODER_BY_STAGE.items() if stage in stages}
+        return drop_full_masks(read), drop_full_masks(
+            find_fused(utterances, recipe, modalities) if FUSION in stages else None
+        )
 
-    def _given(self, ids: Sequence[str], modalities: Modalities) -> dict[str, Tensor]:
+    def _stack_precomputed(self, ids: Sequence[str], modalities: Modalities) -> dict[str, Tensor]:
         """The embeddings from files that a mode reads: (S, E) by encoder."""
-        given = self.model.recipe.reading(modalities).given
-        refuse_missing(given, self.embeddings)
+        given = self.model.recipe.restrict_to(modalities).given
+        refuse_missing_embeddings(given, self.embeddings)
         for encoder, size in given.items():
-            require(self.embeddings[encoder], ids, size, f"embeddings[{encoder!r}]")
-        return {encoder: stack(self.embeddings[encoder], ids) for encoder in given}
+            require_embeddings(self.embeddings[encoder], ids, size, f"embeddings[{encoder!r}]")
+        return {encoder: stack_embeddings(self.embeddings[encoder], ids) for encoder in given}
 
     def refuse_threshold(self, threshold: float | None) -> None:
         """Refuse what is no probability.
@@ -282,7 +310,7 @@ class Predictor:
                 "predict without a threshold, and read the probabilities"
             )
 
-    def _prediction(
+    def _build_prediction(
         self, utterance: Utterance, by_stage: Mapping[str, Sequence[float]], threshold: float
     ) -> UtterancePrediction:
         known = {stage: row for stage, row in by_stage.items() if not math.isnan(row[0])}

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from moodline.encoding import Encoding
 from moodline.errors import MoodlineError
-from moodline.memory import free_memory
-from moodline.model import ConversationModel
+from moodline.modeling.batching import Encoding
+from moodline.modeling.model import ConversationModel
+from moodline.runtime import memory_trimmer
 
 # Turns. More than any conversation of IEMOCAP or MELD has, so that those are read whole; what others cost and change,
 # and why these: docs/stream.md.
@@ -30,7 +30,7 @@ class Window(NamedTuple):
     last: int
 
 
-def plan(turns: int, size: int = WINDOW, overlap: int = OVERLAP) -> list[Window]:
+def plan_windows(turns: int, size: int = WINDOW, overlap: int = OVERLAP) -> list[Window]:
     """Windows over a conversation of so many turns, each turn taken from the one in which it stands most centrally.
 
     All are ``size`` turns long, or there is one alone. Neighbours share ``overlap`` turns, and the last two more, since
@@ -74,24 +74,24 @@ def encode_in_windows(
         embeddings (S, D) and logits (S, classes) by stage
     """
     pieces: dict[str, list[Encoding]] = {}
-    for window in plan(len(next(iter(read.values()))), size, overlap):
-        free_memory.give_back()
-        masks = encoded and cut(encoded, window), present and cut(present, window)
+    for window in plan_windows(len(next(iter(read.values()))), size, overlap):
+        memory_trimmer.trim()
+        masks = encoded and cut_window(encoded, window), present and cut_window(present, window)
         lengths = torch.tensor([window.stop - window.start])
-        for stage, encoding in network(cut(read, window), lengths, *masks).items():
-            pieces.setdefault(stage, []).append(kept(encoding, window))
+        for stage, encoding in network(cut_window(read, window), lengths, *masks).items():
+            pieces.setdefault(stage, []).append(keep_window(encoding, window))
     return {
         stage: Encoding(torch.cat([one.embeddings for one in some]), torch.cat([one.logits for one in some]))
         for stage, some in pieces.items()
     }
 
 
-def cut(turns: Mapping[str, Tensor], window: Window) -> dict[str, Tensor]:
+def cut_window(turns: Mapping[str, Tensor], window: Window) -> dict[str, Tensor]:
     """A batch of one window: (S, ...) -> (1, size, ...)."""
     return {encoder: one[None, window.start : window.stop] for encoder, one in turns.items()}
 
 
-def kept(encoding: Encoding, window: Window) -> Encoding:
+def keep_window(encoding: Encoding, window: Window) -> Encoding:
     """What is taken from a window: (1, size, ...) -> (last - first, ...).
 
     A copy, beside which the rest of the window is let go.

@@ -3,7 +3,7 @@
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 
-def environment(*packages: str) -> Environment:
+def build_environment(*packages: str) -> Environment:
     """What pages are made with: the templates of these packages, the first that has one, then those of all pages."""
     environment = Environment(
         loader=ChoiceLoader([PackageLoader(package, "templates") for package in (*packages, __name__)]),
@@ -12,11 +12,11 @@ def environment(*packages: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": lambda number: f"{number:,}", "clock": clock}
+    environment.filters |= {"count": lambda number: f"{number:,}", "clock": format_clock}
     return environment
 
 
-def clock(seconds: float) -> str:
+def format_clock(seconds: float) -> str:
     """Minutes and seconds: ``2:05``; with hours where there are some: ``1:02:05``."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)

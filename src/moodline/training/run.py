@@ -1,38 +1,112 @@
-"""A run: one recipe, one protocol, one corpus, all or some of its folds, in one folder.
-
-run.json             what is run: corpus, recipe, protocol, and the whole label set
-fold-<name>/         one fold, see FoldFiles
-"""
+"""A run: one recipe, one protocol, one corpus, all or some of its folds, in one folder."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from moodline.checkpoint import CONFIG_FILE
-from moodline.config import STAGE_NAMES, Recipe
-from moodline.conversation import LabelSet
-from moodline.corpora.recognition import REFERENCE
+import filelock
+
+from moodline.config import STAGE_NAMES, Recipe, parse_recipe
+from moodline.conversation import LabelSet, convert_to_content, find_label_set, parse_label_set
+from moodline.corpora.storage import REFERENCE, WORDS
 from moodline.errors import MoodlineError
-from moodline.files import flatten, read_json
-from moodline.labels import content_of, label_set_from, label_set_of
-from moodline.recipe import recipe_from
-from moodline.training.fold_files import FoldFiles
-from moodline.training.licence import licence_from
-from moodline.training.lock import LOCK_FILE
-from moodline.training.origin import COMMON
+from moodline.io import flatten_keys, read_json
+from moodline.modeling.checkpoint import CONFIG_FILE, load_description, save_description
+from moodline.training.fold_training import FoldFiles
+from moodline.training.provenance import COMMON_KEYS
+from moodline.training.trainer import is_main_process
+
+LOCK_FILE = ".lock"
+
+
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Hold the run's folder, so that no second run writes into it; a run's own further processes share it."""
+    if not is_main_process():
+        yield
+        return
+    lock = filelock.FileLock(folder / LOCK_FILE, timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except filelock.Timeout:
+        raise MoodlineError(
+            f"{folder} is being trained by another process: wait for it, or choose another -o"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+PREDICTIONS_FILE = "predictions.parquet"
+RESULTS_FILE = "results.json"
+REPORT_FILE = "report.html"
+CAUSAL_FILE = "results-causal.json"
+CURVES_FILE = "robustness.parquet"
+CURVES_REPORT_FILE = "robustness.html"
+SCORE_FILES = (PREDICTIONS_FILE, RESULTS_FILE, REPORT_FILE, CAUSAL_FILE, CURVES_FILE, CURVES_REPORT_FILE)
+
+
+def get_file(name: str, out: Path, words: str, usual_words: str) -> Path:
+    """Where one of an evaluation's files is: of other words than the usual ones, under a name that tells them."""
+    path = out / name
+    return path if words == usual_words else path.with_stem(f"{path.stem}-{words}")
+
+
+def remove_scores(folder: Path) -> list[str]:
+    """Remove the scores of a run, on whichever words, and return the names of the files that were there."""
+    paths = [
+        path for name in SCORE_FILES for path in (folder / name, *(get_file(name, folder, one, "") for one in WORDS))
+    ]
+    there = [path for path in paths if path.is_file()]
+    for path in there:
+        path.unlink()
+    return [path.name for path in there]
+
+
+def clean_licence(text: str) -> str:
+    """A licence as it is kept.
+
+    Raises:
+        MoodlineError: it is not one line of text
+    """
+    if len(text.strip().splitlines()) != 1:
+        raise MoodlineError(f"a licence is one line of text, such as 'CC BY-NC 4.0', not {text!r}")
+    return text.strip()
+
+
+def license_models(run: Path, licence: str) -> Iterator[str]:
+    """Give the whole models of a run's folder this licence, and say where that changed it; no weights are touched."""
+    for config in sorted(run.glob(f"fold-*/model/{CONFIG_FILE}")):
+        described = load_description(config.parent)
+        if described.provenance.licence != licence:
+            before = described.provenance.licence_text
+            provenance = replace(described.provenance, licence=licence)
+            save_description(
+                config.parent,
+                described.recipe,
+                described.label_set,
+                provenance,
+                described.temperatures,
+                described.conditions,
+            )
+            yield f"model {config.parent}: its licence was {before}, and is {provenance.licence_text}"
+
 
 SCHEMA = 1
 RUN_FILE = "run.json"
 # Where parts of a run were found, which may change; what was found there may not.
-PLACES = ("corpus_folder", "recipe_name")
+LOCATION_KEYS = ("corpus_folder", "recipe_name")
 # What is said of a run, and no part of what it is.
-SAID = ("licence",)
+MUTABLE_KEYS = ("licence",)
 
 
 @dataclass(frozen=True, kw_only=True)
-class GivenFile:
+class EmbeddingsReference:
     """A file of embeddings that a run reads: where it was, and the hash that decides whether it is still that one."""
 
     file: Path
@@ -57,51 +131,51 @@ class Run:
     corpus_folder: Path
     corpus_hash: str
     label_set: LabelSet
-    embeddings: Mapping[str, GivenFile] = field(default_factory=dict)
+    embeddings: Mapping[str, EmbeddingsReference] = field(default_factory=dict)
     words: str = REFERENCE
     words_hash: str | None = None
     licence: str = ""
 
-    def files_of(self, fold: str) -> FoldFiles:
+    def get_files(self, fold: str) -> FoldFiles:
         return FoldFiles(self.folder / f"fold-{fold}")
 
-    def model_folder(self, fold: str) -> Path:
-        return self.files_of(fold).model
+    def get_model_folder(self, fold: str) -> Path:
+        return self.get_files(fold).model
 
     def is_complete(self, name: str) -> bool:
         """Whether a fold's model is whole, and of this run's recipe as it is now."""
-        return not self.lack_of(name)
+        return not self.explain_incomplete(name)
 
-    def lack_of(self, name: str) -> str:
+    def explain_incomplete(self, name: str) -> str:
         """What keeps a fold's model from being whole and of this run's recipe as it is now; empty if nothing does."""
-        config = self.model_folder(name) / CONFIG_FILE
+        config = self.get_model_folder(name) / CONFIG_FILE
         if not config.is_file():
-            finished = self.histories(name)
+            finished = self.read_histories(name)
             missing = [f"({STAGE_NAMES[stage]})" for stage in self.recipe.stages if stage not in finished]
             return (
                 f"not trained yet: the stage {', '.join(missing)}" if missing else "its description is not written yet"
             )
         content = read_json(config, "model")
         try:
-            labels = label_set_from(content["label_set"], str(config))
-            recipe = recipe_from(content["recipe"], str(config))
+            labels = parse_label_set(content["label_set"], str(config))
+            recipe = parse_recipe(content["recipe"], str(config))
         except (KeyError, TypeError) as error:
             raise MoodlineError(f"{config} is no model's description: it lacks {error}; remove it and train") from error
         # Where the file of a label set lies is no part of what a model is; the set is.
         recipe = replace(recipe, label_set=self.recipe.label_set)
         was, now = (
-            flatten({**dataclasses.asdict(one), "label_set": content_of(of)})
+            flatten_keys({**dataclasses.asdict(one), "label_set": convert_to_content(of)})
             for one, of in ((recipe, labels), (self.recipe, self.label_set))
         )
         key = next((key for key in now | was if was.get(key) != now.get(key)), None)
         return f"{key} was {was.get(key)!r} and is {now.get(key)!r}" if key else ""
 
-    def histories(self, name: str) -> dict[str, list[dict[str, float]]]:
+    def read_histories(self, name: str) -> dict[str, list[dict[str, float]]]:
         """Each finished stage's epochs: losses and validation UA."""
-        records = {stage: self.files_of(name).record(stage) for stage in self.recipe.stages}
+        records = {stage: self.get_files(name).record(stage) for stage in self.recipe.stages}
         return {stage: read_json(path, "stage")["epochs"] for stage, path in records.items() if path.is_file()}
 
-    def description(self) -> dict[str, Any]:
+    def build_description(self) -> dict[str, Any]:
         return {
             "schema": SCHEMA,
             "recipe_name": self.recipe_name,
@@ -109,7 +183,7 @@ class Run:
             "protocol": self.protocol,
             "corpus_folder": str(self.corpus_folder),
             "corpus_hash": self.corpus_hash,
-            "label_set": content_of(self.label_set),
+            "label_set": convert_to_content(self.label_set),
             "words": self.words,
             "words_hash": self.words_hash,
             "licence": self.licence,
@@ -130,7 +204,7 @@ def read_run(folder: Path) -> Run:
     try:
         if content["schema"] > SCHEMA:
             raise MoodlineError(f"run {folder} has schema {content['schema']}: install a newer moodline to read it")
-        recipe = recipe_from(content["recipe"], str(path))
+        recipe = parse_recipe(content["recipe"], str(path))
         # Runs of moodline's first days name one of its own sets and do not hold it.
         known = "label_set" in content
         return Run(
@@ -140,12 +214,12 @@ def read_run(folder: Path) -> Run:
             protocol=content["protocol"],
             corpus_folder=Path(content["corpus_folder"]),
             corpus_hash=content["corpus_hash"],
-            label_set=label_set_from(content["label_set"], str(path)) if known else label_set_of(recipe.label_set),
+            label_set=parse_label_set(content["label_set"], str(path)) if known else find_label_set(recipe.label_set),
             words=content.get("words", REFERENCE),
             words_hash=content.get("words_hash"),
             licence=content.get("licence", ""),
             embeddings={
-                encoder: GivenFile(file=Path(given["file"]), hash=given["hash"])
+                encoder: EmbeddingsReference(file=Path(given["file"]), hash=given["hash"])
                 for encoder, given in content.get("embeddings", {}).items()
             },
         )
@@ -153,35 +227,35 @@ def read_run(folder: Path) -> Run:
         raise MoodlineError(f"{path} is no run's description: it lacks {error}; train into a new folder") from error
 
 
-def label_set_for(recipe: Recipe, folder: Path) -> LabelSet:
+def resolve_label_set(recipe: Recipe, folder: Path) -> LabelSet:
     """The recipe's label set; that of the run in the folder where the recipe's file of it is there no more."""
     own_file = Path(recipe.label_set)
     if own_file.suffix and not own_file.exists() and (folder / RUN_FILE).is_file():
         begun = read_run(folder)
         if begun.recipe.label_set == recipe.label_set:
             return begun.label_set
-    return label_set_of(recipe.label_set)
+    return find_label_set(recipe.label_set)
 
 
-def licence_for(given: str | None, folder: Path) -> str:
+def resolve_licence(given: str | None, folder: Path) -> str:
     """The licence given, or that of the run in the folder where there is one and none is given.
 
     Raises:
         MoodlineError: it is not one line of text
     """
     if given is not None:
-        return licence_from(given)
+        return clean_licence(given)
     return read_run(folder).licence if (folder / RUN_FILE).is_file() else ""
 
 
 def refuse_other_run(run: Run) -> None:
     """Refuse to go on in another run's folder; in this one's, the recipe may have changed in some of its stages."""
     if (run.folder / RUN_FILE).is_file():
-        found, wanted = read_run(run.folder).description(), run.description()
+        found, wanted = read_run(run.folder).build_description(), run.build_description()
         for content in (found, wanted):
-            content["recipe"] = {key: content["recipe"][key] for key in COMMON}
-        found, wanted = flatten(found), flatten(wanted)
-        may_change = {*PLACES, *SAID, *(f"embeddings.{encoder}.file" for encoder in run.embeddings)}
+            content["recipe"] = {key: content["recipe"][key] for key in COMMON_KEYS}
+        found, wanted = flatten_keys(found), flatten_keys(wanted)
+        may_change = {*LOCATION_KEYS, *MUTABLE_KEYS, *(f"embeddings.{encoder}.file" for encoder in run.embeddings)}
         other = [key for key in wanted | found if found.get(key) != wanted.get(key) and key not in may_change]
         if other:
             raise MoodlineError(
@@ -203,10 +277,10 @@ def refuse_foreign(folder: Path, what: str = "run", first: str = RUN_FILE) -> No
     if folder.exists() and not folder.is_dir():
         raise MoodlineError(f"a {what} is a folder, and {folder} is a file: choose another -o")
     begun = (folder / first).is_file() or not folder.exists()
-    if not begun and any(not is_of_first_moment(one, first) for one in folder.iterdir()):
+    if not begun and any(not is_first_leftover(one, first) for one in folder.iterdir()):
         raise MoodlineError(f"{folder} is neither empty nor a {what}: choose another -o")
 
 
-def is_of_first_moment(path: Path, first: str) -> bool:
+def is_first_leftover(path: Path, first: str) -> bool:
     """Whether what was killed while it wrote its first file has left this one."""
     return path.name == LOCK_FILE or path.name.startswith(f".{first}.")

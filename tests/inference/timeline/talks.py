@@ -2,8 +2,8 @@
 
 from hypothesis import strategies as st
 
-from moodline.inference.reasons import Influence, Reasons
-from moodline.inference.timeline import UNCERTAIN, Gap, ModelFacts, Timeline, TimelineTurn
+from moodline.timeline import UNCERTAIN, Gap, ModelFacts, Timeline, TimelineTurn
+from moodline.timeline.timeline import Influence, Reasons
 
 CLASSES = ("anger", "joy", "neutral", "sadness", "surprise")
 SAID = (

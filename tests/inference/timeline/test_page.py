@@ -11,8 +11,8 @@ import soundfile
 from hypothesis import given, settings
 
 from moodline.errors import MoodlineError
-from moodline.inference.timeline import sound
-from moodline.inference.timeline.page import signed
+from moodline.timeline import html
+from moodline.timeline.html import format_signed
 from tests.inference.timeline.talks import SAID, talk, timelines
 
 
@@ -45,7 +45,7 @@ def recording(tmp_path_factory):
     [(0.254, "+0.25"), (-0.254, "\N{MINUS SIGN}0.25"), (-0.004, "+0.00"), (0.0, "+0.00"), (-1.0, "\N{MINUS SIGN}1.00")],
 )
 def test_what_rounds_to_nothing_is_no_fall(fall: float, told: str) -> None:
-    assert signed(fall) == told
+    assert format_signed(fall) == told
 
 
 def test_the_models_facts_and_what_must_be_known_stand_before_the_turns():
@@ -123,7 +123,7 @@ def test_the_sound_of_samples_is_that_of_their_file(recording):
 
 def test_samples_that_are_too_long_are_seen_and_not_heard(recording, monkeypatch):
     samples, rate = soundfile.read(recording, dtype="float32")
-    monkeypatch.setattr(sound, "LONGEST_EMBEDDED", 9.0)
+    monkeypatch.setattr(html, "MAX_EMBEDDED_SECONDS", 9.0)
     page = talk().to_html(samples, sample_rate=rate)
     assert "<audio" not in page
     assert 'id="play"' not in page
@@ -140,7 +140,7 @@ def test_a_recording_that_is_none_is_told(tmp_path):
 
 
 def test_a_long_recording_is_named_and_lies_beside_the_page(recording, monkeypatch):
-    monkeypatch.setattr(sound, "LONGEST_EMBEDDED", 9.0)
+    monkeypatch.setattr(html, "MAX_EMBEDDED_SECONDS", 9.0)
     found = Parsed(talk().to_html(recording))
     (audio,) = [attributes for tag, attributes in found.elements if tag == "audio"]
     assert audio["src"] == "my%20talk.wav"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from moodline.inference.timeline import sound
+from moodline.timeline import html
 from tests.inference.timeline.talks import CLASSES, SAID, talk
 
 pytestmark = pytest.mark.browser
@@ -41,7 +41,7 @@ def pages(tmp_path_factory) -> dict[str, Path]:
     many = tuple((who, 3.0 * n, 3.0 * n + 2.5, LONG[:40], CLASSES[n % 5]) for n in range(400) for who in [f"P{n % 12}"])
     hostile = ((HOSTILE, 0.0, 1.0, HOSTILE, HOSTILE), (LONG, 1.0, 2.0, LONG, LONG))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sound, "LONGEST_EMBEDDED", 9.0)
+        patch.setattr(html, "MAX_EMBEDDED_SECONDS", 9.0)
         beside = talk().to_html(recording)
     made = {
         "sound": talk().to_html(recording),
@@ -63,9 +63,9 @@ def opened(chromium, path: Path, size=DESK, **options) -> Iterator:
     complaints, asked = [], []
     context = chromium.new_context(viewport={"width": size[0], "height": size[1]}, offline=True, **options)
     page = context.new_page()
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
+    page.restrict_to_words("console", lambda message: complaints.append(message.text))
+    page.restrict_to_words("pageerror", lambda error: complaints.append(str(error)))
+    page.restrict_to_words("request", lambda request: asked.append(request.url))
     page.goto(path.as_uri())
     yield page
     context.close()

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moodline.errors import MoodlineError
-from moodline.inference.timeline import Timeline
-from moodline.inference.timeline.schema import SCHEMA
-from moodline.inference.timeline.times import in_milliseconds
+from moodline.timeline import Timeline
+from moodline.timeline.schema import SCHEMA
+from moodline.timeline.timeline import round_to_milliseconds
 from tests.inference.timeline.talks import talk, timelines
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "timeline.md"
@@ -20,7 +20,7 @@ PAGE = Path(__file__).resolve().parents[3] / "docs" / "timeline.md"
 @settings(max_examples=50, deadline=None)
 @given(timelines())
 def test_what_is_read_back_is_equal_to_the_millisecond(one):
-    assert Timeline.from_json(one.to_json()) == in_milliseconds(one)
+    assert Timeline.from_json(one.to_json()) == round_to_milliseconds(one)
 
 
 def test_a_newer_schema_is_refused_in_a_sentence():

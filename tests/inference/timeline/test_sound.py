@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moodline.audio.recording import Recording
-from moodline.inference.timeline import sound
-from moodline.inference.timeline.sound import Envelope
+from moodline.timeline import html
+from moodline.timeline.html import EnvelopeBuilder
 
 RATE = 16_000
 
@@ -33,7 +33,7 @@ def heard(embedded: str) -> np.ndarray:
     kind, data = embedded.split(",", 1)
     assert kind == "data:audio/mpeg;base64"
     samples, rate = soundfile.read(io.BytesIO(base64.b64decode(data)), dtype="float32")
-    assert rate == sound.SAMPLE_RATE
+    assert rate == html.SAMPLE_RATE
     return samples
 
 
@@ -52,57 +52,57 @@ def test_the_sound_in_a_page_is_that_of_the_recording_at_its_times(beeps, tmp_pa
     other = tmp_path / f"{rate}.flac"
     repeated = samples[(np.arange(4 * rate) * was // rate)]
     soundfile.write(other, repeated, rate)
-    assert loud(heard(sound.read(Recording.open(other)).embedded), sound.SAMPLE_RATE) == BEEPS
+    assert loud(heard(html.read_page_audio(Recording.open(other)).embedded), html.SAMPLE_RATE) == BEEPS
 
 
 def test_the_envelope_shows_where_it_is_loud(beeps):
-    one = sound.read(Recording.open(beeps))
+    one = html.read_page_audio(Recording.open(beeps))
     assert one.duration == 4
-    assert one.envelope.shape == (4 * sound.POINTS_PER_SECOND, 2)
-    points = np.abs(one.envelope.astype(float)).max(axis=1) / sound.LOUDEST
-    assert loud(points.repeat(RATE // sound.POINTS_PER_SECOND), RATE) == BEEPS
+    assert one.envelope.shape == (4 * html.POINTS_PER_SECOND, 2)
+    points = np.abs(one.envelope.astype(float)).max(axis=1) / html.MAX_LEVEL
+    assert loud(points.repeat(RATE // html.POINTS_PER_SECOND), RATE) == BEEPS
 
 
 def test_a_long_recording_is_not_put_into_a_page(beeps, monkeypatch):
-    short = sound.read(Recording.open(beeps))
-    monkeypatch.setattr(sound, "LONGEST_EMBEDDED", 3.9)
-    long = sound.read(Recording.open(beeps))
+    short = html.read_page_audio(Recording.open(beeps))
+    monkeypatch.setattr(html, "MAX_EMBEDDED_SECONDS", 3.9)
+    long = html.read_page_audio(Recording.open(beeps))
     assert long.embedded is None
     assert np.array_equal(long.envelope, short.envelope)
 
 
 def test_samples_sound_as_their_file_does_and_have_none_to_lie_beside_a_page(beeps, monkeypatch):
-    of_file = sound.read(Recording.open(beeps))
+    of_file = html.read_page_audio(Recording.open(beeps))
     samples, rate = soundfile.read(beeps, dtype="float32")
-    of_array = sound.read(Recording.of(samples, rate))
+    of_array = html.read_page_audio(Recording.from_samples(samples, rate))
     assert of_array.embedded == of_file.embedded
     assert np.array_equal(of_array.envelope, of_file.envelope)
-    monkeypatch.setattr(sound, "LONGEST_EMBEDDED", 3.9)
-    assert sound.read(Recording.open(beeps)).beside == "beeps.wav"
-    assert sound.read(Recording.of(samples, rate)).beside is None
+    monkeypatch.setattr(html, "MAX_EMBEDDED_SECONDS", 3.9)
+    assert html.read_page_audio(Recording.open(beeps)).beside == "beeps.wav"
+    assert html.read_page_audio(Recording.from_samples(samples, rate)).beside is None
 
 
 def test_no_more_than_a_block_of_a_long_recording_is_held(monkeypatch):
     minutes, largest = 40, 0
 
     class Long(Recording):
-        def blocks(self, sample_rate, channel=None):
+        def iter_blocks(self, sample_rate, channel=None):
             second = np.ones(sample_rate, dtype=np.float32)
             return (second for _ in range(60 * minutes))
 
-    really = Envelope.add
+    really = EnvelopeBuilder.add
 
     def watched(self, samples):
         nonlocal largest
         really(self, samples)
         largest = max(largest, len(self.rest) + sum(part.size for part in self.extremes[-1:]))
 
-    monkeypatch.setattr(Envelope, "add", watched)
+    monkeypatch.setattr(EnvelopeBuilder, "add", watched)
     monkeypatch.setattr(Long, "duration", 60.0 * minutes)
-    one = sound.read(Long.of(np.zeros(1), 1))
+    one = html.read_page_audio(Long.from_samples(np.zeros(1), 1))
     assert one.embedded is None
-    assert len(one.envelope) == sound.MOST_POINTS
-    assert largest <= 2 * sound.POINTS_PER_SECOND + Envelope.STRETCH
+    assert len(one.envelope) == html.MAX_POINTS
+    assert largest <= 2 * html.POINTS_PER_SECOND + EnvelopeBuilder.STRETCH
 
 
 SAMPLES = st.lists(st.integers(-100, 100), min_size=1, max_size=200)
@@ -114,17 +114,17 @@ def test_the_envelope_does_not_depend_on_the_blocks(numbers, stretch, most, data
     samples = np.array(numbers, dtype=np.float32)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(samples)), max_size=5)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Envelope, "STRETCH", stretch)
-        patch.setattr(sound, "MOST_POINTS", most)
-        patch.setattr(sound, "LOUD_QUANTILE", 1.0)
-        whole, pieces = Envelope(), Envelope()
+        patch.setattr(EnvelopeBuilder, "STRETCH", stretch)
+        patch.setattr(html, "MAX_POINTS", most)
+        patch.setattr(html, "LOUD_QUANTILE", 1.0)
+        whole, pieces = EnvelopeBuilder(), EnvelopeBuilder()
         whole.add(samples)
         for piece in np.split(samples, cuts):
             pieces.add(piece)
         expected = np.array([[min(part), max(part)] for part in split(numbers, stretch, most)], dtype=np.float32)
         loudest = np.abs(expected).max() or np.float32(1)
-        assert np.array_equal(whole.points(), np.round(expected / loudest * sound.LOUDEST))
-        assert np.array_equal(pieces.points(), whole.points())
+        assert np.array_equal(whole.compute_points(), np.round(expected / loudest * html.MAX_LEVEL))
+        assert np.array_equal(pieces.compute_points(), whole.compute_points())
 
 
 def split(numbers: list[int], stretch: int, most: int) -> list[list[int]]:

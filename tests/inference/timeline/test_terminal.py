@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from moodline.inference.timeline.signs import signs
-from moodline.inference.timeline.terminal import shares, show
+from moodline.timeline.style import assign_styles
+from moodline.timeline.terminal import allocate_cells, print_timeline
 from tests.inference.timeline.talks import SAID, talk, timelines
 
 STEERING = re.compile(r"\x1b\[[0-9;]*m")
@@ -18,7 +18,7 @@ STEERING = re.compile(r"\x1b\[[0-9;]*m")
 
 def printed(timeline, width=100, **terminal) -> str:
     out = io.StringIO()
-    show(timeline, Console(file=out, width=width, **terminal))
+    print_timeline(timeline, Console(file=out, width=width, **terminal))
     return out.getvalue()
 
 
@@ -40,7 +40,7 @@ def test_a_line_a_turn_within_the_width(width):
 
 def test_the_bar_says_without_colour_which_class_has_how_much():
     (line,) = [line for line in printed(talk(), 120).splitlines() if "five" in line]
-    letters = {sign.name: sign.letter for sign in signs(talk().classes)}
+    letters = {sign.name: sign.letter for sign in assign_styles(talk().classes)}
     assert f"  {letters['anger'] * 16}" in line
     assert "\x1b" not in line
 
@@ -70,7 +70,7 @@ def test_no_words_steer_the_terminal_or_break_a_line(one, width):
 @settings(max_examples=50, deadline=None)
 @given(st.dictionaries(st.text(), st.floats(0, 1), min_size=1, max_size=8), st.integers(1, 30))
 def test_a_bars_cells_are_all_given_and_by_the_probabilities(probabilities, cells):
-    given_cells = shares(probabilities, cells)
+    given_cells = allocate_cells(probabilities, cells)
     total = sum(probabilities.values())
     assert sum(given_cells.values()) == (cells if total else min(cells, len(probabilities)))
     if total:
@@ -80,11 +80,11 @@ def test_a_bars_cells_are_all_given_and_by_the_probabilities(probabilities, cell
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.text(max_size=8), min_size=1, max_size=40, unique=True))
 def test_each_class_has_a_letter_and_a_pattern_of_its_own(classes):
-    known = signs(classes)
+    known = assign_styles(classes)
     assert len({sign.letter for sign in known}) == len({sign.pattern for sign in known}) == len(classes) + 1
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.text(max_size=8), min_size=1, max_size=8, unique=True))
 def test_up_to_eight_classes_have_colours_of_their_own(classes):
-    assert len({sign.colour for sign in signs(classes)}) == len(classes) + 1
+    assert len({sign.colour for sign in assign_styles(classes)}) == len(classes) + 1

@@ -12,11 +12,9 @@ from hypothesis import strategies as st
 from praatio import textgrid
 
 from moodline.errors import MoodlineError
-from moodline.inference.timeline import UNCERTAIN, write
-from moodline.inference.timeline.praat import to_textgrid
-from moodline.inference.timeline.rows import to_csv
-from moodline.inference.timeline.subtitles import to_srt
-from moodline.inference.timeline.times import in_milliseconds
+from moodline.timeline import UNCERTAIN, write_timeline
+from moodline.timeline.timeline import round_to_milliseconds
+from moodline.timeline.writers import to_csv, to_srt, to_textgrid
 from tests.inference.timeline.talks import SAID, talk, timelines
 
 # Letters that SRT's readers take for no markup of theirs.
@@ -60,7 +58,7 @@ def test_srt_has_a_cue_for_each_turn_with_its_label():
 def test_no_words_break_a_cue(one):
     bare = replace(one, model=replace(one.model, notes=()), warnings=(), gaps=())
     cues = pysubs2.SSAFile.from_string(to_srt(bare), format_="srt").events if bare.turns else []
-    expected = sorted(in_milliseconds(bare).turns, key=lambda turn: turn.start)
+    expected = sorted(round_to_milliseconds(bare).turns, key=lambda turn: turn.start)
     assert [round(turn.start * 1000) for turn in expected] == [cue.start for cue in cues]
     for cue, turn in zip(cues, expected, strict=True):
         assert cue.text.endswith(" ".join((turn.words or "").split()))
@@ -111,7 +109,7 @@ def test_words_alone_have_no_subtitles_and_no_tiers(text):
 
 @pytest.mark.parametrize("name", ["a.json", "a.csv", "a.srt", "a.TextGrid", "a.html"])
 def test_a_files_ending_says_its_format(name, tmp_path):
-    write(talk(), tmp_path / name)
+    write_timeline(talk(), tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     begins = {"json": "{", "csv": "recording,start,", "srt": "1\n", "TextGrid": "File type", "html": "<!DOCTYPE"}[
         name[2:]
@@ -121,9 +119,9 @@ def test_a_files_ending_says_its_format(name, tmp_path):
 
 def test_other_endings_and_formats_are_refused_and_nothing_is_written(tmp_path):
     with pytest.raises(MoodlineError, match=r"a\.docx"):
-        write(talk(), tmp_path / "a.docx")
+        write_timeline(talk(), tmp_path / "a.docx")
     with pytest.raises(MoodlineError, match="'docx'"):
-        write(talk(), tmp_path / "a.csv", "docx")
+        write_timeline(talk(), tmp_path / "a.csv", "docx")
     with pytest.raises(MoodlineError, match="words alone"):
-        write(talk(timed=False), tmp_path / "a.srt")
+        write_timeline(talk(timed=False), tmp_path / "a.srt")
     assert list(tmp_path.iterdir()) == []

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 
 from moodline.errors import MoodlineError
-from moodline.inference.reasons import Influence, Reasons
-from moodline.inference.timeline import UNCERTAIN
-from moodline.inference.timeline.times import in_milliseconds
+from moodline.timeline import UNCERTAIN
+from moodline.timeline.timeline import Influence, Reasons, round_to_milliseconds
 from tests.inference.timeline.talks import CLASSES, SAID, talk, timelines
 
 
@@ -55,7 +54,7 @@ def test_speakers_are_in_the_order_in_which_they_begin():
 def test_the_table_has_a_row_for_each_turn(one):
     rows = one.to_table().to_pylist()
     assert [(row["start"], row["end"], row["words"], row["label"]) for row in rows] == [
-        (turn.start, turn.end, turn.words, turn.label) for turn in in_milliseconds(one).turns
+        (turn.start, turn.end, turn.words, turn.label) for turn in round_to_milliseconds(one).turns
     ]
     assert [{name: row[f"p_{name}"] for name in one.classes} for row in rows] == [t.probabilities for t in one.turns]
 

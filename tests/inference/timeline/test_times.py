@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from praatio import textgrid
 
-from moodline.inference.timeline import FORMATS, Timeline
+from moodline.timeline import FORMATS, Timeline
 from tests.inference.timeline.talks import talk, timelines
 
 Times = list[tuple[float, float]]

@@ -11,8 +11,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
 from moodline.errors import MoodlineError
-from moodline.reproduction.baselines import BASELINES
-from moodline.reproduction.baselines.baseline import STRENGTHS, Baseline, probabilities
+from moodline.experiments.baseline_features import REGULARISATION_STRENGTHS, Baseline, compute_probabilities
+from moodline.experiments.baselines import BASELINES
 
 CLASSES = ("sad", "angry", "neutral", "happy")  # not in the order of the alphabet
 EVEN = dict.fromkeys(CLASSES, 1.0)
@@ -29,7 +29,7 @@ def examples(classes: tuple[str, ...], count: int = 60) -> tuple[np.ndarray, lis
 def test_of_logistic_regression_they_are_its_probabilities(classes: tuple[str, ...]) -> None:
     features, labels = examples(classes)
     trained = LogisticRegression().fit(features, labels)
-    found = probabilities(trained, features, classes)
+    found = compute_probabilities(trained, features, classes)
     for column, name in enumerate(classes):
         expected = trained.predict_proba(features)[:, list(trained.classes_).index(name)]
         np.testing.assert_allclose(found[:, column], expected, rtol=1e-6)
@@ -39,7 +39,7 @@ def test_of_logistic_regression_they_are_its_probabilities(classes: tuple[str, .
 def test_of_a_support_vector_machine_the_likeliest_class_is_what_it_says(classes: tuple[str, ...]) -> None:
     features, labels = examples(classes)
     trained = LinearSVC(random_state=0).fit(features, labels)
-    found = probabilities(trained, features, classes)
+    found = compute_probabilities(trained, features, classes)
     assert [classes[place] for place in found.argmax(axis=1)] == trained.predict(features).tolist()
     np.testing.assert_allclose(found.sum(axis=1), 1)
     assert found.min() > 0
@@ -56,11 +56,14 @@ def saying(answers: Mapping[float, str]) -> Baseline:
 
 def test_the_c_with_the_highest_ua_on_the_validation_set_is_chosen_and_of_equals_the_smallest() -> None:
     train = examples(CLASSES)
-    answers = dict.fromkeys(STRENGTHS, "angry") | {STRENGTHS[2]: "sad", STRENGTHS[4]: "sad"}
+    answers = dict.fromkeys(REGULARISATION_STRENGTHS, "angry") | {
+        REGULARISATION_STRENGTHS[2]: "sad",
+        REGULARISATION_STRENGTHS[4]: "sad",
+    }
     for validation, expected in ((["sad"] * 5, "sad"), (["sad"] * 9 + ["angry"], "angry")):  # the last: UA .5 for all
         chosen = saying(answers).select(train, (np.zeros((len(validation), 5)), validation), EVEN)
         assert chosen.predict(train[0][:1]) == [expected]
-    assert list(STRENGTHS) == sorted(STRENGTHS)
+    assert list(REGULARISATION_STRENGTHS) == sorted(REGULARISATION_STRENGTHS)
 
 
 @pytest.mark.parametrize("name", BASELINES)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from moodline.embeddings import read_embeddings
 from moodline.errors import MoodlineError
-from moodline.reproduction.baselines import kept
-from moodline.reproduction.baselines.kept import held, kept_features
+from moodline.experiments import baseline_features
+from moodline.experiments.baseline_features import compute_cached_features, lock_file
 
 
 def features_of(key: str) -> list[float]:
@@ -38,29 +38,29 @@ def path(tmp_path: Path) -> Path:
 def test_features_come_in_the_order_of_the_keys_and_each_is_computed_once(path: Path) -> None:
     done: list[str] = []
     for keys in (["bb", "a", "bb"], ["a"], ["ccc", "bb", "ccc", "a"]):
-        found = kept_features(path, keys, computing(keys, done))
+        found = compute_cached_features(path, keys, computing(keys, done))
         np.testing.assert_array_equal(found, [features_of(key) for key in keys])
     assert sorted(done) == ["a", "bb", "ccc"]
 
 
 def test_what_was_computed_before_a_kill_is_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept, "PORTION", 2)
+    monkeypatch.setattr(baseline_features, "BATCH_SIZE", 2)
     keys, done = [f"key {number}" for number in range(7)], []
     with pytest.raises(KeyboardInterrupt):
-        kept_features(path, keys, computing(keys, done, at_most=4))
+        compute_cached_features(path, keys, computing(keys, done, at_most=4))
     assert len(read_embeddings(path).vectors) == 4
-    kept_features(path, keys, computing(keys, done))
+    compute_cached_features(path, keys, computing(keys, done))
     assert sorted(done) == keys
 
 
 def test_a_second_process_waits(path: Path) -> None:
-    with held(path), pytest.raises(filelock.Timeout):
+    with lock_file(path), pytest.raises(filelock.Timeout):
         filelock.FileLock(path.with_name(f".{path.name}.lock"), timeout=0).acquire()
-    with held(path):
+    with lock_file(path):
         pass
 
 
 def test_a_folder_that_cannot_be_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(MoodlineError, match="cannot be written"):
-        kept_features(tmp_path / "file" / "features.parquet", ["a"], computing(["a"], []))
+        compute_cached_features(tmp_path / "file" / "features.parquet", ["a"], computing(["a"], []))

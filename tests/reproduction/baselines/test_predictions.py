@@ -8,16 +8,14 @@ import pyarrow as pa
 import pytest
 
 from moodline.config import Recipe, TextUtteranceConfig
-from moodline.conversation import Conversation, Utterance
+from moodline.conversation import IEMOCAP4, Conversation, Utterance, create_identity_set
 from moodline.corpora.corpus import Corpus
-from moodline.corpora.fold import Fold
-from moodline.corpora.protocol import folds_of
+from moodline.corpora.folds import Fold
+from moodline.corpora.protocols import build_folds
 from moodline.errors import MoodlineError
-from moodline.evaluation.predictions import columns
-from moodline.evaluation.scores import STAGES, score
-from moodline.labels import IEMOCAP4, same_names
-from moodline.reproduction.baselines import BASELINE_NAMES, BASELINES, baseline_predictions
-from moodline.reproduction.baselines.predictions import class_weights
+from moodline.evaluation.predictions import build_schema
+from moodline.evaluation.scores import STAGES, score_predictions
+from moodline.experiments.baselines import BASELINE_NAMES, BASELINES, compute_class_weights, predict_baseline
 from tests.tiny import tiny_bert
 
 LABELS = sorted(IEMOCAP4.mapping)
@@ -35,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def fold(corpus: Corpus) -> Fold:
-    (fold,) = folds_of(corpus, "session5")
+    (fold,) = build_folds(corpus, "session5")
     return fold
 
 
@@ -58,8 +56,8 @@ def answers(table: pa.Table) -> pa.Table:
 def test_it_is_scored_on_the_test_sets_utterances_beside_the_systems_stages(
     key: str, fold: Fold, recipe: Recipe, folder: Path
 ) -> None:
-    table = baseline_predictions(BASELINES[key], fold, IEMOCAP4, recipe, folder)
-    assert table.schema == columns(IEMOCAP4.classes)
+    table = predict_baseline(BASELINES[key], fold, IEMOCAP4, recipe, folder)
+    assert table.schema == build_schema(IEMOCAP4.classes)
     expected = [
         (conversation.id, turn.id, turn.speaker, IEMOCAP4.mapping[turn.label])
         for conversation in fold.test
@@ -74,7 +72,7 @@ def test_it_is_scored_on_the_test_sets_utterances_beside_the_systems_stages(
         chances = {name: row[f"p_{name}"] for name in IEMOCAP4.classes}
         assert sum(chances.values()) == pytest.approx(1, abs=1e-5)
         assert row["predicted"] == max(chances, key=lambda name: chances[name])
-    (scores,) = score(table, IEMOCAP4.classes, stages={**STAGES, **BASELINE_NAMES}, resamples=10).scores
+    (scores,) = score_predictions(table, IEMOCAP4.classes, stages={**STAGES, **BASELINE_NAMES}, resamples=10).scores
     assert scores.stage == key
     if key == "tf_idf":  # a label shows in the words of the tree
         assert scores.pooled.ua.value == 1
@@ -83,7 +81,7 @@ def test_it_is_scored_on_the_test_sets_utterances_beside_the_systems_stages(
 @pytest.mark.parametrize("key", BASELINES)
 def test_labels_of_the_test_set_change_nothing_that_it_says(key: str, fold: Fold, recipe: Recipe, folder: Path) -> None:
     other = replace(fold, test=with_turns(fold.test, other_label))
-    tables = [baseline_predictions(BASELINES[key], one, IEMOCAP4, recipe, folder) for one in (fold, other)]
+    tables = [predict_baseline(BASELINES[key], one, IEMOCAP4, recipe, folder) for one in (fold, other)]
     assert answers(tables[0]).equals(answers(tables[1]))
     assert not tables[0]["label"].equals(tables[1]["label"])
 
@@ -92,15 +90,15 @@ def test_a_speaker_who_is_tested_beside_one_who_validates_is_context_alone(
     corpus: Corpus, recipe: Recipe, folder: Path
 ) -> None:
     """In cv10 both sets hold the same conversations: one speaker's labels select, the other's are hidden."""
-    for fold in folds_of(corpus, "cv10")[:2]:
-        table = baseline_predictions(BASELINES["tf_idf"], fold, IEMOCAP4, recipe, folder)
+    for fold in build_folds(corpus, "cv10")[:2]:
+        table = predict_baseline(BASELINES["tf_idf"], fold, IEMOCAP4, recipe, folder)
         assert set(table["speaker"].to_pylist()) == {fold.test_speaker}
 
         def change(turn: Utterance, tested: str | None = fold.test_speaker) -> Utterance:
             return other_label(turn) if turn.speaker == tested else turn
 
         other = replace(fold, test=with_turns(fold.test, change), validation=with_turns(fold.validation, change))
-        again = baseline_predictions(BASELINES["tf_idf"], other, IEMOCAP4, recipe, folder)
+        again = predict_baseline(BASELINES["tf_idf"], other, IEMOCAP4, recipe, folder)
         assert answers(table).equals(answers(again))
 
 
@@ -108,7 +106,7 @@ def test_a_speaker_who_is_tested_beside_one_who_validates_is_context_alone(
 def test_it_says_the_same_again_whether_or_not_its_features_were_kept(
     key: str, fold: Fold, recipe: Recipe, folder: Path, tmp_path: Path
 ) -> None:
-    tables = [baseline_predictions(BASELINES[key], fold, IEMOCAP4, recipe, one) for one in (folder, folder, tmp_path)]
+    tables = [predict_baseline(BASELINES[key], fold, IEMOCAP4, recipe, one) for one in (folder, folder, tmp_path)]
     assert tables[0].equals(tables[1])
     assert tables[0].equals(tables[2])
     assert {path.suffix for path in tmp_path.iterdir()} == (set() if key == "tf_idf" else {".parquet", ".lock"})
@@ -120,8 +118,8 @@ def test_classes_are_weighted_as_the_recipe_weights_them(fold: Fold, recipe: Rec
         for turn in conversation.utterances:
             if turn.label in IEMOCAP4.mapping:
                 counts[IEMOCAP4.mapping[turn.label]] += 1
-    assert class_weights(fold.train, IEMOCAP4, recipe) == pytest.approx(dict.fromkeys(IEMOCAP4.classes, 1.0))
-    found = class_weights(fold.train, IEMOCAP4, replace(recipe, class_weights="balanced"))
+    assert compute_class_weights(fold.train, IEMOCAP4, recipe) == pytest.approx(dict.fromkeys(IEMOCAP4.classes, 1.0))
+    found = compute_class_weights(fold.train, IEMOCAP4, replace(recipe, class_weights="balanced"))
     masses = [found[name] * counts[name] for name in IEMOCAP4.classes]
     assert masses == pytest.approx([masses[0]] * len(masses), rel=1e-5)
 
@@ -132,19 +130,19 @@ def test_a_class_without_training_utterances_is_named(fold: Fold, recipe: Recipe
 
     poorer = replace(fold, train=with_turns(fold.train, change))
     with pytest.raises(MoodlineError, match="session5, fold 5 has none of sad"):
-        baseline_predictions(BASELINES["tf_idf"], poorer, IEMOCAP4, recipe, folder)
+        predict_baseline(BASELINES["tf_idf"], poorer, IEMOCAP4, recipe, folder)
 
 
 def test_a_fold_without_a_test_set_is_refused(corpus: Corpus, recipe: Recipe, folder: Path) -> None:
-    (fold,) = folds_of(corpus, "all")
+    (fold,) = build_folds(corpus, "all")
     with pytest.raises(MoodlineError, match="nothing can be scored"):
-        baseline_predictions(BASELINES["tf_idf"], fold, IEMOCAP4, recipe, folder)
+        predict_baseline(BASELINES["tf_idf"], fold, IEMOCAP4, recipe, folder)
 
 
 def test_two_classes_are_enough(fold: Fold, recipe: Recipe, folder: Path) -> None:
-    labels = same_names("two", "sad", "ang")
+    labels = create_identity_set("two", "sad", "ang")
     for baseline in BASELINES.values():
-        table = baseline_predictions(baseline, fold, labels, recipe, folder)
+        table = predict_baseline(baseline, fold, labels, recipe, folder)
         assert set(table["label"].to_pylist()) == {"sad", "ang"}
 
 

@@ -12,12 +12,12 @@ import soundfile
 import torch
 from transformers import AutoTokenizer, BertModel
 
-from moodline.audio import waveform
+from moodline.audio import io
 from moodline.config import Recipe, TextUtteranceConfig
 from moodline.conversation import Utterance
 from moodline.embeddings import read_embeddings
 from moodline.errors import MoodlineError
-from moodline.reproduction.baselines import BASELINES, chosen_baselines
+from moodline.experiments.baselines import BASELINES, select_baselines
 from tests.tiny import tiny_bert
 
 EGEMAPS, SENTENCES = BASELINES["egemaps"], BASELINES["sentence_embeddings"]
@@ -37,7 +37,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def spoken(path: Path, name: str = "turn", **times: float) -> Utterance:
-    clip = replace(waveform.inspect(path), **times)
+    clip = replace(io.inspect_file(path), **times)
     return Utterance(id=name, speaker="ann", words="yes", audio=clip)
 
 
@@ -87,10 +87,10 @@ def test_without_opensmile_the_extra_is_named(tmp_path: Path, monkeypatch: pytes
 
 
 def test_baselines_are_chosen_by_their_keys() -> None:
-    assert [one.key for one in chosen_baselines(None)] == list(BASELINES)
-    assert [one.key for one in chosen_baselines("tf_idf, egemaps,tf_idf")] == ["tf_idf", "egemaps"]
+    assert [one.key for one in select_baselines(None)] == list(BASELINES)
+    assert [one.key for one in select_baselines("tf_idf, egemaps,tf_idf")] == ["tf_idf", "egemaps"]
     with pytest.raises(MoodlineError, match=f"the baselines are {', '.join(BASELINES)}: 'svm' is none"):
-        chosen_baselines("tf_idf,svm")
+        select_baselines("tf_idf,svm")
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from moodline.reproduction.robustness.kept import Kept, hash_of_model
+from moodline.experiments.robustness import CachedPredictions, hash_model
 
 
 def test_what_is_kept_is_not_computed_again(tmp_path: Path) -> None:
@@ -15,8 +15,8 @@ def test_what_is_kept_is_not_computed_again(tmp_path: Path) -> None:
         return pa.table({"predicted": [what]})
 
     def found(key: str, what: str) -> str:
-        kept = Kept(tmp_path / "fold-1/babble+0.parquet", key)
-        return kept.predictions(lambda: compute(what))["predicted"][0].as_py()
+        kept = CachedPredictions(tmp_path / "fold-1/babble+0.parquet", key)
+        return kept.read_or_compute(lambda: compute(what))["predicted"][0].as_py()
 
     assert found("one", "first") == "first"
     assert found("one", "second") == "first"
@@ -31,8 +31,8 @@ def test_a_models_hash_is_of_all_that_it_predicts_with(tmp_path: Path) -> None:
     (tmp_path / "bert").mkdir()
     for name in ("fusion.safetensors", "config.json", "bert/config.json", "README.md"):
         (tmp_path / name).write_text(name)
-    before = hash_of_model(tmp_path)
+    before = hash_model(tmp_path)
     (tmp_path / "README.md").write_text("of no account")
-    assert hash_of_model(tmp_path) == before
+    assert hash_model(tmp_path) == before
     (tmp_path / "bert/config.json").write_text("another")
-    assert hash_of_model(tmp_path) != before
+    assert hash_model(tmp_path) != before

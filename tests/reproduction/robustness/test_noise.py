@@ -12,10 +12,16 @@ from hypothesis import strategies as st
 from moodline.conversation import AudioClip, Conversation, Utterance
 from moodline.corpora.corpus import Corpus
 from moodline.errors import MoodlineError
-from moodline.inference.inputs import waveform_of
-from moodline.reproduction.robustness.altered import sound_at
-from moodline.reproduction.robustness.noise import TALKERS, Babble, lack_of_talkers, mixed, through_telephone
-from moodline.reproduction.robustness.points import BABBLE, CLEAN, RATIOS, TELEPHONE, Point
+from moodline.experiments.corruptions import (
+    BABBLE_SPEAKERS,
+    BabbleNoise,
+    apply_telephone_band,
+    explain_missing_babble,
+    mix_at_ratio,
+)
+from moodline.experiments.robustness import corrupt_sound
+from moodline.experiments.robustness_plan import BABBLE, CLEAN_RATIO, NOISE_RATIOS, TELEPHONE, CorruptionPoint
+from moodline.inference.encode import read_waveform
 
 RATE = 16_000
 
@@ -36,42 +42,42 @@ def test_the_ratio_is_the_one_asked_for(length: int, ratio: float, level: float,
     generator = np.random.default_rng(seed)
     speech = (level * generator.uniform(0.1, 1, length)).astype(np.float32)
     babble = generator.uniform(0.1, 1, length) + 0.05
-    heard = mixed(speech, babble, ratio)
+    heard = mix_at_ratio(speech, babble, ratio)
     assert heard.dtype == np.float32
     assert decibels(speech, heard.astype(float) - speech) == pytest.approx(ratio, abs=0.1)
 
 
 def test_silence_stays_silent() -> None:
-    assert not mixed(np.zeros(100, np.float32), np.ones(100), 0.0).any()
+    assert not mix_at_ratio(np.zeros(100, np.float32), np.ones(100), 0.0).any()
 
 
-@pytest.mark.parametrize("ratio", RATIOS)
+@pytest.mark.parametrize("ratio", NOISE_RATIOS)
 def test_the_ratio_holds_for_utterances_in_babble_of_the_corpus(corpus: Corpus, ratio: float) -> None:
-    babble = Babble(corpus.conversations, seed=0)
-    sound = sound_at(Point(BABBLE, ratio), babble)
+    babble = BabbleNoise(corpus.conversations, seed=0)
+    sound = corrupt_sound(CorruptionPoint(BABBLE, ratio), babble)
     for turn in corpus.conversations[0].utterances:
-        clean, heard = waveform_of(turn, RATE).numpy(), sound(turn, RATE).numpy()
+        clean, heard = read_waveform(turn, RATE).numpy(), sound(turn, RATE).numpy()
         assert decibels(clean, heard.astype(float) - clean) == pytest.approx(ratio, abs=0.1)
 
 
 def test_nobody_of_the_conversation_talks_over_it(corpus: Corpus) -> None:
-    babble = Babble(corpus.conversations, seed=0)
+    babble = BabbleNoise(corpus.conversations, seed=0)
     for conversation in corpus.conversations:
         for turn in conversation.utterances:
-            talkers = [talker.speaker for talker in babble.talkers(turn)]
-            assert len(set(talkers)) == len(talkers) == TALKERS
+            talkers = [talker.speaker for talker in babble.draw_speakers(turn)]
+            assert len(set(talkers)) == len(talkers) == BABBLE_SPEAKERS
             assert not conversation.speakers & set(talkers)
 
 
 def test_babble_is_a_function_of_seed_and_utterance(corpus: Corpus) -> None:
     first, second = corpus.conversations[0].utterances[:2]
-    one, again, other = (Babble(corpus.conversations, seed) for seed in (0, 0, 1))
-    found = one.over(first, 8_000, RATE)
-    assert np.array_equal(found, again.over(first, 8_000, RATE))
-    assert not np.array_equal(found, other.over(first, 8_000, RATE))
-    assert not np.array_equal(found, one.over(second, 8_000, RATE))
-    shuffled = Babble(corpus.conversations[::-1], 0)
-    assert np.array_equal(found, shuffled.over(first, 8_000, RATE))
+    one, again, other = (BabbleNoise(corpus.conversations, seed) for seed in (0, 0, 1))
+    found = one.generate_babble(first, 8_000, RATE)
+    assert np.array_equal(found, again.generate_babble(first, 8_000, RATE))
+    assert not np.array_equal(found, other.generate_babble(first, 8_000, RATE))
+    assert not np.array_equal(found, one.generate_babble(second, 8_000, RATE))
+    shuffled = BabbleNoise(corpus.conversations[::-1], 0)
+    assert np.array_equal(found, shuffled.generate_babble(first, 8_000, RATE))
 
 
 def test_each_talker_is_as_loud_as_the_others(tmp_path: Path) -> None:
@@ -83,30 +89,30 @@ def test_each_talker_is_as_loud_as_the_others(tmp_path: Path) -> None:
         soundfile.write(path, level * np.sin(2 * np.pi * tone * time), RATE, subtype="FLOAT")
         clip = AudioClip(path=path, duration=1.0, sample_rate=RATE)
         turns.append(Utterance(id=speaker, speaker=speaker, words="", audio=clip))
-    babble = Babble([Conversation(id=turn.id, utterances=(turn,)) for turn in turns], seed=0)
-    power = np.abs(np.fft.rfft(babble.over(turns[0], RATE, RATE))) ** 2  # a bin a Hz
+    babble = BabbleNoise([Conversation(id=turn.id, utterances=(turn,)) for turn in turns], seed=0)
+    power = np.abs(np.fft.rfft(babble.generate_babble(turns[0], RATE, RATE))) ** 2  # a bin a Hz
     assert power[3_000] == pytest.approx(power[1_000], rel=1e-3)
     assert power[200] < 1e-6 * power[1_000]
 
 
 def test_babble_of_nobody_and_of_silence_are_told(tmp_path: Path, corpus: Corpus) -> None:
     alone = corpus.conversations[0]
-    lack = lack_of_talkers(Babble([alone], 0), alone.utterances)
+    lack = explain_missing_babble(BabbleNoise([alone], 0), alone.utterances)
     assert alone.utterances[0].id in lack
-    assert not lack_of_talkers(Babble(corpus.conversations, 0), alone.utterances)
+    assert not explain_missing_babble(BabbleNoise(corpus.conversations, 0), alone.utterances)
     soundfile.write(tmp_path / "silent.wav", np.zeros(RATE), RATE)
     clip = AudioClip(path=tmp_path / "silent.wav", duration=1.0, sample_rate=RATE)
     silent = replace(alone.utterances[0], id="silent", speaker="X", audio=clip)
-    babble = Babble([alone, Conversation(id="other", utterances=(silent,))], 0)
+    babble = BabbleNoise([alone, Conversation(id="other", utterances=(silent,))], 0)
     with pytest.raises(MoodlineError, match=r"is silence: silent"):
-        babble.over(alone.utterances[0], 100, RATE)
+        babble.generate_babble(alone.utterances[0], 100, RATE)
 
 
 def level_of(tone: float, rate: int) -> float:
     """What a telephone leaves of a tone of two seconds, in dB, away from its ends."""
     samples = np.sin(2 * np.pi * tone * np.arange(2 * rate) / rate).astype(np.float32)
     middle = slice(rate // 2, -rate // 2)
-    return decibels(through_telephone(samples, rate)[middle], samples[middle])
+    return decibels(apply_telephone_band(samples, rate)[middle], samples[middle])
 
 
 @pytest.mark.parametrize("rate", [16_000, 22_050, 44_100])
@@ -125,16 +131,16 @@ def test_a_telephone_at_its_own_rate_has_no_less_of_a_band() -> None:
 @given(st.integers(1, 3_000), st.sampled_from([8_000, 11_025, 16_000, 44_100]))
 @settings(max_examples=40, deadline=None)
 def test_an_utterance_stays_as_long_as_it_is(length: int, rate: int) -> None:
-    heard = through_telephone(np.ones(length, np.float32), rate)
+    heard = apply_telephone_band(np.ones(length, np.float32), rate)
     assert heard.shape == (length,)
     assert heard.dtype == np.float32
     assert np.isfinite(heard).all()
 
 
 def test_a_telephone_hears_the_babble_too(corpus: Corpus) -> None:
-    babble, turn = Babble(corpus.conversations, 0), corpus.conversations[0].utterances[0]
-    wide = sound_at(Point(BABBLE, 5.0), babble)(turn, RATE).numpy()
-    narrow = sound_at(Point(TELEPHONE, 5.0), babble)(turn, RATE).numpy()
-    assert np.array_equal(narrow, through_telephone(wide, RATE))
-    alone = sound_at(Point(TELEPHONE, CLEAN), babble)(turn, RATE).numpy()
-    assert np.array_equal(alone, through_telephone(waveform_of(turn, RATE).numpy(), RATE))
+    babble, turn = BabbleNoise(corpus.conversations, 0), corpus.conversations[0].utterances[0]
+    wide = corrupt_sound(CorruptionPoint(BABBLE, 5.0), babble)(turn, RATE).numpy()
+    narrow = corrupt_sound(CorruptionPoint(TELEPHONE, 5.0), babble)(turn, RATE).numpy()
+    assert np.array_equal(narrow, apply_telephone_band(wide, RATE))
+    alone = corrupt_sound(CorruptionPoint(TELEPHONE, CLEAN_RATIO), babble)(turn, RATE).numpy()
+    assert np.array_equal(alone, apply_telephone_band(read_waveform(turn, RATE).numpy(), RATE))

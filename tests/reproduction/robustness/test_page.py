@@ -12,14 +12,12 @@ import pyarrow as pa
 import pytest
 
 from moodline.config import Recipe
+from moodline.conversation import IEMOCAP4
 from moodline.corpora.corpus import Corpus
-from moodline.labels import IEMOCAP4
-from moodline.reproduction.robustness.draw import Curves
-from moodline.reproduction.robustness.figures import MEASURES, curve_figure, limits_of
-from moodline.reproduction.robustness.points import ENCODER, Point, points_of_speech, points_of_words
-from moodline.reproduction.robustness.report import write_page
-from moodline.reproduction.robustness.rows import Measured, table_of
-from moodline.speech.error_rate import WordErrors
+from moodline.experiments.robustness import PointResult, RobustnessCurves, build_table
+from moodline.experiments.robustness_curves import MEASURES, compute_limits, draw_curve, write_page
+from moodline.experiments.robustness_plan import ENCODER_BY_CURVE, CorruptionPoint, list_speech_points, list_word_points
+from moodline.metrics import WordErrors
 from moodline.training.run import Run
 from tests.evaluation.test_report import Page
 from tests.evaluation.test_report_in_browser import DESK, LOOKING, PHONE, chromium  # noqa: F401
@@ -35,11 +33,11 @@ FACTS = {
 }
 
 
-def made_up(points: Sequence[Point], stages: Sequence[str] = STAGES, talks: int = 8) -> pa.Table:
+def made_up(points: Sequence[CorruptionPoint], stages: Sequence[str] = STAGES, talks: int = 8) -> pa.Table:
     """Numbers of predictions drawn at random, the worse the further a point is."""
     generator, measured = np.random.default_rng(0), []
     for point in points:
-        bad = point.x if ENCODER[point.curve] == "text_utterance" else (30 - min(point.x, 30)) / 40
+        bad = point.x if ENCODER_BY_CURVE[point.curve] == "text_utterance" else (30 - min(point.x, 30)) / 40
         table = []
         for stage in stages:
             for talk in range(talks):
@@ -49,13 +47,13 @@ def made_up(points: Sequence[Point], stages: Sequence[str] = STAGES, talks: int 
                     row = {"utterance_id": f"{talk}-{turn}", "conversation_id": str(talk), "fold": "5", "part": None}
                     table.append({**row, "stage": stage, "label": label, "predicted": said})
         errors = None
-        if ENCODER[point.curve] == "text_utterance":
+        if ENCODER_BY_CURVE[point.curve] == "text_utterance":
             errors = WordErrors(substitutions=round(1000 * point.x), deletions=0, insertions=0, words=1000)
-        measured.append(Measured(point=point, predictions=pa.Table.from_pylist(table), errors=errors))
-    return table_of(measured, IEMOCAP4.classes, FACTS)
+        measured.append(PointResult(point=point, predictions=pa.Table.from_pylist(table), errors=errors))
+    return build_table(measured, IEMOCAP4.classes, FACTS)
 
 
-def curves_of(table: pa.Table, corpus: Corpus, *notes: str) -> Curves:
+def curves_of(table: pa.Table, corpus: Corpus, *notes: str) -> RobustnessCurves:
     run = Run(
         folder=Path("run"),
         recipe_name="<own>",
@@ -65,15 +63,15 @@ def curves_of(table: pa.Table, corpus: Corpus, *notes: str) -> Curves:
         corpus_hash="0",
         label_set=IEMOCAP4,
     )
-    return Curves(run=run, corpus=corpus, table=table, notes=notes)
+    return RobustnessCurves(run=run, corpus=corpus, table=table, notes=notes)
 
 
 @pytest.fixture(scope="module")
 def pages(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """All curves; the least there can be: one conversation, speech alone, nobody to talk over it."""
     place = tmp_path_factory.mktemp("pages")
-    full = made_up([*points_of_words(), *points_of_speech(with_babble=True)])
-    least = made_up(points_of_speech(with_babble=False), ("audio_context",), talks=1)
+    full = made_up([*list_word_points(), *list_speech_points(with_babble=True)])
+    least = made_up(list_speech_points(with_babble=False), ("audio_context",), talks=1)
     write_page(curves_of(full, corpus, "a note"), place / "full.html")
     write_page(curves_of(least, corpus), place / "least.html")
     return {"full": place / "full.html", "least": place / "least.html"}
@@ -91,10 +89,10 @@ def test_a_page_is_whole(pages: dict[str, Path]) -> None:
 
 
 def test_a_figure_tells_every_point_to_who_cannot_see_it() -> None:
-    rows = made_up(points_of_speech(with_babble=True)).to_pylist()
+    rows = made_up(list_speech_points(with_babble=True)).to_pylist()
     for metric, name in MEASURES.items():
         own = [row for row in rows if row["curve"] == "babble"]
-        drawn = curve_figure("babble", metric, own, [], 0.25)
+        drawn = draw_curve("babble", metric, own, [], 0.25)
         (told,) = re.findall(r"<desc[^>]*>(.*?)</desc>", drawn)
         assert f">{name}: Speech in babble</title>" in drawn
         for row in own:
@@ -105,10 +103,10 @@ def test_a_figure_tells_every_point_to_who_cannot_see_it() -> None:
 
 def test_one_scale_holds_chance_and_every_interval() -> None:
     rows = [{"value": 0.6, "low": 0.5, "high": 0.7}, {"value": 0.55, "low": None, "high": None}]
-    low, high = limits_of(rows, 0.25)
+    low, high = compute_limits(rows, 0.25)
     assert low < 0.25
     assert high > 0.7
-    assert limits_of(rows, 0.9)[1] > 0.9
+    assert compute_limits(rows, 0.9)[1] > 0.9
 
 
 @pytest.mark.browser

@@ -15,16 +15,16 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
-from moodline.reproduction.robustness import altered
-from moodline.reproduction.robustness.points import (
+from moodline.experiments import robustness
+from moodline.experiments.robustness_plan import (
     BABBLE,
-    CLEAN,
+    CLEAN_RATIO,
+    CURVE_NAMES,
     DRAWN,
     ERROR_RATES,
     INTERPOLATED,
-    NAMES,
-    RATIOS,
-    SHARES,
+    NOISE_RATIOS,
+    RECOGNISED_SHARES,
 )
 from tests.processes import DieAtWrite, run
 from tests.system import bring_recognised_words, moodline, write_recipe
@@ -32,7 +32,7 @@ from tests.tiny import tiny_bert
 from tests.trees import write_tree
 
 pytestmark = pytest.mark.slow
-WORDS_POINTS, SPEECH_POINTS = len(SHARES) + len(ERROR_RATES), 2 * (1 + len(RATIOS))
+WORDS_POINTS, SPEECH_POINTS = len(RECOGNISED_SHARES) + len(ERROR_RATES), 2 * (1 + len(NOISE_RATIOS))
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +126,10 @@ def test_every_number_is_that_of_its_predictions(place: Path) -> None:
 
 
 def test_differences_are_from_where_nothing_is_altered(place: Path) -> None:
-    for curve in NAMES:
-        start = {"curve": BABBLE, "x": CLEAN} if curve not in (INTERPOLATED, DRAWN) else {"curve": curve, "x": 0.0}
+    for curve in CURVE_NAMES:
+        start = (
+            {"curve": BABBLE, "x": CLEAN_RATIO} if curve not in (INTERPOLATED, DRAWN) else {"curve": curve, "x": 0.0}
+        )
         for row in rows(place / "run", curve=curve):
             (clean,) = rows(place / "run", part=row["part"], metric=row["metric"], **start)
             assert row["difference"] == pytest.approx(row["value"] - clean["value"])
@@ -149,9 +151,9 @@ def test_the_word_error_rate_is_measured(place: Path) -> None:
 
 def test_the_page_is_whole_and_says_whose_words_they_are(place: Path) -> None:
     page = html.unescape((place / "run/robustness.html").read_text())
-    assert page.count("<svg") == 2 * len(NAMES)
+    assert page.count("<svg") == 2 * len(CURVE_NAMES)
     assert "heard.parquet" in page
-    assert all(name in page for name in NAMES.values())
+    assert all(name in page for name in CURVE_NAMES.values())
     assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org/", "")
     assert "NaN" not in page
 
@@ -168,7 +170,7 @@ def test_the_table_fits_80_columns(place: Path, capsys: pytest.CaptureFixture[st
 def test_a_second_time_encodes_nothing_and_finds_the_same(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = sorted((place / "run/robustness").rglob("*.parquet"))
     before = (place / "run/robustness.parquet").read_bytes(), [file.stat().st_mtime_ns for file in files]
-    monkeypatch.setattr(altered.AlteredFold, "predictions", None)
+    monkeypatch.setattr(robustness.CorruptedFold, "read_predictions", None)
     moodline("robustness", place / "run")
     assert before == ((place / "run/robustness.parquet").read_bytes(), [file.stat().st_mtime_ns for file in files])
 

@@ -9,16 +9,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moodline.conversation import Conversation, Utterance
-from moodline.reproduction.robustness.confusions import (
+from moodline.experiments.corruptions import (
     DELETED,
-    Confusions,
-    Corruption,
-    Word,
-    confusions_of,
-    spelt,
+    NormalisedWord,
+    WordConfusions,
+    WordCorruption,
+    count_confusions,
+    split_texts,
 )
-from moodline.reproduction.robustness.points import DRAWN, ERROR_RATES, INTERPOLATED, SHARES, Point
-from moodline.reproduction.robustness.words import FoldWords, mixture
+from moodline.experiments.robustness_plan import (
+    DRAWN,
+    ERROR_RATES,
+    INTERPOLATED,
+    RECOGNISED_SHARES,
+    CorruptionPoint,
+    FoldWords,
+    mix_words,
+)
 
 PAIRS = [
     ("I am so happy today.", "i am so happy to day"),
@@ -33,7 +40,7 @@ SAID = [said for said, _ in PAIRS] * 40
 
 
 def test_confusions_are_counted_word_by_word() -> None:
-    found = confusions_of(PAIRS)
+    found = count_confusions(PAIRS)
     assert {word: [other.spelling for other in others] for word, others in found.instead.items()} == {
         "today": ["day"],
         "not": [""],
@@ -52,7 +59,7 @@ def test_confusions_are_counted_word_by_word() -> None:
 
 def test_what_is_heard_has_the_frequency_that_it_was_heard_with() -> None:
     """Over all places between 0 and 1: the word's own errors, and with the weight of the rate those of all words."""
-    found = confusions_of(PAIRS)
+    found = count_confusions(PAIRS)
     heard = [found.heard_of("home", place / 10_000).spelling for place in range(10_000)]
     shares = {word: heard.count(word) / 10_000 for word in set(heard)}
     weight = 6 / 30
@@ -63,17 +70,17 @@ def test_what_is_heard_has_the_frequency_that_it_was_heard_with() -> None:
 
 
 def test_a_word_is_never_misheard_as_itself() -> None:
-    found = confusions_of(PAIRS)
+    found = count_confusions(PAIRS)
     assert all(found.heard_of("comb", place / 999).normal != "comb" for place in range(999))
-    only = Confusions(said={"a": 2, "b": 1}, instead={"a": (Word("b", "b"),)}, inserted=())
+    only = WordConfusions(said={"a": 2, "b": 1}, instead={"a": (NormalisedWord("b", "b"),)}, inserted=())
     assert only.heard_of("b", 0.5) == DELETED
 
 
 @pytest.mark.parametrize("rate", ERROR_RATES)
 def test_the_word_error_rate_is_reached_with_errors_that_were_seen(rate: float) -> None:
-    confusions = confusions_of(PAIRS)
+    confusions = count_confusions(PAIRS)
     texts = {f"u{number}": said for number, said in enumerate(SAID)}
-    words = Corruption(texts, confusions, seed=3).reaching(rate)
+    words = WordCorruption(texts, confusions, seed=3).corrupt_to_rate(rate)
     normal = [
         [re.sub(r"[^\w\s]", "", text.replace("-", " ")).lower() for text in side] for side in (SAID, words.values())
     ]
@@ -96,11 +103,11 @@ def test_the_word_error_rate_is_reached_with_errors_that_were_seen(rate: float) 
 def test_errors_grow_on_those_that_are_there(texts: list[str], scale: float, seed: int) -> None:
     """Whatever the words: the same scale gives the same, none gives what was said, and marks are left alone."""
     named = {str(number): text for number, text in enumerate(texts)}
-    confusions = confusions_of([("yes no well", "yes know well well"), ("so", "")])
-    corruption = Corruption(named, confusions, seed)
+    confusions = count_confusions([("yes no well", "yes know well well"), ("so", "")])
+    corruption = WordCorruption(named, confusions, seed)
     assert corruption.at(0) == named
     words = corruption.at(scale)
-    assert words == Corruption(dict(reversed(named.items())), confusions, seed).at(scale)
+    assert words == WordCorruption(dict(reversed(named.items())), confusions, seed).at(scale)
     more = corruption.at(2 * scale)
     for name in named:
         assert words[name].count("[LAUGHTER]") == named[name].count("[LAUGHTER]")
@@ -109,27 +116,27 @@ def test_errors_grow_on_those_that_are_there(texts: list[str], scale: float, see
 
 
 def test_a_recogniser_that_always_hears_right_gives_no_errors() -> None:
-    corruption = Corruption({"u": "go home"}, confusions_of([("go home", "go home")]), 0)
-    assert corruption.reaching(0.7) == {"u": "go home"}
+    corruption = WordCorruption({"u": "go home"}, count_confusions([("go home", "go home")]), 0)
+    assert corruption.corrupt_to_rate(0.7) == {"u": "go home"}
 
 
 def test_an_utterance_without_an_error_stays_as_it_is_written() -> None:
     texts = {f"u{number}": f"  {said}  " for number, said in enumerate(SAID)}
-    words = Corruption(texts, confusions_of(PAIRS), 0).reaching(0.1)
+    words = WordCorruption(texts, count_confusions(PAIRS), 0).corrupt_to_rate(0.1)
     kept = [name for name in texts if words[name] == texts[name]]
     assert 0 < len(kept) < len(texts)
 
 
 def test_spelling_and_what_is_compared_go_together() -> None:
-    (words,) = spelt(["Well-known, isn't it... [LAUGHTER] -- Ja!"])
+    (words,) = split_texts(["Well-known, isn't it... [LAUGHTER] -- Ja!"])
     assert words == [
-        Word("well", "well"),
-        Word("known", "known"),
-        Word("isn't", "isnt"),
-        Word("it...", "it"),
-        Word("[LAUGHTER]", ""),
-        Word("--", ""),
-        Word("Ja!", "ja"),
+        NormalisedWord("well", "well"),
+        NormalisedWord("known", "known"),
+        NormalisedWord("isn't", "isnt"),
+        NormalisedWord("it...", "it"),
+        NormalisedWord("[LAUGHTER]", ""),
+        NormalisedWord("--", ""),
+        NormalisedWord("Ja!", "ja"),
     ]
 
 
@@ -143,21 +150,25 @@ def fold_words(turns: int = 200, seed: int = 0) -> FoldWords:
 
 def test_shares_of_recognised_utterances_are_nested_and_end_at_all() -> None:
     words = fold_words()
-    assert words.at(Point(INTERPOLATED, 0.0)) == words.reference
-    assert words.at(Point(INTERPOLATED, 1.0)) == words.recognised
+    assert words.at(CorruptionPoint(INTERPOLATED, 0.0)) == words.reference
+    assert words.at(CorruptionPoint(INTERPOLATED, 1.0)) == words.recognised
     sets = [
-        {name for name, said in words.at(Point(INTERPOLATED, share)).items() if said == words.recognised[name]}
-        for share in SHARES
+        {
+            name
+            for name, said in words.at(CorruptionPoint(INTERPOLATED, share)).items()
+            if said == words.recognised[name]
+        }
+        for share in RECOGNISED_SHARES
     ]
     assert all(smaller <= larger for smaller, larger in itertools.pairwise(sets))
-    for share, chosen in zip(SHARES, sets, strict=True):
+    for share, chosen in zip(RECOGNISED_SHARES, sets, strict=True):
         assert len(chosen) == pytest.approx(200 * share, abs=4 * (200 * share * (1 - share)) ** 0.5)
 
 
 @given(st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=8), st.floats(0, 1), st.floats(0, 1))
 def test_a_mixture_takes_each_utterance_from_one_of_the_two(texts: dict[str, str], share: float, other: float) -> None:
     recognised = {name: text + "!" for name, text in texts.items()}
-    small, large = (mixture(texts, recognised, one, 0) for one in sorted((share, other)))
+    small, large = (mix_words(texts, recognised, one, 0) for one in sorted((share, other)))
     for name, text in texts.items():
         assert small[name] in (text, recognised[name])
         assert large[name] == recognised[name] or small[name] == text
@@ -166,6 +177,6 @@ def test_a_mixture_takes_each_utterance_from_one_of_the_two(texts: dict[str, str
 def test_confusions_are_learned_from_what_is_not_tested() -> None:
     words = fold_words()
     assert "said" not in words.confusions.said
-    assert words.at(Point(DRAWN, 0.0)) == words.reference
-    assert words.at(Point(DRAWN, 0.5)) == fold_words().at(Point(DRAWN, 0.5)) != words.reference
-    assert words.at(Point(DRAWN, 0.5)) != fold_words(seed=1).at(Point(DRAWN, 0.5))
+    assert words.at(CorruptionPoint(DRAWN, 0.0)) == words.reference
+    assert words.at(CorruptionPoint(DRAWN, 0.5)) == fold_words().at(CorruptionPoint(DRAWN, 0.5)) != words.reference
+    assert words.at(CorruptionPoint(DRAWN, 0.5)) != fold_words(seed=1).at(CorruptionPoint(DRAWN, 0.5))

@@ -12,15 +12,15 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moodline.conversation import Segment
 from moodline.errors import MoodlineError
-from moodline.speech.transcripts.chat import is_chat, read_chat
-from moodline.speech.transcripts.writing import write_transcript
-from moodline.speech.turn import Turn
+from moodline.transcripts.chat import is_chat, read_chat
+from moodline.transcripts.formats import write_transcript
 
 CHAT = [("ann", "Hello, you"), ("ben", 'I "never" said; that'), ("ann", "You\tdid | did")]
 TIMED = [
-    Turn(start=0.5, end=1.5, speaker="ann", words="well hello"),
-    Turn(start=1.25, end=2.75, speaker="ben", words="good bye"),
+    Segment(start=0.5, end=1.5, speaker="ann", words="well hello"),
+    Segment(start=1.25, end=2.75, speaker="ben", words="good bye"),
 ]
 letters = st.characters(categories=["L", "N", "P", "Zs"], exclude_characters="<>{}")
 said = st.tuples(st.sampled_from(["ann", "ben"]), st.text(letters, min_size=1, max_size=30).filter(str.strip))

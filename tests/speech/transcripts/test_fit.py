@@ -4,13 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moodline.conversation import Segment
 from moodline.errors import MoodlineError
-from moodline.speech.transcripts.fit import fit
-from moodline.speech.transcripts.transcript import Transcript
-from moodline.speech.turn import Turn
+from moodline.transcripts.transcript import Transcript, fit_to_duration
 
 tenths = st.integers(0, 600).map(lambda tenth: tenth / 10)
-turns = st.builds(lambda start, length: Turn(start=start, end=start + length + 0.1, words="a"), tenths, tenths)
+turns = st.builds(lambda start, length: Segment(start=start, end=start + length + 0.1, words="a"), tenths, tenths)
 transcripts = st.lists(turns, min_size=1).map(
     lambda some: Transcript(tuple(sorted(some, key=lambda turn: turn.start)), "SRT", ("noted",), "en")
 )
@@ -22,10 +21,10 @@ def test_what_is_within_the_recording_is_kept_and_the_rest_told(transcript: Tran
     past = len(transcript.turns) - len(within)
     if past > len(within):
         with pytest.raises(MoodlineError, match="a transcript of another recording") as caught:
-            fit(transcript, duration)
+            fit_to_duration(transcript, duration)
         assert f" {past} of its {len(transcript.turns)} turn" in str(caught.value)
         return
-    fitted = fit(transcript, duration)
+    fitted = fit_to_duration(transcript, duration)
     assert [(turn.start, turn.words) for turn in fitted.turns] == [(turn.start, turn.words) for turn in within]
     assert [turn.end for turn in fitted.turns] == [min(turn.end, duration) for turn in within]
     cut = any(turn.end > duration for turn in within)
@@ -34,9 +33,9 @@ def test_what_is_within_the_recording_is_kept_and_the_rest_told(transcript: Tran
 
 
 def test_the_sentences_have_counts_and_times() -> None:
-    ends = Transcript(tuple(Turn(start=n, end=n + 2, words="a") for n in range(4)), "SRT")
-    left_out, cut = fit(ends, 2.5).notes
+    ends = Transcript(tuple(Segment(start=n, end=n + 2, words="a") for n in range(4)), "SRT")
+    left_out, cut = fit_to_duration(ends, 2.5).notes
     assert left_out == "1 turn of the transcript left out, from 3.0 s on, as the recording ends at 2.5 s"
     assert cut == "2 turns cut at the recording's end, at 2.5 s, the first from 1.0 s to 3.0 s"
     with pytest.raises(MoodlineError, match=r"3 of its 4 turns begin after .* at 0\.5 s, and the last ends at 5\.0 s"):
-        fit(ends, 0.5)
+        fit_to_duration(ends, 0.5)

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from moodline.errors import MoodlineError
-from moodline.speech.transcripts.reading import read_transcript
+from moodline.transcripts.formats import read_transcript
 from tests.speech.transcripts import texts
 from tests.speech.transcripts.texts import read, seen
 

@@ -8,10 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from praatio import textgrid
 
+from moodline.conversation import UNKNOWN, Segment
 from moodline.errors import MoodlineError
-from moodline.speech.transcripts.reading import read_transcript
-from moodline.speech.transcripts.writing import WRITERS, write_transcript
-from moodline.speech.turn import UNKNOWN, Turn
+from moodline.transcripts.formats import WRITERS, read_transcript, write_transcript
 
 ANY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 # Words and names of any letters; marks that SRT takes for markup, names or times are for the other formats.
@@ -25,10 +24,10 @@ def one_line(texts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     return texts.map(lambda text: " ".join(text.split())).filter(bool)
 
 
-def turns_of(words: st.SearchStrategy[str | None]) -> st.SearchStrategy[list[Turn]]:
+def turns_of(words: st.SearchStrategy[str | None]) -> st.SearchStrategy[list[Segment]]:
     """Turns in order, overlapping or not, to the millisecond."""
     turn = st.builds(
-        lambda start, length, speaker, said: Turn(
+        lambda start, length, speaker, said: Segment(
             start=start / 1000, end=(start + length) / 1000, speaker=speaker, words=said
         ),
         st.integers(0, 5_000_000),
@@ -39,11 +38,11 @@ def turns_of(words: st.SearchStrategy[str | None]) -> st.SearchStrategy[list[Tur
     return st.lists(turn, min_size=1, max_size=12).map(lambda some: sorted(some, key=lambda one: one.start))
 
 
-def order(turn: Turn) -> tuple[float, float, str, str]:
+def order(turn: Segment) -> tuple[float, float, str, str]:
     return turn.start, turn.end, turn.speaker, turn.words or ""
 
 
-def assert_read_again(path: Path, turns: list[Turn]) -> None:
+def assert_read_again(path: Path, turns: list[Segment]) -> None:
     """All turns, to half a millisecond; those with one start in any order, as a TextGrid has them by tiers."""
     write_transcript(path, turns)
     found = sorted(read_transcript(path).turns, key=lambda turn: (round(turn.start, 3), *order(turn)[1:]))
@@ -57,28 +56,28 @@ def assert_read_again(path: Path, turns: list[Turn]) -> None:
 @ANY
 @given(turns_of(one_line(PLAIN)))
 @pytest.mark.parametrize("ending", [".srt", ".vtt", ".TextGrid", ".json", ".csv", ".jsonl"])
-def test_turns_are_read_again(tmp_path: Path, ending: str, turns: list[Turn]) -> None:
+def test_turns_are_read_again(tmp_path: Path, ending: str, turns: list[Segment]) -> None:
     assert_read_again(tmp_path / f"talk{ending}", turns)
 
 
 @ANY
 @given(turns_of(one_line(RICH)))
 @pytest.mark.parametrize("ending", [".vtt", ".TextGrid", ".json", ".csv", ".jsonl"])
-def test_marks_in_words_stay(tmp_path: Path, ending: str, turns: list[Turn]) -> None:
+def test_marks_in_words_stay(tmp_path: Path, ending: str, turns: list[Segment]) -> None:
     assert_read_again(tmp_path / f"talk{ending}", turns)
 
 
 @ANY
 @given(turns_of(st.none()))
 @pytest.mark.parametrize("ending", [".json", ".csv", ".jsonl", ".rttm"])
-def test_turns_whose_words_nobody_has_heard(tmp_path: Path, ending: str, turns: list[Turn]) -> None:
-    named = [Turn(start=turn.start, end=turn.end, speaker=turn.speaker.replace(" ", "_")) for turn in turns]
+def test_turns_whose_words_nobody_has_heard(tmp_path: Path, ending: str, turns: list[Segment]) -> None:
+    named = [Segment(start=turn.start, end=turn.end, speaker=turn.speaker.replace(" ", "_")) for turn in turns]
     assert_read_again(tmp_path / f"talk{ending}", named)
 
 
 @ANY
 @given(turns_of(one_line(PLAIN)))
-def test_pysubs2_reads_the_same_subtitles(tmp_path: Path, turns: list[Turn]) -> None:
+def test_pysubs2_reads_the_same_subtitles(tmp_path: Path, turns: list[Segment]) -> None:
     for ending, prefix in ((".srt", "[{}]: "), (".vtt", "")):
         path = tmp_path / f"talk{ending}"
         write_transcript(path, turns)
@@ -94,7 +93,7 @@ def test_pysubs2_reads_the_same_subtitles(tmp_path: Path, turns: list[Turn]) -> 
 
 @ANY
 @given(turns_of(one_line(RICH)))
-def test_praatio_reads_the_same_intervals(tmp_path: Path, turns: list[Turn]) -> None:
+def test_praatio_reads_the_same_intervals(tmp_path: Path, turns: list[Segment]) -> None:
     path = tmp_path / "talk.TextGrid"
     write_transcript(path, turns)
     grid = textgrid.openTextgrid(str(path), includeEmptyIntervals=False, reportingMode="error")
@@ -107,7 +106,7 @@ def test_praatio_reads_the_same_intervals(tmp_path: Path, turns: list[Turn]) -> 
 def test_a_turn_shorter_than_a_millisecond_is_not_lost(tmp_path: Path) -> None:
     for ending in WRITERS:
         path = tmp_path / f"talk{ending}"
-        write_transcript(path, [Turn(start=1.0001, end=1.0002, speaker="Ann", words="A")])
+        write_transcript(path, [Segment(start=1.0001, end=1.0002, speaker="Ann", words="A")])
         assert [(turn.start, turn.end) for turn in read_transcript(path).turns] == [(1.0, 1.001)], ending
 
 

@@ -6,10 +6,10 @@ import pytest
 from praatio import textgrid
 from praatio.data_classes.interval_tier import IntervalTier
 
+from moodline.conversation import Segment
 from moodline.errors import MoodlineError
-from moodline.speech.transcripts.transcript import Transcript
-from moodline.speech.transcripts.writing import write_transcript
-from moodline.speech.turn import Turn
+from moodline.transcripts.formats import write_transcript
+from moodline.transcripts.transcript import Transcript
 from tests.speech.transcripts import texts
 from tests.speech.transcripts.texts import read, seen
 
@@ -77,7 +77,7 @@ def test_a_malformed_interval_is_told_with_its_line(tmp_path: Path) -> None:
 
 
 def test_overlaps_of_one_speaker_are_on_further_tiers(tmp_path: Path) -> None:
-    turns = [Turn(start=n / 2, end=n / 2 + 1.25, speaker="Ann", words=str(n)) for n in range(6)]
+    turns = [Segment(start=n / 2, end=n / 2 + 1.25, speaker="Ann", words=str(n)) for n in range(6)]
     path = tmp_path / "talk.TextGrid"
     write_transcript(path, turns)
     grid = textgrid.openTextgrid(str(path), includeEmptyIntervals=False, reportingMode="error")

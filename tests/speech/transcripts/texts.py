@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from moodline.speech.transcripts.reading import read_transcript
-from moodline.speech.transcripts.transcript import Transcript
+from moodline.transcripts.formats import read_transcript
+from moodline.transcripts.transcript import Transcript
 
 SRT = """1
 00:00:01,000 --> 00:00:02,500

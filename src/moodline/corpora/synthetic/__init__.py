@@ -15,7 +15,7 @@ import soundfile
 from moodline.corpora.synthetic.dialogue import MATERIAL, Turn, improvise, perform
 from moodline.corpora.tts import SAMPLE_RATE, Delivery, Speaker, Synthesizer
 from moodline.errors import MoodlineError
-from moodline.files import atomic_folder, read_json, write_json
+from moodline.io import open_atomic_folder, read_json, write_json
 
 ORIGIN_FILE = "demo.json"  # in the tree: the arguments that it was generated with
 FLAT = 0.32  # share of turns whose voice sounds neutral, whatever is felt
@@ -51,7 +51,7 @@ def generate(out: Path, *, conversations_per_session: int = 8, seed: int = 0) ->
                 f"{ORIGIN_FILE} has {found}; remove that folder, or choose another -o"
             )
         return
-    with atomic_folder(out) as unfinished, Synthesizer() as synthesizer:
+    with open_atomic_folder(out) as unfinished, Synthesizer() as synthesizer:
         for session in range(len(CAST)):
             for index in range(conversations_per_session):
                 _write_conversation(unfinished, session, index, seed, synthesizer)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import as_file, files
 from typing import Any, NamedTuple
 
-from moodline.yaml_file import read_yaml
+from moodline.io import read_yaml
 
 with as_file(files("moodline.corpora.synthetic") / "dialogues.yaml") as path:
     MATERIAL: Mapping[str, Any] = read_yaml(path, "the material of the demo corpus")  # its comments describe each table

@@ -1,0 +1,295 @@
+"""Figures of a trained model's LEAF front-end."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+from torch import Tensor
+
+from moodline.audio import io
+from moodline.config import AUDIO_UTTERANCE, AudioUtteranceConfig
+from moodline.errors import MoodlineError
+from moodline.evaluation.figures import BLUE, GREY, VERMILLION, open_figure, write_figure
+from moodline.modeling.audio_encoder import LeafCnn, scale_to_unit_rms
+from moodline.modeling.checkpoint import CONFIG_FILE, load_description, load_part
+from moodline.modeling.frontend import LogMel
+from moodline.modeling.leaf import HALF_MAXIMUM_WIDTH, Leaf
+from moodline.modeling.model import build_audio_utterance
+
+_COLOUR_PERCENTILES = 1, 99.5  # percentiles of a panel's values: what lies outside takes the map's last colour
+
+
+def draw_features(figure: Figure, waveform: Tensor, before: Leaf, after: Leaf, frequencies: tuple[float, float]) -> str:
+    """Waveform (T,), at LEAF's sample rate -> three panels over one axis of time.
+
+    ``frequencies`` are the lowest and the highest of the mel filters, in Hz.
+    """
+    panels = {
+        "log-mel": compute_log_mel(waveform, after, frequencies),
+        "LEAF, initial": compute_features(waveform, before),
+        "LEAF, trained": compute_features(waveform, after),
+    }
+    seconds = panels["log-mel"].shape[1] * after.stride / after.sample_rate
+    for axes, (title, values) in zip(figure.subplots(3, sharex=True), panels.items(), strict=True):
+        lowest, highest = np.percentile(values, _COLOUR_PERCENTILES)
+        axes.imshow(
+            values,
+            origin="lower",
+            aspect="auto",
+            cmap="cividis",
+            vmin=lowest,
+            vmax=highest,
+            extent=(0, seconds, 0.5, after.filters + 0.5),
+            interpolation="nearest",
+        )
+        axes.set_title(title, fontsize=9, loc="left")
+        axes.set_ylabel("channel")
+    figure.axes[-1].set_xlabel("time (s)")
+    return f"{seconds:.2f} s in {panels['log-mel'].shape[1]} frames of {after.filters} channels"
+
+
+@torch.no_grad()
+def compute_features(waveform: Tensor, leaf: Leaf) -> np.ndarray:
+    """Waveform (T,) -> (filters, F)."""
+    return leaf(waveform[None])[0][0].cpu().numpy()
+
+
+@torch.no_grad()
+def compute_log_mel(waveform: Tensor, leaf: Leaf, frequencies: tuple[float, float]) -> np.ndarray:
+    """What log-mel of LEAF's number of filters, window and frames makes of it: (T,) -> (filters, F)."""
+    minimum, maximum = frequencies
+    box = LogMel(
+        filters=leaf.filters,
+        sample_rate=leaf.sample_rate,
+        window_ms=1000 * (leaf.window - 1) / leaf.sample_rate,
+        stride_ms=1000 * leaf.stride / leaf.sample_rate,
+        minimum_frequency=minimum,
+        maximum_frequency=maximum,
+    )
+    return box(waveform[None])[0][0].numpy()
+
+
+PCEN_LABELS = {
+    "exponent": "exponent \N{GREEK SMALL LETTER ALPHA}",
+    "offset": "offset \N{GREEK SMALL LETTER DELTA}",
+    "root": "root r",
+    "smoothing": "smoothing s",
+}
+_SPECTRUM_SIZE = 4096  # bins of some Hz: fine beside the narrowest filter
+_OCTAVE_TICKS = (62.5, 125, 250, 500, 1000, 2000, 4000, 8000, 16000)
+_MIN_FREQUENCY = 40  # Hz, where the axis of responses begins
+
+
+def get_centre_frequencies(leaf: Leaf) -> np.ndarray:
+    """In Hz (filters,)."""
+    return _get_values(leaf.gabor.centre_frequencies) * leaf.sample_rate / (2 * math.pi)
+
+
+def compute_bandwidths(leaf: Leaf) -> np.ndarray:
+    """Full widths at half maximum of the filters' responses, in Hz (filters,); the window's cut left aside."""
+    return 2 * HALF_MAXIMUM_WIDTH / _get_values(leaf.gabor.inverse_bandwidths) * leaf.sample_rate / (2 * math.pi)
+
+
+def compute_pooling_deviations(leaf: Leaf) -> np.ndarray:
+    """Standard deviations of the pooling windows, in ms (filters,)."""
+    return _get_values(leaf.pooling.widths) * (leaf.window // 2) * 1000 / leaf.sample_rate
+
+
+def compute_responses(leaf: Leaf) -> tuple[np.ndarray, np.ndarray]:
+    """Frequencies in Hz (bins,), and the gains there of the filters as the window cuts them (filters, bins)."""
+    half = leaf.window // 2
+    time = np.arange(-half, half + 1)
+    mu = _get_values(leaf.gabor.centre_frequencies)[:, None]
+    sigma = _get_values(leaf.gabor.inverse_bandwidths)[:, None]
+    filters = np.exp(-(time**2) / (2 * sigma**2) + 1j * mu * time) / (math.sqrt(2 * math.pi) * sigma)
+    magnitudes = np.abs(np.fft.fft(filters, _SPECTRUM_SIZE))[:, : _SPECTRUM_SIZE // 2 + 1]
+    return np.fft.rfftfreq(_SPECTRUM_SIZE, 1 / leaf.sample_rate), magnitudes
+
+
+def draw_filters(figure: Figure, before: Leaf, after: Leaf) -> str:
+    """Centre frequencies and bandwidths by channel, and to the right how far training moved them."""
+    told = []
+    measures = {"centre frequency": get_centre_frequencies, "bandwidth": compute_bandwidths}
+    for (values, changes), (name, measure) in zip(figure.subplots(2, 2, sharex=True), measures.items(), strict=True):
+        initial, trained = measure(before), measure(after)
+        _draw_by_channel(values, initial, trained, f"{name} (Hz)")
+        values.set_yscale("log")
+        _label_octaves(values.yaxis)
+        changes.axhline(0, color=GREY, linewidth=1)
+        changes.vlines(_number_channels(initial), 0, trained - initial, color=VERMILLION, linewidth=1.4)
+        changes.set_ylabel("change (Hz)")
+        changes.grid(axis="y")
+        told.append(_describe(name, initial, trained, "Hz"))
+    _finish_figure(figure, columns=2)
+    return "; ".join(told)
+
+
+def draw_responses(figure: Figure, before: Leaf, after: Leaf) -> str:
+    """Every filter's magnitude response, the initial ones above and the trained ones below."""
+    for axes, leaf, title in zip(figure.subplots(2, sharex=True), (before, after), ("initial", "trained"), strict=True):
+        frequencies, magnitudes = compute_responses(leaf)
+        shown = frequencies >= _MIN_FREQUENCY
+        for channel, magnitude in enumerate(magnitudes):
+            colour, dashes = ((BLUE, "-"), (VERMILLION, "--"))[channel % 2]  # neighbours are told apart
+            axes.plot(frequencies[shown], magnitude[shown], color=colour, linestyle=dashes, linewidth=0.9)
+        axes.set_title(title, fontsize=9, loc="left")
+        axes.set_ylabel("gain")
+        axes.set_xscale("log")
+        _label_octaves(axes.xaxis)
+        axes.set_xlim(_MIN_FREQUENCY, leaf.sample_rate / 2)
+        axes.set_ylim(bottom=0)
+        axes.grid(axis="x")
+    figure.axes[-1].set_xlabel("frequency (Hz)")
+    return _describe(
+        "gains at their peaks", compute_responses(before)[1].max(axis=1), compute_responses(after)[1].max(axis=1)
+    )
+
+
+def draw_pooling(figure: Figure, before: Leaf, after: Leaf) -> str:
+    """Widths of the pooling windows by channel."""
+    axes = figure.subplots()
+    _draw_by_channel(
+        axes, compute_pooling_deviations(before), compute_pooling_deviations(after), "standard deviation (ms)"
+    )
+    _finish_figure(figure, columns=1)
+    return _describe("standard deviations", compute_pooling_deviations(before), compute_pooling_deviations(after), "ms")
+
+
+def draw_pcen(figure: Figure, before: Leaf, after: Leaf) -> str:
+    """The four parameters of the energy normalisation by channel."""
+    told = []
+    for axes, (name, label) in zip(figure.subplots(2, 2, sharex=True).flat, PCEN_LABELS.items(), strict=True):
+        values = _get_values(getattr(before.pcen, name)), _get_values(getattr(after.pcen, name))
+        _draw_by_channel(axes, *values, label)
+        told.append(_describe(name, *values))
+    _finish_figure(figure, columns=2)
+    return "; ".join(told)
+
+
+def _draw_by_channel(axes: Axes, before: np.ndarray, after: np.ndarray, label: str) -> None:
+    style: dict[str, Any] = {"markersize": 4, "linestyle": "none"}
+    axes.plot(_number_channels(before), before, color=BLUE, marker="o", fillstyle="none", label="initial", **style)
+    axes.plot(_number_channels(after), after, color=VERMILLION, marker="x", label="trained", **style)
+    axes.set_xlim(0, len(before) + 1)
+    axes.set_ylabel(label)
+    axes.grid(axis="y")
+
+
+def _number_channels(values: np.ndarray) -> np.ndarray:
+    return np.arange(1, len(values) + 1)
+
+
+def _label_octaves(axis: Axis) -> None:
+    """The labels of a logarithmic axis of frequencies."""
+    axis.set_major_locator(FixedLocator(_OCTAVE_TICKS))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter("{x:g}")
+
+
+def _finish_figure(figure: Figure, columns: int) -> None:
+    """What the panels of one grid share: the axis of channels below, and one legend above."""
+    for axes in figure.axes[-columns:]:
+        axes.set_xlabel("channel")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    figure.align_ylabels()
+
+
+def _describe(what: str, before: np.ndarray, after: np.ndarray, unit: str = "") -> str:
+    first, last = (f"{values.min():.3g} to {values.max():.3g} {unit}".rstrip() for values in (before, after))
+    return f"{what}: {first} at first, {last} after training"
+
+
+def _get_values(parameter: torch.Tensor) -> np.ndarray:
+    return parameter.detach().double().cpu().numpy()
+
+
+class Picture(NamedTuple):
+    """A file's name without its ending, the title, inches, and what draws it and tells what it shows."""
+
+    name: str
+    title: str
+    width: float
+    height: float
+    draw: Callable[[Figure, Leaf, Leaf], str]
+
+
+PICTURES = (
+    Picture("filters", "Centre frequencies and bandwidths of the filters", 7.2, 4.4, draw_filters),
+    Picture("responses", "Frequency responses of the filters", 7.2, 4.0, draw_responses),
+    Picture("pooling", "Widths of the pooling windows", 7.2, 2.4, draw_pooling),
+    Picture("pcen", "Parameters of the energy normalisation", 7.2, 4.2, draw_pcen),
+)
+FEATURES_TITLE = "LEAF features beside the log-mel spectrogram"
+
+
+def plot_leaf(folder: Path, out: Path, audio: Path | None = None, file_format: str = "svg") -> list[Path]:
+    """Draw the front-end of a model as it began and as it was trained; with a recording, its features too.
+
+    Args:
+        folder: a model folder, or a run's fold with one
+        out: the pictures' folder
+        audio: a recording; it is scaled as the model scales speech
+        file_format: svg or png
+
+    Raises:
+        MoodlineError: the folder is no model, the model has no speech encoder with LEAF, or the recording cannot be
+            read
+    """
+    encoder, config = load_encoder(folder)
+    before, after = get_leaf(build_audio_utterance(config, len(encoder.classifier.bias))), get_leaf(encoder)
+    pictures = list(PICTURES)
+    if audio is not None:
+        pictures.append(build_features_picture(audio, encoder, config))
+    paths = []
+    for picture in pictures:
+        paths.append(out / f"{picture.name}.{file_format}")
+        with open_figure(picture.width, picture.height) as figure:
+            told = picture.draw(figure, before, after)
+            write_figure(figure, paths[-1], picture.name, picture.title, told)
+    return paths
+
+
+def load_encoder(folder: Path) -> tuple[LeafCnn, AudioUtteranceConfig]:
+    """The speech encoder of a model folder, or of a run's fold with one, and its part of the recipe."""
+    if not (folder / CONFIG_FILE).exists() and (folder / "model" / CONFIG_FILE).exists():
+        folder = folder / "model"
+    description = load_description(folder)
+    recipe = description.recipe
+    if AUDIO_UTTERANCE not in recipe.stages:
+        given = "embeddings from a file" if AUDIO_UTTERANCE in recipe.given else "words alone"
+        raise MoodlineError(
+            f"LEAF is drawn of a model that was trained on recordings, and {folder} reads {given}: "
+            "name a model with speech"
+        )
+    if recipe.audio_utterance.front_end != "leaf":
+        raise MoodlineError(
+            f"LEAF is drawn of a model that has it, and {folder} has audio_utterance.front_end "
+            f"{recipe.audio_utterance.front_end}: name a model with leaf"
+        )
+    encoder = load_part(folder, AUDIO_UTTERANCE, recipe, description.label_set)
+    assert isinstance(encoder, LeafCnn)
+    return encoder, recipe.audio_utterance
+
+
+def get_leaf(encoder: LeafCnn) -> Leaf:
+    assert isinstance(encoder.front_end, Leaf), "trained_encoder has refused any other"
+    return encoder.front_end
+
+
+def build_features_picture(audio: Path, encoder: LeafCnn, config: AudioUtteranceConfig) -> Picture:
+    samples = torch.from_numpy(io.read_clip(io.inspect_file(audio), config.sample_rate))
+    if encoder.waveform_normalisation:
+        samples = scale_to_unit_rms(samples[None], torch.tensor([len(samples)]))[0]
+    frequencies = config.minimum_frequency, config.maximum_frequency
+
+    def draw(figure: Figure, before: Leaf, after: Leaf) -> str:
+        return draw_features(figure, samples, before, after, frequencies)
+
+    return Picture("features", FEATURES_TITLE, 7.2, 5.4, draw)

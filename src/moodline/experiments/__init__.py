@@ -1,0 +1,1 @@
+"""The paper's tables from anyone's copy of the corpus, baselines, and robustness tests."""

@@ -1,0 +1,158 @@
+"""Classical systems under the same folds, labels and scores as the paper's."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from moodline.config import CLASS_WEIGHTS, Recipe
+from moodline.conversation import Conversation, LabelSet, find_label_set
+from moodline.corpora.corpus import Corpus
+from moodline.corpora.folds import Fold
+from moodline.corpora.storage import REFERENCE
+from moodline.errors import MoodlineError
+from moodline.evaluation.predictions import build_stage_columns, build_table, get_facts
+from moodline.evaluation.results import Evaluation, collect_notes, count_fold, describe_evaluation
+from moodline.evaluation.scores import STAGES, note_few_conversations, score_predictions
+from moodline.experiments.baseline_features import (
+    EGEMAPS,
+    SENTENCE_EMBEDDINGS,
+    TF_IDF,
+    Baseline,
+    FeatureReader,
+    Features,
+    compute_probabilities,
+)
+from moodline.io import open_atomic_file, write_json
+from moodline.training.dataset import refuse_unlabelled, select_scored
+from moodline.training.lightning_module import compute_rarity_weights
+from moodline.training.provenance import build_provenance
+from moodline.training.run import PREDICTIONS_FILE, RESULTS_FILE
+
+
+def predict_baseline(baseline: Baseline, fold: Fold, labels: LabelSet, recipe: Recipe, folder: Path) -> pa.Table:
+    """Predictions of a fold's test utterances that have a class: the columns of ``evaluation.predictions``.
+
+    The labels of the test set, and in cv10 those of the test speaker, are read for the column label alone. Classes are
+    weighted as the recipe weights them.
+
+    Args:
+        recipe: context, class weights, BERT and sample rate are read of it
+        folder: keeps features that take long
+
+    Raises:
+        MoodlineError: the fold has no test set or a class without training utterances, an utterance lacks audio, or
+            what the baseline needs is not installed
+    """
+    read = baseline.reader(recipe, folder)
+    sets = fold.get_training_sets(labels, recipe.context)
+    weights = compute_class_weights(sets.train, labels, recipe)
+    if missing := [name for name, weight in weights.items() if not weight]:
+        raise MoodlineError(
+            f"every class needs training utterances: {fold.protocol}, fold {fold.name} has none of "
+            f"{', '.join(missing)}; choose another label set or protocol"
+        )
+    trained = baseline.select(
+        collect_examples(read, sets.train, labels),
+        collect_examples(read, sets.validation, labels),
+        class_weights=weights,
+    )
+    tested = [
+        (get_facts(conversation, utterance) | {"fold": fold.name, "label": labels.classes[index]}, utterance)
+        for conversation in fold.scored["test"]
+        for utterance in conversation.utterances
+        if (index := labels.index(utterance.label)) is not None
+    ]
+    found = (
+        compute_probabilities(trained, read([utterance for _, utterance in tested]), labels.classes) if tested else []
+    )
+    rows = [
+        facts | build_stage_columns(baseline.key, dict(zip(labels.classes, row.tolist(), strict=True)))
+        for (facts, _), row in zip(tested, found, strict=True)
+    ]
+    return build_table(rows, labels, len(fold.test), fold.test_speaker)
+
+
+def compute_class_weights(train: Sequence[Conversation], labels: LabelSet, recipe: Recipe) -> dict[str, float]:
+    """The recipe's weight of each class; 0 for a class that the training set lacks."""
+    _, classes = select_scored(train, labels)
+    weights = compute_rarity_weights(classes, len(labels.classes), CLASS_WEIGHTS[recipe.class_weights])
+    return dict(zip(labels.classes, weights.tolist(), strict=True))
+
+
+def collect_examples(
+    read: FeatureReader, conversations: Sequence[Conversation], labels: LabelSet
+) -> tuple[Features, list[str]]:
+    """The utterances that have a class, as the baseline reads them, and their classes."""
+    utterances, classes = select_scored(conversations, labels)
+    return read(utterances), [labels.classes[index] for index in classes.tolist()]
+
+
+__all__ = ["BASELINES", "BASELINE_NAMES", "Baseline", "predict_baseline", "select_baselines"]
+
+BASELINES: Mapping[str, Baseline] = {one.key: one for one in (EGEMAPS, TF_IDF, SENTENCE_EMBEDDINGS)}
+# As a table shows them; beside ``STAGES`` they let ``score`` take their predictions.
+BASELINE_NAMES: Mapping[str, str] = {key: baseline.name for key, baseline in BASELINES.items()}
+
+
+def select_baselines(named: str | None) -> Sequence[Baseline]:
+    """The baselines that a list of their keys with commas between names; None names all.
+
+    Raises:
+        MoodlineError: there is no such baseline
+    """
+    keys = list(BASELINES) if named is None else [key.strip() for key in named.split(",")]
+    for key in keys:
+        if key not in BASELINES:
+            raise MoodlineError(f"the baselines are {', '.join(BASELINES)}: {key!r} is none of them")
+    return [BASELINES[key] for key in dict.fromkeys(keys)]
+
+
+def score_baselines(
+    corpus: Corpus,
+    baselines: Sequence[Baseline],
+    recipe: Recipe,
+    recipe_name: str,
+    folds: Sequence[Fold],
+    of: int,
+    features: Path,
+    out: Path,
+) -> tuple[Evaluation, list[str]]:
+    """Train and score baselines on some folds, of so many in the protocol; write predictions.parquet, results.json.
+
+    Args:
+        recipe: label set, context, class weights, BERT and sample rate are read of it
+        features: a folder that keeps what takes long
+
+    Returns:
+        The scores, and what a reader of them must know.
+
+    Raises:
+        MoodlineError: see ``predict_baseline``; a protocol without test sets
+    """
+    refuse_unlabelled(corpus)
+    labels = find_label_set(recipe.label_set)
+    for fold in folds:
+        if not fold.test:
+            raise MoodlineError(f"baselines are scored on test sets, and protocol {fold.protocol} has none")
+        build_provenance(recipe, labels, corpus, fold, {})  # of all folds before the first one trains
+    predictions = pa.concat_tables(
+        predict_baseline(baseline, fold, labels, recipe, features) for fold in folds for baseline in baselines
+    )
+    evaluation = score_predictions(predictions, labels.classes, stages={**STAGES, **BASELINE_NAMES})
+    notes = [*collect_notes(folds, of), *note_few_conversations(evaluation.scores)]
+    results = {
+        **describe_evaluation(labels, recipe.context, corpus, REFERENCE),
+        "protocol": folds[0].protocol,
+        "recipe": recipe_name,
+        "seed": recipe.seed,
+        "notes": notes,
+        "folds": [count_fold(fold, labels) for fold in folds],
+        **dataclasses.asdict(evaluation),
+    }
+    with open_atomic_file(out / PREDICTIONS_FILE) as temporary:
+        pq.write_table(predictions, temporary)
+    write_json(out / RESULTS_FILE, results)
+    return evaluation, notes

@@ -1,0 +1,195 @@
+"""File input and output: atomic writes, JSON and YAML."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from moodline.errors import MoodlineError, join_lines
+
+# What to do about the reasons for which a write fails.
+WRITE_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space or choose another folder"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "make it writable for you or choose another folder"),
+}
+
+
+def build_write_error(path: Path, error: OSError) -> MoodlineError:
+    """Why a path cannot be written, and what to do about that."""
+    remedy = WRITE_REMEDIES.get(error.errno or 0, "choose another folder")
+    return MoodlineError(f"{path} cannot be written: {error.strerror or error}; {remedy}")
+
+
+@contextmanager
+def report_write_errors(path: Path, *places: Path) -> Iterator[None]:
+    """Tell an OSError of the block as why ``path`` cannot be written.
+
+    With ``places``, only one that names a file there, or none: what the block reads elsewhere is not its writing.
+    """
+    try:
+        yield
+    except OSError as error:
+        named = None if error.filename is None else Path(str(error.filename))
+        if named is not None and places and not any(named.is_relative_to(place) for place in places):
+            raise
+        raise build_write_error(path, error) from error
+
+
+@contextmanager
+def open_atomic_file(path: Path) -> Iterator[Path]:
+    """A temporary path to write to; it becomes ``path`` when the block ends without an error."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with report_write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with report_write_errors(path, temporary):
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def open_atomic_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder to fill; it becomes ``path``, which must not exist yet, when the block ends in peace."""
+    with report_write_errors(path):
+        temporary = create_sibling_folder(path)
+    with report_write_errors(path, temporary):
+        try:
+            yield temporary
+            temporary.chmod(0o755)
+            os.rename(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def open_replacement_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder to fill; it takes the place of the folder ``path`` when the block ends in peace."""
+    with report_write_errors(path):
+        aside = create_sibling_folder(path)
+    with report_write_errors(path, path, aside):
+        try:
+            with open_atomic_folder(path) as temporary:
+                yield temporary
+                os.rename(path, aside / path.name)
+        except BaseException:
+            if not path.exists():
+                os.rename(aside / path.name, path)
+            raise
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def create_sibling_folder(path: Path) -> Path:
+    """A new temporary folder where ``path`` is or will be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+
+
+def hash_file(path: Path) -> str:
+    """A hash of a file's bytes."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "blake2b").hexdigest()[:16]
+    except OSError as error:
+        raise MoodlineError(f"{path} cannot be read: {error.strerror or error}; check the path") from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes that were killed while they wrote have left in a folder and below it."""
+    for path in folder.rglob(".*.part"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with open_atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path, what: str) -> Any:
+    """The content of a JSON file; ``what`` says what the file would be, for the error's sentence."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if not path.parent.exists():
+            raise MoodlineError(f"there is no folder {path.parent}: check the path of the {what}") from None
+        raise MoodlineError(f"{path.parent} is no {what}: it has no {path.name}; check the path") from None
+    except NotADirectoryError:
+        raise MoodlineError(f"{path.parent} is no {what}: it is a file; give the folder") from None
+    except OSError as error:
+        raise MoodlineError(f"{path} cannot be read: {error.strerror or error}; check the path") from error
+    except (ValueError, RecursionError) as error:
+        raise MoodlineError(f"{path} holds no JSON, as a {what} does: {error}; make it again") from error
+
+
+def read_description(path: Path, what: str, schema: int) -> dict[str, Any]:
+    """The JSON by which a folder says what it is; ``schema`` is the newest that can be read.
+
+    Raises:
+        MoodlineError: there is no such file, it describes nothing, or its schema is newer
+    """
+    content = read_json(path, what)
+    found = content.get("schema") if isinstance(content, dict) else None
+    if not isinstance(found, int):
+        raise MoodlineError(f"a {what} says its schema, a whole number: {path} says {found!r}; make it again")
+    if found > schema:
+        raise MoodlineError(
+            f"{path} has schema {found}, and this moodline reads up to {schema}: install a newer moodline"
+        )
+    return content
+
+
+def flatten_keys(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys and values of JSON with dotted keys; sequences compare as lists, as JSON has them."""
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, dict):
+            flat |= flatten_keys(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+class UniqueKeyLoader(yaml.SafeLoader):
+    """PyYAML's safe loader, of which the last of equal keys would silently win; here the second is refused."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        found: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in found:
+                    raise yaml.MarkedYAMLError(
+                        problem=f"the key {key.value!r} stands a second time", problem_mark=key.start_mark
+                    )
+                found.add((key.tag, key.value))
+        return node
+
+
+def read_yaml(path: Path, what: str) -> Any:
+    """The content of a YAML file; ``what`` says what the file would be, for the error's sentence.
+
+    Raises:
+        MoodlineError: the file cannot be read, is no YAML, or has a key twice
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            return yaml.load(file, Loader=UniqueKeyLoader)
+    except Exception as error:  # PyYAML raises anything, by the value that a tag does not fit
+        raise MoodlineError(f"{what} {path} cannot be read: {join_lines(error)}") from error

@@ -1,0 +1,326 @@
+"""What each stage reads in training: batches of utterances or conversations, in an order drawn per epoch."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from moodline.config import AUDIO_UTTERANCE, FUSION, TEXT_UTTERANCE, Modalities, Recipe
+from moodline.conversation import Conversation, LabelSet, Utterance
+from moodline.corpora.corpus import Corpus
+from moodline.errors import MoodlineError
+from moodline.inference.encode import (
+    find_present,
+    mask_modalities,
+    measure_length,
+    pad_waveform,
+    read_waveform,
+    tokenize_utterances,
+)
+from moodline.modeling.batching import pad_sequences
+from moodline.modeling.text_encoder import Tokenizer
+from moodline.runtime import create_generator
+
+
+def change_speed(waveform: Tensor, speed: float) -> Tensor:
+    """The waveform (T,) played at another speed, pitch and all, by linear interpolation -> (T / speed,)."""
+    places = torch.arange(0, len(waveform) - 1, speed, dtype=torch.float64)
+    before = places.long().clamp(max=len(waveform) - 2)  # rounding may put the last place on the last sample
+    share = (places - before).to(waveform.dtype)
+    return torch.lerp(waveform[before], waveform[before + 1], share)
+
+
+UNSCORED = -100  # stands for a turn without a class, and for padding
+
+
+class Batch(NamedTuple):
+    """A part's inputs: padded sequences, lengths, masks if any; and labels (B, 1) or (B, S), UNSCORED where unknown."""
+
+    inputs: tuple[Tensor, ...]
+    labels: Tensor
+
+
+class Item(NamedTuple):
+    """One row of a batch: the part's sequences (T, ...), its label () or labels (S,), and masks (T,) of sequences."""
+
+    sequences: tuple[Tensor, ...]
+    labels: Tensor
+    masks: tuple[Tensor, ...] = ()
+
+
+def collate_items(items: Sequence[Item]) -> Batch:
+    padded = [pad_sequences(sequences) for sequences in zip(*(item.sequences for item in items), strict=True)]
+    masks = [pad_sequences(masks)[0] for masks in zip(*(item.masks for item in items), strict=True)]
+    labels = torch.nn.utils.rnn.pad_sequence(
+        [item.labels.view(-1) for item in items], batch_first=True, padding_value=UNSCORED
+    )
+    lengths = padded[0][1]
+    return Batch((*(values for values, _ in padded), lengths, *masks), labels)
+
+
+class WaveformItems(Dataset[Item]):
+    """Labelled utterances' waveforms, read when they are needed.
+
+    Args:
+        train: whether they train: their speed and their place in the padding are then drawn anew in each epoch
+    """
+
+    def __init__(self, utterances: Sequence[Utterance], labels: Tensor, recipe: Recipe, *, train: bool) -> None:
+        self.utterances, self.labels = utterances, labels
+        self.config, self.seed, self.train = recipe.audio_utterance, recipe.seed, train
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def __getitem__(self, index: int) -> Item:
+        utterance = self.utterances[index]
+        samples = read_waveform(utterance, self.config.sample_rate)
+        if not self.train:
+            return Item((pad_waveform(samples, self.config),), self.labels[index])
+        if change := self.config.speed_change:
+            samples = change_speed(samples, self.create_generator("speed", utterance).uniform(1 - change, 1 + change))
+        place = self.create_generator("place", utterance).random()
+        return Item((pad_waveform(samples, self.config, place),), self.labels[index])
+
+    def create_generator(self, what: str, utterance: Utterance) -> np.random.Generator:
+        return create_generator(self.seed, AUDIO_UTTERANCE, what, self.epoch, utterance.id)
+
+
+class CachedItems(Dataset[Item]):
+    """Items that are small enough to be kept: token ids, or embeddings of conversations."""
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Item:
+        return self.items[index]
+
+
+class FixedBatches(Sampler[list[int]]):
+    """The batches of one epoch, or one process's share of them."""
+
+    def __init__(self, batches: Sequence[list[int]]) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+def take_share(batches: Sequence[list[int]], rank: int, processes: int) -> list[list[int]]:
+    """One process's rows of every batch; where a batch has fewer rows than there are processes, its first."""
+    return [batch[rank::processes] or batch[:1] for batch in batches]
+
+
+def compute_share_weight(batch: Sequence[int], rank: int, processes: int) -> float:
+    """The weight of a process's mean over its rows in the batch's mean, where the processes are averaged."""
+    return len(batch[rank::processes]) * processes / len(batch)
+
+
+class StageData(NamedTuple):
+    """Items of a stage's training and validation sets, and how long each item is."""
+
+    train: Dataset[Item]
+    train_lengths: Sequence[float]
+    validation: Dataset[Item]
+    validation_lengths: Sequence[float]
+
+
+def select_scored(conversations: Sequence[Conversation], label_set: LabelSet) -> tuple[list[Utterance], Tensor]:
+    """The utterances that have a class, and their classes (N,)."""
+    pairs = [
+        (utterance, index)
+        for conversation in conversations
+        for utterance in conversation.utterances
+        if (index := label_set.index(utterance.label)) is not None
+    ]
+    return [utterance for utterance, _ in pairs], torch.tensor([index for _, index in pairs], dtype=torch.long)
+
+
+def get_labels(conversation: Conversation, label_set: LabelSet) -> Tensor:
+    """Classes (S,) of a conversation's turns, UNSCORED where there is none."""
+    indices = [label_set.index(utterance.label) for utterance in conversation.utterances]
+    return torch.tensor([UNSCORED if index is None else index for index in indices])
+
+
+def refuse_missing_audio(conversations: Iterable[Conversation]) -> None:
+    """Refuse to train speech on utterances without audio.
+
+    Raises:
+        MoodlineError: names the first of them, and how many there are
+    """
+    silent = list(dict.fromkeys(turn.id for one in conversations for turn in one.utterances if turn.audio is None))
+    if silent:
+        raise MoodlineError(
+            f"speech is trained on each utterance's audio, and {silent[0]} has none (of {len(silent)} without): train "
+            "words alone with --modalities text, or give --audio-embeddings FILE"
+        )
+
+
+def refuse_unlabelled(corpus: Corpus) -> None:
+    """Refuse to train on a corpus without labels: no label set or protocol would help.
+
+    Raises:
+        MoodlineError: no utterance of the corpus has one
+    """
+    if not corpus.label_counts:
+        raise MoodlineError(
+            f"training takes labels, and the corpus {corpus.source} has none at all: prepare it again from a source "
+            "that has them (in a table, in the column label)"
+        )
+
+
+def refuse_unread_words(recipe: Recipe, corpus: Corpus) -> None:
+    """Refuse recognised words where no part reads any.
+
+    Raises:
+        MoodlineError: so
+    """
+    if corpus.recognition is not None and TEXT_UTTERANCE not in recipe.stages:
+        how = "--modalities audio" if recipe.modalities == "audio" else "embeddings in the place of text_utterance"
+        raise MoodlineError(f"--words {corpus.words} is for a system that reads words, and this one has {how}")
+
+
+def build_waveform_data(
+    train: Sequence[Conversation], validation: Sequence[Conversation], recipe: Recipe, label_set: LabelSet
+) -> StageData:
+    sets = []
+    for conversations, trains in ((train, True), (validation, False)):
+        utterances, labels = select_scored(conversations, label_set)
+        items = WaveformItems(utterances, labels, recipe, train=trains)
+        sets += [items, [measure_length(AUDIO_UTTERANCE, utterance, recipe) for utterance in utterances]]
+    return StageData(*sets)
+
+
+def build_token_data(
+    train: Sequence[Conversation], validation: Sequence[Conversation], tokenizer: Tokenizer, label_set: LabelSet
+) -> StageData:
+    sets = []
+    for conversations in (train, validation):
+        utterances, labels = select_scored(conversations, label_set)
+        tokens = tokenize_utterances(utterances, tokenizer)
+        sets += [CachedItems([Item((ids,), label) for ids, label in zip(tokens, labels, strict=True)])]
+        sets += [[len(ids) for ids in tokens]]
+    return StageData(*sets)
+
+
+def has_class(conversation: Conversation, label_set: LabelSet) -> bool:
+    """Whether any of its turns has one: without, it teaches nothing."""
+    return any(label_set.index(utterance.label) is not None for utterance in conversation.utterances)
+
+
+def build_conversation_item(
+    conversation: Conversation, embeddings: Sequence[Mapping[str, Tensor]], label_set: LabelSet
+) -> Item:
+    """A conversation as sequences of embeddings: one mapping, utterance id -> (D,), for each sequence read."""
+    ids = [utterance.id for utterance in conversation.utterances]
+    sequences = tuple(torch.stack([each[one] for one in ids]) for each in embeddings)
+    return Item(sequences, get_labels(conversation, label_set))
+
+
+def build_conversation_data(
+    train: Sequence[Conversation],
+    validation: Sequence[Conversation],
+    embeddings: Sequence[Mapping[str, Tensor]],
+    label_set: LabelSet,
+) -> StageData:
+    """Conversations as sequences of frozen embeddings: one mapping, utterance id -> (D,), for each sequence read."""
+    sets = []
+    for conversations in (train, validation):
+        items = [
+            build_conversation_item(one, embeddings, label_set) for one in conversations if has_class(one, label_set)
+        ]
+        sets += [CachedItems(items), [len(item.labels) for item in items]]
+    return StageData(*sets)
+
+
+def create_loader(dataset: Dataset[Item], batches: Sequence[list[int]]) -> DataLoader[Any]:
+    """Gives Batches."""
+    return DataLoader(dataset, batch_sampler=FixedBatches(batches), collate_fn=collate_items)
+
+
+Embeddings = Mapping[str, Tensor]
+
+
+class FusionItems(Dataset[Item]):
+    """Conversations as sequences of both modalities' contextual embeddings, with masks of where each is present.
+
+    Args:
+        conversations: with a class somewhere
+        read: in which modalities each is given; None draws them anew in each epoch, as ``draw_modalities`` says
+    """
+
+    def __init__(
+        self,
+        conversations: Sequence[Conversation],
+        read: Sequence[Modalities | None],
+        embeddings: Sequence[Embeddings],
+        recipe: Recipe,
+        label_set: LabelSet,
+    ) -> None:
+        self.conversations, self.read, self.recipe = conversations, read, recipe
+        self.items = [build_conversation_item(one, embeddings, label_set) for one in conversations]
+        self.present = [find_present(one.utterances, recipe) for one in conversations]
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Item:
+        present = self.present[index]
+        modalities = self.read[index] or draw_modalities(self.recipe, self.epoch, self.conversations[index])
+        masks = tuple(mask_modalities(present, modalities).values())
+        nothing = not any(mask.any() for mask in masks)
+        return self.items[index]._replace(masks=tuple(present.values()) if nothing else masks)
+
+    @property
+    def lengths(self) -> list[int]:
+        return [len(item.labels) for item in self.items]
+
+
+def draw_modalities(recipe: Recipe, epoch: int, conversation: Conversation) -> Modalities:
+    """What a conversation is given with in an epoch: a function of the seed, the epoch and its id."""
+    share = recipe.fusion.modality_dropout
+    drawn = create_generator(recipe.seed, FUSION, "modalities", epoch, conversation.id).random()
+    if drawn >= share:
+        return "both"
+    return "text" if drawn < share / 2 else "audio"
+
+
+def build_fusion_data(
+    train: Sequence[Conversation],
+    validation: Sequence[Conversation],
+    embeddings: Sequence[Embeddings],
+    recipe: Recipe,
+    label_set: LabelSet,
+) -> StageData:
+    """Conversations that may lack a modality: drawn in training; an epoch is selected by all modes that are served.
+
+    The validation set is read once in each mode, so that each has the same say in the loss. What leaves nothing to
+    read teaches nothing and selects nothing, and is left out.
+    """
+    modes = recipe.fusion.supported_modalities
+    drawn: Sequence[Modalities | None] = [None] if len(modes) > 1 else modes
+    sets = []
+    for conversations, ways in ((train, drawn), (validation, modes)):
+        pairs: list[tuple[Conversation, Modalities | None]] = [
+            (one, way)
+            for way in ways
+            for one in conversations
+            if has_class(one, label_set)
+            and any(
+                mask.any() for mask in mask_modalities(find_present(one.utterances, recipe), way or "both").values()
+            )
+        ]
+        items = FusionItems([one for one, _ in pairs], [way for _, way in pairs], embeddings, recipe, label_set)
+        sets += [items, items.lengths]
+    return StageData(*sets)
