@@ -22,7 +22,9 @@ INTRODUCTION = """\
 Written by `docs/configuration.py` from the classes of `config.py`; a test holds the two together.
 
 A recipe is a YAML file. A key that it leaves out has the default given here; a key that does not exist is refused, and
-the nearest one named. On the command line keys are joined by points and go before the file's values:
+the nearest one named; a key that another choice makes idle is noted, with that choice. With `base: NAME` a recipe takes
+another one's keys where it has none of its own: one of moodline's by its name, or a file by its path from this one. A
+run keeps the recipe that results. On the command line keys are joined by points and go before the file's values:
 
     moodline train corpora/iemocap --recipe iemocap --protocol session5 -o runs/two --fusion.layers 2 --seed 1
 
@@ -30,8 +32,8 @@ In a run's own folder a changed value trains again the stages that depend on it,
 `context`, `class_weights` and the classes of `label_set` hold for every stage: with another one nothing could be kept,
 so that it is another run, which needs another `-o`.
 
-[recipes/iemocap.yaml](../recipes/iemocap.yaml) writes the paper's values out;
-[iemocap-10ms](../recipes/iemocap-10ms.yaml), [as-released](../recipes/as-released.yaml),
+[recipes/iemocap.yaml](../recipes/iemocap.yaml) writes the paper's values out, which
+[iemocap-10ms](../recipes/iemocap-10ms.yaml) and [as-released](../recipes/as-released.yaml) have as their base;
 [small](../recipes/small.yaml) and [demo](../recipes/demo.yaml) say what differs from the defaults. "Released" marks
 what the paper leaves open and the authors' released code fixes; as a value, what that code does otherwise than the
 paper ([protocols.md](protocols.md#as-released)).

@@ -77,7 +77,61 @@ def test_a_folder_appears_whole(tmp_path: Path) -> None:
         (folder / "a.txt").write_text("a")
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
     assert (tmp_path / "deep" / "out" / "a.txt").read_text() == "a"
-    assert (tmp_path / "deep" / "out").stat().st_mode & 0o777 == 0o755  # for others to read, unlike a temporary one
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+@pytest.mark.parametrize("writing", [open_atomic_file, open_atomic_folder, open_replacement_folder])
+def test_others_may_read_what_is_written_as_far_as_the_umask_allows(tmp_path: Path, writing: Any, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        if writing is open_replacement_folder:
+            (tmp_path / "out").mkdir(mode=0o700)
+        with writing(tmp_path / "out") as temporary:
+            if writing is open_atomic_file:
+                temporary.write_text("a")
+    finally:
+        os.umask(before)
+    everyone = 0o666 if writing is open_atomic_file else 0o777
+    assert (tmp_path / "out").stat().st_mode & 0o777 == everyone & ~mask
+
+
+@pytest.mark.parametrize("writing", [open_atomic_file, open_atomic_folder])
+def test_content_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, writing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loss of power after the rename would else leave a file of its name without its content."""
+    events: list[tuple[str, int]] = []
+
+    def flushed(descriptor: int) -> None:
+        events.append(("flush", os.fstat(descriptor).st_ino))
+
+    def renamed(source: Path, target: Path, rename: Any = os.rename) -> None:
+        rename(source, target)
+        events.append(("rename", Path(target).stat().st_ino))
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(os, "replace", renamed)
+    monkeypatch.setattr(os, "rename", renamed)
+    with writing(tmp_path / "out") as temporary:
+        if writing is open_atomic_file:
+            temporary.write_text("a")
+        else:
+            (temporary / "below").mkdir()
+            (temporary / "below" / "a.txt").write_text("a")
+    written = {one.stat().st_ino for one in (tmp_path / "out", *(tmp_path / "out").rglob("*"))}
+    place = events.index(("rename", (tmp_path / "out").stat().st_ino))
+    assert {number for what, number in events[:place] if what == "flush"} == written
+    assert events[place + 1 :] == [("flush", tmp_path.stat().st_ino)]
+
+
+def test_writers_of_one_process_do_not_share_a_temporary_name(tmp_path: Path) -> None:
+    """Threads have one process id, and so have processes of two containers that write to one folder."""
+    with open_atomic_file(tmp_path / "a.txt") as one:
+        one.write_text("one")
+        with open_atomic_file(tmp_path / "a.txt") as other:
+            other.write_text("other")
+        assert (tmp_path / "a.txt").read_text() == "other"
+    assert (tmp_path / "a.txt").read_text() == "one"
 
 
 def test_a_folder_that_exists_is_left_as_it_is(tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from moodline.cli.main import build_parser
-from moodline.cli.train import merge_overrides, resolve_recipe
-from moodline.config import STAGES, Recipe, find_recipe, list_keys, parse_recipe, read_recipe
-from moodline.conversation import LABEL_SETS
+from moodline.cli.train import merged, resolve_recipe
+from moodline.config import STAGES, Recipe, find_recipe, list_keys, notes_on_idle, parse_recipe, read_recipe
+from moodline.conversation import IEMOCAP4, LABEL_SETS
 from moodline.errors import MoodlineError
+from moodline.training.provenance import compute_origins
 
 # Dutta & Ganapathy, ICASSP 2022, sections 2 and 3; those marked * are the authors' released code's.
 PAPER: dict[str, Any] = {
@@ -301,7 +302,7 @@ def test_a_recipe_that_does_not_exist_names_those_that_do() -> None:
 
 def test_overrides_go_before_the_file_and_leave_its_other_keys() -> None:
     content = {"seed": 1, "fusion": {"heads": 6, "training": {"epochs": 3, "batch_size": 4}}}
-    assert merge_overrides(content, {"fusion": {"training": {"epochs": 5}}, "context": "all"}) == {
+    assert merged(content, {"fusion": {"training": {"epochs": 5}}, "context": "all"}) == {
         "seed": 1,
         "context": "all",
         "fusion": {"heads": 6, "training": {"epochs": 5, "batch_size": 4}},
@@ -331,3 +332,105 @@ def test_every_key_is_known_once() -> None:
     assert len(keys) == len(set(keys))
     assert set(PAPER) < set(keys)
     assert "fusion.training" in keys
+
+
+def origins(recipe: Recipe) -> dict[str, Any]:
+    return compute_origins(recipe, IEMOCAP4, "corpus", "fold", {}, "bert", "32-true")
+
+
+def test_a_recipe_takes_from_its_base_what_it_has_not_itself(tmp_path: Path) -> None:
+    """What results is what a recipe that writes all of it out is: the same stages, by their origins."""
+    (tmp_path / "below").mkdir()
+    (tmp_path / "first.yaml").write_text("seed: 3\nfusion: {heads: 6, training: {epochs: 3, batch_size: 4}}\n")
+    (tmp_path / "below" / "second.yaml").write_text("base: ../first.yaml\nfusion: {training: {epochs: 5}}\n")
+    (tmp_path / "third.yaml").write_text("base: below/second.yaml\ncontext: all\n")
+    (tmp_path / "whole.yaml").write_text(
+        "seed: 3\ncontext: all\nfusion: {heads: 6, training: {epochs: 5, batch_size: 4}}\n"
+    )
+    derived, whole = (recipe_of(str(tmp_path / f"{name}.yaml")) for name in ("third", "whole"))
+    assert derived == whole
+    assert origins(derived) == origins(whole)
+
+
+def test_a_base_is_found_from_the_file_and_not_from_where_the_command_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here" / "first.yaml").write_text("seed: 1\n")
+    (tmp_path / "there" / "first.yaml").write_text("seed: 2\n")
+    (tmp_path / "there" / "second.yaml").write_text("base: first.yaml\n")
+    assert recipe_of("../there/second.yaml").seed == 2
+    (tmp_path / "there" / "third.yaml").write_text("base: iemocap\nseed: 7\n")
+    (tmp_path / "here" / "iemocap").write_text("seed: 1\ncontext: all\n")
+    assert recipe_of("../there/third.yaml") == dataclasses.replace(recipe_of("../there/third.yaml"), context="labelled")
+
+
+@pytest.mark.parametrize(
+    ("base", "told"),
+    [
+        ("mine.yaml", ["mine.yaml", "its own base", "mine.yaml -> mine.yaml"]),
+        ("other.yaml", ["its own base", "mine.yaml -> other.yaml -> mine.yaml"]),
+        ("nowhere", ["base", "'nowhere'", "iemocap", "mine.yaml"]),
+        ("[1, 2]", ["base", "[1, 2]", "mine.yaml"]),
+        ("bad.yaml", ["'fusion.hiden'", "bad.yaml"]),
+    ],
+)
+def test_a_base_that_is_none_is_refused_with_the_file_that_names_it(tmp_path: Path, base: str, told: list[str]) -> None:
+    (tmp_path / "mine.yaml").write_text(f"base: {base}\n")
+    (tmp_path / "other.yaml").write_text("base: mine.yaml\n")
+    (tmp_path / "bad.yaml").write_text("fusion: {hiden: 3}\n")
+    with pytest.raises(MoodlineError) as refused:
+        read_recipe(str(tmp_path / "mine.yaml"))
+    assert all(part in str(refused.value) for part in told), refused.value
+
+
+@pytest.mark.parametrize(
+    ("content", "idle", "choice"),
+    [
+        ({"fusion": {"kind": "concatenation", "heads": 6, "hidden": 12}}, "fusion.heads", "fusion.kind"),
+        ({"fusion": {"kind": "bc_lstm", "feed_forward": 6}}, "fusion.feed_forward", "fusion.kind"),
+        (
+            {"audio_context": {"kind": "bc_lstm", "attention": "released"}},
+            "audio_context.attention",
+            "audio_context.kind",
+        ),
+        ({"text_context": {"self_attention": False, "attention": "paper"}}, "text_context.attention", "self_attention"),
+        (
+            {"audio_utterance": {"front_end": "log_mel", "front_end_rate": 0.1, "stride_ms": 10}},
+            "audio_utterance.front_end_rate",
+            "audio_utterance.front_end",
+        ),
+        ({"audio_utterance": {"padded_seconds": 9}}, "audio_utterance.padded_seconds", "audio_utterance.padding"),
+        ({"text_utterance": {"trained_layers": 0, "bert_rate": 0.1}}, "text_utterance.bert_rate", "trained_layers"),
+        ({"text_utterance": {"given": True, "embedding": 8, "hidden": 3}}, "text_utterance.hidden", "given"),
+        ({"audio_utterance": {"given": True, "training": {"epochs": 3}}}, "audio_utterance.training", "given"),
+        ({"modalities": "audio", "fusion": {"training": {"epochs": 3}}}, "fusion", "modalities"),
+        (
+            {"modalities": "text", "text_utterance": {"given": True}, "selection": "released"},
+            "selection",
+            "no encoder is trained",
+        ),
+    ],
+)
+def test_a_key_that_a_choice_makes_idle_is_noted_with_the_choice(content: Any, idle: str, choice: str) -> None:
+    (note,) = notes_on_idle(content, parse_recipe(content, "test"))
+    keys, _, reason = note.partition(": ")
+    assert keys == idle
+    assert choice in reason
+
+
+def test_keys_that_have_an_effect_are_not_noted() -> None:
+    for name in ("iemocap", "iemocap-10ms", "as-released", "small", "demo"):
+        content, _ = read_recipe(name)
+        assert notes_on_idle(content, parse_recipe(content, name)) == []
+
+
+def test_the_command_notes_what_is_idle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("fusion: {heads: 6}\n")
+    options = ["train", "c", "--recipe", str(path), "--protocol", "cv5", "-o", "run", "--fusion.kind", "concatenation"]
+    recipe, _ = resolve_recipe(str(path), build_parser().parse_args(options, defaults=False)["train"])
+    assert recipe.fusion.kind == "concatenation"
+    assert "fusion.heads: no effect" in capsys.readouterr().out

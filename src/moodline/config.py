@@ -5,14 +5,14 @@ import difflib
 import importlib.resources
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from moodline.conversation import LABEL_SETS, is_label_set
 from moodline.errors import MoodlineError, join_lines
-from moodline.io import read_yaml
+from moodline.io import flatten_keys, read_yaml
 
 AUDIO_UTTERANCE = "audio_utterance"
 TEXT_UTTERANCE = "text_utterance"
@@ -78,7 +78,7 @@ class TrainingConfig:
         batch_size: utterances, or conversations, in a batch
         learning_rate: of Adam, constant or decayed (see decay)
         epochs: at most
-        patience: epochs without a lower validation loss before the stage stops
+        patience: epochs without a lower validation loss before the stage stops; as many as epochs: it never does
         weight_decay: decoupled, as in AdamW; 0 is Adam
         gradient_norm: gradients are scaled down to this norm; 0 leaves them as they are
         decay: constant, or cosine: from the learning rate to 0 over all epochs
@@ -392,6 +392,7 @@ ERROR_PATTERNS = {
     r'key "(?P<key>[\w.]+)": Does .* Subtypes: \[(?P<kinds>.+?)\] Errors: .* Given value: (?P<value>.+)': "",
     r'key "(?P<key>[\w.]+)": .*?Expected an? (?P<kinds>.+?)\. Got value: (?P<value>.+)': "",
 }
+BASE = "base"
 TYPE_NAMES = {
     "int": "a whole number",
     "float": "a number",
@@ -493,6 +494,11 @@ def find_recipe(name: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
+    return own_recipe(name)
+
+
+def own_recipe(name: str) -> Path:
+    """The file of a recipe that comes with moodline."""
     folders = [
         Path(str(importlib.resources.files("moodline"))) / "recipes",  # installed
         Path(__file__).resolve().parents[2] / "recipes",  # a checkout
@@ -505,8 +511,97 @@ def find_recipe(name: str) -> Path:
 
 
 def read_recipe(name: str) -> tuple[dict[str, Any], Path]:
-    """A recipe file's keys and values, checked for keys that do not exist, and the file."""
+    """A recipe file's keys and values over those of its base, checked for keys that do not exist, and the file.
+
+    Raises:
+        MoodlineError: a file cannot be read or has a key that does not exist; a base is none, or leads to itself
+    """
     path = find_recipe(name)
+    return with_base(path, ()), path
+
+
+def with_base(path: Path, derived: tuple[Path, ...]) -> dict[str, Any]:
+    """A recipe file's content merged over that of its base; ``derived`` are the files whose base it is, in turn."""
+    chain = (*derived, path.resolve())
+    if path.resolve() in derived:
+        raise MoodlineError(
+            f"recipe {path} is its own base ({' -> '.join(one.name for one in chain)}): remove the key {BASE} from one "
+            "of these files"
+        )
     content = read_yaml(path, "recipe") or {}
-    check_keys(content, str(path))
-    return content, path
+    own = {key: value for key, value in content.items() if key != BASE} if isinstance(content, dict) else content
+    check_keys(own, str(path))
+    return merged(with_base(base_of(content[BASE], path), chain), own) if BASE in content else own
+
+
+def base_of(name: Any, path: Path) -> Path:
+    """The file that the key ``base`` of a recipe file names: by its path from that file, or as one of moodline's own.
+
+    Raises:
+        MoodlineError: there is no such recipe
+    """
+    if not isinstance(name, str):
+        raise MoodlineError(f"{BASE} must be a recipe's name or path, not {name!r} ({path})")
+    beside = path.parent / name
+    try:
+        return beside if beside.is_file() else own_recipe(name)
+    except MoodlineError as error:
+        raise MoodlineError(f"{BASE}: {error} ({path})") from error
+
+
+def merged(content: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested keys and values, the overrides' where both have one."""
+    result = dict(content)
+    for key, value in overrides.items():
+        nested = isinstance(value, dict) and isinstance(result.get(key, {}), dict)
+        result[key] = merged(result.get(key, {}), value) if nested else value
+    return result
+
+
+def notes_on_idle(content: Mapping[str, Any], recipe: Recipe) -> list[str]:
+    """A sentence for each choice of a recipe that makes keys idle which its content gives; none where it makes none.
+
+    Args:
+        content: the keys and values that the recipe was made from
+    """
+    given = [*flatten_keys(dict(content))]
+    by_reason: dict[str, list[str]] = {}
+    for key, reason in idle_keys(recipe):
+        if any(f"{one}.".startswith(f"{key}.") for one in given):
+            by_reason.setdefault(reason, []).append(key)
+    return [f"{', '.join(keys)}: no effect, since {reason}" for reason, keys in by_reason.items()]
+
+
+def idle_keys(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """The keys and sections that nothing reads, each with the choice that makes it so."""
+    trained = {*recipe.stages}
+    for stage in STAGES:
+        if stage in ENCODERS and stage in recipe.given:
+            keys = [key for key in list_keys(type(getattr(recipe, stage))) if "." not in key]
+            yield from (
+                (f"{stage}.{key}", f"{stage}.given is true") for key in keys if key not in ("given", "embedding")
+            )
+        elif stage not in trained:
+            yield stage, f"modalities is {recipe.modalities}"
+    audio, fusion = recipe.audio_utterance, recipe.fusion
+    if AUDIO_UTTERANCE in trained and audio.front_end == "log_mel":
+        yield "audio_utterance.front_end_rate", "audio_utterance.front_end is log_mel, which does not learn"
+    if AUDIO_UTTERANCE in trained and audio.padding == "masked":
+        yield "audio_utterance.padded_seconds", "audio_utterance.padding is masked"
+    if TEXT_UTTERANCE in trained and recipe.text_utterance.trained_layers == 0:
+        yield "text_utterance.bert_rate", "text_utterance.trained_layers is 0"
+    for stage in (AUDIO_CONTEXT, TEXT_CONTEXT):
+        context = recipe.get_context_config(stage)
+        if stage in trained and context.kind == "bc_lstm":
+            yield from (
+                (f"{stage}.{key}", f"{stage}.kind is bc_lstm") for key in ("layers", "self_attention", "attention")
+            )
+        elif stage in trained and not context.self_attention:
+            yield f"{stage}.attention", f"{stage}.self_attention is false"
+    if FUSION in trained and fusion.kind != "transformer":
+        yield from (
+            (f"{FUSION}.{key}", f"fusion.kind is {fusion.kind}")
+            for key in ("heads", "layers", "feed_forward", "dropout")
+        )
+    if not trained & {*ENCODERS}:
+        yield "selection", "no encoder is trained"

@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -128,6 +128,13 @@ class Conversation:
             return self
         kept = tuple(utterance for utterance in self.utterances if labels.index(utterance.label) is not None)
         return replace(self, utterances=kept)
+
+    def by_speaker(self) -> dict[str, "Conversation"]:
+        """Each speaker's turns alone, the speakers in the order in which they begin."""
+        turns: dict[str, list[Utterance]] = {}
+        for turn in self.utterances:
+            turns.setdefault(turn.speaker, []).append(turn)
+        return {speaker: replace(self, utterances=tuple(own)) for speaker, own in turns.items()}
 
     def select_speaker(self, speaker: str) -> "Conversation":
         """One speaker's turns alone."""
@@ -371,8 +378,10 @@ class HasTrainingRecord(Protocol):
     def selected_on_turns(self) -> Sequence[str]: ...
 
 
-def overlap_with_training(seen: HasTrainingRecord, conversation: Conversation, speaker: str | None) -> str | None:
-    """What a model took from the turns to be scored; None where it saw no label of them.
+def uses_made_of(
+    seen: HasTrainingRecord, conversations: Iterable[Conversation], speaker: str | None
+) -> Iterator[tuple[Conversation, str]]:
+    """Each conversation of whose turns to be scored a model saw a label, and what it took from them.
 
     A conversation that trained it is refused whoever is scored in it. One that selected it by one speaker's turns
     leaves those of the other speaker to be scored, and these alone.
@@ -380,16 +389,24 @@ def overlap_with_training(seen: HasTrainingRecord, conversation: Conversation, s
     Args:
         speaker: whose turns alone are scored; None where everyone's are
     """
-    if conversation.fingerprint in seen.trained_on:
-        return "trained on"
-    if speaker is not None and speaker not in conversation.speakers:
-        return None  # nothing of it is scored, though its turns may all be those that selected
-    speakers = conversation.speakers if speaker is None else {speaker}
-    turns = {conversation.fingerprint, *(conversation.select_speaker(one).fingerprint for one in speakers)}
-    if not turns.isdisjoint(seen.selected_on_turns):
-        return "selected on turns of"
-    by_turns = seen.selected_on_turns and speaker is not None
-    return "selected on" if conversation.fingerprint in seen.selected_on and not by_turns else None
+    # As sets: a corpus of one-turn conversations has as many fingerprints as utterances.
+    trained_on, selected_on = frozenset(seen.trained_on), frozenset(seen.selected_on)
+    selected_on_turns = frozenset(seen.selected_on_turns)
+    for conversation in conversations:
+        fingerprint = conversation.fingerprint
+        if fingerprint in trained_on:
+            yield conversation, "trained on"
+        elif speaker is not None and speaker not in conversation.speakers:
+            continue  # nothing of it is scored, though its turns may all be those that selected
+        elif selected_on_turns and not selected_on_turns.isdisjoint([fingerprint, *turns_alone(conversation, speaker)]):
+            yield conversation, "selected on turns of"
+        elif fingerprint in selected_on and not (selected_on_turns and speaker is not None):
+            yield conversation, "selected on"
+
+
+def turns_alone(conversation: Conversation, speaker: str | None) -> Iterator[str]:
+    """The fingerprint of one speaker's turns alone, or of each one's."""
+    return (one.fingerprint for who, one in conversation.by_speaker().items() if speaker in (None, who))
 
 
 def merge_fingerprints(fingerprints: Iterable[Iterable[str]]) -> tuple[str, ...]:

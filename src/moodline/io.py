@@ -4,10 +4,10 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +46,15 @@ def report_write_errors(path: Path, *places: Path) -> Iterator[None]:
 @contextmanager
 def open_atomic_file(path: Path) -> Iterator[Path]:
     """A temporary path to write to; it becomes ``path`` when the block ends without an error."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = temporary_name(path)
     with report_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with report_write_errors(path, temporary):
         try:
             yield temporary
+            flush(temporary)
             os.replace(temporary, path)
+            flush_entries(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -65,8 +67,11 @@ def open_atomic_folder(path: Path) -> Iterator[Path]:
     with report_write_errors(path, temporary):
         try:
             yield temporary
-            temporary.chmod(0o755)
+            for one in temporary.rglob("*"):
+                flush(one)
+            flush(temporary)
             os.rename(temporary, path)
+            flush_entries(path.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -92,7 +97,32 @@ def open_replacement_folder(path: Path) -> Iterator[Path]:
 def create_sibling_folder(path: Path) -> Path:
     """A new temporary folder where ``path`` is or will be."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    temporary = temporary_name(path)
+    temporary.mkdir()  # readable for others as far as the user's umask allows
+    return temporary
+
+
+def temporary_name(path: Path) -> Path:
+    """A hidden name beside ``path`` that no other writer draws.
+
+    Neither a process id nor a thread makes it unique: containers that share a folder have the same ids.
+    """
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+
+
+def flush(path: Path) -> None:
+    """Write a file's content, or a folder's entries, from the system's memory to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def flush_entries(folder: Path) -> None:
+    """Write a folder's entries to the disk after a rename in it, where the file system can."""
+    with suppress(OSError):  # the renamed file is in its place: failing here would report a write that took place
+        flush(folder)
 
 
 def hash_file(path: Path) -> str:

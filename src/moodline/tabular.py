@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from moodline.errors import MoodlineError
 
@@ -12,6 +13,23 @@ CLOCK_PATTERN = re.compile(r"(?:(?P<hours>\d+):)?(?P<minutes>\d+):(?P<seconds>\d
 NUMBER_PATTERN = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 # Windows-1252's own characters, such as curly quotes, that a program took for Latin-1: U+0092 is meant as U+2019.
 WINDOWS_1252 = {code: bytes([code]).decode("cp1252", errors="replace") for code in range(0x80, 0xA0)}
+
+# With these a spreadsheet takes a cell for a formula, which may read other cells and call programs; with apostrophes
+# before them it shows the cell, all but the first of them.
+FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
+
+
+def harmless(cell: Any) -> Any:
+    """A cell of a table that moodline writes: text that a spreadsheet would calculate gets an apostrophe before it.
+
+    ``original`` takes it away; numbers stay as they are.
+    """
+    return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell
+
+
+def original(cell: str) -> str:
+    """A cell without the apostrophe that ``harmless`` put before it."""
+    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
 
 
 def read_text(path: Path) -> str:

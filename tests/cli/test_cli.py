@@ -1,6 +1,7 @@
 """What a user meets: sentences and exit codes for mistakes, and output that other programs read."""
 
 import csv
+import html
 import io
 import json
 import os
@@ -295,6 +296,42 @@ def test_speech_goes_into_the_report_where_it_is_asked_for(place: Path) -> None:
     assert 'src="data:audio/flac;base64,' in (place / "run/report.html").read_text()
     moodline("evaluate", place / "run")
     assert "data:audio" not in (place / "run/report.html").read_text()
+
+
+def test_words_stay_out_of_what_is_passed_on_where_that_is_asked_for(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [turn.words for turn in read_corpus(place / "corpus").utterances if turn.words]
+    for option, quoted in ((), True), (("--no-words",), False):
+        moodline("evaluate", place / "run", *option)
+        assert any(html.escape(one) in (place / "run/report.html").read_text() for one in words) == quoted
+        for form in ("table", "json", "csv"):
+            capsys.readouterr()
+            moodline("predict", place / "corpus", "--model", place / "run/fold-5/model", "--format", form, *option)
+            assert any(one in capsys.readouterr().out for one in words) == quoted
+    (tmp_path / "chat.csv").write_text("text,speaker\nunmistakable words,Ann\n", encoding="utf-8")
+    formats = ("--format", "json,csv,html", "-o", tmp_path / "out")
+    moodline("predict", tmp_path / "chat.csv", "--model", place / "run/fold-5/model", *formats, "--no-words")
+    assert not [file for file in (tmp_path / "out").iterdir() if "unmistakable" in file.read_text(encoding="utf-8")]
+    told = mistake(capsys, "evaluate", place / "run", "--no-words", "--with-audio")
+    assert "--no-words" in told
+    assert "--with-audio" in told
+
+
+def test_what_is_passed_on_names_no_folder_of_this_machine(place: Path, tmp_path: Path) -> None:
+    """The recipe's BERT, the corpus, its source and the model lie below ``place``, as they may below a home folder."""
+    moodline("evaluate", place / "run")
+    (tmp_path / "chat.csv").write_text("text,speaker\nyes,Ann\n", encoding="utf-8")
+    formats = ("--format", "json,csv,html", "-o", tmp_path / "out")
+    moodline("predict", tmp_path / "chat.csv", "--model", place / "run/fold-5/model", *formats)
+    run = place / "run"
+    passed_on = [*run.glob("*.html"), *run.glob("*.parquet"), run / "results.json", *(tmp_path / "out").iterdir()]
+    passed_on += [file for file in (run / "fold-5/model").rglob("*") if file.is_file()]
+    assert len(passed_on) > 10
+    assert not [file.name for file in passed_on if str(place).encode() in file.read_bytes()]
+    assert json.loads((tmp_path / "out/chat.json").read_text())["model"]["name"] == "run/fold-5/model"
+    moodline(*train(place, "run"))  # the run knows its model again, and trains nothing
+    assert (run / "results.json").is_file()
 
 
 @pytest.mark.slow

@@ -392,3 +392,22 @@ def test_a_conversation_is_found_by_its_id(corpus: Corpus) -> None:
     assert corpus.conversation("Ses02F_impro01").session == "2"
     with pytest.raises(MoodlineError, match=r"no conversation 'Ses09F_impro01'; it has Ses01F_impro01, "):
         corpus.conversation("Ses09F_impro01")
+
+
+@pytest.mark.parametrize("leads_out", ["{outside}/voice.wav", "../outside/voice.wav"])
+def test_a_recording_outside_the_source_is_read_only_where_the_source_is(
+    corpus: Corpus, tmp_path: Path, leads_out: str
+) -> None:
+    """A corpus that others made could else name any file of this machine."""
+    source = tmp_path / "source"
+    source.mkdir()
+    path = source / leads_out.format(outside=tmp_path / "outside")
+    first, *others = corpus.conversations[0].utterances
+    clip = AudioClip(path=path, duration=1.0, sample_rate=16_000)
+    turns = (replace(first, audio=clip), *(replace(turn, audio=None) for turn in others))
+    mine = replace(corpus, source=source, conversations=(replace(corpus.conversations[0], utterances=turns),))
+    write_corpus(mine, tmp_path / "out")
+    assert read_corpus(tmp_path / "out") == mine
+    source.rmdir()
+    with pytest.raises(MoodlineError, match=r"audio_file '.*outside/voice\.wav' leads out of .*/source"):
+        read_corpus(tmp_path / "out")

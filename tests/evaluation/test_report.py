@@ -303,3 +303,11 @@ def test_a_corpus_without_speech_has_none_to_hear(tmp_path):
     page = written(tmp_path, made_up(), with_audio=True)
     assert page.tags["audio"] == 0
     assert "no speech" in page.text
+
+
+def test_a_report_to_pass_on_quotes_no_words(tmp_path):
+    said = made_up(words="unmistakable words")
+    assert "unmistakable" in written(tmp_path, said).text
+    page = written(tmp_path, said, quote=False).text
+    assert "unmistakable" not in page
+    assert "Their words are left out." in page

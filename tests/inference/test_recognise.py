@@ -33,8 +33,13 @@ TURNS = [
 
 
 @pytest.fixture(scope="module")
-def predictor(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    return load(write_model(tmp_path_factory.mktemp("model"), "both"))
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("model"), "both")
+
+
+@pytest.fixture(scope="module")
+def predictor(model: Path) -> LoadedModel:
+    return load(model)
 
 
 @pytest.fixture(scope="module")
@@ -246,7 +251,7 @@ def test_turns_whose_sound_cannot_be_read_are_named(predictor: LoadedModel, tmp_
 
 
 def test_the_example_prints_the_turns_and_writes_a_page_and_json(
-    predictor: LoadedModel,
+    model: Path,
     talk: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -254,7 +259,7 @@ def test_the_example_prints_the_turns_and_writes_a_page_and_json(
 ) -> None:
     write_transcript(tmp_path / "talk.srt", TURNS)
     monkeypatch.chdir(tmp_path)
-    runpy.run_path(str(EXAMPLE))["main"](predictor.name, str(talk), str(tmp_path / "talk.srt"))
+    runpy.run_path(str(EXAMPLE))["main"](str(model), str(talk), str(tmp_path / "talk.srt"))
     assert "i never said that" in capsys.readouterr().out
     timeline = Timeline.from_json((tmp_path / "talk.json").read_text(encoding="utf-8"))
     assert [turn.words for turn in timeline.turns] == [turn.words for turn in TURNS]

@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from moodline.experiments.runner import shown_command
+
 # What starts with moodline's command line loaded, as the installed script does.
 SCRIPT = """
 from pathlib import Path
@@ -30,3 +34,11 @@ def test_the_package_is_the_command_line() -> None:
     )
     assert said.stdout.startswith("moodline ")
     assert said.stderr == ""
+
+
+def test_a_command_that_is_shown_has_no_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = f"moodline train '/home/ann/my corpus' --recipe {tmp_path}/out/recipes/base.yaml --seed 1 -o runs/one"
+    shown = "moodline train 'my corpus' --recipe out/recipes/base.yaml --seed 1 -o runs/one"
+    assert shown_command(command) == shown
+    assert shown_command(shown) == shown

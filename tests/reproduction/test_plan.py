@@ -1,16 +1,20 @@
 """The plan: which systems the tables take, and that nothing is trained twice."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from moodline.config import STAGES, Recipe
+from moodline.corpora import corpus as corpora
 from moodline.corpora import iemocap
 from moodline.corpora.corpus import Corpus
 from moodline.errors import MoodlineError
 from moodline.experiments.plan import ExperimentPlan, build_plan
+from moodline.experiments.reproduce import refuse_unfit_plan
 from moodline.experiments.systems import BASE_NAME, change_config
 from moodline.experiments.tables import SIZES, PaperTable, TableOptions, build_tables, select_tables
+from moodline.modeling import text_encoder
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
 
@@ -107,3 +111,26 @@ def test_what_the_tables_cannot_be_of_is_refused(base: Recipe, tmp_path: Path) -
         select_tables(("1", "7"), PROTOCOLS)
     with pytest.raises(MoodlineError, match="modalities is both, not text"):
         build_tables(select_tables(("3",), PROTOCOLS), change_config(base, {"modalities": "text"}), CHOICES)
+
+
+def test_a_plan_hashes_the_corpus_and_bert_once(
+    tables: list[PaperTable], corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[str] = []
+
+    class CountedHash(corpora.TableHasher):
+        def __init__(self) -> None:
+            super().__init__()
+            hashed.append("corpus")
+
+    def counted(name: str) -> str:
+        hashed.append(name)
+        return "0123"
+
+    monkeypatch.setattr(corpora, "TableHasher", CountedHash)
+    monkeypatch.setattr(text_encoder, "fingerprint_model", counted)
+    unread = replace(corpus)
+    plan = build_plan(tables, unread, seeds=2)
+    refuse_unfit_plan(plan, unread, tmp_path)
+    assert len(plan.tasks) > 20
+    assert sorted(hashed) == sorted(["corpus", plan.tasks[0].system.recipe.text_utterance.bert])

@@ -59,6 +59,16 @@ def numbers(place: Path, out: str) -> list[tuple[Any, ...]]:
     return sorted(tuple(map(str, (row[key] for key in keys))) for row in ledger(place, out))
 
 
+def test_what_goes_with_a_paper_names_no_folder_of_this_machine(place: Path) -> None:
+    passed_on = [file for file in (place / "out").iterdir() if file.is_file() and file.name[0] != "."]
+    assert {"report.html", "ledger.parquet", "tables.md", "tables.tex", "tables.parquet"} <= {
+        one.name for one in passed_on
+    }
+    assert not [file.name for file in passed_on if str(place).encode() in file.read_bytes()]
+    commands = {row["command"] for row in ledger(place, "out")}
+    assert not [command for command in commands if str(place) in command]
+
+
 def test_the_ledgers_numbers_are_those_of_the_predictions(place: Path) -> None:
     rows = [row for row in ledger(place, "out") if row["metric"] == "ua" and row["fold"] == "pooled"]
     count = Counter((row["system"], row["words_in_training"], row["words_in_test"]) for row in rows)

@@ -21,6 +21,11 @@ CONTAINER_SUFFIXES = frozenset(
     | {".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wma", ".wmv"}
 )
 
+# The demuxers of these files. Others, for playlists and lists of files, would open what the file names.
+DEMUXERS = "aac,amr,asf,avi,flv,matroska,mov,mp3,mpeg,mpegts,mpegvideo,ogg,wav"
+# FFmpeg opens what it is given by a protocol, http and concat among them: a file, and nothing that a file refers to.
+OPTIONS = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS}
+
 
 def is_container(path: Path) -> bool:
     """Whether a file is one that PyAV reads, by its name's ending."""
@@ -57,7 +62,7 @@ def open_container(path: Path) -> Iterator[Any]:
             f"{format_install_hint('video')}, or convert the file to WAV or FLAC"
         ) from error
     try:
-        with av.open(str(path)) as container:
+        with av.open(f"file:{path}", options=OPTIONS) as container:
             if not container.streams.audio:
                 raise MoodlineError(f"a video must have sound: {path} has none; restore it, or leave it out")
             yield container

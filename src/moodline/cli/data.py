@@ -21,7 +21,7 @@ from moodline.cli.options import (
     refuse_several_with,
     resumable,
 )
-from moodline.errors import MoodlineError, format_count
+from moodline.errors import MoodlineError, clean, format_count, give, say
 
 if TYPE_CHECKING:
     from moodline.conversation import Segment
@@ -85,17 +85,17 @@ def write_and_report(corpus: "Corpus", out: Path, strict: bool) -> None:
     conversations = format_count(len(corpus.conversations), "conversation")
     utterances = format_count(sum(1 for _ in corpus.utterances), "utterance")
     left_out = sum(len(ids) for ids in corpus.left_out.values())
-    print(f"{out}: {conversations}, {utterances}; left out: {left_out}")
+    say(f"{out}: {conversations}, {utterances}; left out: {left_out}")
     if replaced:
-        print(f"  what {out} held before was other content of the same source: it is replaced")
+        say(f"  what {out} held before was other content of the same source: it is replaced")
         if (out / ASR_COLUMN_FILE).is_file():
-            print(f"  its recognised words are those of before: moodline transcribe {out} recognises what is new")
+            say(f"  its recognised words are those of before: moodline transcribe {out} recognises what is new")
     for note in corpus.notes:
-        print(f"  {note}")
+        say(f"  {note}")
     for reason, ids in corpus.left_out.items():
-        print(f"  {reason}: {len(ids)} ({format_ids(ids)})")
+        say(f"  {reason}: {len(ids)} ({format_ids(ids)})")
     for line in describe_faults(corpus.faults, out / FAULTS_FILE):
-        print(line)
+        say(line)
 
 
 def format_ids(ids: Sequence[str]) -> str:
@@ -131,7 +131,7 @@ def run_inspect(options: Any, given: Any) -> None:
     corpus = read_corpus(options.corpus)
     print_inspection(corpus)
     for line in describe_asr_column(options.corpus, corpus):
-        print(line)
+        say(line)
 
 
 FORMAT_SUFFIXES = {name: f".{name}" for name in ("srt", "vtt", "json", "csv", "jsonl")} | {"textgrid": ".TextGrid"}
@@ -188,28 +188,27 @@ def deliver_transcript(source: Path, options: Any, recogniser: str | None, place
     for place in places:
         spoken.write(place)
     told = f"turns from {spoken.turns_from}, words from {spoken.words_from}"
-    print(": ".join(map(str, (source, *places, told))), file=sys.stdout if places else sys.stderr, flush=True)
+    say(": ".join(map(str, (source, *places, told))), sys.stdout if places else sys.stderr)
     for note in spoken.notes:
-        print(f"{source}: {note}", file=sys.stderr, flush=True)
+        say(f"{source}: {note}", sys.stderr)
     if not places and options.format:
-        print(format_transcript(FORMAT_SUFFIXES[options.format], spoken.turns_with_words), end="", flush=True)
+        give(format_transcript(FORMAT_SUFFIXES[options.format], spoken.turns_with_words).removesuffix("\n"))
     elif not places:
         if len(options.sources) > 1:
-            print(f"{source}:", flush=True)
+            say(f"{source}:")
         for line in format_lines(spoken.turns):
-            print(line, flush=True)
+            say(line)
 
 
 def format_lines(turns: "Sequence[Segment]") -> Iterator[str]:
     """A line a turn: when it starts, who speaks, what is said."""
-    from moodline.timeline.terminal import escape_text
     from moodline.transcripts.subtitles import format_clock, round_to_milliseconds
 
-    speakers = [escape_text(turn.speaker) for turn in turns]
+    speakers = [clean(turn.speaker) for turn in turns]
     width = max(map(len, speakers))
     for turn, speaker in zip(turns, speakers, strict=True):
         start = format_clock(round_to_milliseconds(turn)[0], ".")
-        yield f"{start}  {speaker:<{width}}  {escape_text(turn.words or '')}".rstrip()
+        yield f"{start}  {speaker:<{width}}  {clean(turn.words or '')}".rstrip()
 
 
 TRANSCRIBE_HELP = "Write what is said in recordings, or give a corpus recognised words beside its reference ones."
@@ -283,4 +282,4 @@ def transcribe_corpus(options: Any, folder: Path) -> None:
             lambda done, total: show_progress(str(folder), done, total, "utterances"),
             tts=options.tts,
         )
-    print(f"{folder}: {recognition}")
+    say(f"{folder}: {recognition}")

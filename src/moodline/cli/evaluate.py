@@ -1,6 +1,5 @@
 """moodline evaluate, plot, baselines, reproduce and robustness."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from moodline.cli import options as words
 from moodline.cli.options import Parser, resumable, show_progress
 from moodline.cli.train import TrainParser, resolve_recipe
 from moodline.config import Recipe
-from moodline.errors import MoodlineError
+from moodline.errors import MoodlineError, json_of, say
 
 EVALUATE_HELP = "Score a run on its test folds, or a model on another corpus."
 
@@ -29,6 +28,7 @@ def add_evaluate(commands: Any) -> None:
     evaluate.add_argument(
         "--with-audio", action="store_true", help="put the speech of the errors that the report shows into it"
     )
+    words.add_leaving_out(evaluate, "the report")
     evaluate.add_argument(
         "--causal", action="store_true", help="what a run loses where each turn is labelled from it and those before"
     )
@@ -41,6 +41,8 @@ def run_evaluate(options: Any, given: Any) -> None:
         raise MoodlineError("moodline evaluate takes a run's folder, or --model FOLDER --corpus OTHER -o OUT")
     if options.run is not None:
         refuse_model_options(options)
+    if options.no_words and options.with_audio:
+        raise MoodlineError("--with-audio lets the report say the words that --no-words leaves out: give one of them")
     if options.causal:
         run_causally(options)
         return
@@ -49,8 +51,9 @@ def run_evaluate(options: Any, given: Any) -> None:
     from moodline.evaluation.score_table import print_calibration, print_table
 
     files = embeddings.collect_embeddings_files(options)
+    shown = {"with_audio": options.with_audio, "quote": not options.no_words}
     if options.run is not None:
-        outcome = evaluate_run(options.run, show_progress, files, with_audio=options.with_audio, words=options.words)
+        outcome = evaluate_run(options.run, show_progress, files, **shown, words=options.words)
     else:
         outcome = evaluate_model(
             options.model,
@@ -59,21 +62,21 @@ def run_evaluate(options: Any, given: Any) -> None:
             show_progress,
             files,
             options.labels,
-            with_audio=options.with_audio,
+            **shown,
             words=options.words or words.REFERENCE,
         )
     if options.format == "json":
-        print(json.dumps(outcome.results, indent=2))
+        print(json_of(outcome.results, indent=2))
         return
     print_table(outcome.evaluation.scores, protocol=outcome.results["protocol"], notes=outcome.results["notes"])
     print_calibration(outcome.results["scores"])
-    print(f"report: {outcome.report}")
+    say(f"report: {outcome.report}")
 
 
 def run_causally(options: Any) -> None:
     """Score a run from what came before each turn, and print that beside the usual scores, and the differences."""
-    if options.run is None or options.with_audio:
-        other = "--with-audio" if options.run is not None else "--model"
+    if options.run is None or options.with_audio or options.no_words:
+        other = "--model" if options.run is None else "--with-audio" if options.with_audio else "--no-words"
         raise MoodlineError(f"--causal goes with a run's folder, and draws no report: leave out {other}")
     from moodline.evaluation.evaluate import CAUSAL_STAGE_NAMES, evaluate_causally
     from moodline.evaluation.score_table import print_table
@@ -82,14 +85,14 @@ def run_causally(options: Any) -> None:
         options.run, show_progress, embeddings.collect_embeddings_files(options), words=options.words
     )
     if options.format == "json":
-        print(json.dumps(outcome.results, indent=2))
+        print(json_of(outcome.results, indent=2))
         return
     protocol, notes = outcome.results["protocol"], outcome.results["notes"]
     print_table(outcome.evaluation.scores, protocol=protocol, notes=notes, names=CAUSAL_STAGE_NAMES)
-    print("\nwhat the turns that come later are worth: causal minus usual, paired over conversations")
+    say("\nwhat the turns that come later are worth: causal minus usual, paired over conversations")
     for one in outcome.evaluation.differences:
-        print(f"{CAUSAL_STAGE_NAMES[one.minus]:<18}  WA {one.wa}  UA {one.ua}")
-    print(f"results: {outcome.file}")
+        say(f"{CAUSAL_STAGE_NAMES[one.minus]:<18}  WA {one.wa}  UA {one.ua}")
+    say(f"results: {outcome.file}")
 
 
 def refuse_model_options(options: Any) -> None:
@@ -125,7 +128,7 @@ def run_plot(options: Any, given: Any) -> None:
 
     chosen = options[options.what]
     for path in plot_leaf(chosen.model, chosen.out, chosen.audio, chosen.format):
-        print(path)
+        say(path)
 
 
 BASELINES_HELP = "Train and score classical baselines under a protocol."
@@ -178,6 +181,7 @@ def add_reproduce(commands: Any) -> None:
     reproduce.add_argument("--sizes", default="50,100,200", help="of the utterance embedding, in Table 1")
     reproduce.add_argument("--seeds", type=int, default=5, help="how many, from the recipe's on")
     reproduce.add_argument("--jobs", type=int, default=1, help="folds and seeds side by side")
+    words.add_leaving_out(reproduce, "the reports of the runs")
     reproduce.add_argument("--dry-run", action="store_true", help="print the plan, and stop")
     reproduce.add_class_arguments(Recipe)
     commands.add_subcommand("reproduce", reproduce, help=REPRODUCE_HELP)
@@ -189,8 +193,7 @@ def run_reproduce(options: Any, given: Any) -> None:
     for name in ("seeds", "jobs"):
         if options[name] < 1:
             raise MoodlineError(f"--{name} is 1 or more, not {options[name]}")
-    from rich.console import Console
-
+    from moodline.errors import terminal
     from moodline.experiments.reproduce import ReproductionRequest, reproduce
 
     request = ReproductionRequest(
@@ -200,8 +203,9 @@ def run_reproduce(options: Any, given: Any) -> None:
         seeds=options.seeds,
         fold=options.fold,
         jobs=options.jobs,
+        quote=not options.no_words,
     )
-    reproduce(options.corpus, recipe, options.out, request, Console(), dry=options.dry_run)
+    reproduce(options.corpus, recipe, options.out, request, terminal(), dry=options.dry_run)
 
 
 def parse_names(text: str, option: str) -> list[str]:
@@ -250,4 +254,4 @@ def run_robustness(options: Any, given: Any) -> None:
     curves = draw_curves(options.run, show_progress, embeddings.collect_embeddings_files(options))
     write_page(curves, options.run / CURVES_REPORT_FILE)
     print_curves(curves)
-    print(f"report: {options.run / CURVES_REPORT_FILE}")
+    say(f"report: {options.run / CURVES_REPORT_FILE}")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from moodline.cli import data, evaluate, predict, train
 from moodline.cli.options import Parser
-from moodline.errors import MoodlineError
+from moodline.errors import MoodlineError, say
 
 COMMANDS = {
     "prepare": (data.add_prepare, data.run_prepare),
@@ -75,7 +75,7 @@ def refuse_unreadable_names(arguments: Sequence[str]) -> None:
 
 def fail(sentence: str, code: int) -> None:
     sys.stdout.flush()
-    print(f"moodline: {sentence}", file=sys.stderr)
+    say(f"moodline: {sentence}", sys.stderr)
     raise SystemExit(code)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import jsonargparse
 
 from moodline.config import EMBEDDINGS_OPTIONS, rewrite_message
-from moodline.errors import MoodlineError
+from moodline.errors import MoodlineError, say, without_controls
 
 if TYPE_CHECKING:
     from moodline.config import Modalities
@@ -104,7 +104,7 @@ def show_progress(what: str, done: int, total: int, unit: str = "conversations")
     """A counter that overwrites itself; nothing where standard error is no terminal."""
     if sys.stderr.isatty():
         end = "\n" if done == total else ""
-        print(f"\r{what}: {done}/{total} {unit}", end=end, file=sys.stderr, flush=True)
+        print(f"\r{without_controls(what)}: {done}/{total} {unit}", end=end, file=sys.stderr, flush=True)
 
 
 def add_threshold(parser: Any) -> None:
@@ -118,6 +118,10 @@ REFERENCE, RECOGNISED = "reference", "recognised"  # as corpora.recognition has 
 
 def add_words(command: Parser, which: str) -> None:
     command.add_argument("--words", choices=[REFERENCE, RECOGNISED], default=None, help=f"the corpus's words {which}")
+
+
+def add_leaving_out(command: Parser, what: str) -> None:
+    command.add_argument("--no-words", action="store_true", help=f"leave the words out of {what}, to pass it on")
 
 
 def add_modalities(parser: Any) -> None:
@@ -178,7 +182,7 @@ def report_model(predictor: "Predictor") -> None:
     facts = describe_model(predictor.model, predictor.name)
     of_model = f"the model is {facts.name}, trained on {facts.trained_on}, licence {facts.licence}"
     for sentence in (of_model, *facts.notes):
-        print(f"moodline: {sentence}", file=sys.stderr, flush=True)
+        say(f"moodline: {sentence}", sys.stderr)
 
 
 def find_corpus(sources: Sequence[Path]) -> Path | None:
@@ -236,7 +240,7 @@ def process_each(sources: Sequence[Path], deliver: Callable[[Path], None]) -> No
             if len(sources) == 1:
                 raise
             failed.append(str(source))
-            print(f"moodline: {source}: {error}", file=sys.stderr, flush=True)
+            say(f"moodline: {source}: {error}", sys.stderr)
     if failed:
         others = ", the others are done" if len(failed) < len(sources) else ""
         raise MoodlineError(f"{len(failed)} of {len(sources)} files failed{others}: {', '.join(failed)}")

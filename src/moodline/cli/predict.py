@@ -1,7 +1,6 @@
 """moodline predict and stream."""
 
 import csv
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from moodline.cli import options as embeddings
 from moodline.cli import options as modes
 from moodline.cli import options as threshold
+from moodline.cli import options as words
 from moodline.cli.data import count_cores
 from moodline.cli.options import (
     Parser,
@@ -28,7 +28,8 @@ from moodline.cli.options import (
     report_model,
 )
 from moodline.config import FUSION, SINGLE_MODALITY_FUSION, SINGLE_MODALITY_FUSION_NAMES, STAGE_NAMES
-from moodline.errors import MoodlineError, format_count
+from moodline.errors import MoodlineError, clean, format_count, give, json_of, say
+from moodline.tabular import harmless
 
 if TYPE_CHECKING:
     from moodline.timeline.timeline import ConversationPrediction, UtterancePrediction
@@ -66,8 +67,10 @@ def label_recordings(options: Any, sources: Sequence[Path], model: Path) -> None
         refuse_unfit_options(source, hearing)
     predictor = load(model)
     headers = iter([True])  # of the rows of several recordings, one stands above them all
+    quote = not options.no_words
     process_each(
-        sources, lambda source: deliver_timeline(predictor, source, hearing, formats, places.get(source, []), headers)
+        sources,
+        lambda source: deliver_timeline(predictor, source, hearing, formats, places.get(source, []), headers, quote),
     )
 
 
@@ -78,8 +81,13 @@ def deliver_timeline(
     formats: Sequence[str],
     places: Sequence[Path],
     headers: Iterator[bool],
+    quote: bool,
 ) -> None:
-    """One recording's timeline to its files, or to the terminal where it has none."""
+    """One recording's timeline to its files, or to the terminal where it has none.
+
+    Args:
+        quote: write what is said; else neither words nor, in the page, their sound
+    """
     from moodline.audio.recording import Recording
     from moodline.inference.recordings import create_timeline
     from moodline.timeline import FORMATS, write_timeline
@@ -87,26 +95,28 @@ def deliver_timeline(
     from moodline.timeline.terminal import print_timeline
 
     timeline = create_timeline(predictor, source, None, replace(hearing, progress=build_turn_progress(source)))
+    if not quote:
+        timeline = timeline.without_words()
     # For the page's sound; words alone have none.
-    recording = Recording.open(source) if "html" in formats and timeline.duration is not None else None
+    heard = "html" in formats and timeline.duration is not None and quote
+    recording = Recording.open(source) if heard else None
     if not places:
         if formats == [TERMINAL]:
             print_timeline(timeline)
         else:
             text = FORMATS[formats[0]](timeline)
             is_headless = formats == ["csv"] and not next(headers, False)
-            print((text.partition("\n")[2] if is_headless else text).rstrip("\r\n"), flush=True)
+            give((text.partition("\n")[2] if is_headless else text).rstrip("\r\n"))
     for place, name in zip(places, formats, strict=False):
         write_timeline(timeline, place, name, recording=recording)
-        print(f"{source}: {place}", flush=True)
+        say(f"{source}: {place}")
         if name == "html" and recording is not None and not is_embedded(recording.duration):
-            print(
+            say(
                 f"{source}: too long to be in {place}, which plays it from beside it: keep {source.name} in its folder",
-                file=sys.stderr,
-                flush=True,
+                sys.stderr,
             )
     for notice in timeline.notices if places else ():
-        print(f"{source}: {notice}", file=sys.stderr, flush=True)
+        say(f"{source}: {notice}", sys.stderr)
 
 
 def find_formats(named: str | None, out: Path | None) -> list[str]:
@@ -162,6 +172,7 @@ def add_predict(commands: Any) -> None:
         "--recogniser", default=None, help="pocketsphinx, or a folder or name of a model of faster-whisper"
     )
     predict.add_argument("--jobs", type=int, default=count_cores(), help="turns whose words are recognised at a time")
+    words.add_leaving_out(predict, "the output")
     predict.add_argument("--why", action="store_true", help="say for each turn what weighed most")
     predict.add_argument(
         "--conversation", type=str, default=None, help="the only one to label, of a corpus or a table of words"
@@ -219,12 +230,16 @@ def label_corpus(options: Any, folder: Path, model: Path) -> None:
     predictions = Predictor(predictor.model, get_vectors(given)).predict_all(
         chosen, modalities, threshold=options.threshold, reasons=options.why
     )
-    lines = FORMATS[form](predictions, predictor.classes)
+    lines = FORMATS[form](map(without_words, predictions) if options.no_words else predictions, predictor.classes)
     if options.out is None:
         for line in lines:
-            print(line, flush=True)
+            give(line)
     else:
         write_text(options.out, "".join(f"{line}\n" for line in lines))
+
+
+def without_words(prediction: "ConversationPrediction") -> "ConversationPrediction":
+    return replace(prediction, utterances=tuple(replace(one, words="") for one in prediction.utterances))
 
 
 def find_format(out: Path | None) -> str:
@@ -237,12 +252,13 @@ def format_table(predictions: "Iterator[ConversationPrediction]", classes: tuple
     """A line an utterance: time, speaker, label, probability, words; before them the stage that answers."""
     from moodline.timeline.timeline import UNCERTAIN
 
-    width = max(map(len, (*classes, UNCERTAIN)))
+    width = max(len(clean(name)) for name in (*classes, UNCERTAIN))
     for prediction in predictions:
-        yield f"{prediction.conversation_id}  ({'; '.join(list_stages(prediction))})"
+        yield f"{clean(prediction.conversation_id)}  ({'; '.join(list_stages(prediction))})"
         for one in prediction.utterances:
             start = f"{one.start:8.2f}" if one.start is not None else " " * 8
-            yield f"{start}  {one.speaker}  {one.label:<{width}}  {one.probability:.2f}  {one.words}"
+            speaker, label, said = map(clean, (one.speaker, one.label, one.words))
+            yield f"{start}  {speaker}  {label:<{width}}  {one.probability:.2f}  {said}".rstrip()
 
 
 def list_stages(prediction: "ConversationPrediction") -> list[str]:
@@ -262,7 +278,7 @@ def format_json(predictions: "Iterator[ConversationPrediction]", classes: tuple[
             "conversation": prediction.conversation_id,
             "utterances": [collect_fields(u) for u in prediction.utterances],
         }
-        yield comma + json.dumps(content, ensure_ascii=False, indent=1)
+        yield comma + json_of(content, indent=1)
         comma = ","
     yield "]"
 
@@ -284,14 +300,13 @@ def format_csv(predictions: "Iterator[ConversationPrediction]", classes: tuple[s
     """A header, and a row an utterance."""
     writer: Any = csv.writer(LineWriter())
     probabilities = [f"p_{name}" for name in classes]
-    yield writer.writerow(
-        ["conversation", "utterance", "speaker", "start", "end", "label", "stage", *probabilities, "words"]
-    )
+    columns = ["conversation", "utterance", "speaker", "start", "end", "label", "stage", *probabilities, "words"]
+    yield writer.writerow(map(harmless, columns))
     for prediction in predictions:
         for one in prediction.utterances:
             values = [f"{one.probabilities[name]:.6f}" for name in classes]
             known = [one.id, one.speaker, one.start, one.end, one.label, one.stage]
-            yield writer.writerow([prediction.conversation_id, *known, *values, one.words])
+            yield writer.writerow(map(harmless, [prediction.conversation_id, *known, *values, one.words]))
 
 
 FORMATS = {"table": format_table, "json": format_json, "csv": format_csv}
@@ -328,10 +343,10 @@ def run_stream(options: Any, given: Any) -> None:
                 prediction = stream.hear(parse_turn(line, number, predictor.model.recipe, modalities))
             except MoodlineError as error:
                 faults += 1
-                print(f"moodline: line {number} is passed over: {error}", file=sys.stderr, flush=True)
+                say(f"moodline: line {number} is passed over: {error}", sys.stderr)
                 continue
             turns += 1
-            print(json.dumps(collect_fields(prediction), ensure_ascii=False), flush=True)
+            print(json_of(collect_fields(prediction)), flush=True)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted after {format_count(turns, 'turn')}") from None
     if faults:

@@ -9,7 +9,8 @@ from typing import Any
 from moodline.cli import options as embeddings
 from moodline.cli import options as words
 from moodline.cli.options import Parser, resumable, show_progress
-from moodline.config import Recipe, find_nearest_key, list_keys, parse_recipe, read_recipe
+from moodline.config import Recipe, find_nearest_key, list_keys, merged, notes_on_idle, parse_recipe, read_recipe
+from moodline.errors import say
 
 TRAIN_HELP = "Train the five parts, stage by stage."
 
@@ -47,11 +48,10 @@ def add_train(commands: Any) -> None:
 @resumable()
 def run_train(options: Any, given: Any) -> None:
     recipe, name = resolve_recipe(options.recipe, given)
-    from rich.console import Console
-
     from moodline.corpora.asr_column import read_corpus_with_words
     from moodline.corpora.protocols import build_folds, choose_fold
     from moodline.embeddings import read_embeddings
+    from moodline.errors import terminal
     from moodline.training.run import EmbeddingsReference, Run, resolve_label_set, resolve_licence
     from moodline.training.train import train_folds
     from moodline.training.trainer import Hardware, is_main_process
@@ -77,27 +77,22 @@ def run_train(options: Any, given: Any) -> None:
         },
     )
     hardware = Hardware(**{field.name: options[field.name] for field in dataclasses.fields(Hardware)})
-    console = Console(quiet=not is_main_process())
+    console = terminal(quiet=not is_main_process())
     train_folds(experiment, corpus, folds, files, hardware, console, options.reuse)
     further = f"; moodline evaluate {options.out} scores it" if any(fold.test for fold in folds) else ""
     console.print(f"{options.out}: trained{further}", highlight=False, soft_wrap=True)
 
 
 def resolve_recipe(name: str, given: Any) -> tuple[Recipe, str]:
-    """The recipe with the keys that the command line gives in place of its own, and its name."""
+    """The recipe with the keys that the command line gives in place of its own, and its name; notes on idle keys."""
     content, path = read_recipe(name)
     keys = {field.name for field in dataclasses.fields(Recipe)}
     overrides = {key: value for key, value in given.as_dict().items() if key in keys}
-    return parse_recipe(merge_overrides(content, overrides), str(path)), path.stem
-
-
-def merge_overrides(content: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
-    """Nested keys and values, the overrides' where both have one."""
-    result = dict(content)
-    for key, value in overrides.items():
-        nested = isinstance(value, dict) and isinstance(result.get(key, {}), dict)
-        result[key] = merge_overrides(result.get(key, {}), value) if nested else value
-    return result
+    content = merged(content, overrides)
+    recipe = parse_recipe(content, str(path))
+    for note in notes_on_idle(content, recipe):
+        say(f"Note: {note}")
+    return recipe, path.stem
 
 
 EMBED_HELP = "Write a model's embeddings of every utterance of a corpus."
@@ -126,4 +121,4 @@ def run_embed(options: Any, given: Any) -> None:
     progress = partial(show_progress, str(options.model), total=len(conversations))
     predictor, seen = predictor.with_embeddings(get_vectors(files)), [file.training_record for file in files.values()]
     for path in write_model_embeddings(predictor, conversations, options.stage, options.out, progress, seen):
-        print(path)
+        say(path)

@@ -6,8 +6,8 @@
     recognised.*         a second column of words, where moodline transcribe made one: see recognised.py
 
 ``audio_file`` is relative to the source folder, so that the table, and its hash, are the same on every machine; only
-a file outside that folder keeps its whole path. ``audio_hash`` is a hash of that file's bytes, so that a recording that
-is replaced in its place makes another table.
+a file outside that folder keeps its whole path, and is read only where that folder exists. ``audio_hash`` is a hash of
+that file's bytes, so that a recording that is replaced in its place makes another table.
 """
 
 import csv
@@ -15,6 +15,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
@@ -33,6 +34,7 @@ from moodline.corpora.storage import (
 from moodline.corpora.validation import Fault, FaultCollector, summarise_faults
 from moodline.errors import MoodlineError
 from moodline.io import hash_file, open_atomic_folder, open_replacement_folder, read_description, write_json
+from moodline.tabular import harmless, original
 
 SCHEMA = 4
 TABLE_FILE = "utterances.parquet"
@@ -79,8 +81,9 @@ class Corpus:
         """How often each label stands, as the corpus spells it."""
         return Counter(utterance.label for utterance in self.utterances if utterance.label is not None)
 
-    @property
+    @cached_property
     def table_hash(self) -> str:
+        """A hash of all rows, computed once."""
         table_hash = TableHasher()
         for row in iter_rows(self.source, self.conversations):
             table_hash.add(row)
@@ -229,7 +232,7 @@ def write_faults(path: Path, faults: Iterable[Fault]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(FAULT_COLUMNS)
-        writer.writerows((fault.identity, fault.sentence) for fault in faults)
+        writer.writerows(map(harmless, (fault.identity, fault.sentence)) for fault in faults)
 
 
 def read_faults(path: Path, count: int) -> tuple[Fault, ...]:
@@ -250,7 +253,7 @@ def read_faults(path: Path, count: int) -> tuple[Fault, ...]:
             f"{path} lists {len(rows)} faults and corpus.json counts {count}: "
             "the list was changed after it was written; remove the folder and prepare it again"
         )
-    return tuple(Fault(*row) for row in rows)
+    return tuple(Fault(*map(original, row)) for row in rows)
 
 
 def read_corpus(folder: Path) -> Corpus:

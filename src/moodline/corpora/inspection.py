@@ -11,7 +11,7 @@ from moodline.conversation import IEMOCAP4, Conversation
 from moodline.corpora.corpus import FAULTS_FILE, Corpus
 from moodline.corpora.iemocap import EXPECTED_BY_SESSION
 from moodline.corpora.validation import describe_faults
-from moodline.errors import format_count
+from moodline.errors import format_count, terminal
 
 MAX_SHOWN_IDS = 3
 MAX_SHOWN_LABELS = 12  # more do not fit a line
@@ -19,7 +19,7 @@ MAX_SHOWN_LABELS = 12  # more do not fit a line
 
 def print_inspection(corpus: Corpus, console: Console | None = None) -> None:
     """Print conversations, speakers, hours, labels by session or split, lengths, notes, what is left out, faults."""
-    console = console or Console()
+    console = console or terminal()
     utterances = list(corpus.utterances)
     speakers = {utterance.speaker for utterance in utterances}
     hours = sum(utterance.audio.duration for utterance in utterances if utterance.audio) / 3600

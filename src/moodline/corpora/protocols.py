@@ -169,8 +169,11 @@ def group_by_speaker(conversations: Sequence[Conversation]) -> list[list[Convers
 def balance_parts(groups: Sequence[Sequence[Conversation]], parts: int) -> list[list[Conversation]]:
     """Groups in parts of about as many utterances: the largest group first, each to the smallest part so far."""
     filled: list[list[Conversation]] = [[] for _ in range(parts)]
+    utterances = [0] * parts
     for group in sorted(groups, key=lambda group: (-count_utterances(group), min(one.id for one in group))):
-        min(filled, key=lambda part: (count_utterances(part), len(part))).extend(group)
+        smallest = min(range(parts), key=lambda part: (utterances[part], len(filled[part])))
+        filled[smallest].extend(group)
+        utterances[smallest] += count_utterances(group)
     return filled
 
 

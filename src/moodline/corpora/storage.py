@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from moodline.conversation import AudioClip, Conversation, Utterance
+from moodline.errors import MoodlineError
 from moodline.metrics import WordErrors
 
 REFERENCE, RECOGNISED = "reference", "recognised"
@@ -204,7 +205,7 @@ def read_table(path: Path) -> Iterator[UtteranceRow]:
 
 
 def build_conversations(rows: Iterable[UtteranceRow], source: Path) -> Iterator[Conversation]:
-    place = cache(source.joinpath)
+    place = cache(place_within(source))
     for conversation_id, group in groupby(rows, key=lambda row: row["conversation_id"]):
         turns = sorted(group, key=lambda row: row["order"])
         yield Conversation(
@@ -214,6 +215,30 @@ def build_conversations(rows: Iterable[UtteranceRow], source: Path) -> Iterator[
             split=turns[0]["split"],
             utterances=tuple(build_utterance(row, place) for row in turns),
         )
+
+
+def place_within(source: Path) -> Callable[[str], Path]:
+    """What gives the path of an ``audio_file``.
+
+    A path that leads out of the source folder, absolute or by ``..``, comes from a table that named it so on the
+    machine where the corpus was prepared: there the source folder exists. In a corpus that others made it could name
+    any file of this machine.
+
+    Raises:
+        MoodlineError: by what it returns: the path leads out of a source folder that is not on this machine
+    """
+    is_here = source.is_dir()
+
+    def place(name: str) -> Path:
+        path = Path(name)
+        if not is_here and (path.is_absolute() or ".." in path.parts):
+            raise MoodlineError(
+                f"audio_file {name!r} leads out of the corpus's source folder {source}, which does not exist on this "
+                "machine: prepare the corpus here, from its own source"
+            )
+        return source / path
+
+    return place
 
 
 def build_utterance(row: UtteranceRow, place: Callable[[str], Path]) -> Utterance:

@@ -25,7 +25,7 @@ from moodline.corpora.validation import (
     summarise_faults,
 )
 from moodline.errors import MoodlineError
-from moodline.tabular import match_columns, normalise_name, parse_cells, parse_seconds, read_text
+from moodline.tabular import match_columns, normalise_name, original, parse_cells, parse_seconds, read_text
 
 # Column -> names, without capitals and without anything but letters and digits; an earlier one is preferred.
 COLUMN_ALIASES: Mapping[str, tuple[str, ...]] = {
@@ -140,7 +140,7 @@ def read_delimited(path: Path, faults: FaultCollector) -> tuple[list[str], list[
                 "put words with a delimiter in them into quotes",
             )
         else:
-            pairs = list(zip(header, cells, strict=False))
+            pairs = list(zip(header, map(original, cells), strict=False))
             records.append((where, dict(reversed(pairs))))  # of two columns of one name the first
     return list(dict.fromkeys(header)), records
 

@@ -13,8 +13,8 @@ from moodline.conversation import (
     LabelSet,
     find_label_set,
     note_misspelt,
-    overlap_with_training,
     refuse_misspelt,
+    uses_made_of,
 )
 from moodline.corpora.asr_column import read_corpus_with_words
 from moodline.corpora.corpus import DESCRIPTION_FILE, Corpus
@@ -25,7 +25,7 @@ from moodline.evaluation.evaluate import EvaluationOutcome, write_outcome
 from moodline.evaluation.predictions import ProgressCallback, predict_for_scores
 from moodline.evaluation.results import NOT_CALIBRATED, count_conversations, describe_evaluation, note_words
 from moodline.inference.pipeline import load
-from moodline.modeling.checkpoint import CONFIG_FILE, load_description
+from moodline.modeling.checkpoint import CONFIG_FILE, load_description, name_of_model
 from moodline.training.dataset import refuse_unread_words
 from moodline.training.run import RUN_FILE
 
@@ -100,13 +100,15 @@ def evaluate_model(
     label_map: str | None = None,
     *,
     with_audio: bool = False,
+    quote: bool = True,
     words: str = REFERENCE,
 ) -> EvaluationOutcome:
-    """Score one model on all conversations of a corpus that it has not seen; ``with_audio`` as in ``evaluate_run``.
+    """Score one model on all conversations of a corpus that it has not seen.
 
     Args:
         files: of that corpus's embeddings, by encoder, for a model that reads given ones
         label_map: names the label set that tells which of the model's classes the corpus's labels are
+        with_audio, quote: what the report shows, as of ``evaluate_run``
         words: those of the corpus that are read
 
     Raises:
@@ -123,7 +125,7 @@ def evaluate_model(
     results = {
         **describe_evaluation(labels, context, corpus, provenance.words),
         "protocol": f"elsewhere (model of {provenance.protocol}, fold {provenance.fold}, {provenance.corpus_reader})",
-        "recipe": str(model),
+        "recipe": name_of_model(model),
         "seed": described.recipe.seed,
         "notes": [
             *(f"in training: {note}" for note in provenance.notes),
@@ -144,7 +146,7 @@ def evaluate_model(
             }
         ],
     }
-    return write_outcome(table, results, {}, corpus, out, with_audio, REFERENCE)
+    return write_outcome(table, results, {}, corpus, out, REFERENCE, with_audio=with_audio, quote=quote)
 
 
 def predict_corpus(
@@ -183,9 +185,8 @@ def refuse_occupied(out: Path, what: str) -> None:
 
 def refuse_source_overlap(file: EmbeddingsFile, conversations: Sequence[Conversation]) -> None:
     """Refuse embeddings whose own model has seen what is scored."""
-    for conversation in conversations:
-        if use := overlap_with_training(file.training_record, conversation, None):
-            raise MoodlineError(
-                f"a model is scored on what it has not seen, and the one that made {file.path} was {use} "
-                f"{conversation.id}: score another corpus, or embed this one with another model"
-            )
+    for conversation, use in uses_made_of(file.training_record, conversations, None):
+        raise MoodlineError(
+            f"a model is scored on what it has not seen, and the one that made {file.path} was {use} "
+            f"{conversation.id}: score another corpus, or embed this one with another model"
+        )

@@ -66,8 +66,10 @@ def write_outcome(
     curves: LearningCurves,
     corpus: Corpus,
     out: Path,
-    with_audio: bool,
     usual_words: str,
+    *,
+    with_audio: bool,
+    quote: bool,
 ) -> EvaluationOutcome:
     """Write what an evaluation found; that of other words than the usual ones under names that tell them."""
     evaluation = score_predictions(predictions, results["label_set"]["classes"])
@@ -80,7 +82,7 @@ def write_outcome(
     with open_atomic_file(predictions_file) as temporary:
         pq.write_table(predictions, temporary, row_group_size=ROWS_PER_GROUP)
     write_json(results_file, results)
-    write_report(results, curves, predictions, corpus.conversations, report, with_audio=with_audio)
+    write_report(results, curves, predictions, corpus.conversations, report, with_audio=with_audio, quote=quote)
     return EvaluationOutcome(results=results, evaluation=evaluation, report=report)
 
 
@@ -90,14 +92,17 @@ def evaluate_run(
     files: Mapping[str, Path] | None = None,
     *,
     with_audio: bool = False,
+    quote: bool = True,
     words: str | None = None,
 ) -> EvaluationOutcome:
-    """Score every trained fold of a run on its test set; ``with_audio`` puts speech into the report.
+    """Score every trained fold of a run on its test set.
 
     Args:
         files: where the run's files of embeddings are now, by encoder, if not where they were
         words: that the test sets are read with; None for those that trained the run. Scores of others go into files of
             their own, beside those of the run's.
+        with_audio: put the speech of the errors that the report shows into it
+        quote: let the report quote the corpus's words
 
     Raises:
         MoodlineError: no fold is trained, the protocol has no test set, or the corpus or the embeddings are not the
@@ -112,7 +117,8 @@ def evaluate_run(
     tables = [predict_fold(run, fold, get_vectors(given), progress) for fold in folds]
     results = describe_run(run, corpus, folds, len(all_folds), given)
     curves = {fold.name: run.read_histories(fold.name) for fold in folds}
-    return write_outcome(pa.concat_tables(tables), results, curves, corpus, folder, with_audio, run.words)
+    table = pa.concat_tables(tables)
+    return write_outcome(table, results, curves, corpus, folder, run.words, with_audio=with_audio, quote=quote)
 
 
 def describe_run(

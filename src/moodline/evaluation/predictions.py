@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from moodline.config import FUSION, SINGLE_MODALITY_FUSION, Modalities, Recipe
-from moodline.conversation import Conversation, LabelSet, Utterance, overlap_with_training
+from moodline.conversation import Conversation, LabelSet, Utterance, uses_made_of
 from moodline.errors import MoodlineError
 from moodline.evaluation.scores import MAJORITY
 from moodline.inference.predictor import Predictor
@@ -36,12 +36,11 @@ def refuse_training_overlap(
     Raises:
         MoodlineError: names the first conversation that the model has seen
     """
-    for conversation in conversations:
-        if use := overlap_with_training(provenance, conversation, speaker):
-            raise MoodlineError(
-                f"a model is scored on what it has not seen, and this one was {use} {conversation.id} "
-                f"({provenance.protocol}, fold {provenance.fold}): score its test set, or another corpus"
-            )
+    for conversation, use in uses_made_of(provenance, conversations, speaker):
+        raise MoodlineError(
+            f"a model is scored on what it has not seen, and this one was {use} {conversation.id} "
+            f"({provenance.protocol}, fold {provenance.fold}): score its test set, or another corpus"
+        )
 
 
 def predict_for_scores(

@@ -45,6 +45,7 @@ def write_report(
     out: Path,
     *,
     with_audio: bool = False,
+    quote: bool = True,
 ) -> None:
     """Write the page to ``out``.
 
@@ -53,6 +54,7 @@ def write_report(
         predictions: the table that it was computed from
         conversations: those of the corpus; all that are in ``predictions`` are among them
         with_audio: put the speech of the errors that are shown into the page
+        quote: show the words of the errors and of the conversations
 
     Raises:
         MoodlineError: audio is asked for and cannot be read
@@ -76,6 +78,7 @@ def write_report(
             most_turns=MAX_TURNS,
             longest_clip=MAX_SECONDS,
             learning=_build_learning_figures(curves),
+            quote=quote,
         )
     )
     write_text(out, page)

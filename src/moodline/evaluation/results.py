@@ -112,7 +112,7 @@ def describe_evaluation(labels: LabelSet, context: str, corpus: Corpus, trained_
         "corpus": {
             "reader": corpus.reader,
             "table_hash": corpus.table_hash,
-            "source": str(corpus.source),
+            "source": corpus.source.name,
             "conversations": len(corpus.conversations),
             "utterances": sum(1 for _ in corpus.utterances),
         },

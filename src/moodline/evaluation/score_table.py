@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from moodline.errors import format_count
+from moodline.errors import format_count, terminal
 from moodline.evaluation.results import FoldStatistic, Scores, StageScores
 from moodline.evaluation.scores import STAGES
 
@@ -26,7 +26,7 @@ def print_table(
     Args:
         names: of the stages, for people
     """
-    console = console or Console()
+    console = console or terminal()
     for line in (*_build_heading(scores, protocol), *(f"Note: {note}." for note in notes)):
         console.print(line, markup=False, highlight=False)
     console.print(_build_table(scores, names))
@@ -42,7 +42,7 @@ def print_calibration(
     calibrated = {one["stage"]: one["calibration"] for one in scores if one["calibration"]["before"]}
     if not calibrated:
         return
-    console = console or Console()
+    console = console or terminal()
     console.print("\nCalibration (0 is best; before: without the temperature)", markup=False, highlight=False)
     table = _create_table("temperature", "ECE", "before", "Brier", "before")
     for stage, found in calibrated.items():

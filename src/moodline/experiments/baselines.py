@@ -32,21 +32,19 @@ from moodline.training.provenance import build_provenance
 from moodline.training.run import PREDICTIONS_FILE, RESULTS_FILE
 
 
-def predict_baseline(baseline: Baseline, fold: Fold, labels: LabelSet, recipe: Recipe, folder: Path) -> pa.Table:
+def predict_baseline(baseline: Baseline, read: FeatureReader, fold: Fold, labels: LabelSet, recipe: Recipe) -> pa.Table:
     """Predictions of a fold's test utterances that have a class: the columns of ``evaluation.predictions``.
 
     The labels of the test set, and in cv10 those of the test speaker, are read for the column label alone. Classes are
     weighted as the recipe weights them.
 
     Args:
-        recipe: context, class weights, BERT and sample rate are read of it
-        folder: keeps features that take long
+        read: the baseline's reader, made once for all folds
+        recipe: context and class weights are read of it
 
     Raises:
-        MoodlineError: the fold has no test set or a class without training utterances, an utterance lacks audio, or
-            what the baseline needs is not installed
+        MoodlineError: the fold has no test set or a class without training utterances, or an utterance lacks audio
     """
-    read = baseline.reader(recipe, folder)
     sets = fold.get_training_sets(labels, recipe.context)
     weights = compute_class_weights(sets.train, labels, recipe)
     if missing := [name for name, weight in weights.items() if not weight]:
@@ -130,7 +128,8 @@ def score_baselines(
         The scores, and what a reader of them must know.
 
     Raises:
-        MoodlineError: see ``predict_baseline``; a protocol without test sets
+        MoodlineError: see ``predict_baseline``; a protocol without test sets; what a baseline needs is not
+            installed
     """
     refuse_unlabelled(corpus)
     labels = find_label_set(recipe.label_set)
@@ -138,8 +137,10 @@ def score_baselines(
         if not fold.test:
             raise MoodlineError(f"baselines are scored on test sets, and protocol {fold.protocol} has none")
         build_provenance(recipe, labels, corpus, fold, {})  # of all folds before the first one trains
+    # Made once: a reader may load BERT, and hashes its files.
+    read = [(baseline, baseline.reader(recipe, features)) for baseline in baselines]
     predictions = pa.concat_tables(
-        predict_baseline(baseline, fold, labels, recipe, features) for fold in folds for baseline in baselines
+        predict_baseline(baseline, reader, fold, labels, recipe) for fold in folds for baseline, reader in read
     )
     evaluation = score_predictions(predictions, labels.classes, stages={**STAGES, **BASELINE_NAMES})
     notes = [*collect_notes(folds, of), *note_few_conversations(evaluation.scores)]

@@ -15,7 +15,7 @@ from moodline.errors import MoodlineError
 from moodline.evaluation.results import Estimate, Scores, note_missing_folds
 from moodline.evaluation.scores import FEW_CONVERSATIONS_NOTE, MAJORITY, note_conversation_count, score_predictions
 from moodline.experiments.plan import RUNS_FOLDER
-from moodline.experiments.runner import TASK_FILE
+from moodline.experiments.runner import TASK_FILE, shown_command
 from moodline.experiments.tables import PART_NAMES
 from moodline.io import open_atomic_file, read_json
 from moodline.training.fold_training import FoldFiles
@@ -202,7 +202,7 @@ def get_facts(experiment: Experiment, part: str, words: str) -> dict[str, Any]:
         **compute_cost(experiment, part),
         "versions": "; ".join(dict.fromkeys(format_versions(task.results) for task in tasks)),
         "created": max(task.results["created"] for task in tasks),
-        "command": tasks[0].facts["command"],
+        "command": shown_command(tasks[0].facts["command"]),  # of an older moodline it has whole paths
         "notes": experiment.notes(words),
     }
 

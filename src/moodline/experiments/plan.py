@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,9 +19,10 @@ from moodline.corpora.storage import RECOGNISED, REFERENCE
 from moodline.errors import MoodlineError
 from moodline.experiments.systems import CLASSICAL_NAME, System
 from moodline.experiments.tables import PaperTable
+from moodline.modeling import text_encoder
 from moodline.modeling.batching import build_length_batches
 from moodline.modeling.model import ENCODER_BY_STAGE, build_stage
-from moodline.modeling.text_encoder import fingerprint_model, load_bert
+from moodline.modeling.text_encoder import load_bert
 from moodline.training.dataset import (
     Batch,
     StageData,
@@ -135,6 +136,9 @@ def build_plan(
     folds = {
         protocol: build_tested_folds(corpus, protocol) for protocol in dict.fromkeys(table.protocol for table in tables)
     }
+    fingerprint_of = cache(
+        text_encoder.fingerprint_model
+    )  # the files hold for the whole plan: hundreds of tasks share them
     tasks = (
         build_task(
             system,
@@ -142,6 +146,7 @@ def build_plan(
             one,
             system.recipe.seed + number,
             corpus.table_hash,
+            fingerprint_of(system.recipe.text_utterance.bert) if TEXT_UTTERANCE in system.recipe.stages else "",
             folds=len(folds[protocol]),
             # The words that it reads in training are among them: results.json is of those.
             tested=tuple(sorted(words | {system.words})),
@@ -184,6 +189,7 @@ def build_task(
     fold: Fold,
     seed: int,
     corpus_hash: str,
+    bert_files: str,
     *,
     folds: int = 1,
     tested: tuple[str, ...] = (REFERENCE,),
@@ -191,7 +197,6 @@ def build_task(
 ) -> ExperimentTask:
     recipe = replace(system.recipe, seed=seed)
     system = replace(system, recipe=recipe)
-    bert_files = fingerprint_model(recipe.text_utterance.bert) if TEXT_UTTERANCE in recipe.stages else ""
     labels, precision = find_label_set(recipe.label_set), Hardware().precision
     recognised = words_hash if system.words == RECOGNISED else None
     origins = compute_origins(recipe, labels, corpus_hash, fold.training_hash, {}, bert_files, precision, recognised)

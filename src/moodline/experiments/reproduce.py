@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -125,6 +126,7 @@ class ReproductionRequest:
         seeds: how many, from the recipe's on
         fold: the one fold that is trained of each protocol; None for all
         jobs: tasks at a time
+        quote: let the reports of the runs quote the corpus's words
     """
 
     tables: Sequence[str]
@@ -133,6 +135,7 @@ class ReproductionRequest:
     seeds: int
     fold: str | None
     jobs: int
+    quote: bool = True
 
 
 def reproduce(
@@ -165,7 +168,8 @@ def reproduce(
         write_recipes(plan, out)
         failure: MoodlineError | None = None
         try:
-            run_tasks(plan, corpus_folder.resolve(), out, request.jobs, lambda line: print_line(console, line))
+            said = partial(print_line, console)
+            run_tasks(plan, corpus_folder.resolve(), out, request.jobs, said, quote=request.quote)
         except MoodlineError as error:
             failure = error  # what is done is worth its tables
         every = build_tables(asked, recipe, TableOptions(sizes=sizes, longest_seconds=longest))

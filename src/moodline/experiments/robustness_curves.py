@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from moodline.config import STAGE_NAMES
-from moodline.errors import format_count
+from moodline.errors import format_count, terminal
 from moodline.evaluation.figures import BLUE, GREY, VERMILLION, open_figure, render_svg
 from moodline.evaluation.report import build_environment, format_difference
 from moodline.evaluation.results import Estimate
@@ -211,7 +211,7 @@ COLUMNS = {"place": "at", "part": "part", "wa": "WA", "ua": "UA", "change": "cha
 
 def print_curves(curves: RobustnessCurves, console: Console | None = None) -> None:
     """Print a table a curve: WA and UA with their intervals, and how far UA is from where nothing is altered."""
-    console = console or Console()
+    console = console or terminal()
     rows = curves.table.to_pylist()
     first = rows[0]
     size = f"{format_count(first['utterances'], 'utterance')}, {format_count(first['conversations'], 'conversation')}"

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from moodline.config import Recipe, parse_recipe, read_recipe
 from moodline.corpora.storage import RECOGNISED
-from moodline.errors import MoodlineError
+from moodline.errors import MoodlineError, shown
 from moodline.experiments.plan import RUNS_FOLDER, ExperimentPlan, ExperimentTask
 from moodline.experiments.systems import System
 from moodline.io import read_json, write_json, write_text
@@ -125,7 +125,9 @@ def is_done(task: ExperimentTask, out: Path) -> bool:
         return False
 
 
-def run_tasks(plan: ExperimentPlan, corpus: Path, out: Path, jobs: int, tell: ReportCallback) -> None:
+def run_tasks(
+    plan: ExperimentPlan, corpus: Path, out: Path, jobs: int, tell: ReportCallback, *, quote: bool = True
+) -> None:
     """Train and score all tasks that are not done, so many at a time; one that fails keeps no other from its work.
 
     Raises:
@@ -139,7 +141,7 @@ def run_tasks(plan: ExperimentPlan, corpus: Path, out: Path, jobs: int, tell: Re
             for task in ready:
                 left.remove(task)
                 tell(f"{task.name}: begun ({len(left)} wait)")
-                running[pool.submit(run_task, task, corpus, out, jobs)] = task
+                running[pool.submit(run_task, task, corpus, out, jobs, quote=quote)] = task
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 task = running.pop(future)
@@ -155,19 +157,19 @@ def run_tasks(plan: ExperimentPlan, corpus: Path, out: Path, jobs: int, tell: Re
         raise MoodlineError(f"{len(failed)} of {len(plan.tasks)} tasks failed, {first} first: {failed[first]}")
 
 
-def run_task(task: ExperimentTask, corpus: Path, out: Path, jobs: int) -> None:
+def run_task(task: ExperimentTask, corpus: Path, out: Path, jobs: int, *, quote: bool) -> None:
     """Train what no other task has trained, and score it."""
     folder = task.get_run_folder(out)
     (folder / TASK_FILE).unlink(missing_ok=True)
     log = out / "logs" / f"{task.name}.txt"
-    commands = build_commands(task, corpus, out)
+    commands = build_commands(task, corpus, out, quote=quote)
     costs = [run_command(command, log, jobs) for command in commands]
     refuse_changed_scores(task, folder)
     write_json(
         folder / TASK_FILE,
         {
             **task.facts,
-            "command": shlex.join(map(str, ["moodline", *commands[0]])),
+            "command": shown_command(shlex.join(map(str, ["moodline", *commands[0]]))),
             "seconds": round(sum(cost.seconds for cost in costs), 1),
             "peak_mebibytes": max((cost.peak_mebibytes for cost in costs if cost.peak_mebibytes), default=None),
         },
@@ -190,7 +192,12 @@ def refuse_changed_scores(task: ExperimentTask, folder: Path) -> None:
             )
 
 
-def build_commands(task: ExperimentTask, corpus: Path, out: Path) -> list[list[object]]:
+def shown_command(command: str) -> str:
+    """A command as a ledger may show it to others: paths from the working folder, or names alone."""
+    return shlex.join(shown(one) if Path(one).is_absolute() else one for one in shlex.split(command))
+
+
+def build_commands(task: ExperimentTask, corpus: Path, out: Path, *, quote: bool = True) -> list[list[object]]:
     """What trains a task, and what scores it on each kind of words."""
     folder, system = task.get_run_folder(out), task.system
     of_fold = ["--recipe", get_recipe_file(system, out), "--protocol", task.protocol, "--fold", task.fold.name]
@@ -198,7 +205,8 @@ def build_commands(task: ExperimentTask, corpus: Path, out: Path) -> list[list[o
         return [["baselines", corpus, *of_fold, "--features", out / FEATURES_FOLDER, "-o", folder]]
     train = ["train", corpus, *of_fold, "--seed", task.seed, "--words", system.words]
     train += ["--reuse", out / RUNS_FOLDER, "-o", folder]
-    return [train, *(["evaluate", folder, "--words", words] for words in task.test_words)]
+    hidden = [] if quote else ["--no-words"]
+    return [train, *(["evaluate", folder, "--words", words, *hidden] for words in task.test_words)]
 
 
 def get_recipe_file(system: System, out: Path) -> Path:

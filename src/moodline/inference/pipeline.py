@@ -11,7 +11,7 @@ from moodline.config import Modalities
 from moodline.inference.predictor import Predictor
 from moodline.inference.recordings import RecognitionOptions, create_timeline
 from moodline.inference.streaming import Stream
-from moodline.modeling.checkpoint import load_model
+from moodline.modeling.checkpoint import load_model, name_of_model
 from moodline.timeline import Timeline
 
 
@@ -101,4 +101,4 @@ def load(folder: str | Path) -> LoadedModel:
     Raises:
         MoodlineError: the folder is no model, or of a newer schema
     """
-    return LoadedModel(load_model(Path(folder)), name=str(folder))
+    return LoadedModel(load_model(Path(folder)), name=name_of_model(Path(folder)))

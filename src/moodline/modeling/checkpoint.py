@@ -1,11 +1,12 @@
 """A model on disk: a self-describing folder that loads without a corpus, a recipe or a pickle."""
 
 import dataclasses
+import json
 import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,7 +15,7 @@ from torch import nn
 
 from moodline.config import STAGE_NAMES, TEXT_UTTERANCE, Recipe
 from moodline.conversation import LabelSet, convert_to_content, parse_label_set
-from moodline.errors import MoodlineError, get_first_line
+from moodline.errors import MoodlineError, get_first_line, shown
 from moodline.io import build_write_error, open_atomic_file, read_description, write_json, write_text
 from moodline.modeling.model import ConversationModel, build_stage
 from moodline.modeling.text_encoder import Tokenizer, build_empty_bert
@@ -173,8 +174,9 @@ def load_stage(folder: Path, stage: str, part: nn.Module) -> None:
 
 def save_text_assets(folder: Path, bert: Any, tokenizer: Tokenizer) -> None:
     """Keep BERT's size and its tokenizer with the model, so that loading needs neither hub nor wheel."""
-    with open_atomic_file(folder / BERT_CONFIG_FILE) as temporary:
-        bert.config.to_json_file(str(temporary), use_diff=False)
+    size = json.loads(bert.config.to_json_string(use_diff=False))
+    size.pop("_name_or_path", None)  # where BERT lay on this machine
+    write_json(folder / BERT_CONFIG_FILE, size)
     with open_atomic_file(folder / TOKENIZER_FILE) as temporary:
         tokenizer.save(temporary)
 
@@ -193,13 +195,34 @@ def save_description(
         folder / CONFIG_FILE,
         {
             "schema": SCHEMA,
-            "recipe": dataclasses.asdict(recipe),
+            "recipe": dataclasses.asdict(without_places(recipe)),
             "label_set": convert_to_content(label_set),
             "provenance": dataclasses.asdict(provenance),
             "temperatures": dict(temperatures),
             "conditions": None if conditions is None else dataclasses.asdict(conditions),
         },
     )
+
+
+def without_places(recipe: Recipe) -> Recipe:
+    """The recipe with the names alone of what lies elsewhere on this machine, BERT's folder and the label set's file.
+
+    A model needs neither to load: it holds its label set, BERT's size and its tokenizer.
+    """
+    text = replace(recipe.text_utterance, bert=name_alone(recipe.text_utterance.bert))
+    return replace(recipe, label_set=name_alone(recipe.label_set), text_utterance=text)
+
+
+def name_alone(place: str) -> str:
+    """The name of an absolute path; a path from the working folder or a hub's name as it is."""
+    return Path(place).name if Path(place).expanduser().is_absolute() else place
+
+
+def name_of_model(folder: Path) -> str:
+    """How outputs name a model: by its folder from the working folder, or elsewhere by its run, fold and name."""
+    name = shown(folder)
+    of_run = folder.parent.name.startswith("fold-") and name == folder.name
+    return "/".join(folder.parts[-3:]) if of_run else name
 
 
 def write_model_card(

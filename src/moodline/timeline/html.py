@@ -188,22 +188,23 @@ def format_signed(value: float) -> str:
 def _build_page_data(timeline: Timeline, heard: PageAudio | None) -> dict[str, Any]:
     """What the script draws; the words it takes from the table."""
     known = assign_styles(timeline.classes)
-    names = [sign.name for sign in known]
+    place_of_class = {sign.name: place for place, sign in enumerate(known)}
+    place_of_speaker = {speaker: place for place, speaker in enumerate(timeline.speakers)}
     seconds = round_seconds(heard.duration) if heard else 0.0
     ends = [timeline.duration or 0.0, seconds, *(turn.end or 0.0 for turn in timeline.turns)]
     return {
         "timed": timeline.timed,
         "duration": max(ends) if timeline.timed else len(timeline.turns),
         "signs": [[sign.name, sign.letter, sign.colour, sign.pattern] for sign in known],
-        "speakers": list(timeline.speakers),
+        "speakers": list(place_of_speaker),
         "gaps": [[gap.start, gap.end] for gap in timeline.gaps if timeline.timed],
         "sound": None if heard is None else {"seconds": seconds, "envelope": heard.envelope_base64},
         "turns": [
             [
                 number if turn.start is None else turn.start,
                 number + 1 if turn.end is None else turn.end,
-                timeline.speakers.index(turn.speaker),
-                names.index(turn.label),
+                place_of_speaker[turn.speaker],
+                place_of_class[turn.label],
                 [round(value, 3) for value in turn.probabilities.values()],
             ]
             for number, turn in enumerate(timeline.turns)

@@ -1,12 +1,12 @@
 """A timeline on the terminal: a line a turn, as wide as the screen; in plain letters where it is none."""
 
-import unicodedata
 from collections.abc import Mapping
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
+from moodline.errors import clean, terminal
 from moodline.timeline.style import ClassStyle, assign_styles
 from moodline.timeline.timeline import Timeline, TimelineTurn
 from moodline.timeline.writers import format_probability
@@ -20,24 +20,17 @@ def print_timeline(timeline: Timeline, console: Console | None = None) -> None:
 
     The letters in a turn's bar are the classes', as many as their probabilities ask for: colour says nothing alone.
     """
-    console = console or Console()
+    console = console or terminal()
     for line in _build_heading(timeline):
-        console.print(Text(escape_text(line)), style="bold" if line.startswith("Note: ") else None)
+        console.print(Text(clean(line)), style="bold" if line.startswith("Note: ") else None)
     console.print()
     marks = {sign.name: sign for sign in assign_styles(timeline.classes)}
-    console.print(
-        Text("  ").join(Text.assemble(_build_badge(sign), f" {escape_text(sign.name)}") for sign in marks.values())
-    )
+    console.print(Text("  ").join(Text.assemble(_build_badge(sign), f" {clean(sign.name)}") for sign in marks.values()))
     widths = ColumnWidths(timeline, console.width)
     for number, turn in enumerate(timeline.turns):
         console.print(
             _format_line(number, turn, timeline, marks, widths), no_wrap=True, overflow="crop", soft_wrap=True
         )
-
-
-def escape_text(text: str) -> str:
-    """Text in one line that cannot steer a terminal: what Unicode calls control and format characters are blanks."""
-    return " ".join("".join(" " if unicodedata.category(sign)[0] == "C" else sign for sign in text).split())
 
 
 def _build_heading(timeline: Timeline) -> list[str]:
@@ -65,10 +58,8 @@ class ColumnWidths:
             return min(max(map(cell_len, names), default=1), MAX_NAME_WIDTH, screen // 6)
 
         self.time = max((len(_format_time(number, turn)) for number, turn in enumerate(timeline.turns)), default=1)
-        self.speaker = longest([escape_text(name) for name in timeline.speakers])
-        self.label = longest(
-            [escape_text(name) for name in (*timeline.classes, *(turn.label for turn in timeline.turns))]
-        )
+        self.speaker = longest([clean(name) for name in timeline.speakers])
+        self.label = longest([clean(name) for name in (*timeline.classes, *(turn.label for turn in timeline.turns))])
         self.bar = BAR if screen >= NARROW else NARROW_BAR
         others = self.time + self.speaker + self.label + len(format_probability(0.5)) + self.bar
         self.words = max(0, screen - others - 5 * len("  ") + len(" "))
@@ -108,7 +99,7 @@ def _format_time(number: int, turn: TimelineTurn) -> str:
 
 def _truncate(text: str, width: int) -> str:
     """Text in so many cells, with an ellipsis where it is cut."""
-    text = escape_text(text)
+    text = clean(text)
     if cell_len(text) <= width:
         return set_cell_size(text, width)
     return set_cell_size(set_cell_size(text, max(0, width - 1)).rstrip() + "\N{HORIZONTAL ELLIPSIS}", width)

@@ -221,6 +221,10 @@ class Timeline:
         gaps = (f"from {gap.start:.1f} to {gap.end:.1f} s the recording {gap.reason}" for gap in self.gaps)
         return (*self.model.notes, *self.warnings, *gaps)
 
+    def without_words(self) -> "Timeline":
+        """The timeline to pass on where the words are nobody else's to read."""
+        return replace(self, turns=tuple(replace(turn, words=None) for turn in self.turns))
+
     def to_table(self) -> "pa.Table":
         """A row a turn: start, end, speaker, channel, label, ``p_<class>`` for each class, words."""
         from moodline.timeline.writers import build_table

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from praatio.utilities.textgrid_io import getTextgridAsStr
 
 from moodline.errors import MoodlineError
+from moodline.tabular import harmless
 from moodline.timeline.timeline import Timeline, TimelineTurn, round_to_milliseconds
 
 if TYPE_CHECKING:
@@ -99,10 +100,11 @@ def to_csv(timeline: Timeline) -> str:
     written = io.StringIO()
     classes = [f"p_{name}" for name in timeline.classes]
     columns = ["recording", "start", "end", "speaker", "channel", "label", *classes, "words", "model", "notices"]
-    writer = csv.DictWriter(written, columns)
-    writer.writeheader()
+    writer = csv.writer(written)
+    writer.writerow(map(harmless, columns))
     shared = {"recording": timeline.recording, "model": timeline.model.name, "notices": "; ".join(timeline.notices)}
-    writer.writerows(row | shared for row in _build_rows(timeline))
+    rows = (row | shared for row in _build_rows(timeline))
+    writer.writerows([harmless(row[column]) for column in columns] for row in rows)
     return written.getvalue()
 
 
@@ -123,8 +125,11 @@ def to_textgrid(timeline: Timeline) -> str:
     tiers: dict[str, list[TierEntry]] = {}
     if timeline.notices:
         tiers["notices"] = [(0.0, end, escape_line(f"{timeline.model.name}: {'; '.join(timeline.notices)}"))]
-    for speaker in timeline.speakers:
-        for turns in split_overlaps([turn for turn in timeline.turns if turn.speaker == speaker]):
+    by_speaker: dict[str, list[TimelineTurn]] = {}
+    for turn in timeline.turns:
+        by_speaker.setdefault(turn.speaker, []).append(turn)
+    for speaker, own in by_speaker.items():
+        for turns in split_overlaps(own):
             tiers[_find_unused(f"emotion: {speaker}", tiers)] = [_build_entry(turn, turn.label) for turn in turns]
             tiers[_find_unused(f"words: {speaker}", tiers)] = [_build_entry(turn, turn.words or "") for turn in turns]
     content = {

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from moodline.config import AUDIO_CONTEXT, AUDIO_UTTERANCE, ENCODERS, FUSION, TEXT_CONTEXT, TEXT_UTTERANCE, Recipe
-from moodline.conversation import LabelSet, convert_to_content, merge_fingerprints, overlap_with_training
+from moodline.conversation import LabelSet, convert_to_content, merge_fingerprints, uses_made_of
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.folds import Fold
 from moodline.embeddings import EmbeddingsFile
@@ -141,12 +141,11 @@ MAX_SHOWN_LABELS = 12
 def refuse_test_overlap(fold: Fold, given: Mapping[str, EmbeddingsFile]) -> None:
     """Refuse embeddings whose own model has seen what the fold tests: scores on it would not be honest."""
     for file in given.values():
-        for conversation in fold.test:
-            if overlap_with_training(file.training_record, conversation, fold.test_speaker):
-                raise MoodlineError(
-                    f"a test set is unseen, and the model that made {file.path} has seen {conversation.id}, which "
-                    f"{fold.protocol}, fold {fold.name} tests: train that fold alone on embeddings of its own model"
-                )
+        for conversation, _ in uses_made_of(file.training_record, fold.test, fold.test_speaker):
+            raise MoodlineError(
+                f"a test set is unseen, and the model that made {file.path} has seen {conversation.id}, which "
+                f"{fold.protocol}, fold {fold.name} tests: train that fold alone on embeddings of its own model"
+            )
 
 
 def note_words(corpus: Corpus) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from moodline.conversation import LabelSet, convert_to_content, find_label_set, 
 from moodline.corpora.storage import REFERENCE, WORDS
 from moodline.errors import MoodlineError
 from moodline.io import flatten_keys, read_json
-from moodline.modeling.checkpoint import CONFIG_FILE, load_description, save_description
+from moodline.modeling.checkpoint import CONFIG_FILE, load_description, save_description, without_places
 from moodline.training.fold_training import FoldFiles
 from moodline.training.provenance import COMMON_KEYS
 from moodline.training.trainer import is_main_process
@@ -164,7 +164,7 @@ class Run:
         # Where the file of a label set lies is no part of what a model is; the set is.
         recipe = replace(recipe, label_set=self.recipe.label_set)
         was, now = (
-            flatten_keys({**dataclasses.asdict(one), "label_set": convert_to_content(of)})
+            flatten_keys({**dataclasses.asdict(without_places(one)), "label_set": convert_to_content(of)})
             for one, of in ((recipe, labels), (self.recipe, self.label_set))
         )
         key = next((key for key in now | was if was.get(key) != now.get(key)), None)

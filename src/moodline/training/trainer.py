@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
 from torch import Tensor, nn
 
 from moodline.config import AUDIO_UTTERANCE, CLASS_WEIGHTS, TEXT_UTTERANCE, Recipe, TrainingConfig
@@ -57,7 +58,7 @@ class TrainingProgress(lightning.Callback):
         self.started = time.monotonic()
         self.done_before = len(pl_module.history)
         further = f", from epoch {self.done_before + 1} on" if self.done_before else ""
-        self.console.print(f"[bold]{self.title}[/bold]{further}", highlight=False)
+        self.console.print(Text(self.title, style="bold").append(further, style="not bold"))
         self.bar.start()
         self.task = self.bar.add_task("", total=1.0, left="")
 

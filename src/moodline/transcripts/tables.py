@@ -10,7 +10,7 @@ from typing import Any
 
 from moodline.conversation import UNKNOWN, Segment
 from moodline.errors import MoodlineError
-from moodline.tabular import match_columns, parse_cells, parse_seconds
+from moodline.tabular import harmless, match_columns, original, parse_cells, parse_seconds
 from moodline.transcripts.subtitles import round_to_milliseconds
 from moodline.transcripts.transcript import Cue, ParsedTranscript
 
@@ -114,7 +114,7 @@ def iter_csv_rows(text: str, delimiter: str, origin: str) -> Iterator[LocatedRow
                 f"a row has no more cells than there are columns: {origin}:{number} has {len(cells)} for "
                 f"{len(header)}; put words with {delimiter!r} in them into quotes"
             )
-        yield f"{origin}:{number}", dict(zip(header, cells, strict=False))
+        yield f"{origin}:{number}", dict(zip(header, map(original, cells), strict=False))
 
 
 def parse_json_lines_table(text: str, origin: str) -> ParsedTable:
@@ -197,7 +197,7 @@ def format_csv(turns: Sequence[Segment]) -> str:
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, names, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(map(build_record, turns))
+    writer.writerows({name: harmless(cell) for name, cell in build_record(turn).items()} for turn in turns)
     return file.getvalue()
 
 

@@ -152,3 +152,9 @@ def test_without_sound_or_times_there_is_no_player(recording, timed):
     page = talk(timed=timed).to_html(None if timed else recording)
     assert "<audio" not in page
     assert 'id="play"' not in page
+
+
+def test_a_page_to_pass_on_quotes_no_words() -> None:
+    page = talk().without_words().to_html()
+    assert not [words for *_, words, _ in SAID if words and words in page]
+    assert "no words" not in page  # of a turn of which nobody knows any, where others have some

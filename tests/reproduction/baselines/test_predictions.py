@@ -8,14 +8,14 @@ import pyarrow as pa
 import pytest
 
 from moodline.config import Recipe, TextUtteranceConfig
-from moodline.conversation import IEMOCAP4, Conversation, Utterance, create_identity_set
+from moodline.conversation import IEMOCAP4, Conversation, LabelSet, Utterance, create_identity_set
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.folds import Fold
 from moodline.corpora.protocols import build_folds
 from moodline.errors import MoodlineError
 from moodline.evaluation.predictions import build_schema
 from moodline.evaluation.scores import STAGES, score_predictions
-from moodline.experiments.baselines import BASELINE_NAMES, BASELINES, compute_class_weights, predict_baseline
+from moodline.experiments.baselines import BASELINE_NAMES, BASELINES, Baseline, compute_class_weights, predict_baseline
 from tests.tiny import tiny_bert
 
 LABELS = sorted(IEMOCAP4.mapping)
@@ -48,6 +48,10 @@ def other_label(turn: Utterance) -> Utterance:
     return replace(turn, label=LABELS[(LABELS.index(turn.label) + 2) % len(LABELS)])
 
 
+def predicted(baseline: Baseline, fold: Fold, labels: LabelSet, recipe: Recipe, folder: Path) -> pa.Table:
+    return predict_baseline(baseline, baseline.reader(recipe, folder), fold, labels, recipe)
+
+
 def answers(table: pa.Table) -> pa.Table:
     return table.drop_columns(["label"])
 
@@ -56,7 +60,7 @@ def answers(table: pa.Table) -> pa.Table:
 def test_it_is_scored_on_the_test_sets_utterances_beside_the_systems_stages(
     key: str, fold: Fold, recipe: Recipe, folder: Path
 ) -> None:
-    table = predict_baseline(BASELINES[key], fold, IEMOCAP4, recipe, folder)
+    table = predicted(BASELINES[key], fold, IEMOCAP4, recipe, folder)
     assert table.schema == build_schema(IEMOCAP4.classes)
     expected = [
         (conversation.id, turn.id, turn.speaker, IEMOCAP4.mapping[turn.label])
@@ -81,7 +85,7 @@ def test_it_is_scored_on_the_test_sets_utterances_beside_the_systems_stages(
 @pytest.mark.parametrize("key", BASELINES)
 def test_labels_of_the_test_set_change_nothing_that_it_says(key: str, fold: Fold, recipe: Recipe, folder: Path) -> None:
     other = replace(fold, test=with_turns(fold.test, other_label))
-    tables = [predict_baseline(BASELINES[key], one, IEMOCAP4, recipe, folder) for one in (fold, other)]
+    tables = [predicted(BASELINES[key], one, IEMOCAP4, recipe, folder) for one in (fold, other)]
     assert answers(tables[0]).equals(answers(tables[1]))
     assert not tables[0]["label"].equals(tables[1]["label"])
 
@@ -91,14 +95,14 @@ def test_a_speaker_who_is_tested_beside_one_who_validates_is_context_alone(
 ) -> None:
     """In cv10 both sets hold the same conversations: one speaker's labels select, the other's are hidden."""
     for fold in build_folds(corpus, "cv10")[:2]:
-        table = predict_baseline(BASELINES["tf_idf"], fold, IEMOCAP4, recipe, folder)
+        table = predicted(BASELINES["tf_idf"], fold, IEMOCAP4, recipe, folder)
         assert set(table["speaker"].to_pylist()) == {fold.test_speaker}
 
         def change(turn: Utterance, tested: str | None = fold.test_speaker) -> Utterance:
             return other_label(turn) if turn.speaker == tested else turn
 
         other = replace(fold, test=with_turns(fold.test, change), validation=with_turns(fold.validation, change))
-        again = predict_baseline(BASELINES["tf_idf"], other, IEMOCAP4, recipe, folder)
+        again = predicted(BASELINES["tf_idf"], other, IEMOCAP4, recipe, folder)
         assert answers(table).equals(answers(again))
 
 
@@ -106,7 +110,7 @@ def test_a_speaker_who_is_tested_beside_one_who_validates_is_context_alone(
 def test_it_says_the_same_again_whether_or_not_its_features_were_kept(
     key: str, fold: Fold, recipe: Recipe, folder: Path, tmp_path: Path
 ) -> None:
-    tables = [predict_baseline(BASELINES[key], fold, IEMOCAP4, recipe, one) for one in (folder, folder, tmp_path)]
+    tables = [predicted(BASELINES[key], fold, IEMOCAP4, recipe, one) for one in (folder, folder, tmp_path)]
     assert tables[0].equals(tables[1])
     assert tables[0].equals(tables[2])
     assert {path.suffix for path in tmp_path.iterdir()} == (set() if key == "tf_idf" else {".parquet", ".lock"})
@@ -130,19 +134,19 @@ def test_a_class_without_training_utterances_is_named(fold: Fold, recipe: Recipe
 
     poorer = replace(fold, train=with_turns(fold.train, change))
     with pytest.raises(MoodlineError, match="session5, fold 5 has none of sad"):
-        predict_baseline(BASELINES["tf_idf"], poorer, IEMOCAP4, recipe, folder)
+        predicted(BASELINES["tf_idf"], poorer, IEMOCAP4, recipe, folder)
 
 
 def test_a_fold_without_a_test_set_is_refused(corpus: Corpus, recipe: Recipe, folder: Path) -> None:
     (fold,) = build_folds(corpus, "all")
     with pytest.raises(MoodlineError, match="nothing can be scored"):
-        predict_baseline(BASELINES["tf_idf"], fold, IEMOCAP4, recipe, folder)
+        predicted(BASELINES["tf_idf"], fold, IEMOCAP4, recipe, folder)
 
 
 def test_two_classes_are_enough(fold: Fold, recipe: Recipe, folder: Path) -> None:
     labels = create_identity_set("two", "sad", "ang")
     for baseline in BASELINES.values():
-        table = predict_baseline(baseline, fold, labels, recipe, folder)
+        table = predicted(baseline, fold, labels, recipe, folder)
         assert set(table["label"].to_pylist()) == {"sad", "ang"}
 
 
