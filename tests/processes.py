@@ -12,6 +12,7 @@ from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
 PRELOADED = [
@@ -88,6 +89,39 @@ class DieAtWrite:
             os.kill(os.getpid(), signal.SIGKILL)
 
         os.replace = deadly  # type: ignore[assignment]
+
+
+class DieInTraining:
+    """Kills its process, as ``kill -9`` does, in an epoch of a stage at its second batch, or after it.
+
+    Args:
+        stage: its name
+        epoch: counted from 0
+        moment: in, or after: when the epoch's state is written
+    """
+
+    def __init__(self, stage: str, epoch: int, moment: str) -> None:
+        self.stage, self.epoch, self.moment = stage, epoch, moment
+
+    def __call__(self) -> None:
+        from moodline.training.lightning_module import StageModule
+        from moodline.training.trainer import StateCallback
+
+        step, keep = StageModule.training_step, StateCallback.on_train_epoch_end
+
+        def deadly_step(module: Any, batch: Any, index: int) -> Any:
+            self.die_where(module, self.moment == "in" and index == 1)
+            return step(module, batch, index)
+
+        def deadly_keep(keeper: Any, trainer: Any, module: Any) -> None:
+            keep(keeper, trainer, module)
+            self.die_where(module, self.moment == "after")
+
+        StageModule.training_step, StateCallback.on_train_epoch_end = deadly_step, deadly_keep
+
+    def die_where(self, module: Any, moment: bool) -> None:
+        if moment and (module.stage, module.current_epoch) == (self.stage, self.epoch):
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 class FileSizeLimit:

@@ -74,3 +74,14 @@ def create_generator(*parts: object) -> np.random.Generator:
 def seed_torch(*parts: object) -> None:
     """Fix what initialises weights and drops units out from here on."""
     torch.manual_seed(derive_seed(*parts))
+
+
+def seed_epoch(seed: int, stage: str, epoch: int, rank: int) -> None:
+    """Fix the dropout, masks and shifts of one epoch of a stage in one process, whatever was drawn before.
+
+    From the second epoch on the first number is skipped: unbroken runs have always lost it to the data loader, and keep
+    their results by that.
+    """
+    seed_torch(seed, stage, epoch, rank)
+    if epoch > 0:
+        torch.empty((), dtype=torch.int64).random_()

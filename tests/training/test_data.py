@@ -15,6 +15,7 @@ from moodline.experiments.systems import change_config
 from moodline.modeling.text_encoder import load_bert
 from moodline.training.dataset import (
     UNSCORED,
+    BatchLoader,
     Item,
     WaveformItems,
     build_conversation_data,
@@ -22,7 +23,6 @@ from moodline.training.dataset import (
     build_waveform_data,
     collate_items,
     compute_share_weight,
-    create_loader,
     select_scored,
     take_share,
 )
@@ -192,7 +192,7 @@ def test_a_batch_of_utterances_has_one_label_a_row() -> None:
 
 def test_the_loader_gives_the_batches_in_their_order() -> None:
     data = build_conversation_data([FIRST, SECOND], [SECOND], [embeddings(1)], IEMOCAP4)
-    found = [batch.inputs[-1].tolist() for batch in create_loader(data.train, [[1], [0, 1], [0]])]
+    found = [batch.inputs[-1].tolist() for batch in BatchLoader(data.train).of_epoch(0, [[1], [0, 1], [0]])]
     assert found == [[1], [5, 1], [5]]
 
 

@@ -1,5 +1,6 @@
 """Nothing is lost: a run that was killed, interrupted or out of disk space goes on to what an unbroken one gives."""
 
+import hashlib
 import json
 import os
 import random
@@ -16,13 +17,20 @@ from safetensors.numpy import load_file, save_file
 
 from moodline.config import STAGES
 from moodline.corpora.corpus import Corpus, read_corpus, write_corpus
-from tests.processes import DieAtWrite, FileSizeLimit, run, start
+from tests.processes import DieAtWrite, DieInTraining, FileSizeLimit, run, start
 from tests.system import AS_RELEASED, moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
 
 pytestmark = pytest.mark.slow
 EPOCHS = [f"--{stage}.training.epochs=3" for stage in STAGES]
+# All that is drawn in an epoch of the audio encoder; the other stages have dropout as they are.
+DRAWN = [
+    "--audio_utterance.dropout=0.2",
+    "--audio_utterance.mask_channels=3",
+    "--audio_utterance.shift_channels=2",
+    "--audio_utterance.speed_change=0.1",
+]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +50,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def training(place: Path, out: Path, *options: str) -> list[str]:
     command = ["train", str(place / "corpus"), "--recipe", str(place / "tiny.yaml"), "--protocol", "session5"]
-    return [*command, "-o", str(out), *EPOCHS, *options]
+    return [*command, "-o", str(out), *EPOCHS, *DRAWN, *options]
 
 
 def assert_like_unbroken(place: Path, out: Path) -> None:
@@ -108,6 +116,49 @@ def test_a_stage_goes_on_from_its_last_epoch(place: Path, tmp_path: Path) -> Non
     rows = (tmp_path / "run/fold-5/logs/csv/audio_utterance/metrics.csv").read_text().splitlines()[1:]
     assert len(rows) == 3  # one an epoch, though the stage was begun three times
     assert_like_unbroken(place, tmp_path / "run")
+
+
+def test_each_stage_killed_in_an_epoch_and_between_epochs_ends_like_an_unbroken_one(
+    place: Path, tmp_path: Path
+) -> None:
+    """Each of the five, with a front-end that learns and with all that is drawn: killed in epoch 2, then after it."""
+    command, errors = training(place, tmp_path / "run"), tmp_path / "errors"
+    for stage in STAGES:
+        for moment in ("in", "after"):
+            assert run(command, errors, DieInTraining(stage, 1, moment)) == -signal.SIGKILL, errors.read_text()
+            assert (tmp_path / f"run/fold-5/stages/{stage}.pt").is_file()
+    assert run(command, errors) == 0, errors.read_text()
+    assert weight_hashes(tmp_path / "run") == weight_hashes(place / "run")
+    assert_like_unbroken(place, tmp_path / "run")
+
+
+@pytest.mark.parametrize("moment", ["in", "after"])
+def test_a_fusion_with_modality_dropout_killed_in_training_ends_like_an_unbroken_one(
+    place: Path, tmp_path: Path, moment: str
+) -> None:
+    errors = tmp_path / "errors"
+    for name in ("unbroken", "killed"):
+        shutil.copytree(place / "run", tmp_path / name)
+    unbroken, killed = (
+        training(place, tmp_path / name, "--fusion.modality_dropout=0.5") for name in ("unbroken", "killed")
+    )
+    assert run(unbroken, errors) == 0, errors.read_text()
+    assert run(killed, errors, DieInTraining("fusion", 1, moment)) == -signal.SIGKILL
+    assert run(killed, errors) == 0, errors.read_text()
+    assert weight_hashes(tmp_path / "killed") == weight_hashes(tmp_path / "unbroken")
+
+
+def test_a_run_killed_with_workers_resumes_at_once(place: Path, tmp_path: Path) -> None:
+    command, errors = training(place, tmp_path / "run", "--num-workers=2"), tmp_path / "errors"
+    assert run(command, errors, DieInTraining("audio_utterance", 1, "in")) == -signal.SIGKILL, errors.read_text()
+    assert run(command, errors) == 0, errors.read_text()
+    assert_like_unbroken(place, tmp_path / "run")
+
+
+def weight_hashes(run: Path) -> dict[str, str]:
+    return {
+        stage: hashlib.sha256((run / f"fold-5/model/{stage}.safetensors").read_bytes()).hexdigest() for stage in STAGES
+    }
 
 
 def test_what_is_drawn_as_released_is_drawn_again_when_a_stage_goes_on(place: Path, tmp_path: Path) -> None:

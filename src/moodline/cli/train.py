@@ -41,6 +41,9 @@ def add_train(commands: Any) -> None:
     train.add_argument("--num-nodes", type=int, default=1, help="machines (Lightning's)")
     train.add_argument("--strategy", default="auto", help="ddp, ... (Lightning's)")
     train.add_argument("--precision", default="32-true", help="bf16-mixed, ... (Lightning's)")
+    train.add_argument(
+        "--num-workers", type=int, default=0, help="processes that read audio; results do not depend on it"
+    )
     train.add_class_arguments(Recipe)
     commands.add_subcommand("train", train, help=TRAIN_HELP)
 

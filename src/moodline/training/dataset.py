@@ -9,10 +9,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from moodline.config import AUDIO_UTTERANCE, FUSION, TEXT_UTTERANCE, Modalities, Recipe
-from moodline.conversation import Conversation, LabelSet, Utterance
+from moodline.conversation import AudioClip, Conversation, LabelSet, Utterance
 from moodline.corpora.corpus import Corpus
 from moodline.errors import MoodlineError
 from moodline.inference.encode import (
+    WaveformReader,
     find_present,
     mask_modalities,
     measure_length,
@@ -22,7 +23,7 @@ from moodline.inference.encode import (
 )
 from moodline.modeling.batching import pad_sequences
 from moodline.modeling.text_encoder import Tokenizer
-from moodline.runtime import create_generator
+from moodline.runtime import create_generator, end_with_parent
 
 
 def change_speed(waveform: Tensor, speed: float) -> Tensor:
@@ -61,24 +62,78 @@ def collate_items(items: Sequence[Item]) -> Batch:
     return Batch((*(values for values, _ in padded), lengths, *masks), labels)
 
 
-class WaveformItems(Dataset[Item]):
+class Items(Dataset[Item]):
+    """The rows of batches. Random choices for a row are a function of seed, epoch and row: no generator has a state."""
+
+    epoch = 0
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __getitems__(self, batch: tuple[int, Sequence[int]]) -> list[Item] | MoodlineError:
+        """The rows of a batch, by the epoch and their indices; or the reason that one of them cannot be read.
+
+        The reason is returned, not raised: DataLoader would put the worker's traceback into its sentence.
+        """
+        self.epoch, indices = batch
+        try:
+            return [self[index] for index in indices]
+        except MoodlineError as error:
+            return error
+
+
+class WaveformCache:
+    """Reads waveforms, and keeps the first of them that fit into so many bytes.
+
+    Nothing is evicted: an epoch reads every waveform once, so that the least recent is the next to be needed.
+    """
+
+    def __init__(self, maximum_bytes: int) -> None:
+        self.maximum_bytes = maximum_bytes
+        self.clear()
+
+    def clear(self) -> None:
+        self.kept: dict[tuple[AudioClip | None, int], Tensor] = {}
+        self.free = self.maximum_bytes
+
+    def __call__(self, utterance: Utterance, sample_rate: int) -> Tensor:
+        """The utterance's waveform (T,), as ``read_waveform`` reads it."""
+        key = utterance.audio, sample_rate
+        if key not in self.kept:
+            waveform = read_waveform(utterance, sample_rate)
+            if waveform.nbytes > self.free:
+                return waveform
+            self.kept[key] = waveform
+            self.free -= waveform.nbytes
+        return self.kept[key]
+
+
+class WaveformItems(Items):
     """Labelled utterances' waveforms, read when they are needed.
 
     Args:
         train: whether they train: their speed and their place in the padding are then drawn anew in each epoch
+        sound: reads the waveform (T,) of an utterance at a sample rate
     """
 
-    def __init__(self, utterances: Sequence[Utterance], labels: Tensor, recipe: Recipe, *, train: bool) -> None:
-        self.utterances, self.labels = utterances, labels
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        labels: Tensor,
+        recipe: Recipe,
+        *,
+        train: bool,
+        sound: WaveformReader = read_waveform,
+    ) -> None:
+        self.utterances, self.labels, self.sound = utterances, labels, sound
         self.config, self.seed, self.train = recipe.audio_utterance, recipe.seed, train
-        self.epoch = 0
 
     def __len__(self) -> int:
         return len(self.utterances)
 
     def __getitem__(self, index: int) -> Item:
         utterance = self.utterances[index]
-        samples = read_waveform(utterance, self.config.sample_rate)
+        samples = self.sound(utterance, self.config.sample_rate)
         if not self.train:
             return Item((pad_waveform(samples, self.config),), self.labels[index])
         if change := self.config.speed_change:
@@ -90,7 +145,7 @@ class WaveformItems(Dataset[Item]):
         return create_generator(self.seed, AUDIO_UTTERANCE, what, self.epoch, utterance.id)
 
 
-class CachedItems(Dataset[Item]):
+class CachedItems(Items):
     """Items that are small enough to be kept: token ids, or embeddings of conversations."""
 
     def __init__(self, items: Sequence[Item]) -> None:
@@ -103,17 +158,63 @@ class CachedItems(Dataset[Item]):
         return self.items[index]
 
 
-class FixedBatches(Sampler[list[int]]):
-    """The batches of one epoch, or one process's share of them."""
+class EpochBatches(Sampler[tuple[int, list[int]]]):
+    """The batches of one epoch, or one process's share of them, each with the number of the epoch."""
 
-    def __init__(self, batches: Sequence[list[int]]) -> None:
-        self.batches = batches
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.batches: Sequence[list[int]] = []
 
-    def __iter__(self) -> Iterator[list[int]]:
-        return iter(self.batches)
+    def __iter__(self) -> Iterator[tuple[int, list[int]]]:
+        return iter([(self.epoch, batch) for batch in self.batches])
 
     def __len__(self) -> int:
         return len(self.batches)
+
+
+class BatchLoader(DataLoader[Any]):
+    """Reads batches epoch by epoch, in this process or in workers that it keeps between epochs.
+
+    Neither an epoch's weights nor its batches depend on the number of workers, or on how often Lightning creates an
+    iterator, which differs between an unbroken and a resumed run: each creation draws a number, here from a generator
+    of the loader's own.
+
+    Args:
+        items: what is read
+        workers: processes that read; 0 reads in this one
+    """
+
+    def __init__(self, items: Items, workers: int = 0) -> None:
+        self.chosen = EpochBatches()
+        super().__init__(
+            items,
+            batch_sampler=self.chosen,  # pyright: ignore[reportArgumentType]
+            collate_fn=collate_read,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            worker_init_fn=begin_worker,
+            generator=torch.Generator(),
+        )
+
+    def of_epoch(self, epoch: int, batches: Sequence[list[int]]) -> "BatchLoader":
+        """This loader, with the batches of an epoch as lists of indices."""
+        self.chosen.epoch, self.chosen.batches = epoch, batches
+        return self
+
+    def __iter__(self) -> Iterator[Batch]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        for batch in super().__iter__():
+            if isinstance(batch, MoodlineError):
+                raise batch
+            yield batch
+
+
+def collate_read(items: Sequence[Item] | MoodlineError) -> Batch | MoodlineError:
+    return items if isinstance(items, MoodlineError) else collate_items(items)
+
+
+def begin_worker(number: int) -> None:
+    """End a worker as soon as the process that trains is killed: it may hold the lock of the run's folder too."""
+    end_with_parent()
 
 
 def take_share(batches: Sequence[list[int]], rank: int, processes: int) -> list[list[int]]:
@@ -129,9 +230,9 @@ def compute_share_weight(batch: Sequence[int], rank: int, processes: int) -> flo
 class StageData(NamedTuple):
     """Items of a stage's training and validation sets, and how long each item is."""
 
-    train: Dataset[Item]
+    train: Items
     train_lengths: Sequence[float]
-    validation: Dataset[Item]
+    validation: Items
     validation_lengths: Sequence[float]
 
 
@@ -191,12 +292,16 @@ def refuse_unread_words(recipe: Recipe, corpus: Corpus) -> None:
 
 
 def build_waveform_data(
-    train: Sequence[Conversation], validation: Sequence[Conversation], recipe: Recipe, label_set: LabelSet
+    train: Sequence[Conversation],
+    validation: Sequence[Conversation],
+    recipe: Recipe,
+    label_set: LabelSet,
+    sound: WaveformReader = read_waveform,
 ) -> StageData:
     sets = []
     for conversations, trains in ((train, True), (validation, False)):
         utterances, labels = select_scored(conversations, label_set)
-        items = WaveformItems(utterances, labels, recipe, train=trains)
+        items = WaveformItems(utterances, labels, recipe, train=trains, sound=sound)
         sets += [items, [measure_length(AUDIO_UTTERANCE, utterance, recipe) for utterance in utterances]]
     return StageData(*sets)
 
@@ -243,15 +348,10 @@ def build_conversation_data(
     return StageData(*sets)
 
 
-def create_loader(dataset: Dataset[Item], batches: Sequence[list[int]]) -> DataLoader[Any]:
-    """Gives Batches."""
-    return DataLoader(dataset, batch_sampler=FixedBatches(batches), collate_fn=collate_items)
-
-
 Embeddings = Mapping[str, Tensor]
 
 
-class FusionItems(Dataset[Item]):
+class FusionItems(Items):
     """Conversations as sequences of both modalities' contextual embeddings, with masks of where each is present.
 
     Args:
@@ -270,7 +370,6 @@ class FusionItems(Dataset[Item]):
         self.conversations, self.read, self.recipe = conversations, read, recipe
         self.items = [build_conversation_item(one, embeddings, label_set) for one in conversations]
         self.present = [find_present(one.utterances, recipe) for one in conversations]
-        self.epoch = 0
 
     def __len__(self) -> int:
         return len(self.items)

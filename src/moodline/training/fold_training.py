@@ -47,6 +47,7 @@ from moodline.runtime import derive_seed
 from moodline.training.calibration import FittedTemperature, fit_temperature
 from moodline.training.dataset import (
     StageData,
+    WaveformCache,
     build_conversation_data,
     build_fusion_data,
     build_token_data,
@@ -134,6 +135,7 @@ class FoldTrainer:
         self.recipe, self.label_set, self.files = recipe, label_set, files
         self.title, self.hardware, self.console = title, hardware, console
         self.origins = origins
+        self.waveforms = WaveformCache(hardware.cache_bytes)
         self.bert: Any = None
         self.tokenizer: Tokenizer | None = None
         # Given ones, and those of the stages trained just now: every process has them, whether or not the main one
@@ -265,6 +267,7 @@ class FoldTrainer:
         )
         if stage != FUSION:
             self.embeddings[stage] = self.encode(stage, trained.part)
+        self.waveforms.clear()  # the stages that follow read none
         if is_main_process():
             self.write_stage(stage, trained)
 
@@ -298,7 +301,7 @@ class FoldTrainer:
     def data(self, stage: str) -> StageData:
         train, validation = self.select_sets(stage)
         if stage == AUDIO_UTTERANCE:
-            return build_waveform_data(train, validation, self.recipe, self.label_set)
+            return build_waveform_data(train, validation, self.recipe, self.label_set, self.waveforms)
         if stage == TEXT_UTTERANCE:
             assert self.tokenizer is not None, "prepare loads the tokenizer"
             return build_token_data(train, validation, self.tokenizer, self.label_set)
@@ -331,7 +334,7 @@ class FoldTrainer:
         self.console.print("  computing embeddings", highlight=False)
         if stage not in ENCODER_BY_STAGE:
             utterances = [utterance for conversation in self.conversations for utterance in conversation.utterances]
-            encoding = encode_utterances(stage, part, utterances, self.recipe, self.tokenizer)
+            encoding = encode_utterances(stage, part, utterances, self.recipe, self.tokenizer, self.waveforms)
             return dict(zip(self.ids, encoding.embeddings, strict=True))
         (vectors,) = self.read(stage)
         sizes = [len(conversation.utterances) for conversation in self.conversations]

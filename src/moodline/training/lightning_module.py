@@ -9,24 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader
 
 from moodline.config import TrainingConfig
 from moodline.errors import MoodlineError
 from moodline.metrics import compute_unweighted_accuracy
 from moodline.modeling.audio_encoder import LeafCnn
 from moodline.modeling.batching import build_length_batches
-from moodline.runtime import create_generator, seed_torch
-from moodline.training.dataset import (
-    UNSCORED,
-    Batch,
-    FusionItems,
-    StageData,
-    WaveformItems,
-    compute_share_weight,
-    create_loader,
-    take_share,
-)
+from moodline.runtime import create_generator, seed_epoch
+from moodline.training.dataset import UNSCORED, Batch, BatchLoader, StageData, compute_share_weight, take_share
 
 
 def compute_conversation_loss(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
@@ -61,8 +51,6 @@ def compute_rarity_weights(labels: Tensor, classes: int, power: float) -> Tensor
 
 # Beside weights and the optimiser's state, what a stage goes on from.
 CHECKPOINT_KEYS = ("best_loss", "best_weights", "history", "seconds")
-# Items of which something is drawn in each epoch.
-EPOCH_DEPENDENT = (WaveformItems, FusionItems)
 
 
 class StageModule(lightning.LightningModule):
@@ -78,6 +66,7 @@ class StageModule(lightning.LightningModule):
         class_weights: (classes,), or None
         maximum_total: of a batch's padded length, in the data's unit
         own_rate: a module within the part and its learning rate, as a multiple of the stage's
+        workers: processes that read the training set's batches, and as many the validation set's; 0 reads in this one
     """
 
     class_weights: Tensor | None
@@ -94,10 +83,14 @@ class StageModule(lightning.LightningModule):
         class_weights: Tensor | None,
         maximum_total: float = float("inf"),
         own_rate: tuple[nn.Module, float] | None = None,
+        workers: int = 0,
     ) -> None:
         super().__init__()
         self.stage, self.part, self.data, self.training_config = stage, part, data, training
         self.seed, self.classes, self.maximum_total, self.lr_group = seed, classes, maximum_total, own_rate
+        self.train_batches, self.validation_batches = (
+            BatchLoader(items, workers) for items in (data.train, data.validation)
+        )
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.average = create_average(part, training.averaging) if training.averaging else None
         self.best_loss = math.inf
@@ -122,11 +115,9 @@ class StageModule(lightning.LightningModule):
         """What is validated and kept: the part, or the moving average of its weights."""
         return self.part if self.average is None else self.average.module
 
-    def train_dataloader(self) -> DataLoader[Any]:
+    def train_dataloader(self) -> BatchLoader:
         """This epoch's batches; Lightning asks anew each epoch."""
         epoch = self.current_epoch
-        if isinstance(self.data.train, EPOCH_DEPENDENT):
-            self.data.train.epoch = epoch
         batches = build_length_batches(
             self.data.train_lengths,
             batch_size=self.training_config.batch_size,
@@ -135,16 +126,16 @@ class StageModule(lightning.LightningModule):
         )
         processes = self.trainer.world_size
         self._shares = [compute_share_weight(batch, self.global_rank, processes) for batch in batches]
-        return create_loader(self.data.train, take_share(batches, self.global_rank, processes))
+        return self.train_batches.of_epoch(epoch, take_share(batches, self.global_rank, processes))
 
-    def val_dataloader(self) -> DataLoader[Any]:
+    def val_dataloader(self) -> BatchLoader:
         """The whole validation set, in every process: all come to the same loss and the same best epoch."""
         batches = build_length_batches(
             self.data.validation_lengths,
             batch_size=self.training_config.batch_size,
             maximum_total=self.maximum_total,
         )
-        return create_loader(self.data.validation, batches)
+        return self.validation_batches.of_epoch(self.current_epoch, batches)
 
     def configure_optimizers(self) -> Any:
         training = self.training_config
@@ -159,7 +150,7 @@ class StageModule(lightning.LightningModule):
         return optimiser
 
     def on_train_epoch_start(self) -> None:
-        seed_torch(self.seed, self.stage, self.current_epoch, self.global_rank)
+        seed_epoch(self.seed, self.stage, self.current_epoch, self.global_rank)
         self._train_losses.clear()
         self._epoch_started = time.monotonic()
         for group in self.trainer.optimizers[0].param_groups:

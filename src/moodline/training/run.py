@@ -13,7 +13,7 @@ from moodline.config import STAGE_NAMES, Recipe, parse_recipe
 from moodline.conversation import LabelSet, convert_to_content, find_label_set, parse_label_set
 from moodline.corpora.storage import REFERENCE, WORDS
 from moodline.errors import MoodlineError
-from moodline.io import flatten_keys, read_json
+from moodline.io import flatten_keys, read_json, remove_leftovers
 from moodline.modeling.checkpoint import CONFIG_FILE, load_description, save_description, without_places
 from moodline.training.fold_training import FoldFiles
 from moodline.training.provenance import COMMON_KEYS
@@ -174,6 +174,17 @@ class Run:
         """Each finished stage's epochs: losses and validation UA."""
         records = {stage: self.get_files(name).record(stage) for stage in self.recipe.stages}
         return {stage: read_json(path, "stage")["epochs"] for stage, path in records.items() if path.is_file()}
+
+    def remove_leftovers(self) -> None:
+        """Remove temporary files that a killed training left; the caller holds the lock of the folder.
+
+        Only training writes ``run.json`` and the folders of folds. Other temporary files of the run's folder may belong
+        to an evaluation that writes at this moment.
+        """
+        for fold in self.folder.glob("fold-*/"):
+            remove_leftovers(fold)
+        for file in self.folder.glob(f".{RUN_FILE}.*.part"):
+            file.unlink(missing_ok=True)
 
     def build_description(self) -> dict[str, Any]:
         return {

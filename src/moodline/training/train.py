@@ -11,7 +11,7 @@ from moodline.conversation import note_misspelt, refuse_misspelt
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.folds import Fold
 from moodline.embeddings import EmbeddingsFile, refuse_unfit_embeddings
-from moodline.io import remove_leftovers, write_json
+from moodline.io import write_json
 from moodline.modeling.checkpoint import CONFIG_FILE, load_description
 from moodline.modeling.text_encoder import fingerprint_model
 from moodline.training.dataset import refuse_missing_audio, refuse_unlabelled, refuse_unread_words
@@ -76,7 +76,7 @@ def train_folds(
     with lock_folder(run.folder):
         refuse_other_run(run)
         if is_main_process():
-            remove_leftovers(run.folder)
+            run.remove_leftovers()
         for position, (fold, sets, provenance) in enumerate(prepared, start=1):
             origins = compute_origins(
                 run.recipe,

@@ -141,13 +141,15 @@ def restore_state(module: StageModule, path: Path) -> None:
         ) from error
 
 
+# Decoded waveforms that are kept in memory while the audio encoder trains: some four hours of 16 kHz.
+CACHE_BYTES = 2**30
 # What keeps a stage's curves, by the name of its folder.
 LOGGERS = {"tensorboard": TensorBoardLogger, "csv": CSVLogger}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hardware:
-    """What Lightning runs on, in its own words.
+    """The machine that training runs on, in Lightning's words; no weight depends on ``num_workers``.
 
     Args:
         accelerator: auto, cpu, gpu, ...
@@ -155,6 +157,8 @@ class Hardware:
         num_nodes: machines
         strategy: auto, ddp, ...
         precision: 32-true, bf16-mixed, 16-mixed, ...
+        num_workers: processes that read and resample the training set's audio, and as many the validation set's;
+            0 reads in the process that trains
     """
 
     accelerator: str = "auto"
@@ -162,6 +166,12 @@ class Hardware:
     num_nodes: int = 1
     strategy: str = "auto"
     precision: str = "32-true"
+    num_workers: int = 0
+
+    @property
+    def cache_bytes(self) -> int:
+        """Of waveforms, in each process that reads them."""
+        return CACHE_BYTES // max(1, 2 * self.num_workers)
 
     def trainer(self, **options: Any) -> lightning.Trainer:
         """Lightning's trainer on this hardware.
@@ -179,11 +189,14 @@ class Hardware:
                 **options,
             )
         except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
-            told = ", ".join(f"--{name.replace('_', '-')} {value}" for name, value in vars(self).items())
+            chosen = {name: value for name, value in vars(self).items() if name != "num_workers"}
+            told = ", ".join(f"--{name.replace('_', '-')} {value}" for name, value in chosen.items())
             raise MoodlineError(f"no training with {told}: {get_first_line(error)}") from error
 
     def check(self) -> None:
         """Refuse what ``trainer`` would, before anything is loaded."""
+        if self.num_workers < 0:
+            raise MoodlineError(f"--num-workers must be 0 or greater, not {self.num_workers}: give 0 to have none")
         silence_lightning()
         self.trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
 
@@ -233,6 +246,7 @@ def train_stage(
         class_weights=weights,
         maximum_total=recipe.audio_utterance.batch_seconds if stage == AUDIO_UTTERANCE else float("inf"),
         own_rate=find_lr_group(stage, part, recipe),
+        workers=hardware.num_workers if stage == AUDIO_UTTERANCE else 0,  # the others' items are in memory
     )
     silence_lightning()
     if go_on:
