@@ -170,9 +170,9 @@ def test_audio_that_cannot_be_read_is_one_sentence_from_a_worker_too(
 KILLED_WITH_WORKERS = """
 import os, signal, torch
 from torch.utils.data._utils import worker
-from moodline.training.dataset import BatchLoader, Item, KeptItems
+from moodline.training.dataset import BatchLoader, Item, CachedItems
 worker.MP_STATUS_CHECK_INTERVAL = 60  # seconds, in which DataLoader's own workers look for their parent
-items = KeptItems([Item((torch.ones(3, 2),), torch.tensor(1))] * 100)
+items = CachedItems([Item((torch.ones(3, 2),), torch.tensor(1))] * 100)
 loader = BatchLoader(items, workers=2)
 batches = iter(loader.of_epoch(0, [[index] for index in range(100)]))
 next(batches)
