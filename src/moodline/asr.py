@@ -105,22 +105,30 @@ def find_cached_model() -> Path | None:
 
 
 class Whisper:
-    """A model on one thread, or on a GPU where there is one; it finds the language itself.
+    """A model on one thread, or on a GPU; it finds the language itself.
+
+    Args:
+        folder: in CTranslate2's format
+        device: cpu, cuda, cuda:N or auto; CTranslate2 has no MPS, in whose place it takes the CPU
 
     Raises MoodlineError where faster-whisper is not installed, or the folder holds no model.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, device: str) -> None:
         try:
             from faster_whisper import WhisperModel  # pyright: ignore[reportMissingImports]
         except ModuleNotFoundError:
             raise MoodlineError(f"{folder} is read by faster-whisper: {format_install_hint('whisper')}") from None
         self.folder = Path(folder)
+        kind, _, index = device.partition(":")
+        kind = "cpu" if kind == "mps" else kind
         try:
-            self._model = WhisperModel(folder, cpu_threads=1)
+            self._model = WhisperModel(folder, device=kind, device_index=int(index or 0), cpu_threads=1)
         except Exception as error:  # of CTranslate2, of tokenizers, of a tokenizer that is not there
             raise MoodlineError(
-                f"{folder} cannot be read as a model of faster-whisper: {get_first_line(error)}; fetch it again"
+                f"{folder} cannot be loaded on {device} as a model of faster-whisper: {get_first_line(error)}; "
+                f"fetch it "
+                "again, or choose another device"
             ) from error
 
     @property
@@ -179,13 +187,16 @@ def choose_recogniser(named: str | None) -> str:
     return named if named == NAME else str(find_model_folder(named))
 
 
-def load_recogniser(chosen: str) -> Recogniser:
+def load_recogniser(chosen: str, device: str = "auto") -> Recogniser:
     """Load what ``choose_recogniser`` chose.
+
+    Args:
+        device: of Whisper, as in ``moodline.load``; PocketSphinx runs on the CPU
 
     Raises:
         MoodlineError: it is not installed, or its model cannot be read
     """
-    return PocketSphinx() if chosen == NAME else Whisper(chosen)
+    return PocketSphinx() if chosen == NAME else Whisper(chosen, device)
 
 
 class SpeechSource(Protocol):
@@ -221,13 +232,16 @@ RecogniseFunction = Callable[[Sequence[SpeechSource]], Iterator[str]]
 
 
 @contextmanager
-def open_recognition(recogniser: Recogniser, chosen: str, jobs: int) -> Iterator[RecogniseFunction]:
+def open_recognition(
+    recogniser: Recogniser, chosen: str, jobs: int, device: str = "auto"
+) -> Iterator[RecogniseFunction]:
     """A function that gives the words of each of some utterances, in their order.
 
     Args:
         recogniser: hears them where one job is all
         chosen: what each of several processes loads, see ``recogniser.choose_recogniser``
         jobs: how many are heard at a time
+        device: of several processes' recognisers, see ``recogniser.load_recogniser``
 
     Raises:
         MoodlineError: from what it gives: speech cannot be read, or a process was killed
@@ -236,7 +250,7 @@ def open_recognition(recogniser: Recogniser, chosen: str, jobs: int) -> Iterator
         yield lambda sounds: (recognise_line(recogniser, sound) for sound in sounds)
         return
     # Not forked: a fork of a process with threads, as pyarrow's, may hang.
-    executor = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _initialise_worker, (chosen,))
+    executor = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _initialise_worker, (chosen, device))
     try:
         yield lambda sounds: _recognise_batch(executor, sounds)
     finally:
@@ -258,12 +272,12 @@ def _recognise_batch(executor: ProcessPoolExecutor, sounds: Sequence[SpeechSourc
         ) from error
 
 
-def _initialise_worker(chosen: str) -> None:
+def _initialise_worker(chosen: str, device: str) -> None:
     """Load this process's recogniser, leave Ctrl-C to the parent, and end when the parent does."""
     global _recogniser
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
-    _recogniser = load_recogniser(chosen)
+    _recogniser = load_recogniser(chosen, device)
 
 
 def _recognise_in_worker(sound: SpeechSource) -> str:

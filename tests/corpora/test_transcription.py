@@ -41,7 +41,7 @@ class Counting:
 @pytest.fixture
 def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
     recogniser = Counting()
-    monkeypatch.setattr(speech, "load_recogniser", lambda chosen: recogniser)
+    monkeypatch.setattr(speech, "load_recogniser", lambda *chosen: recogniser)
     return recogniser
 
 
@@ -49,7 +49,7 @@ class Dying(DieAtWrite):
     """Kills the process at a write, as ``DieAtWrite`` does; until then words are counted samples."""
 
     def __call__(self) -> None:
-        speech.load_recogniser = lambda chosen: Counting()  # type: ignore[assignment]
+        speech.load_recogniser = lambda *chosen: Counting()  # type: ignore[assignment]
         super().__call__()
 
 

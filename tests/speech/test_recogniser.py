@@ -61,7 +61,7 @@ def whisper(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         return str(folder)
 
     class WhisperModel:
-        def __init__(self, folder: str, cpu_threads: int) -> None:
+        def __init__(self, folder: str, **options: object) -> None:
             self.folder = folder
 
         def transcribe(self, samples: np.ndarray, **options: object) -> tuple[list[SimpleNamespace], None]:

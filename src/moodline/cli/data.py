@@ -12,6 +12,7 @@ import jsonargparse
 
 from moodline.cli.options import (
     Parser,
+    add_device,
     build_turn_progress,
     find_corpus,
     plan_outputs,
@@ -145,6 +146,7 @@ def transcribe_recordings(options: Any, sources: Sequence[Path]) -> None:
         MoodlineError: nothing can be begun, or the only recording failed, or some of several did
     """
     from moodline.asr import choose_recogniser
+    from moodline.device import recogniser_device
     from moodline.transcripts.formats import refuse_wordless_format
 
     refuse_several_with(options.transcript, sources)
@@ -160,6 +162,7 @@ def transcribe_recordings(options: Any, sources: Sequence[Path]) -> None:
         refuse_other_format(place, options.format)
     if options.out is None and options.format:
         refuse_run_together(sources, options.format)
+    recogniser_device(options.device)  # before the first recording: an unavailable one is refused once
     recogniser = None if options.recogniser is None else choose_recogniser(options.recogniser)
     process_each(sources, lambda source: deliver_transcript(source, options, recogniser, places.get(source, [])))
 
@@ -183,6 +186,7 @@ def deliver_transcript(source: Path, options: Any, recogniser: str | None, place
         channels=options.channels,
         recogniser=recogniser,
         jobs=options.jobs,
+        device=options.device,
         progress=build_turn_progress(source),
     )
     for place in places:
@@ -237,6 +241,7 @@ def add_transcribe(commands: Any) -> None:
         "--words", type=Path, default=None, help="of a corpus: recognised elsewhere, a table of id and words"
     )
     transcribe.add_argument("--jobs", type=int, default=count_cores(), help="turns recognised at a time")
+    add_device(transcribe, "Whisper runs on")
     commands.add_subcommand("transcribe", transcribe, help=TRANSCRIBE_HELP)
 
 
@@ -269,6 +274,7 @@ def transcribe_corpus(options: Any, folder: Path) -> None:
     from moodline.cli.options import show_progress
     from moodline.corpora.corpus import read_corpus
     from moodline.corpora.transcription import import_asr, transcribe_corpus
+    from moodline.device import recogniser_device
 
     corpus = read_corpus(folder)
     if options.words is not None:
@@ -281,5 +287,6 @@ def transcribe_corpus(options: Any, folder: Path) -> None:
             options.jobs,
             lambda done, total: show_progress(str(folder), done, total, "utterances"),
             tts=options.tts,
+            device=recogniser_device(options.device),
         )
     say(f"{folder}: {recognition}")

@@ -5,7 +5,7 @@ from typing import Any
 
 from moodline.cli import options as embeddings
 from moodline.cli import options as words
-from moodline.cli.options import Parser, resumable, show_progress
+from moodline.cli.options import Parser, add_device, chosen_device, resumable, show_progress
 from moodline.cli.train import TrainParser, resolve_recipe
 from moodline.config import Recipe
 from moodline.errors import MoodlineError, json_of, say
@@ -24,6 +24,7 @@ def add_evaluate(commands: Any) -> None:
     evaluate.add_argument("-o", "--out", type=Path, default=None, help="where the scores of --model go")
     embeddings.add_embeddings(evaluate)
     words.add_words(evaluate, "that are scored; without it those that trained the run, or --corpus's reference words")
+    add_device(evaluate)
     evaluate.add_argument("--format", choices=["table", "json"], default="table", help="what is printed")
     evaluate.add_argument(
         "--with-audio", action="store_true", help="put the speech of the errors that the report shows into it"
@@ -50,10 +51,10 @@ def run_evaluate(options: Any, given: Any) -> None:
     from moodline.evaluation.evaluate import evaluate_run
     from moodline.evaluation.score_table import print_calibration, print_table
 
-    files = embeddings.collect_embeddings_files(options)
+    files, device = embeddings.collect_embeddings_files(options), chosen_device(options.device)
     shown = {"with_audio": options.with_audio, "quote": not options.no_words}
     if options.run is not None:
-        outcome = evaluate_run(options.run, show_progress, files, **shown, words=options.words)
+        outcome = evaluate_run(options.run, show_progress, files, **shown, words=options.words, device=device)
     else:
         outcome = evaluate_model(
             options.model,
@@ -64,6 +65,7 @@ def run_evaluate(options: Any, given: Any) -> None:
             options.labels,
             **shown,
             words=options.words or words.REFERENCE,
+            device=device,
         )
     if options.format == "json":
         print(json_of(outcome.results, indent=2))
@@ -81,8 +83,9 @@ def run_causally(options: Any) -> None:
     from moodline.evaluation.evaluate import CAUSAL_STAGE_NAMES, evaluate_causally
     from moodline.evaluation.score_table import print_table
 
+    device = chosen_device(options.device)
     outcome = evaluate_causally(
-        options.run, show_progress, embeddings.collect_embeddings_files(options), words=options.words
+        options.run, show_progress, embeddings.collect_embeddings_files(options), words=options.words, device=device
     )
     if options.format == "json":
         print(json_of(outcome.results, indent=2))
@@ -142,6 +145,7 @@ def add_baselines(commands: Any) -> None:
     baselines.add_argument("--fold", type=str, default=None, help="score this fold alone")
     baselines.add_argument("--only", default=None, help="these alone, as tf_idf,sentence_embeddings")
     baselines.add_argument("--features", type=Path, default=None, help="keeps what takes long; without it OUT/features")
+    add_device(baselines, "BERT runs on")
     baselines.add_argument("-o", "--out", type=Path, required=True, help="where the scores go")
     baselines.add_class_arguments(Recipe)
     commands.add_subcommand("baselines", baselines, help=BASELINES_HELP)
@@ -157,13 +161,16 @@ def run_baselines(options: Any, given: Any) -> None:
     from moodline.experiments.baselines import score_baselines, select_baselines
     from moodline.experiments.tables import PART_NAMES
 
+    device = chosen_device(options.device)
     baselines = select_baselines(options.only)
     refuse_occupied(options.out, "scores of baselines")
     corpus = read_corpus(options.corpus)
     folds = build_folds(corpus, options.protocol)
     chosen = choose_fold(folds, options.fold)
     features = options.features or options.out / "features"
-    evaluation, notes = score_baselines(corpus, baselines, recipe, name, chosen, len(folds), features, options.out)
+    evaluation, notes = score_baselines(
+        corpus, baselines, recipe, name, chosen, len(folds), features, options.out, device
+    )
     print_table(evaluation.scores, protocol=options.protocol, notes=notes, names=PART_NAMES)
 
 
@@ -182,6 +189,7 @@ def add_reproduce(commands: Any) -> None:
     reproduce.add_argument("--seeds", type=int, default=5, help="how many, from the recipe's on")
     reproduce.add_argument("--jobs", type=int, default=1, help="folds and seeds side by side")
     words.add_leaving_out(reproduce, "the reports of the runs")
+    add_device(reproduce, "the tasks run on")
     reproduce.add_argument("--dry-run", action="store_true", help="print the plan, and stop")
     reproduce.add_class_arguments(Recipe)
     commands.add_subcommand("reproduce", reproduce, help=REPRODUCE_HELP)
@@ -196,6 +204,7 @@ def run_reproduce(options: Any, given: Any) -> None:
     from moodline.errors import terminal
     from moodline.experiments.reproduce import ReproductionRequest, reproduce
 
+    chosen_device(options.device)
     request = ReproductionRequest(
         tables=parse_names(options.tables, "--tables"),
         protocols=parse_names(options.protocols, "--protocols"),
@@ -204,6 +213,7 @@ def run_reproduce(options: Any, given: Any) -> None:
         fold=options.fold,
         jobs=options.jobs,
         quote=not options.no_words,
+        device=options.device,
     )
     reproduce(options.corpus, recipe, options.out, request, terminal(), dry=options.dry_run)
 
@@ -242,6 +252,7 @@ def add_robustness(commands: Any) -> None:
     robustness = Parser(prog="moodline robustness", description=ROBUSTNESS_HELP)
     robustness.add_argument("run", type=Path, help="a run's folder")
     embeddings.add_embeddings(robustness)
+    add_device(robustness)
     commands.add_subcommand("robustness", robustness, help=ROBUSTNESS_HELP)
 
 
@@ -251,7 +262,9 @@ def run_robustness(options: Any, given: Any) -> None:
     from moodline.experiments.robustness_curves import print_curves, write_page
     from moodline.training.run import CURVES_REPORT_FILE
 
-    curves = draw_curves(options.run, show_progress, embeddings.collect_embeddings_files(options))
+    curves = draw_curves(
+        options.run, show_progress, embeddings.collect_embeddings_files(options), device=chosen_device(options.device)
+    )
     write_page(curves, options.run / CURVES_REPORT_FILE)
     print_curves(curves)
     say(f"report: {options.run / CURVES_REPORT_FILE}")

@@ -15,6 +15,8 @@ from moodline.config import EMBEDDINGS_OPTIONS, rewrite_message
 from moodline.errors import MoodlineError, say, without_controls
 
 if TYPE_CHECKING:
+    import torch
+
     from moodline.config import Modalities
     from moodline.inference.predictor import Predictor
 
@@ -183,6 +185,26 @@ def report_model(predictor: "Predictor") -> None:
     of_model = f"the model is {facts.name}, trained on {facts.trained_on}, licence {facts.licence}"
     for sentence in (of_model, *facts.notes):
         say(f"moodline: {sentence}", sys.stderr)
+
+
+def add_device(command: Parser, what: str = "the model runs on") -> None:
+    """Add --device to a command."""
+    help = f"what {what}: auto, cpu, cuda, cuda:N or mps; auto takes a GPU where there is one"
+    command.add_argument("--device", type=str, default="auto", help=help)
+
+
+def chosen_device(named: str) -> "torch.device":
+    """Find the device that --device names, and report what auto takes where that is not the CPU.
+
+    Raises:
+        MoodlineError: this machine has no such device
+    """
+    from moodline.device import AUTO, CPU, choose_device, describe_device
+
+    device = choose_device(named)
+    if named == AUTO and device != CPU:
+        print(f"moodline: running on {describe_device(device)}", file=sys.stderr, flush=True)
+    return device
 
 
 def find_corpus(sources: Sequence[Path]) -> Path | None:

@@ -14,7 +14,9 @@ from moodline.cli import options as words
 from moodline.cli.data import count_cores
 from moodline.cli.options import (
     Parser,
+    add_device,
     build_turn_progress,
+    chosen_device,
     find_corpus,
     find_model,
     get_modalities,
@@ -65,7 +67,7 @@ def label_recordings(options: Any, sources: Sequence[Path], model: Path) -> None
     )
     for source in sources:
         refuse_unfit_options(source, hearing)
-    predictor = load(model)
+    predictor = load(model, device=chosen_device(options.device))
     headers = iter([True])  # of the rows of several recordings, one stands above them all
     quote = not options.no_words
     process_each(
@@ -180,6 +182,7 @@ def add_predict(commands: Any) -> None:
     modes.add_modalities(predict)
     embeddings.add_embeddings(predict)
     threshold.add_threshold(predict)
+    add_device(predict, "the model and Whisper run on")
     predict.add_argument(
         "--format",
         default=None,
@@ -221,7 +224,7 @@ def label_corpus(options: Any, folder: Path, model: Path) -> None:
     corpus = read_corpus(folder)
     named = options.conversation
     chosen = list(corpus.conversations) if named is None else [corpus.conversation(named)]
-    predictor = load(model)
+    predictor = load(model, device=chosen_device(options.device))
     modalities = modes.get_modalities(options)
     given = read_precomputed(
         predictor.model.recipe.restrict_to(modalities), embeddings.collect_embeddings_files(options), chosen
@@ -321,6 +324,7 @@ def add_stream(commands: Any) -> None:
     modes.add_modalities(stream)
     embeddings.add_embeddings(stream)
     threshold.add_threshold(stream)
+    add_device(stream)
     commands.add_subcommand("stream", stream, help=STREAM_HELP)
 
 
@@ -332,7 +336,7 @@ def run_stream(options: Any, given: Any) -> None:
 
     files = embeddings.collect_embeddings_files(options)
     given = {encoder: read_embeddings(path).vectors for encoder, path in files.items()}
-    predictor = load(find_model(options.model)).with_embeddings(given)
+    predictor = load(find_model(options.model), device=chosen_device(options.device)).with_embeddings(given)
     report_model(predictor)
     modalities = modes.get_modalities(options)
     stream = predictor.stream(modalities, threshold=options.threshold)

@@ -4,13 +4,17 @@ import dataclasses
 import re
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moodline.cli import options as embeddings
 from moodline.cli import options as words
-from moodline.cli.options import Parser, resumable, show_progress
+from moodline.cli.options import Parser, add_device, chosen_device, resumable, show_progress
 from moodline.config import Recipe, find_nearest_key, list_keys, merged, notes_on_idle, parse_recipe, read_recipe
-from moodline.errors import say
+from moodline.errors import MoodlineError, say
+
+if TYPE_CHECKING:
+    from moodline.training.trainer import Hardware
+
 
 TRAIN_HELP = "Train the five parts, stage by stage."
 
@@ -36,6 +40,7 @@ def add_train(commands: Any) -> None:
     embeddings.add_embeddings(train)
     words.add_words(train, "that train; the run is then scored on such words too")
     train.add_argument("--licence", default=None, help="of the models of the run: a line, such as 'CC BY-NC 4.0'")
+    add_device(train, "training runs on")
     train.add_argument("--accelerator", default="auto", help="cpu, gpu, ... (Lightning's)")
     train.add_argument("--devices", default="auto", help="how many (Lightning's)")
     train.add_argument("--num-nodes", type=int, default=1, help="machines (Lightning's)")
@@ -57,8 +62,9 @@ def run_train(options: Any, given: Any) -> None:
     from moodline.errors import terminal
     from moodline.training.run import EmbeddingsReference, Run, resolve_label_set, resolve_licence
     from moodline.training.train import train_folds
-    from moodline.training.trainer import Hardware, is_main_process
+    from moodline.training.trainer import is_main_process
 
+    hardware = chosen_hardware(options, given)
     label_set = resolve_label_set(recipe, options.out)
     corpus = read_corpus_with_words(options.words or words.REFERENCE, options.corpus)
     files = {encoder: read_embeddings(path) for encoder, path in embeddings.collect_embeddings_files(options).items()}
@@ -79,11 +85,35 @@ def run_train(options: Any, given: Any) -> None:
             encoder: EmbeddingsReference(file=file.path.resolve(), hash=file.hash) for encoder, file in files.items()
         },
     )
-    hardware = Hardware(**{field.name: options[field.name] for field in dataclasses.fields(Hardware)})
     console = terminal(quiet=not is_main_process())
     train_folds(experiment, corpus, folds, files, hardware, console, options.reuse)
     further = f"; moodline evaluate {options.out} scores it" if any(fold.test for fold in folds) else ""
     console.print(f"{options.out}: trained{further}", highlight=False, soft_wrap=True)
+
+
+def chosen_hardware(options: Any, given: Any) -> "Hardware":
+    """Combine --device with Lightning's options.
+
+    Raises:
+        MoodlineError: this machine has no such device, or several options name one
+    """
+    from moodline.training.trainer import Hardware, is_main_process
+
+    named = {field.name: options[field.name] for field in dataclasses.fields(Hardware)}
+    several = [name for name in ("accelerator", "devices") if given.get(name) is not None]
+    if options.device == "auto":
+        if not several and is_main_process():
+            chosen_device(options.device)
+        return Hardware(**named)
+    if several:
+        raise MoodlineError(
+            f"--device {options.device} and --{several[0]} {named[several[0]]} both choose what training runs on: "
+            "leave one of them out"
+        )
+    return Hardware.on(
+        chosen_device(options.device),
+        **{name: value for name, value in named.items() if name not in ("accelerator", "devices")},
+    )
 
 
 def resolve_recipe(name: str, given: Any) -> tuple[Recipe, str]:
@@ -108,6 +138,7 @@ def add_embed(commands: Any) -> None:
     stages = ["utterance", "context", "fusion"]
     embed.add_argument("--stage", choices=stages, default="utterance", help="whose embeddings are written")
     embeddings.add_embeddings(embed)
+    add_device(embed)
     embed.add_argument("-o", "--out", type=Path, required=True, help="the files' folder: audio.parquet, text.parquet")
     commands.add_subcommand("embed", embed, help=EMBED_HELP)
 
@@ -118,8 +149,9 @@ def run_embed(options: Any, given: Any) -> None:
     from moodline.inference.embed import write_model_embeddings
     from moodline.inference.pipeline import load
 
+    device = chosen_device(options.device)
     conversations = read_corpus(options.corpus).conversations
-    predictor = load(options.model)
+    predictor = load(options.model, device=device)
     files = read_precomputed(predictor.model.recipe, embeddings.collect_embeddings_files(options), conversations)
     progress = partial(show_progress, str(options.model), total=len(conversations))
     predictor, seen = predictor.with_embeddings(get_vectors(files)), [file.training_record for file in files.values()]

@@ -47,6 +47,7 @@ def transcribe_corpus(
     progress: Callable[[int, int], None],
     *,
     tts: bool,
+    device: str = "auto",
 ) -> AsrMetadata:
     """Recognise the words of a corpus, or what is left of them.
 
@@ -55,12 +56,13 @@ def transcribe_corpus(
         jobs: utterances that are recognised at a time
         progress: told how many of how many are recognised
         tts: recognise synthetic voices that speak the reference words, not the recordings
+        device: see ``moodline.asr.load_recogniser``
 
     Raises:
         MoodlineError: the folder has another's words; an utterance has no recording, or it cannot be read
     """
     build_normalisation()  # told before hours of work: that the error rate's package is missing
-    recogniser = speech.load_recogniser(chosen)
+    recogniser = speech.load_recogniser(chosen, device)
     by = RecogniserInfo(name=recogniser.name, version=recogniser.version, heard=SYNTHESIZED if tts else RECORDED)
     if is_complete(folder, by):
         return read_asr_column(folder, corpus).recognition
@@ -73,7 +75,7 @@ def transcribe_corpus(
     rows = {one.utterance.id: kept[one.utterance.id] for one in tasks if is_up_to_date(one, kept)}
     left = [one for one in tasks if one.utterance.id not in rows]
     progress(len(rows), len(tasks))
-    with open_recognition(recogniser, chosen, jobs) as recognise:
+    with open_recognition(recogniser, chosen, jobs, device) as recognise:
         for block in split_tasks(left, SAVE_INTERVAL * jobs):
             words = recognise([one.sound for one in block])
             rows |= {one.utterance.id: AsrResult(text, one.source) for one, text in zip(block, words, strict=True)}

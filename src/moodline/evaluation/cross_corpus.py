@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
+import torch
 
 from moodline.conversation import (
     LABEL_SETS,
@@ -19,6 +20,7 @@ from moodline.conversation import (
 from moodline.corpora.asr_column import read_corpus_with_words
 from moodline.corpora.corpus import DESCRIPTION_FILE, Corpus
 from moodline.corpora.storage import REFERENCE
+from moodline.device import AUTO
 from moodline.embeddings import EmbeddingsFile, get_vectors, read_precomputed
 from moodline.errors import MoodlineError
 from moodline.evaluation.evaluate import EvaluationOutcome, write_outcome
@@ -102,6 +104,7 @@ def evaluate_model(
     with_audio: bool = False,
     quote: bool = True,
     words: str = REFERENCE,
+    device: str | torch.device = AUTO,
 ) -> EvaluationOutcome:
     """Score one model on all conversations of a corpus that it has not seen.
 
@@ -110,6 +113,7 @@ def evaluate_model(
         label_map: names the label set that tells which of the model's classes the corpus's labels are
         with_audio, quote: what the report shows, as of ``evaluate_run``
         words: those of the corpus that are read
+        device: of the model, as in ``moodline.load``
 
     Raises:
         MoodlineError: the model was trained or selected on one of them, or lacks their embeddings, or the corpus's
@@ -120,7 +124,7 @@ def evaluate_model(
     corpus = read_corpus_with_words(words, corpus_folder)
     refuse_unread_words(described.recipe, corpus)
     labels = resolve_label_set(described.label_set, corpus, label_map)
-    table = predict_corpus(model, corpus, labels, files or {}, progress)
+    table = predict_corpus(model, corpus, labels, files or {}, progress, device)
     context, provenance = described.recipe.context, described.provenance
     results = {
         **describe_evaluation(labels, context, corpus, provenance.words),
@@ -150,10 +154,15 @@ def evaluate_model(
 
 
 def predict_corpus(
-    model: Path, corpus: Corpus, labels: LabelSet, files: Mapping[str, Path], progress: ProgressCallback
+    model: Path,
+    corpus: Corpus,
+    labels: LabelSet,
+    files: Mapping[str, Path],
+    progress: ProgressCallback,
+    device: str | torch.device,
 ) -> pa.Table:
     """What a model says of all conversations of a corpus; its network is gone from memory when this returns."""
-    predictor = load(model)
+    predictor = load(model, device=device)
     recipe = predictor.model.recipe
     given = read_precomputed(
         recipe, files, [one.prepare_for_context(labels, recipe.context) for one in corpus.conversations]

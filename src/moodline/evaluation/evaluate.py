@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from moodline.config import AUDIO_CONTEXT, EMBEDDINGS_OPTIONS, FUSION, STAGE_NAMES, TEXT_CONTEXT
 from moodline.conversation import merge_fingerprints, note_misspelt
@@ -16,6 +17,7 @@ from moodline.corpora.corpus import Corpus
 from moodline.corpora.folds import Fold
 from moodline.corpora.protocols import build_folds
 from moodline.corpora.storage import RECOGNISED
+from moodline.device import AUTO
 from moodline.embeddings import EmbeddingsFile, get_vectors, read_embeddings, refuse_other_encoders
 from moodline.errors import MoodlineError
 from moodline.evaluation.calibration import add_calibration, add_coverage
@@ -94,6 +96,7 @@ def evaluate_run(
     with_audio: bool = False,
     quote: bool = True,
     words: str | None = None,
+    device: str | torch.device = AUTO,
 ) -> EvaluationOutcome:
     """Score every trained fold of a run on its test set.
 
@@ -103,6 +106,7 @@ def evaluate_run(
             their own, beside those of the run's.
         with_audio: put the speech of the errors that the report shows into it
         quote: let the report quote the corpus's words
+        device: of the models, as in ``moodline.load``
 
     Raises:
         MoodlineError: no fold is trained, the protocol has no test set, or the corpus or the embeddings are not the
@@ -114,7 +118,7 @@ def evaluate_run(
     all_folds = build_folds(corpus, run.protocol)
     folds = select_folds(run, all_folds)
     given = read_run_embeddings(run, files or {})
-    tables = [predict_fold(run, fold, get_vectors(given), progress) for fold in folds]
+    tables = [predict_fold(run, fold, get_vectors(given), progress, device) for fold in folds]
     results = describe_run(run, corpus, folds, len(all_folds), given)
     curves = {fold.name: run.read_histories(fold.name) for fold in folds}
     table = pa.concat_tables(tables)
@@ -213,8 +217,10 @@ def read_run_embeddings(run: Run, files: Mapping[str, Path]) -> dict[str, Embedd
     return embeddings
 
 
-def predict_fold(run: Run, fold: Fold, embeddings: PrecomputedEmbeddings, progress: ProgressCallback) -> pa.Table:
-    predictor = load(run.get_model_folder(fold.name)).with_embeddings(embeddings)
+def predict_fold(
+    run: Run, fold: Fold, embeddings: PrecomputedEmbeddings, progress: ProgressCallback, device: str | torch.device
+) -> pa.Table:
+    predictor = load(run.get_model_folder(fold.name), device=device).with_embeddings(embeddings)
     refuse_other_fold(predictor, fold)
     return predict_for_scores(
         predictor,
@@ -254,7 +260,12 @@ class CausalOutcome:
 
 
 def evaluate_causally(
-    folder: Path, progress: ProgressCallback, files: Mapping[str, Path] | None = None, *, words: str | None = None
+    folder: Path,
+    progress: ProgressCallback,
+    files: Mapping[str, Path] | None = None,
+    *,
+    words: str | None = None,
+    device: str | torch.device = AUTO,
 ) -> CausalOutcome:
     """Score a run's test sets twice, each turn from the whole conversation, and from itself and what came before.
 
@@ -269,7 +280,7 @@ def evaluate_causally(
     folds = select_folds(run, all_folds)
     given = read_run_embeddings(run, files or {})
     embeddings = get_vectors(given)
-    predictions = pa.concat_tables([predict_both_ways(run, fold, embeddings, progress) for fold in folds])
+    predictions = pa.concat_tables([predict_both_ways(run, fold, embeddings, progress, device) for fold in folds])
     evaluation = score_predictions(predictions, run.label_set.classes, stages=CAUSAL_STAGE_NAMES, gains=CAUSAL_GAINS)
     told = describe_run(run, corpus, folds, len(all_folds), given)
     results = {
@@ -283,9 +294,11 @@ def evaluate_causally(
     return CausalOutcome(results=results, evaluation=evaluation, file=file)
 
 
-def predict_both_ways(run: Run, fold: Fold, embeddings: PrecomputedEmbeddings, progress: ProgressCallback) -> pa.Table:
+def predict_both_ways(
+    run: Run, fold: Fold, embeddings: PrecomputedEmbeddings, progress: ProgressCallback, device: str | torch.device
+) -> pa.Table:
     """What a fold's model says of its test set, by stage, and by later stages causally: a row each, as in scores."""
-    predictor = load(run.get_model_folder(fold.name)).with_embeddings(embeddings)
+    predictor = load(run.get_model_folder(fold.name), device=device).with_embeddings(embeddings)
     refuse_other_fold(predictor, fold)
     refuse_training_overlap(predictor.model.provenance, fold.test, fold.test_speaker)
     network, recipe = predictor.model.network, predictor.model.recipe

@@ -21,6 +21,7 @@ from sklearn.svm import LinearSVC
 
 from moodline.config import Recipe
 from moodline.conversation import Utterance
+from moodline.device import CPU, run_on_device
 from moodline.embeddings import read_embeddings, write_embeddings
 from moodline.errors import MoodlineError, format_install_hint, get_first_line
 from moodline.inference.encode import read_waveform
@@ -45,15 +46,15 @@ class Baseline:
         key: its stage in a table of predictions
         name: as a table shows it
         modality: what it reads of an utterance
-        reader: makes the function that reads utterances, which learns nothing of them, from the recipe and a folder
-            that keeps what takes long; a MoodlineError where what it needs is not there
+        reader: makes the function that reads utterances, which learns nothing of them, from the recipe, a folder
+            that keeps what takes long, and the device of a network; a MoodlineError where what it needs is not there
         classifier: makes the scikit-learn classifier, untrained, from its C and the weight of each class
     """
 
     key: str
     name: str
     modality: Literal["audio", "text"]
-    reader: Callable[[Recipe, Path], FeatureReader]
+    reader: Callable[[Recipe, Path, torch.device], FeatureReader]
     classifier: Callable[[float, Mapping[str, float]], Any]
 
     def select(
@@ -143,7 +144,7 @@ def lock_file(path: Path) -> Iterator[None]:
 SVM_ITERATIONS = 10_000
 
 
-def create_egemaps_reader(recipe: Recipe, folder: Path) -> FeatureReader:
+def create_egemaps_reader(recipe: Recipe, folder: Path, device: torch.device = CPU) -> FeatureReader:
     """Reads speech at the recipe's sample rate; a turn's functionals are kept under its recording's hash and times.
 
     Raises:
@@ -224,10 +225,11 @@ SENTENCE_BATCH_SIZE = 32
 SENTENCE_ITERATIONS = 2000
 
 
-def create_sentence_reader(recipe: Recipe, folder: Path) -> FeatureReader:
-    """Reads words with the recipe's BERT; a turn's vector is kept under its words."""
+def create_sentence_reader(recipe: Recipe, folder: Path, device: torch.device = CPU) -> FeatureReader:
+    """Reads words with the recipe's BERT on a device; a turn's vector is kept under its words."""
     text = recipe.text_utterance
     bert, tokenizer = load_bert(text.bert, text.maximum_tokens)
+    bert.to(device)
     source = f"{text.bert} {fingerprint_model(text.bert)} {text.maximum_tokens}"
     path = folder / f"sentences-{hashlib.sha256(source.encode()).hexdigest()[:16]}.parquet"
 
@@ -248,7 +250,7 @@ def pool_means(words: Sequence[str], bert: Any, tokenizer: Tokenizer) -> NDArray
     for batch in build_length_batches([len(ids) for ids in tokens], batch_size=SENTENCE_BATCH_SIZE):
         ids, lengths = pad_sequences([tokens[place] for place in batch])
         mask = build_length_mask(lengths, ids.shape[1])
-        hidden = bert(ids, attention_mask=mask.long()).last_hidden_state  # (B, T, D)
+        hidden = run_on_device(bert, ids, mask.long())["last_hidden_state"]  # (B, T, D)
         means[batch] = compute_masked_mean(hidden, lengths)
     return means.numpy()
 
@@ -277,7 +279,7 @@ def get_words(utterances: Sequence[Utterance]) -> list[str]:
     return [utterance.words for utterance in utterances]
 
 
-def create_tf_idf_reader(recipe: Recipe, folder: Path) -> FeatureReader:
+def create_tf_idf_reader(recipe: Recipe, folder: Path, device: torch.device = CPU) -> FeatureReader:
     return get_words
 
 

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from moodline.config import CLASS_WEIGHTS, Recipe
 from moodline.conversation import Conversation, LabelSet, find_label_set
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.folds import Fold
 from moodline.corpora.storage import REFERENCE
+from moodline.device import AUTO, choose_device
 from moodline.errors import MoodlineError
 from moodline.evaluation.predictions import build_stage_columns, build_table, get_facts
 from moodline.evaluation.results import Evaluation, collect_notes, count_fold, describe_evaluation
@@ -117,12 +119,14 @@ def score_baselines(
     of: int,
     features: Path,
     out: Path,
+    device: str | torch.device = AUTO,
 ) -> tuple[Evaluation, list[str]]:
     """Train and score baselines on some folds, of so many in the protocol; write predictions.parquet, results.json.
 
     Args:
         recipe: label set, context, class weights, BERT and sample rate are read of it
         features: a folder that keeps what takes long
+        device: of a network that reads, as in ``moodline.load``
 
     Returns:
         The scores, and what a reader of them must know.
@@ -138,7 +142,8 @@ def score_baselines(
             raise MoodlineError(f"baselines are scored on test sets, and protocol {fold.protocol} has none")
         build_provenance(recipe, labels, corpus, fold, {})  # of all folds before the first one trains
     # Made once: a reader may load BERT, and hashes its files.
-    read = [(baseline, baseline.reader(recipe, features)) for baseline in baselines]
+    chosen = choose_device(device)
+    read = [(baseline, baseline.reader(recipe, features, chosen)) for baseline in baselines]
     predictions = pa.concat_tables(
         predict_baseline(baseline, reader, fold, labels, recipe) for fold in folds for baseline, reader in read
     )

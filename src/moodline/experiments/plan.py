@@ -16,6 +16,7 @@ from moodline.corpora.corpus import Corpus
 from moodline.corpora.folds import Fold, TrainingSets
 from moodline.corpora.protocols import build_folds, choose_fold
 from moodline.corpora.storage import RECOGNISED, REFERENCE
+from moodline.device import CPU, move
 from moodline.errors import MoodlineError
 from moodline.experiments.systems import CLASSICAL_NAME, System
 from moodline.experiments.tables import PaperTable
@@ -226,9 +227,10 @@ class StepRate(NamedTuple):
 
 
 class DurationProbe:
-    """Estimates tasks; what stages of one kind have in common is measured once."""
+    """Estimates tasks on a device; what stages of one kind have in common is measured once."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device = CPU) -> None:
+        self.device = device
         self._rates: dict[str, StepRate] = {}
 
     def estimate_seconds(self, task: ExperimentTask, stages: Sequence[str]) -> float:
@@ -244,7 +246,8 @@ class DurationProbe:
         train, validation = (count_units(build_batches(stage, recipe, of_set), of_set) for of_set in lengths)
         key = f"{stage} {asdict(getattr(recipe, stage))} {get_input_sizes(stage, recipe)}"
         if key not in self._rates:
-            self._rates[key] = measure_rate(build_stage(stage, recipe, len(labels.classes), bert), stage, recipe, data)
+            part = build_stage(stage, recipe, len(labels.classes), bert).to(self.device)
+            self._rates[key] = measure_rate(part, stage, recipe, data, self.device)
         rate = self._rates[key]
         once = rate.forward * (train + validation)
         return recipe.get_training_config(stage).epochs * (rate.step * train + rate.forward * validation) + once
@@ -286,30 +289,32 @@ def count_units(batches: Sequence[Sequence[int]], lengths: Sequence[float]) -> f
     return sum(len(batch) * max(lengths[index] for index in batch) for batch in batches)
 
 
-def measure_rate(part: nn.Module, stage: str, recipe: Recipe, data: StageData) -> StepRate:
-    """Passes over batches from the shortest to the longest."""
+def measure_rate(part: nn.Module, stage: str, recipe: Recipe, data: StageData, device: torch.device) -> StepRate:
+    """Time passes over batches, from the shortest to the longest, by a part on this device."""
     batches = build_batches(stage, recipe, data.train_lengths)
     chosen = [batches[(2 * at + 1) * len(batches) // (2 * MEASURED_BATCHES)] for at in range(MEASURED_BATCHES)]
-    inputs = [collate_items([data.train[index] for index in batch]) for batch in (chosen[0], *chosen)]
+    inputs = [move(collate_items([data.train[index] for index in batch]), device) for batch in (chosen[0], *chosen)]
     optimiser = torch.optim.AdamW(part.parameters())
 
-    def step(batch: Batch) -> None:
+    def step(batch: Batch) -> Tensor:
         optimiser.zero_grad()
-        compute_conversation_loss(part(*batch.inputs).logits, batch.labels, None).backward()
+        loss = compute_conversation_loss(part(*batch.inputs).logits, batch.labels, None)
+        loss.backward()
         optimiser.step()
+        return loss.detach()
 
     @torch.inference_mode()
-    def forward(batch: Batch) -> None:
-        part(*batch.inputs)
+    def forward(batch: Batch) -> Tensor:
+        return part(*batch.inputs).logits
 
     total = count_units(chosen, data.train_lengths)
     return StepRate(*(time_batches(work, inputs) / total for work in (step, forward)))
 
 
-def time_batches(work: Callable[[Batch], None], batches: Sequence[Batch]) -> float:
+def time_batches(work: Callable[[Batch], Tensor], batches: Sequence[Batch]) -> float:
     """Seconds of all batches but the first, which warms up."""
-    work(batches[0])
+    work(batches[0]).cpu()
     started = time.perf_counter()
     for batch in batches[1:]:
-        work(batch)
+        work(batch).cpu()  # a GPU works on while the clock is read, unless its result is waited for
     return time.perf_counter() - started

@@ -12,6 +12,7 @@ from moodline.conversation import find_label_set, refuse_misspelt
 from moodline.corpora.asr_column import read_asr_column, read_asr_metadata
 from moodline.corpora.corpus import Corpus, read_corpus
 from moodline.corpora.storage import RECOGNISED
+from moodline.device import AUTO, CPU, choose_device
 from moodline.embeddings import collect_unique_ids
 from moodline.errors import MoodlineError
 from moodline.evaluation.cross_corpus import refuse_occupied
@@ -78,7 +79,7 @@ def refuse_unfit_plan(plan: ExperimentPlan, corpus: Corpus, out: Path) -> None:
     classical = next((task for task in plan.tasks if task.system.name == CLASSICAL_NAME), None)
     if classical is not None:
         for baseline in BASELINES.values():
-            baseline.reader(classical.system.recipe, out / FEATURES_FOLDER)
+            baseline.reader(classical.system.recipe, out / FEATURES_FOLDER, CPU)
 
 
 def find_warnings(plan: ExperimentPlan) -> Iterator[str]:
@@ -127,6 +128,7 @@ class ReproductionRequest:
         fold: the one fold that is trained of each protocol; None for all
         jobs: tasks at a time
         quote: let the reports of the runs quote the corpus's words
+        device: that the tasks run on, by its name: see ``moodline.load``
     """
 
     tables: Sequence[str]
@@ -136,6 +138,7 @@ class ReproductionRequest:
     fold: str | None
     jobs: int
     quote: bool = True
+    device: str = AUTO
 
 
 def reproduce(
@@ -147,6 +150,7 @@ def reproduce(
         MoodlineError: the corpus or the recipe does not serve the tables, the folder is no ledger's or another
             corpus's, a task failed
     """
+    device = choose_device(request.device)
     refuse_occupied(out, "a ledger's numbers")
     refuse_foreign(out, "ledger", REQUESTED_TABLES_FILE)
     corpus = read_corpus(corpus_folder)
@@ -160,7 +164,7 @@ def reproduce(
     refuse_other_recipes(plan, out)
     for sentence in find_warnings(plan):
         print_line(console, f"Note: {sentence}.")
-    print_plan(plan, out, request.jobs, console)
+    print_plan(plan, out, request.jobs, DurationProbe(device), console)
     if dry:
         return
     with lock_folder(out):
@@ -169,7 +173,9 @@ def reproduce(
         failure: MoodlineError | None = None
         try:
             said = partial(print_line, console)
-            run_tasks(plan, corpus_folder.resolve(), out, request.jobs, said, quote=request.quote)
+            run_tasks(
+                plan, corpus_folder.resolve(), out, request.jobs, said, quote=request.quote, device=request.device
+            )
         except MoodlineError as error:
             failure = error  # what is done is worth its tables
         every = build_tables(asked, recipe, TableOptions(sizes=sizes, longest_seconds=longest))
@@ -211,9 +217,9 @@ def merge_requests(
     return tables, sizes
 
 
-def print_plan(plan: ExperimentPlan, out: Path, jobs: int, console: Console) -> None:
+def print_plan(plan: ExperimentPlan, out: Path, jobs: int, probe: DurationProbe, console: Console) -> None:
     """The tasks, what each trains itself, and about how long: early stopping and scoring are not foreseen."""
-    probe, finished, total = DurationProbe(), find_finished_stages(out / RUNS_FOLDER), 0.0
+    finished, total = find_finished_stages(out / RUNS_FOLDER), 0.0
     if not all(is_done(task, out) for task in plan.tasks):
         print_line(console, "Some batches of each stage are timed first, for the plan.")
     for task in plan.tasks:

@@ -16,6 +16,7 @@ from moodline.config import AUDIO_UTTERANCE, TEXT_UTTERANCE
 from moodline.conversation import Utterance
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.folds import Fold
+from moodline.device import AUTO
 from moodline.embeddings import Embeddings
 from moodline.evaluation.results import Estimate, StageScores
 from moodline.evaluation.scores import note_few_conversations, score_predictions
@@ -242,13 +243,18 @@ class RobustnessCurves:
 
 
 def draw_curves(
-    folder: Path, progress: PointProgressCallback, files: Mapping[str, Path] | None = None
+    folder: Path,
+    progress: PointProgressCallback,
+    files: Mapping[str, Path] | None = None,
+    *,
+    device: str | torch.device = AUTO,
 ) -> RobustnessCurves:
     """Draw the curves of a run's trained folds, and write robustness.parquet; points that are kept are not drawn anew.
 
     Args:
         progress: told what is drawn, how many points of it are done, of how many, and what is counted
         files: where the run's files of embeddings are now, by encoder, if not where they were
+        device: of the models, as in ``moodline.load``
 
     Raises:
         MoodlineError: as of ``evaluate_run``; an utterance id is in two conversations; another process has the run
@@ -258,7 +264,7 @@ def draw_curves(
         plan = build_plan(read_run(folder), files or {})
         run = plan.run
         remove_leftovers(run.folder / CACHE_FOLDER)
-        by_fold = [predict_points(plan, fold, progress) for fold in plan.folds]
+        by_fold = [predict_points(plan, fold, progress, device) for fold in plan.folds]
         measured = [
             PointResult(
                 point=point,
@@ -275,12 +281,12 @@ def draw_curves(
 
 
 def predict_points(
-    plan: RobustnessPlan, fold: Fold, progress: PointProgressCallback
+    plan: RobustnessPlan, fold: Fold, progress: PointProgressCallback, device: str | torch.device
 ) -> dict[CorruptionPoint, tuple[pa.Table, WordErrors | None]]:
     """A fold's predictions and word errors at each point."""
     run = plan.run
     altered = CorruptedFold(
-        lambda: CorruptibleFold(run, fold, plan.given),
+        lambda: CorruptibleFold(run, fold, plan.given, device),
         build_fold_words(plan, fold) if plan.recognised else None,
         plan.babble,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
+import torch
 
 from moodline.config import (
     AUDIO_CONTEXT,
@@ -167,14 +168,15 @@ class CorruptibleFold:
 
     Args:
         given: what the run reads in the place of its encoders, if it does
+        device: of the model, as in ``moodline.load``
 
     Raises:
         MoodlineError: the model is of another fold
     """
 
-    def __init__(self, run: Run, fold: Fold, given: PrecomputedEmbeddings) -> None:
+    def __init__(self, run: Run, fold: Fold, given: PrecomputedEmbeddings, device: str | torch.device) -> None:
         self.fold, self.given = fold, given
-        self.predictor = load(run.get_model_folder(fold.name))
+        self.predictor = load(run.get_model_folder(fold.name), device=device)
         refuse_other_fold(self.predictor, fold)
         self.labels = run.label_set
         self.conversations = read_test_set(run, fold)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from moodline.config import Recipe, parse_recipe, read_recipe
 from moodline.corpora.storage import RECOGNISED
+from moodline.device import AUTO
 from moodline.errors import MoodlineError, shown
 from moodline.experiments.plan import RUNS_FOLDER, ExperimentPlan, ExperimentTask
 from moodline.experiments.systems import System
@@ -126,7 +127,14 @@ def is_done(task: ExperimentTask, out: Path) -> bool:
 
 
 def run_tasks(
-    plan: ExperimentPlan, corpus: Path, out: Path, jobs: int, tell: ReportCallback, *, quote: bool = True
+    plan: ExperimentPlan,
+    corpus: Path,
+    out: Path,
+    jobs: int,
+    tell: ReportCallback,
+    *,
+    quote: bool = True,
+    device: str = AUTO,
 ) -> None:
     """Train and score all tasks that are not done, so many at a time; one that fails keeps no other from its work.
 
@@ -141,7 +149,7 @@ def run_tasks(
             for task in ready:
                 left.remove(task)
                 tell(f"{task.name}: begun ({len(left)} wait)")
-                running[pool.submit(run_task, task, corpus, out, jobs, quote=quote)] = task
+                running[pool.submit(run_task, task, corpus, out, jobs, quote=quote, device=device)] = task
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 task = running.pop(future)
@@ -157,12 +165,13 @@ def run_tasks(
         raise MoodlineError(f"{len(failed)} of {len(plan.tasks)} tasks failed, {first} first: {failed[first]}")
 
 
-def run_task(task: ExperimentTask, corpus: Path, out: Path, jobs: int, *, quote: bool) -> None:
+def run_task(task: ExperimentTask, corpus: Path, out: Path, jobs: int, *, quote: bool, device: str) -> None:
     """Train what no other task has trained, and score it."""
     folder = task.get_run_folder(out)
     (folder / TASK_FILE).unlink(missing_ok=True)
     log = out / "logs" / f"{task.name}.txt"
-    commands = build_commands(task, corpus, out, quote=quote)
+    named = [] if device == AUTO else ["--device", device]
+    commands = [[*command, *named] for command in build_commands(task, corpus, out, quote=quote)]
     costs = [run_command(command, log, jobs) for command in commands]
     refuse_changed_scores(task, folder)
     write_json(

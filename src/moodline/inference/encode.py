@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from moodline.audio import io
 from moodline.config import AUDIO_UTTERANCE, FUSION, TEXT_UTTERANCE, AudioUtteranceConfig, Modalities, Recipe
 from moodline.conversation import Utterance
+from moodline.device import run_on_device
 from moodline.errors import MoodlineError
 from moodline.modeling.as_released import ReleasedPadding
 from moodline.modeling.batching import Encoding, build_length_batches, pad_sequences
@@ -164,7 +165,6 @@ def encode_utterances(
 
     ``sound`` is what an encoder of speech hears of an utterance at a sample rate: (T,).
     """
-    device = next(part.parameters()).device
 
     def inputs(chosen: Sequence[Utterance]) -> list[Tensor]:
         if stage == AUDIO_UTTERANCE:
@@ -176,7 +176,7 @@ def encode_utterances(
     def encode(indices: Sequence[int]) -> Encoding:
         memory_trimmer.trim()
         values, lengths = pad_sequences(inputs([utterances[index] for index in indices]))
-        return part(values.to(device), lengths.to(device))
+        return run_on_device(part, values, lengths)
 
     part.eval()
     lengths = [measure_length(stage, utterance, recipe) for utterance in utterances]
@@ -193,17 +193,16 @@ def encode_conversations(part: nn.Module, *sequences: Sequence[Tensor]) -> list[
         part: reads padded sequences and their lengths
         sequences: one list of (S_i, D) for each sequence that the part reads
     """
-    device = next(part.parameters()).device
     part.eval()
     encodings: list[Encoding | None] = [None] * len(sequences[0])
     sizes = [len(sequence) for sequence in sequences[0]]
     for indices in build_length_batches(sizes, batch_size=CONVERSATION_BATCH):
         padded = [pad_sequences([each[index] for index in indices]) for each in sequences]
         lengths = padded[0][1]
-        encoding = part(*(values.to(device) for values, _ in padded), lengths.to(device))
+        encoding = run_on_device(part, *(values for values, _ in padded), lengths)
         for row, index in enumerate(indices):
             size = int(lengths[row])
-            encodings[index] = Encoding(encoding.embeddings[row, :size].cpu(), encoding.logits[row, :size].cpu())
+            encodings[index] = Encoding(encoding.embeddings[row, :size], encoding.logits[row, :size])
     return [encoding for encoding in encodings if encoding is not None]
 
 
@@ -211,8 +210,8 @@ def encode_in_order(batches: Sequence[Sequence[int]], encode: Callable[[Sequence
     """Encodings of batches of indices, put back into the order of the indices."""
     encodings = [encode(indices) for indices in batches]
     order = torch.from_numpy(np.argsort(np.concatenate([np.asarray(indices) for indices in batches])))
-    embeddings = torch.cat([encoding.embeddings.cpu() for encoding in encodings])[order]
-    logits = torch.cat([encoding.logits.cpu() for encoding in encodings])[order]
+    embeddings = torch.cat([encoding.embeddings for encoding in encodings])[order]
+    logits = torch.cat([encoding.logits for encoding in encodings])[order]
     return Encoding(embeddings, logits)
 
 

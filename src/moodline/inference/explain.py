@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from moodline.config import AUDIO_CONTEXT, FUSION, TEXT_CONTEXT
+from moodline.device import run_on_device
 from moodline.inference.windows import Window, plan_windows
 from moodline.modeling.batching import Encoding, repeat_full_length
 from moodline.modeling.context import BiGruAttention
@@ -68,7 +69,8 @@ def compute_attention(network: ConversationModel, values: Mapping[str, Tensor]) 
     found: list[Tensor] = []
     for stage, encoder in ENCODER_BY_STAGE.items():
         if encoder in values and isinstance(context := network.parts[stage], BiGruAttention):
-            found += context.weights(values[encoder], repeat_full_length(values[encoder]))
+            turns = values[encoder]
+            found += run_on_device(context, turns, repeat_full_length(turns), function=context.weights)
     return torch.cat(found).mean(dim=0) if found else None  # (contexts directions, n, n) -> (n, n)
 
 
@@ -93,7 +95,7 @@ def compute_ablation_falls(
     By context stage.
     """
     contexts = {
-        stage: network.parts[stage](values[encoder], repeat_full_length(values[encoder])).embeddings
+        stage: run_on_device(network.parts[stage], values[encoder], repeat_full_length(values[encoder])).embeddings
         for stage, encoder in ENCODER_BY_STAGE.items()
     }
     whole = compute_fused_probabilities(network, contexts, probabilities)  # (n, classes)
@@ -115,4 +117,5 @@ def compute_fused_probabilities(
 ) -> Tensor:
     """The fusion's probabilities from contextual embeddings (1, n, D) by context stage: (n, classes)."""
     audio, text = contexts[AUDIO_CONTEXT], contexts[TEXT_CONTEXT]
-    return probabilities({FUSION: network.parts[FUSION](audio, text, repeat_full_length(audio))})[FUSION][0]
+    encoding = run_on_device(network.parts[FUSION], audio, text, repeat_full_length(audio))
+    return probabilities({FUSION: encoding})[FUSION][0]

@@ -5,9 +5,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from moodline.audio.vad import Channels
 from moodline.config import Modalities
+from moodline.device import AUTO, choose_device
 from moodline.inference.predictor import Predictor
 from moodline.inference.recordings import RecognitionOptions, create_timeline
 from moodline.inference.streaming import Stream
@@ -95,10 +97,14 @@ class LoadedModel(Predictor):
         return Stream(self, modalities, threshold)
 
 
-def load(folder: str | Path) -> LoadedModel:
+def load(folder: str | Path, *, device: str | torch.device = AUTO) -> LoadedModel:
     """Load a model folder; it needs no corpus, no recipe and no network.
 
+    Args:
+        device: cpu, cuda, cuda:N or mps; auto takes CUDA, else MPS, else the CPU. Results are on the CPU in any case.
+
     Raises:
-        MoodlineError: the folder is no model, or of a newer schema
+        MoodlineError: the folder is no model, or of a newer schema; or there is no such device
     """
-    return LoadedModel(load_model(Path(folder)), name=name_of_model(Path(folder)))
+    chosen = choose_device(device)
+    return LoadedModel(load_model(Path(folder), chosen), name=name_of_model(Path(folder)))

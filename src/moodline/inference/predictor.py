@@ -10,6 +10,7 @@ from torch import Tensor
 
 from moodline.config import ENCODERS, FUSION, Modalities
 from moodline.conversation import Conversation, Utterance
+from moodline.device import choose_device, device_of
 from moodline.embeddings import (
     Embeddings,
     refuse_missing_embeddings,
@@ -69,6 +70,16 @@ class Predictor:
     @property
     def classes(self) -> tuple[str, ...]:
         return self.model.label_set.classes
+
+    @property
+    def device(self) -> torch.device:
+        """The device that the model computes on."""
+        return device_of(self.model.network)
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move the model to another device, for everything that shares it; names and errors are those of ``load``."""
+        self.model.network.to(choose_device(device))
+        return self
 
     def with_embeddings(self, embeddings: PrecomputedEmbeddings) -> Self:
         """The same model with these embeddings to read: vectors by utterance id, by encoder.

@@ -102,7 +102,8 @@ def recognise(predictor: Predictor, recording: Recording, hearing: RecognitionOp
     predictor.refuse_threshold(hearing.threshold)
     spoken = find_turns(recording, hearing.transcript, hearing.channels)
     if "text" in reads:
-        spoken = recognise_words(recording, spoken, hearing.recogniser, hearing.jobs, hearing.progress)
+        device = str(predictor.device)
+        spoken = recognise_words(recording, spoken, hearing.recogniser, hearing.jobs, hearing.progress, device)
         refuse_missing_words(recording, spoken, reads)
     utterances = build_utterances(recording, spoken.turns)
     listener = StatisticsCollector(recipe.audio_utterance.sample_rate)

@@ -19,6 +19,7 @@ from moodline.audio import io
 from moodline.audio.recording import Recording
 from moodline.config import FUSION, TEXT_UTTERANCE, Modalities, Recipe
 from moodline.conversation import UNKNOWN, AudioClip, Utterance
+from moodline.device import run_on_device
 from moodline.errors import MoodlineError, get_first_line
 from moodline.inference.encode import (
     CONVERSATION_BATCH,
@@ -113,7 +114,7 @@ def encode_newest(network: ConversationModel, reads: Sequence[CausalInput]) -> d
     present_by = drop_full_masks(stack_by_encoder(present) if present else None)
     return {
         stage: Encoding(encoding.embeddings[:, -1], encoding.logits[:, -1])
-        for stage, encoding in network(values, lengths, encoded_by, present_by).items()
+        for stage, encoding in run_on_device(network, values, lengths, encoded_by, present_by).items()
     }
 
 

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
+import torch
 
 from moodline import asr as speech
 from moodline.asr import open_recognition
 from moodline.audio.recording import Recording, open_recording
 from moodline.audio.vad import Channels, detect_turns
 from moodline.conversation import Segment
+from moodline.device import AUTO, recogniser_device
 from moodline.errors import MoodlineError, format_count
 from moodline.transcripts.formats import read_transcript, refuse_wordless_format, write_transcript
 from moodline.transcripts.transcript import fit_to_duration
@@ -90,13 +92,19 @@ def find_turns(recording: Recording, transcript: Path | None, channels: Channels
 
 
 def recognise_words(
-    recording: Recording, spoken: Transcription, named: str | None, jobs: int, progress: ProgressCallback = no_progress
+    recording: Recording,
+    spoken: Transcription,
+    named: str | None,
+    jobs: int,
+    progress: ProgressCallback = no_progress,
+    device: str = "auto",
 ) -> Transcription:
     """The same with a recogniser's words in the turns that have none yet, in which it may hear nothing.
 
     Args:
         named: see ``speech.recogniser.choose_recogniser``
         jobs: turns that are heard at a time
+        device: see ``speech.recogniser.load_recogniser``
 
     Raises:
         MoodlineError: there is no such recogniser, or not one job
@@ -107,10 +115,10 @@ def recognise_words(
     if not silent:
         return spoken
     chosen = speech.choose_recogniser(named)
-    recogniser = speech.load_recogniser(chosen)
+    recogniser = speech.load_recogniser(chosen, device)
     heard: list[str] = []
     progress(ASR_PROGRESS, 0, len(silent))
-    with open_recognition(recogniser, chosen, min(jobs, len(silent))) as recognise:
+    with open_recognition(recogniser, chosen, min(jobs, len(silent)), device) as recognise:
         for _, waveforms in iter_blocks(recording, silent, speech.SAMPLE_RATE):
             for words in recognise([SampledSpeech(waveform) for waveform in waveforms]):
                 heard.append(words)
@@ -160,6 +168,7 @@ def transcribe(
     channels: Channels = "mixed",
     recogniser: str | None = None,
     jobs: int = 1,
+    device: str | torch.device = AUTO,
     progress: ProgressCallback = no_progress,
 ) -> Transcription:
     """The turns of a recording, in order of their starts, with their words; ``write`` makes a transcript of them.
@@ -173,15 +182,17 @@ def transcribe(
         channels: ``mixed``, or ``speakers`` where each channel has a speaker of its own
         recogniser: pocketsphinx, or a model of faster-whisper; see ``speech.recogniser.choose_recogniser``
         jobs: turns whose words are recognised at a time
+        device: of a recogniser that can use a GPU, Whisper: cpu, cuda or cuda:N; auto takes CUDA, else the CPU
         progress: is told of how many turns words are heard
 
     Raises:
         MoodlineError: nothing can be read, no speech or not a word is found; the transcript is another recording's; or
-            there is no such recogniser
+            there is no such recogniser or device
     """
+    device = recogniser_device(device)
     recording = open_recording(source, sample_rate)
     found = find_turns(recording, None if transcript is None else Path(transcript), channels)
-    spoken = recognise_words(recording, found, recogniser, jobs, progress)
+    spoken = recognise_words(recording, found, recogniser, jobs, progress, device)
     silent = len(spoken.turns) - len(spoken.turns_with_words)
     if not spoken.turns_with_words:
         raise MoodlineError(

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from moodline.device import run_on_device
 from moodline.errors import MoodlineError
 from moodline.modeling.batching import Encoding
 from moodline.modeling.model import ConversationModel
@@ -78,7 +79,7 @@ def encode_in_windows(
         memory_trimmer.trim()
         masks = encoded and cut_window(encoded, window), present and cut_window(present, window)
         lengths = torch.tensor([window.stop - window.start])
-        for stage, encoding in network(cut_window(read, window), lengths, *masks).items():
+        for stage, encoding in run_on_device(network, cut_window(read, window), lengths, *masks).items():
             pieces.setdefault(stage, []).append(keep_window(encoding, window))
     return {
         stage: Encoding(torch.cat([one.embeddings for one in some]), torch.cat([one.logits for one in some]))

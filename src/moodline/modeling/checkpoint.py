@@ -11,10 +11,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import torch
 from torch import nn
 
 from moodline.config import STAGE_NAMES, TEXT_UTTERANCE, Recipe
 from moodline.conversation import LabelSet, convert_to_content, parse_label_set
+from moodline.device import CPU
 from moodline.errors import MoodlineError, get_first_line, shown
 from moodline.io import build_write_error, open_atomic_file, read_description, write_json, write_text
 from moodline.modeling.model import ConversationModel, build_stage
@@ -307,8 +309,8 @@ def parse_temperatures(content: Mapping[str, Any], stages: Sequence[str]) -> Map
     return found
 
 
-def load_model(folder: Path) -> TrainedModel:
-    """Load a model folder.
+def load_model(folder: Path, device: torch.device = CPU) -> TrainedModel:
+    """Load a model folder onto a device.
 
     Raises:
         MoodlineError: the folder is no model, is of a newer schema, or its files do not fit each other
@@ -325,7 +327,7 @@ def load_model(folder: Path) -> TrainedModel:
         provenance=described.provenance,
         temperatures=described.temperatures,
         conditions=described.conditions,
-        network=ConversationModel(parts).eval(),
+        network=ConversationModel(parts).eval().to(device),
         tokenizer=tokenizer,
     )
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from moodline.device import widen
 from moodline.modeling.pooling_decimation import MAX_OVERHANG
 
 # Of spectra and of filtered signal at a time: what the cache holds goes through fastest; other devices want fewer,
@@ -227,7 +228,7 @@ def _compute_spectrum(blocks: Tensor) -> Tensor:
     Transformed in double precision: a loud band's rounding would lie in quiet ones, which are seen alone from here on.
     """
     size = blocks.shape[-1]
-    positive = torch.fft.rfft(blocks.double()).to(blocks.dtype.to_complex())
+    positive = torch.fft.rfft(widen(blocks)).to(blocks.dtype.to_complex())
     below = positive[..., 1 : size // 4 + 1].flip(-1).conj()
     above = positive[..., 1 : (size + 1) // 2].flip(-1).conj()
     return _to_pairs(torch.cat([below, positive, above], dim=-1)[..., :size])

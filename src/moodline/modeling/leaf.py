@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from moodline.device import widen
 from moodline.modeling.filterbank_fft import (
     FilterBank,
     FrameRun,
@@ -76,7 +77,7 @@ class GaborFilters(nn.Module):
         mu, sigma = self._get_double_parameters(filters)
         time = torch.arange(self.window // 2 + 1, dtype=mu.dtype, device=mu.device)
         envelope = torch.exp(-0.5 * (time / sigma) ** 2) / (math.sqrt(2 * math.pi) * sigma)
-        phase = (mu - first_bins[:, None].double() * (2 * math.pi / size)) * time  # the band is moved to the beginning
+        phase = (mu - widen(first_bins[:, None]) * (2 * math.pi / size)) * time  # the band is moved to the beginning
         taps = torch.polar(envelope, phase).to(self.centre_frequencies.dtype.to_complex())
         return torch.fft.hfft(taps, n=size)[:, :bins]
 
@@ -89,8 +90,8 @@ class GaborFilters(nn.Module):
 
     def _get_double_parameters(self, filters: Tensor) -> tuple[Tensor, Tensor]:
         """Some filters' parameters (n, 1): what is rounded here would be off at every sample, in the same way."""
-        mu = self.centre_frequencies[filters].clamp(0.0, math.pi).double()
-        sigma = self.inverse_bandwidths[filters].clamp(*self.bandwidth_range).double()
+        mu = widen(self.centre_frequencies[filters].clamp(0.0, math.pi))
+        sigma = widen(self.inverse_bandwidths[filters].clamp(*self.bandwidth_range))
         return mu[:, None], sigma[:, None]
 
 
@@ -147,7 +148,7 @@ class GaussianPooling(nn.Module):
 
     def weights(self) -> Tensor:
         """The windows (channels, window), in double precision: what is rounded here would be off in every frame."""
-        widths = self.widths.clamp(*self.width_range).double()[:, None]
+        widths = widen(self.widths.clamp(*self.width_range))[:, None]
         half = self.window // 2
         time = torch.arange(-half, half + 1, device=widths.device)
         return torch.exp(-0.5 * (time / (half * widths)) ** 2)
@@ -217,7 +218,7 @@ def smooth(values: Tensor, s: Tensor) -> Tensor:
         return values
     size = math.isqrt(steps - 1) + 1
     count = -(-steps // size)
-    s = s.double()
+    s = widen(s)
     decay = 1 - s  # in single precision a small s would not survive this
     inside = (s[:, None, None] * _build_power_matrix(decay, size)).to(values)
     across = _build_power_matrix(decay.pow(size), count).to(values)

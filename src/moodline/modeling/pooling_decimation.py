@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from moodline.device import wide_type
+
 # Of a pooled energy, relative to its mean, root mean square on white noise.
 TOLERANCE = 1.5e-7
 # The share of a filter's energy that may lie outside the band that is kept: other signals hold more there.
@@ -207,7 +209,8 @@ def _plan_cells(
         reach = max(quadratures[place].reach for place in members)
         matrices = None
         if step > 1:
-            matrices = torch.tensor(np.stack([_widen(quadratures[place], reach) for place in members]), device=device)
+            stacked = np.stack([_widen(quadratures[place], reach) for place in members])
+            matrices = torch.tensor(stacked, dtype=wide_type(device), device=device)
         truncated = sum(cut[place] for place in members)
         banks.append(PlannedBank(torch.tensor(members, device=device), truncated, step, reach, matrices))
     return banks

@@ -6,7 +6,7 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import lightning
 import torch
@@ -153,7 +153,7 @@ class Hardware:
 
     Args:
         accelerator: auto, cpu, gpu, ...
-        devices: how many, or auto
+        devices: how many, their indices with commas, or auto
         num_nodes: machines
         strategy: auto, ddp, ...
         precision: 32-true, bf16-mixed, 16-mixed, ...
@@ -182,7 +182,7 @@ class Hardware:
         try:
             return lightning.Trainer(
                 accelerator=self.accelerator,
-                devices=self.devices if self.devices == "auto" else int(self.devices),
+                devices=int(self.devices) if self.devices.isdigit() else self.devices,
                 num_nodes=self.num_nodes,
                 strategy=self.strategy,
                 precision=self.precision,  # pyright: ignore[reportArgumentType]
@@ -193,17 +193,28 @@ class Hardware:
             told = ", ".join(f"--{name.replace('_', '-')} {value}" for name, value in chosen.items())
             raise MoodlineError(f"no training with {told}: {get_first_line(error)}") from error
 
+    @classmethod
+    def on(cls, device: torch.device, **others: Any) -> Self:
+        """Describe one device; ``others`` are the fields that do not name it."""
+        devices = f"{device.index}," if device.type == "cuda" else "1"  # with the comma an index, else a number
+        return cls(accelerator=device.type, devices=devices, **others)
+
     def check(self) -> None:
         """Refuse what ``trainer`` would, before anything is loaded."""
         if self.num_workers < 0:
             raise MoodlineError(f"--num-workers must be 0 or greater, not {self.num_workers}: give 0 to have none")
         silence_lightning()
-        self.trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
+        self.find_device()
+
+    def find_device(self) -> torch.device:
+        """Find the device that this process trains on."""
+        bare = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+        return self.trainer(**bare, enable_model_summary=False).strategy.root_device
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedStage:
-    """A part with its best epoch's weights, and what its training was like."""
+    """A part with its best epoch's weights, on the device that trained it, and what its training was like."""
 
     part: nn.Module
     history: list[dict[str, float]]
@@ -253,7 +264,9 @@ def train_stage(
         restore_state(module, state)
     if not module.is_finished:
         fit_stage(module, training, logs, state, go_on, title, hardware, console)
-    return TrainedStage(part=module.keep_best(), history=module.history, seconds=module.seconds)
+    # Lightning has moved the part to the CPU; it goes on to encode the corpus.
+    part = module.keep_best().to(hardware.find_device())
+    return TrainedStage(part=part, history=module.history, seconds=module.seconds)
 
 
 def fit_stage(

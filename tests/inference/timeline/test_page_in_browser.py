@@ -63,9 +63,9 @@ def opened(chromium, path: Path, size=DESK, **options) -> Iterator:
     complaints, asked = [], []
     context = chromium.new_context(viewport={"width": size[0], "height": size[1]}, offline=True, **options)
     page = context.new_page()
-    page.restrict_to_words("console", lambda message: complaints.append(message.text))
-    page.restrict_to_words("pageerror", lambda error: complaints.append(str(error)))
-    page.restrict_to_words("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
     page.goto(path.as_uri())
     yield page
     context.close()

@@ -1,0 +1,249 @@
+"""A model on another device predicts as on the CPU: all that it reads moves there, and results come back."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import moodline
+from moodline.audio.io import inspect_file
+from moodline.conversation import Conversation, Utterance
+from moodline.device import CPU, choose_device, move, single_precision
+from moodline.errors import MoodlineError
+from moodline.experiments.baseline_features import pool_means
+from moodline.inference.embed import write_model_embeddings
+from moodline.inference.pipeline import LoadedModel
+from moodline.inference.streaming import EncodedConversation, encode_causally
+from moodline.inference.windows import WINDOW
+from moodline.modeling.batching import Encoding
+from moodline.modeling.text_encoder import load_bert
+from moodline.timeline.timeline import UtterancePrediction
+from tests import accelerator as simulated
+from tests.accelerator import Accelerator, Remote, accelerator
+from tests.inference.tiny_models import conversation_of, predictor_of, recipe_of, write_model
+from tests.tiny import tiny_bert
+
+__all__ = ["accelerator"]
+AGREEMENT = 1e-4  # of probabilities on any two devices
+RATE = 16_000
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("device")
+
+
+@pytest.fixture(scope="module")
+def model(place: Path) -> Path:
+    """A model folder with encoders of its own."""
+    return write_model(place / "plain", "both")
+
+
+@pytest.fixture(scope="module")
+def model_of_three_modes(place: Path) -> Path:
+    """The same, whose fusion was trained with modality dropout."""
+    return write_model(place / "modes", "both", modality_dropout=0.3)
+
+
+@pytest.fixture(scope="module")
+def talk(place: Path) -> Conversation:
+    """Turns of unlike length."""
+    generator, turns = np.random.default_rng(0), []
+    for number, words in enumerate(["i am so happy", "no", "yes !", "i am not angry , no", "sad ?"]):
+        file = place / f"{number}.wav"
+        soundfile.write(file, generator.normal(0, 0.1, RATE // 2 + 3_000 * number), RATE)
+        turns.append(Utterance(id=str(number), speaker="FM"[number % 2], words=words, audio=inspect_file(file)))
+    return Conversation(id="talk", utterances=tuple(turns))
+
+
+def assert_agree(found: Sequence[UtterancePrediction], expected: Sequence[UtterancePrediction]) -> None:
+    for one, other in zip(found, expected, strict=True):
+        assert list(one.by_stage) == list(other.by_stage)
+        for stage, probabilities in other.by_stage.items():
+            assert one.by_stage[stage] == pytest.approx(probabilities, abs=AGREEMENT)
+
+
+def assert_same_reasons(found: Sequence[UtterancePrediction], expected: Sequence[UtterancePrediction]) -> None:
+    for one, other in zip(found, expected, strict=True):
+        assert one.reasons is not None
+        assert other.reasons is not None
+        assert [one.reasons.speech, one.reasons.words] == pytest.approx(
+            [other.reasons.speech, other.reasons.words], abs=2 * AGREEMENT
+        )  # a difference of two probabilities
+        assert [each.weight for each in one.reasons.context] == pytest.approx(
+            [each.weight for each in other.reasons.context], abs=AGREEMENT
+        )
+
+
+def test_predictions_and_their_reasons_agree(model: Path, talk: Conversation, accelerator: Accelerator) -> None:
+    expected = moodline.load(model, device="cpu").predict(talk, reasons=True).utterances
+    with accelerator:
+        loaded = moodline.load(model)
+        found = loaded.predict(talk, reasons=True).utterances
+        encodings = loaded.encode(talk)
+    assert loaded.device == torch.device(simulated.NAME)
+    assert accelerator.operations > 0
+    assert not any(isinstance(values, Remote) for encoding in encodings.values() for values in encoding)
+    assert_agree(found, expected)
+    assert_same_reasons(found, expected)
+
+
+def test_turns_without_audio_or_words_agree(
+    model_of_three_modes: Path, talk: Conversation, accelerator: Accelerator
+) -> None:
+    first, second, *others = talk.utterances
+    patchy = replace(talk, utterances=(first, replace(second, audio=None), *(replace(one, words="") for one in others)))
+    expected = moodline.load(model_of_three_modes, device="cpu").predict_modes(patchy)
+    with accelerator:
+        found = moodline.load(model_of_three_modes).predict_modes(patchy)
+    for mode, prediction in expected.items():
+        assert_agree(found[mode].utterances, prediction.utterances)
+
+
+def test_a_stream_agrees(model: Path, talk: Conversation, accelerator: Accelerator) -> None:
+    stream = moodline.load(model, device="cpu").stream()
+    expected = [stream.hear(one) for one in talk.utterances]
+    with accelerator:
+        stream = moodline.load(model).stream()
+        found = [stream.hear(one) for one in talk.utterances]
+    assert_agree(found, expected)
+
+
+def test_a_recording_agrees(model: Path, place: Path, accelerator: Accelerator) -> None:
+    samples = np.random.default_rng(1).normal(0, 0.1, 6 * RATE)
+    words = place / "words.csv"
+    words.write_text("start,end,speaker,words\n0.5,2,F,i am so happy\n2.5,5.5,M,no\n", encoding="utf-8")
+
+    def labelled(loaded: LoadedModel) -> list[float]:
+        timeline = loaded.recognise(samples, sample_rate=RATE, transcript=words)
+        return [value for turn in timeline.turns for value in turn.probabilities.values()]
+
+    expected = labelled(moodline.load(model, device="cpu"))
+    with accelerator:
+        found = labelled(moodline.load(model))
+    assert found == pytest.approx(expected, abs=AGREEMENT)
+
+
+def test_a_conversation_of_several_windows_agrees(accelerator: Accelerator) -> None:
+    talk = conversation_of(WINDOW + 20)
+    predictor = predictor_of(recipe_of(), talk)
+    expected = predictor.predict(talk).utterances
+    with accelerator:
+        found = predictor.to("auto").predict(talk).utterances
+    assert_agree(found, expected)
+
+
+def test_conversations_read_causally_agree(accelerator: Accelerator) -> None:
+    talks = [conversation_of(turns) for turns in (4, 7)]
+    predictor = predictor_of(recipe_of(), talks[1])
+
+    def causal() -> list[torch.Tensor]:
+        alone = [predictor.encode_present(talk).embeddings for talk in talks]
+        pairs = [EncodedConversation(one, talk.utterances) for one, talk in zip(alone, talks, strict=True)]
+        found = encode_causally(predictor.model.network, predictor.model.recipe, pairs)
+        return [one["fusion"].logits for one in found]
+
+    expected = causal()
+    with accelerator:
+        predictor.to("auto")
+        found = causal()
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=AGREEMENT)
+
+
+def test_embeddings_of_one_model_share_a_folder(
+    model: Path, talk: Conversation, tmp_path: Path, accelerator: Accelerator
+) -> None:
+    """What made a file is known by the weights, wherever they are."""
+    write_model_embeddings(moodline.load(model, device="cpu"), [talk], "context", tmp_path)
+    expected = {file.name: moodline.read_embeddings(file).vectors for file in tmp_path.iterdir()}
+    with accelerator:
+        write_model_embeddings(moodline.load(model), [talk], "context", tmp_path)
+    for name, vectors in expected.items():
+        found = moodline.read_embeddings(tmp_path / name).vectors
+        for one in vectors:
+            torch.testing.assert_close(found[one], vectors[one], rtol=0, atol=AGREEMENT)
+
+
+def test_sentence_embeddings_agree(place: Path, accelerator: Accelerator) -> None:
+    bert, tokenizer = load_bert(str(tiny_bert(place / "sentences")), 24)
+    words = ["i am so happy", "no", ""]
+    expected = pool_means(words, bert, tokenizer)
+    with accelerator:
+        found = pool_means(words, bert.to(simulated.NAME), tokenizer)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=AGREEMENT)
+
+
+def test_what_is_not_moved_is_refused_by_the_simulated_device(accelerator: Accelerator) -> None:
+    part = torch.nn.Linear(2, 3)
+    with accelerator, pytest.raises(RuntimeError, match="on one device"):
+        part.to(simulated.NAME)(torch.ones(1, 2))
+
+
+def test_tensors_move_within_what_holds_them() -> None:
+    value = {"a": (torch.ones(2), [torch.zeros(1)], None, 3), "b": Encoding(torch.ones(1), torch.ones(2))}
+    moved = move(value, torch.device(simulated.NAME))
+    assert isinstance(moved["b"], Encoding)
+    first, (second,), nothing, number = moved["a"]
+    assert {one.device.type for one in (first, second, *moved["b"])} == {simulated.NAME}
+    assert (nothing, number) == (None, 3)
+
+
+@pytest.mark.parametrize(
+    ("available", "named", "expected"),
+    [
+        (["cuda:0", "cuda:1", "cpu"], "auto", "cuda:0"),
+        (["cuda:0", "cuda:1", "cpu"], "cuda", "cuda:0"),
+        (["cuda:0", "cuda:1", "cpu"], "cuda:1", "cuda:1"),
+        (["cuda:0", "cpu"], torch.device("cuda"), "cuda:0"),
+        (["mps", "cpu"], "auto", "mps"),
+        (["mps", "cpu"], torch.device("mps", 0), "mps"),
+        (["mps", "cpu"], "cpu", "cpu"),
+        (["cpu"], "auto", "cpu"),
+    ],
+)
+def test_a_device_is_found_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, available: list[str], named: str | torch.device, expected: str
+) -> None:
+    monkeypatch.setattr("moodline.device.available_devices", lambda: available)
+    assert choose_device(named) == torch.device(expected)
+
+
+@pytest.mark.parametrize("named", ["cuda", "cuda:2", "mps", "gpu", "", torch.device("cuda", 2)])
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(
+    monkeypatch: pytest.MonkeyPatch, model: Path, named: str | torch.device
+) -> None:
+    there = ["cpu"] if str(named) == "cuda" else ["cuda:0", "cuda:1", "cpu"]
+    monkeypatch.setattr("moodline.device.available_devices", lambda: there)
+    with pytest.raises(MoodlineError) as refused:
+        moodline.load(model, device=named)
+    assert repr(str(named)) in str(refused.value)
+    assert ", ".join(there) in str(refused.value)
+
+
+def test_a_gpu_computes_in_single_precision_and_is_then_as_it_was() -> None:
+    cudnn = torch.backends.cudnn
+    before = cudnn.allow_tf32, cudnn.enabled, cudnn.benchmark, cudnn.deterministic
+    with single_precision(torch.device("cuda")):
+        assert not cudnn.allow_tf32
+        assert (cudnn.enabled, cudnn.benchmark, cudnn.deterministic) == before[1:]
+    assert (cudnn.allow_tf32, cudnn.enabled, cudnn.benchmark, cudnn.deterministic) == before
+    with single_precision(CPU):
+        assert cudnn.allow_tf32 == before[0]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
+def test_probabilities_on_cuda_are_those_of_the_cpu(model: Path, talk: Conversation) -> None:
+    expected = moodline.load(model, device="cpu").predict(talk, reasons=True).utterances
+    loaded = moodline.load(model, device="cuda")
+    found = loaded.predict(talk, reasons=True).utterances
+    assert loaded.device.type == "cuda"
+    assert_agree(found, expected)
+    assert_same_reasons(found, expected)
+    stream = loaded.stream()
+    heard = [stream.hear(one) for one in talk.utterances]
+    assert_agree(heard[-1:], found[-1:])
