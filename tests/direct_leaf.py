@@ -10,6 +10,10 @@ from scipy.signal import lfilter
 from torch import Tensor, nn
 
 from moodline.modeling import Leaf
+from moodline.modeling.filterbank_fft import build_interior_layout
+from tests.rounding import rounding
+
+Energies = Callable[[Leaf, Tensor], Tensor]
 
 
 def direct_energies(leaf: Leaf, waveform: Tensor) -> Tensor:
@@ -48,7 +52,7 @@ def filter_parameters(leaf: Leaf) -> list[Tensor]:
     return [leaf.gabor.centre_frequencies, leaf.gabor.inverse_bandwidths, leaf.pooling.widths]
 
 
-def gradients(energies: Callable[[Leaf, Tensor], Tensor], leaf: Leaf, waveform: Tensor) -> list[Tensor]:
+def gradients(energies: Energies, leaf: Leaf, waveform: Tensor) -> list[Tensor]:
     """Of the waveform and all parameters, for random changes of features, steep where energies are low."""
     waveform = waveform.clone().requires_grad_()
     features = (energies(leaf, waveform) + 1e-5).log()
@@ -58,13 +62,72 @@ def gradients(energies: Callable[[Leaf, Tensor], Tensor], leaf: Leaf, waveform: 
 
 def relative_error(actual: Tensor, expected: Tensor) -> float:
     assert actual.shape == expected.shape
-    return ((actual.double() - expected).norm() / expected.norm()).item()
+    return ((actual.double() - expected.double()).norm() / expected.double().norm()).item()
 
 
 def most_deviate_by(actual: Tensor, expected: Tensor) -> float:
     """What 99 % of the energies are near the expected ones by."""
     deviations = ((actual - expected).abs() / (expected + 1e-5)).flatten()
     return deviations.sort().values[int(0.99 * len(deviations))].item()
+
+
+def pooled(energies: Energies, leaf: Leaf, waveform: Tensor) -> list[Tensor]:
+    """The energies alone, beside ``gradients``."""
+    return [energies(leaf, waveform)]
+
+
+def count_transform_stages(leaf: Leaf) -> int:
+    """Counts the stages of a block's Fourier transform: log2 N."""
+    return math.ceil(math.log2(build_interior_layout(leaf.window, leaf.stride).strides * leaf.stride))
+
+
+def transform_rounding(leaf: Leaf) -> float:
+    """Bounds the relative error of energies whose blocks are transformed and transformed back, then squared."""
+    return rounding(2 * 2 * count_transform_stages(leaf))
+
+
+def gradient_rounding(leaf: Leaf) -> float:
+    """Bounds the relative error of gradients: the transforms both ways, and sums over taps and pooling windows."""
+    return rounding(2 * 4 * count_transform_stages(leaf) + 2 * leaf.window)
+
+
+def double_rounding(leaf: Leaf) -> float:
+    """Bounds the relative difference of the fast and the direct energies in double precision.
+
+    A tap's phase is as much as pi / 2 windows of radians; the sum over the taps is squared, then summed over a window.
+    """
+    return rounding((2 * (1 + math.pi / 2) + 1) * leaf.window + 4 * count_transform_stages(leaf), torch.float64)
+
+
+def after_a_transform(leaf: Leaf, waveform: Tensor) -> Tensor:
+    """The waveform with as much noise as a block's Fourier transform leaves: log2 N units of its root mean square.
+
+    It is as loud in silence as in speech, so that quiet frames and bands, and what is steep in them, have more of it.
+    """
+    noise = torch.randn(len(waveform), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    level = rounding(count_transform_stages(leaf)) * waveform.double().square().mean().sqrt()
+    return waveform.double() + level * noise
+
+
+def assert_as_exact_as_the_definition(
+    quantity: Callable[[Energies, Leaf, Tensor], list[Tensor]],
+    leaf: Leaf,
+    waveform: Tensor,
+    error: Callable[[Tensor, Tensor], float] = relative_error,
+) -> None:
+    """A quantity of the fast energies is as near that of the definition in double precision as rounding allows.
+
+    Allowed are three times the direct form's own error in single precision, the change of the definition where the
+    waveform has the rounding of a Fourier transform, and the rounding of the fast form's own sums.
+    """
+    double = in_double(leaf)
+    own = transform_rounding(leaf) if quantity is pooled else gradient_rounding(leaf)
+    exact = quantity(direct_energies, double, waveform.double())
+    moved = quantity(direct_energies, double, after_a_transform(leaf, waveform))
+    direct, fast = quantity(direct_energies, leaf, waveform), quantity(fast_energies, leaf, waveform)
+    for place, expected in enumerate(exact):
+        allowed = 3 * error(direct[place], expected) + error(moved[place], expected) + own
+        assert error(fast[place], expected) < allowed, place
 
 
 @torch.no_grad()

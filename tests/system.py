@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 
 from moodline.cli.main import main
 from moodline.corpora.corpus import read_corpus
+from tests.rounding import rounding
 
 TINY_RECIPE = """
 class_weights: balanced
@@ -38,6 +39,10 @@ AS_RELEASED = (
     "--audio_context.attention=released",
     "--text_context.attention=released",
 )
+# In a row from a waveform or words to a probability: each stage of the tiny models has fewer than a thousand.
+OPERATIONS = 5_000
+# Probabilities that are computed twice, in other batches; they are 1 at most.
+SAME_PROBABILITY = 2 * rounding(OPERATIONS)
 
 
 def write_recipe(path: Path, bert: Path) -> Path:

@@ -21,7 +21,8 @@ from moodline.embeddings import TrainingRecord, read_embeddings, write_embedding
 from moodline.errors import MoodlineError
 from moodline.evaluation.cross_corpus import evaluate_model
 from moodline.evaluation.evaluate import evaluate_run
-from tests.system import moodline, write_recipe
+from tests.rounding import assert_rounded_alike
+from tests.system import OPERATIONS, SAME_PROBABILITY, moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
 
@@ -93,7 +94,7 @@ def test_what_is_embedded_is_what_the_later_stages_read(place: Path) -> None:
         own = read_embeddings(place / "run/fold-5/embeddings" / f"{encoder}.parquet").vectors
         assert own.keys() < vectors.keys()
         for name, vector in own.items():
-            torch.testing.assert_close(vectors[name], vector, rtol=0, atol=1e-5)
+            assert_rounded_alike(vectors[name], vector, OPERATIONS)
 
 
 def test_the_stages_behind_given_embeddings_are_those_behind_ones_own(place: Path) -> None:
@@ -125,7 +126,9 @@ def test_the_scores_are_the_same(place: Path) -> None:
         assert first["utterance_id"] == second["utterance_id"]
         for name in first.column_names:
             if name.startswith("p_"):
-                np.testing.assert_allclose(first[name].to_numpy(), second[name].to_numpy(), rtol=0, atol=1e-4)
+                np.testing.assert_allclose(
+                    first[name].to_numpy(), second[name].to_numpy(), rtol=0, atol=SAME_PROBABILITY
+                )
     report = (place / "given" / "report.html").read_text()
     # Of the model that made the embeddings its calibration is told.
     report = re.sub(r'<p class="warning">The probabilities of .*?</p>', "", report)
@@ -140,7 +143,7 @@ def test_a_conversation_is_predicted_from_its_embeddings_alone(place: Path) -> N
     expected = package.load(place / "run" / MODEL).predict(original).utterances
     for found, one in zip(model.predict(silent).utterances, expected, strict=True):
         assert list(found.by_stage) == list(LATER)
-        assert found.probabilities == pytest.approx(one.probabilities, abs=1e-4)
+        assert found.probabilities == pytest.approx(one.probabilities, abs=SAME_PROBABILITY)
     assert model.predict(Conversation(id="empty", utterances=())).utterances == ()
 
 
@@ -153,7 +156,7 @@ def test_predictions_depend_on_the_embeddings_given(place: Path) -> None:
     found = model.with_embeddings(changed).predict(conversation).utterances[0].by_stage
     assert found[TEXT_CONTEXT] == expected[TEXT_CONTEXT]
     for stage in (AUDIO_CONTEXT, FUSION):
-        assert found[stage] != pytest.approx(expected[stage], abs=1e-4)
+        assert found[stage] != pytest.approx(expected[stage], abs=10 * SAME_PROBABILITY)
 
 
 def test_the_command_line_predicts_from_files(place: Path, tmp_path: Path) -> None:
@@ -162,7 +165,7 @@ def test_the_command_line_predicts_from_files(place: Path, tmp_path: Path) -> No
     moodline(*command, "--model", place / "given" / MODEL, *both(place / "embedded"), "-o", tmp_path / "given.json")
     ((first,), (second,)) = (json.loads((tmp_path / name).read_text()) for name in ("run.json", "given.json"))
     for one, other in zip(first["utterances"], second["utterances"], strict=True):
-        assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-4)
+        assert one["probabilities"] == pytest.approx(other["probabilities"], abs=SAME_PROBABILITY)
 
 
 def test_one_encoder_is_given_and_the_other_trained(place: Path, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from moodline.modeling.frontend import LogMel
 from moodline.modeling.fusion import Concatenation, HierarchicalBcLstm, MultimodalTransformer
 from moodline.modeling.leaf import Leaf
 from moodline.modeling.model import ENCODER_BY_STAGE, ConversationModel, build_stage, encode_present
+from tests.rounding import assert_rounded_alike, count_operations
 
 RECIPE = Recipe(
     audio_utterance=AudioUtteranceConfig(channels=(3, 4, 5, 6, 7, 8), embedding=5),
@@ -55,6 +56,8 @@ def model(*stages: str) -> ConversationModel:
 
 
 MODEL = model(AUDIO_CONTEXT, TEXT_CONTEXT, FUSION)
+TURNS = 10  # the most that a test reads
+OPERATIONS = count_operations(MODEL, TURNS)
 
 
 def embeddings(turns: int, seed: int = 0) -> dict[str, Tensor]:
@@ -75,7 +78,8 @@ def test_each_stage_reads_what_the_paper_lets_it_read() -> None:
     found = MODEL(inputs, lengths)
     assert set(found) == {AUDIO_CONTEXT, TEXT_CONTEXT, FUSION}
     for stage, expected in {AUDIO_CONTEXT: audio, TEXT_CONTEXT: text, FUSION: fused}.items():
-        torch.testing.assert_close(found[stage], expected)
+        for one, other in zip(found[stage], expected, strict=True):
+            assert_rounded_alike(one, other, OPERATIONS)
         assert found[stage].logits.shape == (1, 6, CLASSES)
 
 
@@ -86,7 +90,8 @@ def test_one_modality_needs_nothing_of_the_other(context: str, encoder: str) -> 
     found = model(encoder, context)({encoder: values}, torch.tensor([4]))
     both = MODEL(alone(4), torch.tensor([4]))
     assert list(found) == [context]
-    torch.testing.assert_close(found[context], both[context])
+    for one, other in zip(found[context], both[context], strict=True):
+        assert_rounded_alike(one, other, OPERATIONS)
 
 
 @settings(max_examples=20, deadline=None)
@@ -100,9 +105,7 @@ def test_padding_never_changes_a_result(lengths: list[int], excess: int) -> None
     together = MODEL(batch, torch.tensor(lengths))
     for row, length in enumerate(lengths):
         for stage, expected in MODEL(alone(length, row), torch.tensor([length])).items():
-            torch.testing.assert_close(
-                together[stage].logits[row, :length], expected.logits[0], rtol=0, atol=1e-5, msg=stage
-            )
+            assert_rounded_alike(together[stage].logits[row, :length], expected.logits[0], OPERATIONS)
 
 
 @torch.no_grad()
@@ -234,8 +237,8 @@ def test_a_context_reads_the_turns_that_have_its_modality_as_a_conversation_of_t
     for row in (0, 2):
         kept = values[row][mask[row]][None]
         expected = part(kept, torch.tensor([kept.shape[1]]))
-        torch.testing.assert_close(found.embeddings[row][mask[row]], expected.embeddings[0])
-        torch.testing.assert_close(found.logits[row][mask[row]], expected.logits[0])
+        assert_rounded_alike(found.embeddings[row][mask[row]], expected.embeddings[0], OPERATIONS)
+        assert_rounded_alike(found.logits[row][mask[row]], expected.logits[0], OPERATIONS)
     assert found.logits.isnan().all(dim=-1).equal(~mask)
     assert found.embeddings.isnan().all(dim=-1).equal(~mask)
 

@@ -21,7 +21,7 @@ from moodline.errors import MoodlineError
 from moodline.inference.predictor import Predictor
 from moodline.timeline.timeline import ConversationPrediction
 from tests.processes import DieAtWrite, run
-from tests.system import moodline, write_recipe
+from tests.system import SAME_PROBABILITY, moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
 
@@ -112,7 +112,7 @@ def test_evaluation_scores_every_mode_as_it_is_predicted(place: Path, served: Pr
             assert found[one.id]["predicted"] == one.label
             assert found[one.id]["temperature"] == temperature
             for name, value in one.probabilities.items():
-                assert found[one.id][f"p_{name}"] == pytest.approx(value, abs=1e-6)
+                assert found[one.id][f"p_{name}"] == pytest.approx(value, abs=SAME_PROBABILITY)
     results = json.loads((place / "run/results.json").read_text())
     assert [one["stage"] for one in results["scores"]][-4:] == [FUSION, "fusion_audio", "fusion_text", "majority"]
     moodline("evaluate", place / "plain")
@@ -129,7 +129,7 @@ def test_turns_may_lack_audio_or_words(served: Predictor, talk: Conversation) ->
     assert all(len(one.by_stage) == 5 for one in others)
     heard = served.predict(replace(talk, utterances=tuple(turns[1:])), "audio").utterances
     for one, other in zip(others, heard, strict=True):
-        assert one.by_stage[AUDIO_CONTEXT] == pytest.approx(other.by_stage[AUDIO_CONTEXT], abs=1e-6)
+        assert one.by_stage[AUDIO_CONTEXT] == pytest.approx(other.by_stage[AUDIO_CONTEXT], abs=SAME_PROBABILITY)
     with pytest.raises(MoodlineError, match="reasons are told where every turn has the audio"):
         served.predict(some, reasons=True)
     wordless = replace(talk, utterances=(talk.utterances[0], *turns[1:]))
@@ -144,7 +144,7 @@ def test_turns_may_lack_audio_or_words(served: Predictor, talk: Conversation) ->
 def test_without_any_words_it_goes_by_speech(served: Predictor, talk: Conversation) -> None:
     wordless = with_turns(talk, words="")
     speech = answers(served.predict(wordless, "audio"))
-    assert answers(served.predict(wordless)) == [pytest.approx(one, abs=1e-6) for one in speech]
+    assert answers(served.predict(wordless)) == [pytest.approx(one, abs=SAME_PROBABILITY) for one in speech]
 
 
 def test_what_cannot_be_read_is_told_with_what_to_do(
@@ -189,7 +189,7 @@ def test_a_fusion_of_one_modality_answers_for_it(place: Path, talk: Conversation
     moodline(*training(place, place / "alone", "--fusion.modalities=text", "--reuse", place / "plain"))
     model = package.load(place / "alone/fold-5/model")
     expected = answers(model.predict(talk, "text"))
-    assert answers(model.predict(talk)) == [pytest.approx(one, abs=1e-6) for one in expected]
+    assert answers(model.predict(talk)) == [pytest.approx(one, abs=SAME_PROBABILITY) for one in expected]
     assert stages(model.predict(talk, "text")) == {FUSION}
     assert stages(model.predict(talk, "audio")) == {AUDIO_CONTEXT}
 

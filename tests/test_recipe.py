@@ -295,6 +295,16 @@ def test_an_empty_recipe_file_is_the_defaults(tmp_path: Path) -> None:
     assert recipe_of(str(tmp_path / "empty.yaml")) == Recipe()
 
 
+def test_a_recipe_written_as_in_the_documentation_is_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_recipe("recipes/small.yaml").samefile(find_recipe("small"))
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes/small.yaml").touch()
+    assert find_recipe("recipes/small.yaml") == Path("recipes/small.yaml")  # one's own comes first
+
+
 def test_a_recipe_that_does_not_exist_names_those_that_do() -> None:
     with pytest.raises(MoodlineError, match=r"recipe 'imocap' is neither a file nor .*: .*iemocap"):
         find_recipe("imocap")

@@ -20,7 +20,7 @@ from moodline.corpora.protocols import build_folds
 from moodline.errors import MoodlineError
 from moodline.evaluation.cross_corpus import evaluate_model
 from moodline.evaluation.evaluate import evaluate_run
-from tests.system import moodline, write_recipe
+from tests.system import SAME_PROBABILITY, moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
 
@@ -86,7 +86,9 @@ def test_the_test_set_is_read_with_the_words_asked_for(place: Path, run: str, fi
             turns = tuple(replace(turn, words=heard[turn.id]) for turn in turns)
         for one in model.predict(replace(conversation, utterances=turns)).utterances:
             row = scored.pop(one.id)
-            assert {name: row[f"p_{name}"] for name in one.probabilities} == pytest.approx(one.probabilities, abs=1e-6)
+            assert {name: row[f"p_{name}"] for name in one.probabilities} == pytest.approx(
+                one.probabilities, abs=SAME_PROBABILITY
+            )
     assert not scored
 
 

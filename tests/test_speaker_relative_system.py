@@ -11,7 +11,8 @@ from moodline.conversation import Conversation
 from moodline.corpora.corpus import read_corpus
 from moodline.corpora.protocols import build_folds
 from moodline.embeddings import read_embeddings, stack_embeddings
-from tests.system import moodline, write_recipe
+from tests.rounding import assert_rounded_alike
+from tests.system import OPERATIONS, moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
 
@@ -42,7 +43,7 @@ def test_the_loaded_model_gives_what_the_fusion_was_trained_on(place: Path, stag
     found = package.load(place / "run/fold-5/model").encode(conversation)[stage].embeddings
     kept = read_embeddings(place / "run/fold-5/embeddings" / f"{stage}.parquet").vectors
     ids = [utterance.id for utterance in conversation.utterances]
-    torch.testing.assert_close(found, stack_embeddings(kept, ids), atol=1e-5, rtol=1e-5)
+    assert_rounded_alike(found, stack_embeddings(kept, ids), OPERATIONS)
 
 
 def test_who_speaks_matters(place: Path) -> None:

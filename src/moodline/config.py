@@ -503,9 +503,10 @@ def own_recipe(name: str) -> Path:
         Path(str(importlib.resources.files("moodline"))) / "recipes",  # installed
         Path(__file__).resolve().parents[2] / "recipes",  # a checkout
     ]
+    own = name.removeprefix("recipes/").removesuffix(".yaml")  # as the documentation writes them, from any folder
     for folder in folders:
-        if (folder / f"{name}.yaml").is_file():
-            return folder / f"{name}.yaml"
+        if (folder / f"{own}.yaml").is_file():
+            return folder / f"{own}.yaml"
     names = sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
     raise MoodlineError(f"recipe {name!r} is neither a file nor one of moodline's own: {', '.join(names)}")
 

@@ -11,15 +11,19 @@ from torch import Tensor
 
 from moodline.modeling import Leaf, LeafStream
 from tests.direct_leaf import (
+    after_a_transform,
+    assert_as_exact_as_the_definition,
     direct_energies,
     fast_energies,
     gradients,
     in_double,
     most_deviate_by,
     relative_error,
+    transform_rounding,
     white_noise,
     with_random_parameters,
 )
+from tests.rounding import rounding
 
 pytestmark = pytest.mark.realdata
 MINUTE = 60 * 16000
@@ -41,8 +45,9 @@ def test_energies_of_speech_are_near_the_definition(speech: Tensor, stride_ms: f
     waveform = speech[-samples:]
     # What double precision gives is held to the definition elsewhere; written out, a minute of it takes its time.
     energies, expected = (fast_energies(each, waveform) for each in (leaf, in_double(leaf)))
-    assert relative_error(energies, expected) < 1e-6
-    assert most_deviate_by(energies, expected) < 2e-5
+    moved = fast_energies(in_double(leaf), after_a_transform(leaf, waveform))
+    for error in (relative_error, most_deviate_by):
+        assert error(energies, expected) < error(moved, expected) + transform_rounding(leaf)
 
 
 @torch.no_grad()
@@ -54,17 +59,15 @@ def test_at_any_parameters_they_are_as_near_as_a_direct_computation_in_single_pr
     for waveform in (speech[:160000], white_noise(160000)):
         expected = fast_energies(in_double(leaf), waveform)
         direct, fast = direct_energies(leaf, waveform), fast_energies(leaf, waveform)
-        assert relative_error(fast, expected) < min(1e-6, 3 * relative_error(direct, expected))
-        assert most_deviate_by(fast, expected) < 3 * most_deviate_by(direct, expected)
+        for error in (relative_error, most_deviate_by):
+            assert error(fast, expected) < 3 * error(direct, expected) + transform_rounding(leaf)
 
 
 @pytest.mark.parametrize("second", [0, 31, 32, 45])
 def test_the_gradients_of_speech_are_the_definitions_in_quiet_bands_too(speech: Tensor, second: int) -> None:
     leaf = Leaf(stride_ms=10.0)
     waveform = speech[second * 16000 :][:16000]
-    of_waveform, *_ = gradients(fast_energies, leaf, waveform)
-    expected, *_ = gradients(direct_energies, in_double(leaf), waveform.double())
-    assert relative_error(of_waveform, expected) < 1e-5
+    assert_as_exact_as_the_definition(gradients, leaf, waveform)
 
 
 @torch.no_grad()
@@ -72,4 +75,6 @@ def test_a_stream_of_speech_gives_the_features_of_the_whole(speech: Tensor) -> N
     leaf = Leaf(stride_ms=10.0)
     stream, waveform = LeafStream(leaf), speech[: 20 * 16000]
     pieces = [stream.push(piece) for piece in waveform.split(4000)]
-    assert relative_error(torch.cat([*pieces, stream.finish()], dim=1), leaf(waveform[None])[0][0]) < 1e-5
+    expected = leaf(waveform[None])[0][0]
+    allowed = 2 * rounding(6 * expected.shape[1])  # PCEN's smoothing goes over all frames
+    assert relative_error(torch.cat([*pieces, stream.finish()], dim=1), expected) < allowed

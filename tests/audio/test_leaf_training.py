@@ -8,7 +8,7 @@ from torch import Tensor
 
 from moodline.modeling import Leaf
 from moodline.modeling import pooling_decimation as plan_module
-from tests.direct_leaf import fast_energies, in_double, relative_error, speech_like, white_noise
+from tests.direct_leaf import fast_energies, in_double, relative_error, speech_like, transform_rounding, white_noise
 
 
 @pytest.mark.parametrize("stride_ms", [30.0, 10.0])
@@ -23,7 +23,7 @@ def test_energies_stay_exact_while_the_parameters_move(stride_ms: float) -> None
         ]
     )
     waveform = speech_like(16000) + white_noise(16000) * 0.01
-    steps = set()
+    bound, steps = transform_rounding(leaf), set()
     for _ in range(12):
         optimiser.zero_grad()
         features, _ = leaf(waveform[None])
@@ -32,7 +32,7 @@ def test_energies_stay_exact_while_the_parameters_move(stride_ms: float) -> None
         leaf.project()
         steps.add(tuple(bank.step for bank in leaf._get_plan(9600) for _ in bank.filters))
         with torch.no_grad():
-            assert relative_error(fast_energies(leaf, waveform), fast_energies(in_double(leaf), waveform)) < 1e-6
+            assert relative_error(fast_energies(leaf, waveform), fast_energies(in_double(leaf), waveform)) < bound
     assert len(steps) > 2  # the plan followed
 
 

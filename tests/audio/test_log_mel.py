@@ -12,9 +12,12 @@ from torch import Tensor
 
 from moodline.modeling.frontend import LogMel, build_mel_triangles, convert_to_mel
 from moodline.modeling.leaf import Leaf
+from tests.rounding import rounding
 
 BOX = LogMel()
 FLOOR = 1e-5
+# Of a logarithm, so a relative error of two energies: a sum over the window, one over the bins, both squared.
+ROUNDING = 2 * rounding(2 * 401 + 257)
 
 
 def noise(samples: int, seed: int = 0) -> Tensor:
@@ -57,7 +60,7 @@ def written_out(waveform: np.ndarray, frame: int, channel: int) -> float:
 def test_a_feature_is_the_formula_written_out(frame: int, channel: int) -> None:
     waveform = noise(2100)  # the windows of the first frame and of the last one, 1920 +- 200, reach out of it
     assert features_of(waveform)[channel, frame] == pytest.approx(
-        written_out(waveform.double().numpy(), frame, channel), abs=2e-4
+        written_out(waveform.double().numpy(), frame, channel), abs=ROUNDING
     )
 
 
@@ -96,7 +99,7 @@ def test_a_frame_is_centred_where_leafs_is() -> None:
                 loudness = box(waveform[None])[0][0].sum(dim=0)
             assert int(loudness.argmax()) == frame
         aside = [features_of(waveform.roll(shift))[:, frame] for shift in (-150, 150)]
-        np.testing.assert_allclose(*aside, rtol=1e-3)
+        np.testing.assert_allclose(*aside, rtol=0, atol=ROUNDING)
 
 
 @settings(max_examples=25, deadline=None)
@@ -111,7 +114,7 @@ def test_padding_never_changes_a_result(lengths: list[int], excess: int) -> None
     features, frames = BOX(batch, torch.tensor(lengths))
     for row, length in enumerate(lengths):
         alone = features_of(noise(length, row))
-        np.testing.assert_allclose(features[row, :, : frames[row]].numpy(), alone, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(features[row, :, : frames[row]].numpy(), alone, rtol=0, atol=ROUNDING)
         assert (features[row, :, frames[row] :] == 0).all()
 
 
@@ -130,7 +133,7 @@ def test_a_tone_is_loudest_in_the_channel_of_its_frequency(channel: int) -> None
 
 def test_ten_times_the_amplitude_adds_the_logarithm_of_a_hundred() -> None:
     quiet, loud = features_of(noise(5000)), features_of(10 * noise(5000))
-    np.testing.assert_allclose(loud - quiet, math.log(100), rtol=1e-4)
+    np.testing.assert_allclose(loud - quiet, math.log(100), rtol=0, atol=ROUNDING)
 
 
 def test_nothing_is_learned_or_kept_and_gradients_reach_the_waveform() -> None:

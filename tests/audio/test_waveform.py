@@ -12,6 +12,7 @@ import soundfile
 from moodline.audio import io
 from moodline.conversation import AudioClip
 from moodline.errors import MoodlineError
+from tests.rounding import assert_rounded_alike, rounding
 
 
 def tone(seconds: float, sample_rate: int, frequency: float = 440.0) -> np.ndarray:
@@ -64,7 +65,7 @@ def test_a_clip_is_that_stretch_of_the_file(tmp_path: Path) -> None:
 def test_channels_are_averaged(tmp_path: Path) -> None:
     left, right = tone(0.1, 16000), tone(0.1, 16000, 1000.0)
     path = written(tmp_path / "a.wav", np.stack([left, right], axis=1), subtype="FLOAT")
-    np.testing.assert_allclose(io.read_clip(io.inspect_file(path), 16000), (left + right) / 2, atol=1e-7)
+    assert_rounded_alike(io.read_clip(io.inspect_file(path), 16000), (left + right) / 2, 3)
 
 
 @pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
@@ -100,7 +101,8 @@ def test_a_clip_of_an_mp3_is_what_the_whole_holds_there(tmp_path: Path, rate: in
     whole = io.read_clip(AudioClip(path=path, duration=12.0, sample_rate=rate), rate)
     for start in np.linspace(0.1, 11, 25).round(3).tolist():
         clip = io.read_clip(AudioClip(path=path, offset=start, duration=0.5, sample_rate=rate), rate)
-        np.testing.assert_allclose(clip, whole[round(start * rate) :][: len(clip)], atol=1e-6)
+        allowed = 2 * rounding(18 + 32 + 16)  # MPEG-1 layer III sums over lines, bands and the taps of its window
+        np.testing.assert_allclose(clip, whole[round(start * rate) :][: len(clip)], rtol=0, atol=allowed)
 
 
 @pytest.mark.parametrize("call", [io.inspect_file, lambda path: io.read_clip(clip_of(path), 16000)])
@@ -200,7 +202,7 @@ def test_floating_point_samples_beyond_all_bounds_are_refused(tmp_path: Path) ->
     for level, is_taken in ((2.0**31, True), (1e30, False)):
         path = written(tmp_path / f"{level}.wav", level * samples, subtype="FLOAT")
         if is_taken:
-            np.testing.assert_allclose(io.read_clip(io.inspect_file(path), 16000) / level, samples, rtol=1e-5)
+            np.testing.assert_allclose(io.read_clip(io.inspect_file(path), 16000) / level, samples, rtol=rounding(4))
         else:
             assert "must be finite numbers" in refusal(io.check_clip, clip_of(path, 0.5))
 

@@ -7,6 +7,7 @@ import numpy as np
 import moodline as package
 from moodline.conversation import Conversation
 from moodline.inference.predictor import Predictor
+from tests.rounding import rounding
 from tests.system import moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
@@ -30,5 +31,5 @@ def predicted(model: Predictor, conversation: Conversation) -> None:
         values = np.array([[row[name] for name in model.classes] for row in one.by_stage.values()])
         assert np.isfinite(values).all()
         assert (values >= 0).all()
-        np.testing.assert_allclose(values.sum(axis=1), 1, atol=1e-5)
+        np.testing.assert_allclose(values.sum(axis=1), 1, atol=rounding(2 * len(model.classes)))
         assert one.label == max(model.classes, key=lambda name: one.probabilities[name])

@@ -16,7 +16,7 @@ import pytest
 import soundfile
 
 from moodline.corpora.corpus import read_corpus
-from tests.system import moodline, write_recipe
+from tests.system import SAME_PROBABILITY, moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
 
@@ -288,7 +288,7 @@ def test_predictions_in_three_formats_agree(place: Path, tmp_path: Path, capsys:
         assert one["label"] == row["label"]
         assert one["label"] in line
         for name, value in one["probabilities"].items():
-            assert float(row[f"p_{name}"]) == pytest.approx(value, abs=1e-6)
+            assert float(row[f"p_{name}"]) == pytest.approx(value, abs=SAME_PROBABILITY)
 
 
 def test_speech_goes_into_the_report_where_it_is_asked_for(place: Path) -> None:

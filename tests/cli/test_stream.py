@@ -19,7 +19,7 @@ import moodline as package
 from moodline.audio.io import inspect_file
 from moodline.conversation import Conversation, Utterance
 from tests.inference.tiny_models import write_model
-from tests.system import moodline
+from tests.system import SAME_PROBABILITY, moodline
 
 TURNS = [
     {"words": "I am so happy!", "speaker": "F", "id": "one", "start": 0.5, "end": 1.75},
@@ -89,7 +89,7 @@ def test_a_turn_is_answered_before_the_next_is_written(model: Path) -> None:
         for number, (turn, probabilities) in enumerate(zip(TURNS, expected(model, TURNS), strict=True), start=1):
             process.tell(turn)
             answer = process.answer()
-            assert answer["probabilities"] == pytest.approx(probabilities, abs=1e-5)
+            assert answer["probabilities"] == pytest.approx(probabilities, abs=SAME_PROBABILITY)
             assert answer["label"] == max(probabilities, key=lambda name: probabilities[name])
             assert answer["words"] == turn["words"]
             assert answer["id"] == turn.get("id", str(number))
@@ -170,7 +170,7 @@ def test_bad_lines_are_told_and_the_stream_goes_on(
     lines = [TURNS[0], *(line for line, _ in BAD_LINES), TURNS[1]]
     found = streamed(model, lines, monkeypatch, capsys)
     for answer, probabilities in zip(found.answers, expected(model, TURNS[:2]), strict=True):
-        assert answer["probabilities"] == pytest.approx(probabilities, abs=1e-5)
+        assert answer["probabilities"] == pytest.approx(probabilities, abs=SAME_PROBABILITY)
     assert found.answers[1]["id"] == str(len(lines))
     *told, last = found.errors
     for number, (line, (_, reason)) in enumerate(zip(told, BAD_LINES, strict=True), start=2):
@@ -222,6 +222,6 @@ def test_a_turn_with_its_audio_is_that_of_the_conversation(
     found = streamed(model, [given | {"audio": str(path)}, given], monkeypatch, capsys)
     (answer,) = found.answers
     assert list(answer["by_stage"]) == list(whole.by_stage)
-    assert answer["probabilities"] == pytest.approx(dict(whole.probabilities), abs=1e-5)
+    assert answer["probabilities"] == pytest.approx(dict(whole.probabilities), abs=SAME_PROBABILITY)
     assert found.status == 2
     assert "line 2 is passed over: a model of speech needs each utterance's audio" in found.errors[0]

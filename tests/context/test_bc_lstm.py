@@ -3,6 +3,7 @@ import torch
 from scipy.special import expit
 
 from moodline.modeling.context import BcLstm
+from tests.rounding import assert_rounded_alike, count_operations
 
 INPUTS, HIDDEN, TURNS = 5, 6, 7
 
@@ -36,5 +37,7 @@ def test_it_is_a_bidirectional_lstm_a_dense_layer_and_the_classes() -> None:
     contextual = np.maximum(outputs @ dense[0].T + dense[1], 0)
     with torch.no_grad():
         found = model(values[None], torch.tensor([TURNS]))
-    np.testing.assert_allclose(found.embeddings[0].numpy(), contextual, atol=1e-6)
-    np.testing.assert_allclose(found.logits[0].numpy(), contextual @ classify[0].T + classify[1], atol=1e-6)
+    assert_rounded_alike(found.embeddings[0].numpy(), contextual, count_operations(model, TURNS))
+    assert_rounded_alike(
+        found.logits[0].numpy(), contextual @ classify[0].T + classify[1], count_operations(model, TURNS)
+    )

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from moodline.modeling.batching import Encoding
 from moodline.modeling.context import BiGruAttention, SelfAttention
+from tests.rounding import assert_rounded_alike, count_operations
 
 INPUTS, HIDDEN = 5, 8
 
@@ -31,6 +32,8 @@ def encode(model: BiGruAttention, values: Tensor, lengths: list[int]) -> Encodin
 
 
 BOXES = {True: box(True), False: box(False)}
+TURNS = 9  # the most that a test reads
+OPERATIONS = count_operations(BOXES[True], TURNS)
 
 
 def softmax_rows(scores: np.ndarray) -> np.ndarray:
@@ -48,9 +51,9 @@ def test_self_attention_is_the_papers_equation() -> None:
         mapped = one @ attention.map.weight.detach().double().numpy().T  # O W, as PyTorch keeps W transposed
         expected.append(softmax_rows(mapped @ mapped.T) @ one)
     encoding = encode(model, values[None], [7])
-    np.testing.assert_allclose(encoding.embeddings[0].numpy(), np.concatenate(expected, axis=1), atol=1e-6)
+    assert_rounded_alike(encoding.embeddings[0].numpy(), np.concatenate(expected, axis=1), OPERATIONS)
     logits = torch.nn.functional.linear(encoding.embeddings, model.classify.weight, model.classify.bias)
-    torch.testing.assert_close(encoding.logits, logits)
+    assert_rounded_alike(encoding.logits, logits, OPERATIONS)
 
 
 @settings(max_examples=20, deadline=None)
@@ -63,7 +66,7 @@ def test_each_turn_attends_to_a_distribution_over_the_turns(lengths: list[int], 
     weights = attention.weights(3 * torch.randn(len(lengths), size, HIDDEN), mask).detach()
     for row, length in enumerate(lengths):
         assert (weights[row, :length] >= 0).all()
-        torch.testing.assert_close(weights[row, :length, :length].sum(dim=1), torch.ones(length))
+        assert_rounded_alike(weights[row, :length, :length].sum(dim=1), torch.ones(length), 2 * length)
         assert (weights[row, :, length:] == 0).all()
 
 
@@ -73,7 +76,7 @@ def test_the_softmax_is_over_the_turns_attended_to() -> None:
     outputs = torch.tensor([[[0.0, 0.0], [1.0, 0.0]]])  # scores [[0, 0], [0, 1]]
     weights = attention.weights(outputs, torch.ones(1, 2, dtype=torch.bool))[0]
     e = float(np.e)
-    torch.testing.assert_close(weights, torch.tensor([[1 / 2, 1 / 2], [1 / (1 + e), e / (1 + e)]]))
+    assert_rounded_alike(weights, torch.tensor([[1 / 2, 1 / 2], [1 / (1 + e), e / (1 + e)]]), OPERATIONS)
 
 
 def test_without_self_attention_the_output_is_the_grus() -> None:
@@ -81,5 +84,5 @@ def test_without_self_attention_the_output_is_the_grus() -> None:
     values = embeddings(6)[None]
     with torch.no_grad():
         outputs, _ = model.gru(values)
-    torch.testing.assert_close(encode(model, values, [6]).embeddings, outputs)
+    assert_rounded_alike(encode(model, values, [6]).embeddings, outputs, OPERATIONS)
     assert not any("attention" in name for name, _ in model.named_parameters())

@@ -20,7 +20,7 @@ from moodline.corpora.corpus import Corpus, read_corpus, write_corpus
 from moodline.errors import MoodlineError
 from moodline.evaluation.cross_corpus import evaluate_model
 from moodline.evaluation.evaluate import evaluate_run
-from tests.system import moodline, write_recipe
+from tests.system import SAME_PROBABILITY, moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
 
@@ -154,7 +154,7 @@ def test_a_cv10_model_hears_the_whole_conversation(place: Path) -> None:
     assert of_him
     for one in of_him:
         probabilities = {name: rows[one.id][f"p_{name}"] for name in one.probabilities}
-        assert probabilities == pytest.approx(one.probabilities, abs=1e-6)
+        assert probabilities == pytest.approx(one.probabilities, abs=SAME_PROBABILITY)
 
 
 def relabelled(corpus: Corpus, speaker: str) -> Corpus:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from moodline.modeling.batching import Encoding
 from moodline.modeling.fusion import Concatenation, HierarchicalBcLstm, MultimodalTransformer
 from tests.gradients import assert_every_weight_learns
+from tests.rounding import assert_rounded_alike, count_operations
 
 INPUTS, HIDDEN = 6, 12
 BUILDERS: dict[str, Callable[..., nn.Module]] = {
@@ -32,6 +33,8 @@ def box(name: str, hidden: int = HIDDEN, classes: int = 4) -> nn.Module:
 
 
 BOXES = {name: box(name) for name in BUILDERS}
+TURNS = 10  # the most that a test reads
+OPERATIONS = {name: count_operations(model, TURNS) + 4 * TURNS for name, model in BOXES.items()}
 
 
 def conversation(turns: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -62,8 +65,8 @@ def test_padding_never_changes_a_result(name: str, grad: bool, lengths: list[int
         together = model(audio, text, torch.tensor(lengths))
     for row, length in enumerate(lengths):
         alone = encode_one(model, *conversation(length, row))
-        torch.testing.assert_close(together.embeddings[row, :length].detach(), alone.embeddings, rtol=0, atol=1e-5)
-        torch.testing.assert_close(together.logits[row, :length].detach(), alone.logits, rtol=0, atol=1e-5)
+        assert_rounded_alike(together.embeddings[row, :length].detach(), alone.embeddings, OPERATIONS[name])
+        assert_rounded_alike(together.logits[row, :length].detach(), alone.logits, OPERATIONS[name])
 
 
 @pytest.mark.parametrize("name", BUILDERS)
@@ -116,7 +119,7 @@ def test_the_second_level_is_a_contextual_lstm_over_both_modalities_side_by_side
     assert isinstance(model, HierarchicalBcLstm)
     with torch.no_grad():
         expected = model.level(torch.cat([audio, text], dim=1)[None], torch.tensor([5]))
-    torch.testing.assert_close(encode_one(model, audio, text).logits, expected.logits[0])
+    assert_rounded_alike(encode_one(model, audio, text).logits, expected.logits[0], OPERATIONS["bc_lstm"])
 
 
 def test_concatenation_is_one_hidden_layer_over_both() -> None:
@@ -125,7 +128,7 @@ def test_concatenation_is_one_hidden_layer_over_both() -> None:
     both = torch.cat([audio, text], dim=1).double()
     hidden = (both @ weights["fuse.weight"].T + weights["fuse.bias"]).clamp(min=0)
     logits = hidden @ weights["classify.weight"].T + weights["classify.bias"]
-    torch.testing.assert_close(encode_one(model, audio, text).logits.double(), logits, rtol=0, atol=1e-6)
+    assert_rounded_alike(encode_one(model, audio, text).logits, logits, OPERATIONS["concatenation"])
 
 
 def masks_of(turns: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -172,4 +175,4 @@ def test_padding_never_changes_a_result_where_modalities_are_absent(name: str) -
     with torch.no_grad():
         alone = BOXES[name](audio[None], text[None], torch.tensor([4]), *masks)
         padded = BOXES[name](*longer, torch.tensor([4]), *wider)
-    torch.testing.assert_close(padded.logits[:, :4], alone.logits, rtol=0, atol=1e-5)
+    assert_rounded_alike(padded.logits[:, :4], alone.logits, OPERATIONS[name])

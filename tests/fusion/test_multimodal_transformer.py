@@ -6,6 +6,7 @@ from torch import Tensor
 
 from moodline.modeling.batching import Encoding
 from moodline.modeling.fusion import MultimodalTransformer
+from tests.rounding import assert_rounded_alike, count_operations
 
 INPUTS, HIDDEN = 6, 12
 
@@ -21,6 +22,8 @@ def transformer(**arguments) -> MultimodalTransformer:
 
 
 MODEL = transformer()
+TOKENS = 20  # the most that a test reads; in each layer attention sums over them twice
+OPERATIONS = count_operations(MODEL) + 2 * TOKENS * len(MODEL.encoder.layers)
 
 
 def conversation(turns: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -86,9 +89,9 @@ def test_it_is_the_papers_transformer_over_one_sequence_of_both_modalities() -> 
         tokens = bert_layer(tokens, layer, heads=3)
     fused = np.concatenate([tokens[:5], tokens[5:]], axis=1)
     encoding = encode_one(audio, text)
-    np.testing.assert_allclose(encoding.embeddings.numpy(), fused, atol=2e-5)
+    assert_rounded_alike(encoding.embeddings.numpy(), fused, OPERATIONS)
     logits = linear(fused, MODEL.classify.weight, MODEL.classify.bias)
-    np.testing.assert_allclose(encoding.logits.numpy(), logits, atol=2e-5)
+    assert_rounded_alike(encoding.logits.numpy(), logits, OPERATIONS)
 
 
 def test_an_absent_modality_is_a_token_of_the_maps_bias_that_nothing_attends_to() -> None:
@@ -106,9 +109,9 @@ def test_an_absent_modality_is_a_token_of_the_maps_bias_that_nothing_attends_to(
     fused = np.concatenate([tokens[:5], tokens[5:]], axis=1)
     with torch.no_grad():
         encoding = MODEL(audio[None], text[None], torch.tensor([5]), has_audio[None], has_text[None])
-    np.testing.assert_allclose(encoding.embeddings[0].numpy(), fused, atol=2e-5)
+    assert_rounded_alike(encoding.embeddings[0].numpy(), fused, OPERATIONS)
     logits = linear(fused, MODEL.classify.weight, MODEL.classify.bias)
-    np.testing.assert_allclose(encoding.logits[0].numpy(), logits, atol=2e-5)
+    assert_rounded_alike(encoding.logits[0].numpy(), logits, OPERATIONS)
 
 
 @settings(max_examples=20, deadline=None)
@@ -117,8 +120,8 @@ def test_without_positions_the_order_of_the_turns_is_only_their_order(order: lis
     audio, text = conversation(len(order))
     expected = encode_one(audio, text)
     permuted = encode_one(audio[order], text[order])
-    torch.testing.assert_close(permuted.embeddings, expected.embeddings[order], rtol=0, atol=1e-5)
-    torch.testing.assert_close(permuted.logits, expected.logits[order], rtol=0, atol=1e-5)
+    assert_rounded_alike(permuted.embeddings, expected.embeddings[order], OPERATIONS)
+    assert_rounded_alike(permuted.logits, expected.logits[order], OPERATIONS)
 
 
 def test_every_output_hears_both_modalities_of_every_turn() -> None:

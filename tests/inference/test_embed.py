@@ -16,7 +16,7 @@ from moodline.errors import MoodlineError
 from moodline.inference.embed import write_model_embeddings
 from moodline.inference.predictor import Predictor
 from moodline.training.provenance import build_provenance
-from tests.system import moodline, write_recipe
+from tests.system import SAME_PROBABILITY, moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
 
@@ -57,7 +57,7 @@ def test_every_utterance_has_its_stages_embedding(
         with torch.no_grad():
             probabilities = (classify(vectors) / model.model.get_temperature(name)).softmax(dim=-1).tolist()
         for row, one in zip(probabilities, model.predict(conversation).utterances, strict=True):
-            assert row == pytest.approx(list(one.by_stage[name].values()), abs=1e-5)
+            assert row == pytest.approx(list(one.by_stage[name].values()), abs=SAME_PROBABILITY)
 
 
 def test_the_file_tells_what_its_model_has_seen(tmp_path: Path, model: Predictor, words: Corpus) -> None:

@@ -25,6 +25,8 @@ from moodline.inference.encode import encode_conversations, encode_in_order, enc
 from moodline.modeling.batching import Encoding
 from moodline.modeling.model import build_stage
 from moodline.modeling.text_encoder import Tokenizer, load_bert
+from tests.rounding import assert_rounded_alike, rounding
+from tests.system import OPERATIONS
 from tests.tiny import WORDS, tiny_bert
 
 RATE = 16000
@@ -53,8 +55,8 @@ def assert_each_is_encoded_as_if_alone(
     assert len(together.embeddings) == len(together.logits) == len(utterances)
     for index, one in enumerate(utterances):
         alone = encode_utterances(stage, part, [one], RECIPE, tokenizer)
-        torch.testing.assert_close(together.embeddings[index], alone.embeddings[0], rtol=0, atol=1e-5)
-        torch.testing.assert_close(together.logits[index], alone.logits[0], rtol=0, atol=1e-5)
+        assert_rounded_alike(together.embeddings[index], alone.embeddings[0], OPERATIONS)
+        assert_rounded_alike(together.logits[index], alone.logits[0], OPERATIONS)
     distances = torch.cdist(together.embeddings, together.embeddings).fill_diagonal_(1)
     assert distances.min() > 1e-4  # each has a result of its own, so that an exchange would be seen
 
@@ -100,13 +102,13 @@ def test_zeros_around_an_utterance_change_its_encoding_under_released_padding_al
 
     alone = encoded("masked", 1.5, one)[0]
     masked = torch.stack([encoded("masked", 3.0, one)[0], encoded("masked", 3.0, one, longest)[0]])
-    torch.testing.assert_close(masked, alone.expand_as(masked), rtol=0, atol=1e-5)
-    torch.testing.assert_close(encoded("released", 1.5, one)[0], alone, rtol=0, atol=1e-5)  # nothing to add
+    assert_rounded_alike(masked, alone.expand_as(masked), OPERATIONS)
+    assert_rounded_alike(encoded("released", 1.5, one)[0], alone, OPERATIONS)  # nothing to add
     three, six = (encoded("released", seconds, one)[0] for seconds in (3.0, 6.0))
     padded = torch.from_numpy(np.pad(speech[: 3 * RATE // 2], (0, 3 * RATE // 2))).float()
     with torch.no_grad():
         expected = part.eval()(padded[None]).embeddings[0]  # as speech of three seconds
-    torch.testing.assert_close(three, expected, rtol=0, atol=1e-5)
+    assert_rounded_alike(three, expected, OPERATIONS)
     assert min(torch.dist(first, second) for first, second in ((alone, three), (three, six))) > 2e-4
 
 
@@ -134,7 +136,7 @@ def test_no_batch_of_speech_is_longer_than_the_recipe_allows(tmp_path: Path) -> 
     ]
     part = Recorder()
     found = encode_utterances(AUDIO_UTTERANCE, part, utterances, RECIPE, None).embeddings[:, 0]
-    np.testing.assert_allclose(found.numpy() / (0.5 * RATE), durations, rtol=1e-5)
+    np.testing.assert_allclose(found.numpy() / (0.5 * RATE), durations, rtol=rounding(6 * RATE))
     allowed = RECIPE.audio_utterance.batch_seconds
     totals = [rows * size / RATE for rows, size in part.shapes]
     assert all(total <= allowed or rows == 1 for total, (rows, _) in zip(totals, part.shapes, strict=True))
@@ -159,8 +161,8 @@ def test_conversations_are_encoded_as_each_alone(lengths: list[int]) -> None:
         assert [len(encoding.embeddings) for encoding in together] == lengths
         for index in range(len(lengths)):
             (alone,) = encode_conversations(part, *([each[index]] for each in inputs))
-            torch.testing.assert_close(together[index].embeddings, alone.embeddings, rtol=0, atol=1e-5)
-            torch.testing.assert_close(together[index].logits, alone.logits, rtol=0, atol=1e-5)
+            assert_rounded_alike(together[index].embeddings, alone.embeddings, OPERATIONS)
+            assert_rounded_alike(together[index].logits, alone.logits, OPERATIONS)
 
 
 @given(order=st.integers(1, 12).flatmap(lambda count: st.permutations(range(count))), data=st.data())

@@ -19,6 +19,7 @@ from moodline.inference.recordings import RecognitionOptions, describe_model, re
 from moodline.timeline import Timeline
 from moodline.transcripts.formats import write_transcript
 from tests.inference.tiny_models import write_model
+from tests.system import SAME_PROBABILITY
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "timeline.py"
 RATE = 16_000
@@ -86,7 +87,7 @@ def test_a_recording_with_its_transcript_is_the_corpus_conversation(
     assert [(turn.start, turn.end, turn.speaker, turn.words) for turn in timeline.turns] == [
         (turn.start, turn.end, turn.speaker, turn.words) for turn in TURNS
     ]
-    assert probabilities(timeline.turns) == pytest.approx(probabilities(expected), abs=1e-5)
+    assert probabilities(timeline.turns) == pytest.approx(probabilities(expected), abs=SAME_PROBABILITY)
     assert [turn.label for turn in timeline.turns] == [one.label for one in expected]
     assert timeline.duration == SECONDS
     assert timeline.turns_from.startswith(f"talk{ending} (")
@@ -114,7 +115,7 @@ def test_blocks_of_turns_change_nothing_and_hold_no_more_sound_than_theirs(
     first_turns, _ = next(module.iter_blocks(Recording.open(talk), TURNS, RATE))
     assert len(first_turns) == 1
     in_twos = recognise(predictor, Recording.open(talk), hearing)
-    assert probabilities(in_twos.turns) == pytest.approx(probabilities(whole.turns), abs=1e-5)
+    assert probabilities(in_twos.turns) == pytest.approx(probabilities(whole.turns), abs=SAME_PROBABILITY)
     assert all(turn.reasons is not None for turn in in_twos.turns)
 
 

@@ -18,6 +18,7 @@ from moodline.inference.windows import encode_in_windows
 from moodline.modeling.model import ENCODER_BY_STAGE
 from moodline.timeline.timeline import UNCERTAIN, UtterancePrediction
 from tests.inference.tiny_models import CONTEXT, conversation_of, predictor_of, recipe_of, write_model
+from tests.system import SAME_PROBABILITY
 
 RECIPES = {
     "paper": recipe_of(),
@@ -36,7 +37,7 @@ def assert_same(found: UtterancePrediction, expected: UtterancePrediction) -> No
     assert (found.id, found.speaker, found.words) == (expected.id, expected.speaker, expected.words)
     assert list(found.by_stage) == list(expected.by_stage)
     for stage, probabilities in expected.by_stage.items():
-        assert found.by_stage[stage] == pytest.approx(probabilities, abs=1e-5)
+        assert found.by_stage[stage] == pytest.approx(probabilities, abs=SAME_PROBABILITY)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -77,7 +78,7 @@ def test_of_a_long_conversation_the_last_turns_are_read(name: str) -> None:
             for stage, encoder in ENCODER_BY_STAGE.items()
         }
         expected = encode_in_windows(predictor.model.network, read)["fusion"].logits[-1].softmax(dim=-1)
-        assert list(heard[turns - 1].probabilities.values()) == pytest.approx(expected.tolist(), abs=1e-5)
+        assert list(heard[turns - 1].probabilities.values()) == pytest.approx(expected.tolist(), abs=SAME_PROBABILITY)
     assert all(len(kept) == MAX_HISTORY for kept in stream.history.embeddings.values())
 
 

@@ -14,6 +14,8 @@ from moodline.modeling.context import BiGruAttention
 from moodline.modeling.model import ENCODER_BY_STAGE
 from moodline.timeline.timeline import Reasons
 from tests.inference.tiny_models import CONTEXT, conversation_of, predictor_of, recipe_of
+from tests.rounding import assert_rounded_alike, count_operations
+from tests.system import SAME_PROBABILITY
 
 TURNS = 8
 TALK = conversation_of(TURNS)
@@ -46,19 +48,19 @@ def test_the_weights_are_those_of_the_definition_and_their_rows_distributions() 
     values = {encoder: embeddings_of(encoder) for encoder in ENCODER_BY_STAGE.values()}
     found = explain.compute_attention(PREDICTOR.model.network, {encoder: one[None] for encoder, one in values.items()})
     assert found is not None
-    torch.testing.assert_close(found.sum(dim=1), torch.ones(TURNS))
+    assert_rounded_alike(found.sum(dim=1), torch.ones(TURNS), 4 * TURNS)
     each = [
         matrix
         for stage, encoder in ENCODER_BY_STAGE.items()
         for matrix in direct_attention(PREDICTOR.model.network.parts[stage], values[encoder].numpy())
     ]
     assert len(each) == 4
-    np.testing.assert_allclose(found.detach().numpy(), np.mean(each, axis=0), atol=1e-5)
+    np.testing.assert_allclose(found.detach().numpy(), np.mean(each, axis=0), rtol=0, atol=SAME_PROBABILITY)
     for turn, one in enumerate(reasons()):
         row = np.mean(each, axis=0)[turn]
         others = [other for other in np.argsort(-row) if other != turn][: explain.MAX_INFLUENCES]
         assert [influence.turn for influence in one.context] == others
-        assert [influence.weight for influence in one.context] == pytest.approx(row[others], abs=1e-5)
+        assert [influence.weight for influence in one.context] == pytest.approx(row[others], abs=SAME_PROBABILITY)
 
 
 def test_the_weights_are_those_that_the_context_uses() -> None:
@@ -66,7 +68,7 @@ def test_the_weights_are_those_that_the_context_uses() -> None:
     values, lengths = torch.randn(2, 5, 5), torch.tensor([5, 3])
     outputs = box.gru(values[1:, :3])[0].chunk(2, dim=-1)
     attended = torch.cat([w[1:, :3, :3] @ o for w, o in zip(box.weights(values, lengths), outputs, strict=True)], -1)
-    torch.testing.assert_close(attended[0], box(values, lengths).embeddings[1, :3])
+    assert_rounded_alike(attended[0], box(values, lengths).embeddings[1, :3], count_operations(box, steps=5))
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
@@ -87,8 +89,8 @@ def test_what_a_label_loses_is_the_difference_of_two_predictions() -> None:
     mute = network.parts[FUSION](audio[None], text.mean(dim=0).repeat(TURNS, 1)[None], lengths).logits[0].softmax(-1)
     for turn, one in enumerate(reasons()):
         label = int(probabilities[turn].argmax())
-        assert one.speech == pytest.approx(float(probabilities[turn, label] - dull[turn, label]), abs=1e-5)
-        assert one.words == pytest.approx(float(probabilities[turn, label] - mute[turn, label]), abs=1e-5)
+        assert one.speech == pytest.approx(float(probabilities[turn, label] - dull[turn, label]), abs=SAME_PROBABILITY)
+        assert one.words == pytest.approx(float(probabilities[turn, label] - mute[turn, label]), abs=SAME_PROBABILITY)
     assert len({round(one.speech or 0.0, 6) for one in reasons()}) > 1
 
 
@@ -119,7 +121,7 @@ def test_reasons_of_a_long_conversation_are_those_of_each_turns_window() -> None
     for turn in (second.first, second.last - 1):
         expected = cut[turn - second.start]
         assert [one.turn for one in found[turn].context] == [one.turn + second.start for one in expected.context]
-        assert found[turn].speech == pytest.approx(expected.speech, abs=1e-5)
+        assert found[turn].speech == pytest.approx(expected.speech, abs=SAME_PROBABILITY)
 
 
 def test_reasons_are_given_where_they_are_asked_for() -> None:

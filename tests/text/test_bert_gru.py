@@ -10,6 +10,7 @@ from transformers import BertConfig, BertModel
 from moodline.errors import MoodlineError
 from moodline.modeling.batching import Encoding
 from moodline.modeling.text_encoder import BertGru, load_bert
+from tests.rounding import assert_rounded_alike, count_operations
 from tests.tiny import tiny_bert
 
 
@@ -34,6 +35,8 @@ def encode(model: BertGru, ids: Tensor, lengths: list[int]) -> Encoding:
 
 
 ENCODER = encoder()
+TOKENS = 18  # the most that a test reads
+OPERATIONS = count_operations(ENCODER, TOKENS)
 
 
 @settings(max_examples=20, deadline=None)
@@ -47,8 +50,8 @@ def test_padding_never_changes_a_result(lengths: list[int], excess: int, filling
     together = encode(ENCODER, batch, lengths)
     for row, length in enumerate(lengths):
         alone = encode(ENCODER, tokens(length, row)[None], [length])
-        torch.testing.assert_close(together.embeddings[row], alone.embeddings[0], rtol=0, atol=1e-5)
-        torch.testing.assert_close(together.logits[row], alone.logits[0], rtol=0, atol=1e-5)
+        assert_rounded_alike(together.embeddings[row], alone.embeddings[0], OPERATIONS)
+        assert_rounded_alike(together.logits[row], alone.logits[0], OPERATIONS)
 
 
 def test_every_token_counts() -> None:
@@ -74,7 +77,8 @@ def test_it_is_a_gru_over_the_last_four_hidden_layers(layers_of_bert: int) -> No
         embedding = model.embed(torch.cat([outputs[:, -1, :10], outputs[:, 0, 10:]], dim=-1))
         logits = model.classify(embedding)
     assert len(layers) == layers_of_bert
-    torch.testing.assert_close(encode(model, ids, [11]), Encoding(embedding, logits), rtol=1e-5, atol=1e-6)
+    for found, expected in zip(encode(model, ids, [11]), (embedding, logits), strict=True):
+        assert_rounded_alike(found, expected, count_operations(model, TOKENS))
 
 
 def test_sizes_are_the_arguments() -> None:
@@ -117,6 +121,7 @@ def test_utterances_without_words_have_a_result_of_their_own(tmp_path: Path) -> 
     empty, blank, yes = encode(model, batch, [len(one) for one in ids]).logits
     alone = encode(model, ids[0][None], [len(ids[0])]).logits[0]
     assert torch.isfinite(empty).all()
-    torch.testing.assert_close(empty, alone, rtol=0, atol=1e-5)
-    torch.testing.assert_close(empty, blank, rtol=0, atol=1e-5)
+    operations = count_operations(model, batch.shape[1])
+    assert_rounded_alike(empty, alone, operations)
+    assert_rounded_alike(empty, blank, operations)
     assert (empty - yes).abs().max() > 1e-2

@@ -4,6 +4,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from moodline.training.dataset import change_speed
+from tests.rounding import rounding
 
 
 @given(samples=st.integers(1, 400), speed=st.floats(0.5, 2.0))
@@ -12,7 +13,9 @@ def test_it_is_linear_interpolation_at_the_new_speed(samples: int, speed: float)
     waveform = np.random.default_rng(samples).standard_normal(samples).astype(np.float32)
     changed = change_speed(torch.from_numpy(waveform), speed)
     places = speed * np.arange(len(changed))
-    np.testing.assert_allclose(changed.numpy(), np.interp(places, np.arange(samples), waveform), atol=1e-5)
+    # A place is off by its own rounding, which moves a value by as much of the difference to the next.
+    allowed = rounding(4) * (1 + samples) * 2 * np.abs(waveform).max()
+    np.testing.assert_allclose(changed.numpy(), np.interp(places, np.arange(samples), waveform), rtol=0, atol=allowed)
     assert changed.dtype == torch.float32
     assert abs(len(changed) - samples / speed) <= 1 / speed + 1
 
@@ -24,4 +27,4 @@ def test_a_tone_is_heard_higher_when_played_faster() -> None:
     spectrum = np.abs(np.fft.rfft(faster))
     loudest = spectrum.argmax() * rate / len(faster)
     assert abs(loudest - speed * frequency) < rate / len(faster)
-    assert abs(len(faster) / rate - 1 / speed) < 1e-3
+    assert abs(len(faster) - rate / speed) <= 1

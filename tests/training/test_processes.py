@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from moodline.config import AUDIO_CONTEXT, FUSION, TEXT_CONTEXT
-from tests.system import moodline, write_recipe
+from tests.system import SAME_PROBABILITY, moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
 
 pytestmark = pytest.mark.slow
+# A loss differs by the order of its sums, and as much again for each step that its weights took.
+ALLOWED = 20 * SAME_PROBABILITY
 IN_CONTEXT = (AUDIO_CONTEXT, TEXT_CONTEXT, FUSION)
 WITHOUT_DROPOUT = [f"--{stage}.dropout=0" for stage in IN_CONTEXT] + ["--fusion.output_dropout=0"]
 TWO_PROCESSES = ["--accelerator", "cpu", "--devices", "2", "--strategy", "ddp"]
@@ -32,7 +34,7 @@ def assert_same_losses(one: Path, two: Path) -> None:
         records = [json.loads((run / f"fold-5/stages/{stage}.json").read_text())["epochs"] for run in (one, two)]
         for epoch_of_one, epoch_of_two in zip(*records, strict=True):
             for loss in ("train_loss", "validation_loss"):
-                assert epoch_of_two[loss] == pytest.approx(epoch_of_one[loss], abs=1e-5), (stage, loss)
+                assert epoch_of_two[loss] == pytest.approx(epoch_of_one[loss], abs=ALLOWED), (stage, loss)
 
 
 @pytest.mark.parametrize("batch_size", [4, 5])

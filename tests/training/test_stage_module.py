@@ -6,6 +6,7 @@ from torch import nn
 from moodline.config import TrainingConfig
 from moodline.training.dataset import CachedItems, StageData
 from moodline.training.lightning_module import StageModule, create_average
+from tests.rounding import assert_rounded_alike
 
 
 def module(part: nn.Module, averaging: float) -> StageModule:
@@ -30,7 +31,7 @@ def test_the_average_is_the_recurrence_written_out() -> None:
             expected[name] = share * before + (1 - share) * value.detach()
     found = average.module.state_dict()
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value)
+        assert_rounded_alike(found[name], value, 3 * 5)  # of each step: two products and a sum
     assert not any(parameter.requires_grad for parameter in average.parameters())
 
 
@@ -45,4 +46,4 @@ def test_the_average_is_kept_where_there_is_one() -> None:
     averaged.average.update_parameters(part)
     averaged.best_weights = averaged.validated_part.state_dict()
     expected = part.weight.detach() - 0.5  # half of the old weights, half of the new ones
-    torch.testing.assert_close(averaged.keep_best().state_dict()["weight"], expected)
+    assert_rounded_alike(averaged.keep_best().state_dict()["weight"], expected, 3 * 2)

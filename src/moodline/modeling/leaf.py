@@ -77,6 +77,8 @@ class GaborFilters(nn.Module):
         mu, sigma = self._get_double_parameters(filters)
         time = torch.arange(self.window // 2 + 1, dtype=mu.dtype, device=mu.device)
         envelope = torch.exp(-0.5 * (time / sigma) ** 2) / (math.sqrt(2 * math.pi) * sigma)
+        # The gradient of polar divides by the envelope: below the smallest normal number its reciprocal is infinite.
+        envelope = nn.functional.threshold(envelope, torch.finfo(envelope.dtype).tiny, 0.0)
         phase = (mu - widen(first_bins[:, None]) * (2 * math.pi / size)) * time  # the band is moved to the beginning
         taps = torch.polar(envelope, phase).to(self.centre_frequencies.dtype.to_complex())
         return torch.fft.hfft(taps, n=size)[:, :bins]
