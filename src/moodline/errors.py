@@ -12,11 +12,19 @@ if TYPE_CHECKING:
 
 
 class MoodlineError(Exception):
-    """A user's mistake, or a fault of a user's file, said in one sentence.
+    """Report a user's mistake, or a fault in a user's file, in one sentence.
 
-    The sentence names the rule, the value received, the file and line or the id it came from, and
-    what to do. The command line prints it and exits with code 2; it never shows a traceback for it.
+    The sentence names the fault, the value, the place (file and line, or id) and the remedy. The command line prints it
+    and exits with code 2, without a traceback.
+
+    Args:
+        sentence: for a person
+        code: for a program, ``area.fault`` such as ``corpus.missing_speaker``; it stays when the sentence changes
     """
+
+    def __init__(self, sentence: str, *, code: str = "moodline.error") -> None:
+        super().__init__(sentence)
+        self.code = code
 
 
 def join_lines(error: BaseException) -> str:
