@@ -251,10 +251,10 @@ def test_a_folder_of_recordings_is_no_corpus(
 @pytest.mark.parametrize(
     ("place", "given", "told"),
     [
-        ("predict.chosen_model", ("predict", "talk.wav"), "interrupted"),
-        ("transcripts.run", ("transcribe", "talk.wav"), "interrupted"),
-        ("progress.show", ("transcribe", "corpus"), GOES_ON),
-        ("train.chosen_recipe", ("train", "corpus", "--recipe", "demo", "--protocol", "cv5", "-o", "run"), GOES_ON),
+        ("predict.find_model", ("predict", "talk.wav"), "interrupted"),
+        ("data.transcribe_recordings", ("transcribe", "talk.wav"), "interrupted"),
+        ("data.show_progress", ("transcribe", "corpus"), GOES_ON),
+        ("train.resolve_recipe", ("train", "corpus", "--recipe", "demo", "--protocol", "cv5", "-o", "run"), GOES_ON),
     ],
 )
 def test_what_is_interrupted_is_said_to_go_on_where_it_does_alone(
