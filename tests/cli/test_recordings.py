@@ -253,7 +253,7 @@ def test_a_folder_of_recordings_is_no_corpus(
     [
         ("predict.find_model", ("predict", "talk.wav"), "interrupted"),
         ("data.transcribe_recordings", ("transcribe", "talk.wav"), "interrupted"),
-        ("data.show_progress", ("transcribe", "corpus"), GOES_ON),
+        ("options.show_progress", ("transcribe", "corpus"), GOES_ON),
         ("train.resolve_recipe", ("train", "corpus", "--recipe", "demo", "--protocol", "cv5", "-o", "run"), GOES_ON),
     ],
 )
