@@ -30,5 +30,5 @@ def tiny_bert(folder: Path) -> Path:
         )
     bert.save_pretrained(folder)
     vocabulary = {token: index for index, token in enumerate(MARKS + WORDS)}
-    BertTokenizer(vocab=vocabulary).save_pretrained(folder)
+    BertTokenizer(vocab=vocabulary, do_lower_case=True).save_pretrained(folder)
     return folder
