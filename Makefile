@@ -5,10 +5,10 @@ DEMO := demo
 # A part of the tests that calls every dependency, for the oldest versions of them.
 MINIMA_TESTS := tests/test_recipe.py tests/test_system.py tests/text tests/corpora/test_table.py tests/training/test_data.py \
 	tests/inference/timeline/test_texts.py tests/speech tests/audio/test_waveform.py tests/audio/test_recording.py \
-	tests/evaluation/test_calibration.py tests/reproduction/baselines/test_readers.py
+	tests/evaluation/test_calibration.py tests/experiments/baselines/test_readers.py
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test quick lint minima package clean
+.PHONY: demo test quick lint minima package docs clean
 
 demo: .venv/demo
 	$(BIN)/moodline prepare demo -o $(DEMO)/corpus
@@ -38,6 +38,10 @@ package: .venv/dev
 	$(BIN)/twine check --strict dist/*
 	.ci/try_wheel $(PYTHON) dist/*.whl
 
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "The site is site/index.html"
+
 .venv-minima/done: pyproject.toml constraints.txt .ci/minima.py
 	$(PYTHON) -m venv --clear .venv-minima
 	$(PYTHON) .ci/minima.py > .venv-minima/minima.txt
@@ -53,5 +57,9 @@ package: .venv/dev
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+.venv/docs: .venv/demo
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
 clean:
-	rm -rf .venv .venv-minima dist $(DEMO)
+	rm -rf .venv .venv-minima dist site $(DEMO)

@@ -1,6 +1,6 @@
-"""Time and peak memory of moodline's commands, each in a process of its own.
+"""Measure time and peak memory of moodline's commands, each in a process of its own.
 
-This one stays small, without torch: the peak of a command counts from that of the process which starts it.
+The module does not import torch: the peak of a command is at least that of the process that starts it.
 """
 
 import os
@@ -13,7 +13,7 @@ MEBIBYTE = 2**20
 
 
 def run(threads: int, command: str, *options: str) -> tuple[float, float]:
-    """Seconds and peak resident memory in MiB of one moodline command."""
+    """Return seconds and peak resident memory in MiB of one moodline command."""
     started = time.perf_counter()
     child = subprocess.Popen(
         [sys.executable, "-m", "moodline.cli.main", command, *options],
@@ -28,5 +28,5 @@ def run(threads: int, command: str, *options: str) -> tuple[float, float]:
 
 
 def save_untrained(folder: Path) -> None:
-    """A model folder as of untrained.py."""
+    """Write the model folder of untrained.py."""
     subprocess.run([sys.executable, Path(__file__).with_name("untrained.py"), folder], check=True)

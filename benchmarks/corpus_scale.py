@@ -1,12 +1,12 @@
-"""Time and peak memory of prepare, embed and evaluate on corpora of more and more one-second utterances.
+"""Measure time and peak memory of prepare, embed and evaluate on corpora of increasing size.
 
     .venv/bin/python benchmarks/corpus_scale.py -o corpus_scale.json
     .venv/bin/python benchmarks/corpus_scale.py 1000 10000
 
-The corpora are made up: conversations of twenty turns by two speakers of their own, a recording a conversation, noise
-for sound, words by template. The model has the sizes of recipe small and is not trained: its scores mean nothing, and
-take as long. Every command runs in a process of its own. Corpora and what is made of them lie in a folder that is
-removed at the end; 100,000 utterances take 4 GB of it.
+The corpora are synthetic: conversations of twenty one-second turns by two speakers, one recording per conversation,
+noise as audio, words by template. The model has the sizes of recipe small and random weights, which take as long as
+trained ones. Every command runs in a process of its own. A temporary folder holds all files; 100,000 utterances take
+4 GB.
 """
 
 import argparse
@@ -34,9 +34,9 @@ COLUMNS = ("conversation", "utterance", "speaker", "start", "end", "words", "aud
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sizes", nargs="*", type=int, default=SIZES, help="utterances of each corpus, fewest first")
-    parser.add_argument("--threads", type=int, default=2, help="of every command")
-    parser.add_argument("--folder", type=Path, help="where corpora are put; the system's temporary folder without it")
-    parser.add_argument("-o", "--output", type=Path, help="JSON file of all that was measured")
+    parser.add_argument("--threads", type=int, default=2, help="threads of every command")
+    parser.add_argument("--folder", type=Path, help="folder for the corpora; default: the system's temporary folder")
+    parser.add_argument("-o", "--output", type=Path, help="JSON file of all results")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         measured = measure(arguments.sizes, Path(folder), arguments.threads)
@@ -69,7 +69,7 @@ def measure(sizes: Sequence[int], folder: Path, threads: int) -> list[dict]:
 
 
 def make_corpus(folder: Path, utterances: int) -> Path:
-    """A table of so many turns, and its recordings; the same each time."""
+    """Write a table of this many turns and its recordings, the same on every call."""
     folder.mkdir()
     table = folder / "utterances.csv"
     generator = np.random.default_rng(0)

@@ -1,12 +1,12 @@
-"""Whether a recording says what its corpus says: dialogues mixed into recordings, labelled, compared turn by turn.
+"""Compare predictions of recordings with those of their corpus: dialogues mixed to recordings, turn by turn.
 
     .venv/bin/python benchmarks/dialogues.py corpora/tree runs/small/fold-5/model --prefix Ses05
 
-Turns are put at their times into one file, mono (both speakers added up) and stereo (a speaker a channel), and written
-as SRT, TextGrid and JSON of WhisperX. The corpus's own predictions read each turn's clean clip in the same context of
-all turns. Without a transcript (--voice-activity) a reference turn is compared with the turn found that holds at least
-half of it. Two more ways tell apart what differs then: the right turns with a recogniser's words (from RTTM), and turns
-found by voice activity, whose speech alone is read on both sides.
+Turns are mixed at their times into one file, mono (both speakers added) and stereo (one speaker per channel), with
+transcripts as SRT, TextGrid and WhisperX JSON. The corpus's own predictions read each turn's clean clip in the same
+context of all turns. Without a transcript (--voice-activity) a reference turn is compared with the detected turn that
+contains at least half of it. Two further variants separate the causes of differences: the reference turns with a
+recogniser's words (from RTTM), and detected turns whose speech alone is read on both sides.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
+from moodline.asr import SpeechRecogniser
 from moodline.audio import io
 from moodline.audio.recording import Recording
 from moodline.conversation import Conversation, Segment, Utterance
@@ -35,7 +36,7 @@ WORDLESS = ".rttm"
 
 
 class Verdict(NamedTuple):
-    """Of a turn by one way of labelling it.
+    """The agreement on a turn by one way of labelling it.
 
     ``overlaps`` another turn in time; ``shares`` the turn found with another turn of the reference, or has none.
     """
@@ -59,56 +60,61 @@ def main() -> None:
     verdicts: dict[str, list[Verdict]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for conversation in chosen[: options.dialogues]:
-            for name, found in compared(predictor, conversation, Path(folder), options).items():
+            for name, found in compare_dialogue(predictor, conversation, Path(folder), options).items():
                 verdicts.setdefault(name, []).extend(found)
     print(f"{'recording, turns from':36s}{'no overlap':>20s}{'a turn of its own':>20s}{'all':>20s}")
     for name, found in verdicts.items():
         chosen_turns = ([one for one in found if not one.overlaps], [one for one in found if not one.shares], found)
-        print(f"{name:36s}" + "".join(f"{share([one.agrees for one in some]):>20s}" for some in chosen_turns))
+        print(f"{name:36s}" + "".join(f"{format_share([one.agrees for one in some]):>20s}" for some in chosen_turns))
 
 
-def compared(
+def compare_dialogue(
     predictor: Predictor, conversation: Conversation, folder: Path, options: argparse.Namespace
 ) -> dict[str, list[Verdict]]:
-    """Verdicts on a dialogue's turns by way of labelling it."""
+    """Compare a dialogue's turns, by way of labelling it."""
     turns = sorted(conversation.utterances, key=lambda turn: turn.start or 0.0)
     verdicts: dict[str, list[Verdict]] = {}
-    stereo = mixed(conversation)
+    stereo = mix_turns(conversation)
     for channels, samples in (("mono", stereo.sum(axis=1)), ("stereo", stereo)):
         path = folder / f"{conversation.id}-{channels}.wav"
         soundfile.write(path, samples, RATE, subtype="FLOAT")
         for ending in (*FORMATS, *((WORDLESS,) if options.voice_activity else ())):
-            write_transcript(path.with_suffix(ending), [turn_of(turn) for turn in turns])
-        for name, hearing in ways(path, options).items():
-            timeline = recognise(predictor, Recording.open(path), hearing)
-            labels = {one.id: one.label for one in predictor.predict(conversation, hearing.modalities).utterances}
-            found = timeline.turns if hearing.transcript else [holder(turn, timeline) for turn in turns]
+            write_transcript(path.with_suffix(ending), [build_segment(turn) for turn in turns])
+        for name, how in list_ways(path, options).items():
+            recording = Recording.open(path, separate=how.channels == "speakers")
+            timeline = recognise(predictor, recording, how)
+            labels = {one.id: one.label for one in predictor.predict(conversation, how.modalities).utterances}
+            found = timeline.turns if how.transcript else [find_container(turn, timeline) for turn in turns]
             verdicts[f"{channels}, {name}"] = [
                 Verdict(
                     one is not None and one.label == labels[turn.id],
                     overlaps,
                     one is None or sum(one is other for other in found) > 1,
                 )
-                for turn, one, overlaps in zip(turns, found, overlapping(turns), strict=True)
+                for turn, one, overlaps in zip(turns, found, find_overlaps(turns), strict=True)
             ]
     return verdicts
 
 
-def ways(path: Path, options: argparse.Namespace) -> dict[str, RecognitionOptions]:
-    """How a recording is listened to, by the name of where its turns are from."""
+def list_ways(path: Path, options: argparse.Namespace) -> dict[str, RecognitionOptions]:
+    """List the ways to analyse a recording, by the source of its turns."""
     found = {ending: RecognitionOptions(transcript=path.with_suffix(ending)) for ending in FORMATS}
     if options.voice_activity:
-        plain = RecognitionOptions(channels="speakers" if path.stem.endswith("stereo") else "mixed", jobs=options.jobs)
+        channels, recogniser = (
+            "speakers" if path.stem.endswith("stereo") else "mixed",
+            SpeechRecogniser(jobs=options.jobs),
+        )
+        plain = RecognitionOptions(channels=channels, recogniser=recogniser)
         found |= {
-            f"{WORDLESS}, words heard": RecognitionOptions(transcript=path.with_suffix(WORDLESS), jobs=options.jobs),
+            f"{WORDLESS}, words recognised": replace(plain, channels="mixed", transcript=path.with_suffix(WORDLESS)),
             "voice activity": plain,
             "voice activity, speech alone": replace(plain, modalities="audio"),
         }
     return found
 
 
-def mixed(conversation: Conversation) -> np.ndarray:
-    """The turns at their times, a speaker a channel: (T, 2) at RATE."""
+def mix_turns(conversation: Conversation) -> np.ndarray:
+    """Mix the turns at their times, one speaker per channel: (T, 2) at RATE."""
     speakers = sorted(conversation.speakers)  # two at most; some dialogues of a corpus have one
     end = max(turn.end or 0.0 for turn in conversation.utterances)
     samples = np.zeros((round((end + 1) * RATE), 2), dtype=np.float32)
@@ -120,12 +126,12 @@ def mixed(conversation: Conversation) -> np.ndarray:
     return samples
 
 
-def turn_of(turn: Utterance) -> Segment:
+def build_segment(turn: Utterance) -> Segment:
     return Segment(start=turn.start or 0.0, end=turn.end or 0.0, speaker=turn.speaker, words=turn.words)
 
 
-def overlapping(turns: Sequence[Utterance]) -> list[bool]:
-    """Whether each turn shares some time with another."""
+def find_overlaps(turns: Sequence[Utterance]) -> list[bool]:
+    """Return whether each turn overlaps another."""
     spans = [(turn.start or 0.0, turn.end or 0.0) for turn in turns]
     return [
         any(other != number and start < spans[other][1] and spans[other][0] < end for other in range(len(spans)))
@@ -133,8 +139,8 @@ def overlapping(turns: Sequence[Utterance]) -> list[bool]:
     ]
 
 
-def holder(turn: Utterance, timeline: Timeline) -> TimelineTurn | None:
-    """The turn found that holds the most of this one, at least half."""
+def find_container(turn: Utterance, timeline: Timeline) -> TimelineTurn | None:
+    """Find the detected turn that contains most of this one, at least half."""
     start, end = turn.start or 0.0, turn.end or 0.0
 
     def held(found: TimelineTurn) -> float:
@@ -144,7 +150,7 @@ def holder(turn: Utterance, timeline: Timeline) -> TimelineTurn | None:
     return best if held(best) >= (end - start) / 2 else None
 
 
-def share(agree: Sequence[bool]) -> str:
+def format_share(agree: Sequence[bool]) -> str:
     return f"{sum(agree)} of {len(agree)}, {100 * np.mean(agree):.1f} %" if agree else "none"
 
 

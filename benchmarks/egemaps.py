@@ -1,10 +1,10 @@
-"""How much of the error on unseen voices is the voice: eGeMAPS and a support vector machine, under a protocol's folds.
+"""Measure how much of the error on unseen voices is due to the voice: eGeMAPS with an SVM on a protocol's folds.
 
     .venv/bin/pip install '.[reproduce]'
     .venv/bin/python benchmarks/egemaps.py corpora/tree cv5
 
-The features are the baseline's (reproduction/baselines/egemaps.py); the machine here has a Gaussian kernel, is trained
-on each fold's training"""
+The features are those of moodline baselines; the SVM has a Gaussian kernel and is trained on each fold's training set.
+"""
 
 import sys
 import tempfile
@@ -37,7 +37,7 @@ def classes_of(utterances: Sequence[Utterance]) -> list[str]:
 def relative_to(
     features: Mapping[str, np.ndarray], groups: Mapping[str, str], *, deviation: bool
 ) -> dict[str, np.ndarray]:
-    """Each utterance's features less the mean of its group, and over the group's standard deviation."""
+    """Standardise each utterance's features by the mean and standard deviation of its group."""
     members: dict[str, list[str]] = {}
     for one in features:
         members.setdefault(groups[one], []).append(one)

@@ -1,9 +1,9 @@
-"""LEAF against SpeechBrain's: seconds of forward and training passes, and the peak memory of training.
+"""Compare LEAF with SpeechBrain's: seconds of forward and training passes, and peak memory of training.
 
     .venv/bin/python benchmarks/leaf.py -o leaf.json
 
-The two take turns in one process, on two threads, so that ratios hold on a machine that is otherwise in use. The
-peer is installed into a virtual environment of its own, which reads PyTorch from the one this is run with.
+The two alternate in one process, on two threads, for ratios that hold on a machine under load. SpeechBrain is installed
+into a virtual environment of its own, which uses PyTorch of the environment that runs the benchmark.
 """
 
 import argparse
@@ -25,10 +25,10 @@ PEER = ["speechbrain==1.1.2", "hyperpyyaml==1.2.2", "ruamel.yaml==0.18.6", "sent
 THREADS = 2
 STRIDE_MS = 10.0
 SAMPLE_RATE = 16000
-# Signals, seconds of each, and how often each implementation is timed.
+# Number of signals, seconds of each, and number of repetitions.
 CASES = {"4x10": (4, 10, 7), "16x20": (16, 20, 3), "16x34": (16, 34, 3)}
 IMPLEMENTATIONS = ("moodline", "speechbrain")
-# What PyTorch's operations are for within filters, squared modulus and pooling; all others are the rest.
+# The purpose of PyTorch's operations within filters, squared modulus and pooling.
 KINDS = {
     "FFTs": {"aten::_fft_c2c", "aten::_fft_r2c", "aten::_fft_c2r"},
     "products": {"aten::mul", "aten::mul_", "aten::cat", "aten::addcmul_"},
@@ -40,7 +40,7 @@ MEBIBYTE = 2**20
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), help="signals x seconds of each")
-    parser.add_argument("-o", "--output", type=Path, help="JSON file of all that was measured")
+    parser.add_argument("-o", "--output", type=Path, help="JSON file of all results")
     parser.add_argument("--task", nargs="+", help=argparse.SUPPRESS)  # what a child process measures
     arguments = parser.parse_args()
     if arguments.task:
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def environment() -> Path:
-    """The Python of the peer's virtual environment, made on first use."""
+    """Return the Python of SpeechBrain's virtual environment, created on first use."""
     folder = HERE / ".venv"
     python = folder / "bin" / "python"
     done = folder / "complete"
@@ -82,7 +82,7 @@ def environment() -> Path:
 
 
 def run(python: Path, *task: str) -> dict:
-    """What a fresh process measures."""
+    """Run a measurement in a new process."""
     threads = {name: str(THREADS) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     command = [python, __file__, "--task", *task]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | threads)
@@ -90,7 +90,7 @@ def run(python: Path, *task: str) -> dict:
 
 
 def build(name: str, padding: str = "symmetric") -> Callable:
-    """A front-end of waveforms (B, T)."""
+    """Build a front-end of waveforms (B, T)."""
     if name == "moodline":
         from moodline.modeling.leaf import Leaf
 
@@ -109,7 +109,7 @@ def waveforms(case: str):
 
 
 def measure_seconds(case: str) -> dict[str, dict[str, float]]:
-    """Medians of passes of one implementation after the other."""
+    """Measure the median seconds of passes of the alternating implementations."""
     import torch
 
     torch.set_num_threads(THREADS)
@@ -136,7 +136,7 @@ def measure_seconds(case: str) -> dict[str, dict[str, float]]:
 
 
 def measure_memory(case: str, name: str) -> float:
-    """How far a training pass raises the peak of the resident memory, in MiB."""
+    """Measure by how many MiB a training pass raises the peak resident memory."""
     import torch
 
     torch.set_num_threads(THREADS)
@@ -149,7 +149,7 @@ def measure_memory(case: str, name: str) -> float:
 
 
 def measure_shares(case: str) -> dict[str, float]:
-    """Of the time of a training pass: the Fourier transforms, which are the method's floor, and all else."""
+    """Measure the shares of a training pass: Fourier transforms, the lower bound of the method, and the rest."""
     import torch
     from torch.profiler import ProfilerActivity, profile
 
@@ -173,7 +173,7 @@ def measure_shares(case: str) -> dict[str, float]:
 
 
 def measure_distance() -> dict[str, float]:
-    """From the reference's features of its signal, of the same number of frames."""
+    """Measure the distance from the reference's features of its signal, with the same number of frames."""
     import numpy as np
     import torch
 

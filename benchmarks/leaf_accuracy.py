@@ -1,10 +1,10 @@
-"""How far LEAF in single precision is from its definition in double precision: the table of docs/leaf.md.
+"""Measure the error of LEAF in single precision against its definition in double precision (docs/leaf.md).
 
     .venv/bin/python benchmarks/leaf_accuracy.py --speech FOLDER
 
-Beside it the definition's direct computation in single precision. Pieces of 1.5 s at a stride of 10 ms: of white noise,
-of the signal of the reference's golden file, of two signals that are quiet beside what is loud, and of all mono
-recordings of 16 kHz below a folder, as many as make a minute, evenly chosen.
+The table includes the direct computation of the definition in single precision. Pieces of 1.5 s at a stride of 10 ms
+come from white noise, the signal of the reference's golden file, two signals with quiet next to loud parts, and a
+minute of evenly chosen mono recordings of 16 kHz below a folder.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def signals(speech: Path | None) -> Iterator[tuple[str, Sequence[Tensor]]]:
-    """Names and pieces (T,) each."""
+    """Yield the name and the pieces (T,) of each signal."""
     noise = 0.1 * torch.randn(4, PIECE, generator=torch.Generator().manual_seed(0))
     yield "white noise", list(noise)
     yield "the reference's signal", [torch.tensor(np.load(ROOT / "tests/golden/reference_leaf.npz")["x"])]
@@ -68,13 +68,13 @@ def signals(speech: Path | None) -> Iterator[tuple[str, Sequence[Tensor]]]:
 def recordings(folder: Path) -> list[Tensor]:
     files = sorted(path for path in folder.rglob("*") if path.suffix in (".wav", ".flac"))
     if len(files) < PIECES:
-        raise SystemExit(f"a minute of speech takes {PIECES} recordings or more, {folder} has {len(files)}")
+        raise SystemExit(f"{folder} has {len(files)} recordings; a minute of speech takes at least {PIECES}")
     pieces = []
     for file in files[:: len(files) // PIECES][:PIECES]:
         samples, rate = soundfile.read(file, dtype="float32")
         if rate != RATE or samples.ndim != 1:
-            raise SystemExit(f"recordings are mono at {RATE} Hz, {file} has the shape {samples.shape} at {rate} Hz")
-        # The middle: recordings begin and end with silence.
+            raise SystemExit(f"{file} has the shape {samples.shape} at {rate} Hz; recordings must be mono at {RATE} Hz")
+        # The middle, because recordings begin and end with silence.
         pieces.append(torch.from_numpy(samples[max(0, (len(samples) - PIECE) // 2) :][:PIECE]))
     return pieces
 
@@ -88,7 +88,7 @@ def row(name: str, pieces: Sequence[Tensor], leaves: Sequence[Leaf]) -> None:
 def errors(
     energies: Callable[[Leaf, Tensor], Tensor], pieces: Sequence[Tensor], leaves: Sequence[Leaf]
 ) -> tuple[float, float, float, float, float]:
-    """The columns of the table; of the gradients, those of the worst piece."""
+    """Compute the columns of the table; for gradients, those of the worst piece."""
     all_of, all_expected, of_parameters, of_waveforms = [], [], [], []
     for leaf in leaves:
         for piece in pieces:

@@ -1,11 +1,11 @@
-"""Time and peak memory of moodline predict on recordings of ten minutes and of four hours.
+"""Measure time and peak memory of moodline predict on recordings of ten minutes and of four hours.
 
     .venv/bin/python benchmarks/long_recording.py
     .venv/bin/python benchmarks/long_recording.py 10 60 --heard
 
-Two synthetic voices say a sentence every three seconds, in turn; the model has recipe small's sizes and is not trained.
-Each command runs in a process of its own: with a transcript to JSON and to a page, and with turns that voice activity
-finds, read as speech alone; with --heard also with the words that pocketsphinx hears, which takes far longer.
+Two synthetic voices alternate with a sentence every three seconds; the model has recipe small's sizes and random
+weights. Each command runs in a process of its own: with a transcript to JSON and to a page, and with turns from voice
+activity detection, as speech alone; with --heard also with pocketsphinx's words, which takes far longer.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from moodline.corpora.tts import SAMPLE_RATE, Delivery, Synthesizer
 from moodline.transcripts.formats import write_transcript
 
 MINUTES = (10, 240)
-EVERY = 3.0  # seconds from a turn's start to the next one's
+EVERY = 3.0  # seconds between the starts of turns
 SENTENCES = ("I never said that.", "Well, we would go there again.", "Really? Please, not today.", "Yes, and so am I.")
 
 
@@ -40,11 +40,11 @@ def main() -> None:
 def measure(folder: Path, minutes: Sequence[int], threads: int, *, heard: bool) -> None:
     model = folder / "model"
     save_untrained(model)
-    sentences = spoken()
+    sentences = synthesise_sentences()
     least: dict[str, float] = {}
     print(f"{'minutes':>8s}  {'command':32s}{'s':>8s}{'times real time':>17s}{'peak MiB':>10s}{'over least':>12s}")
     for length in minutes:
-        talk, transcript = made_up(folder, length, sentences)
+        talk, transcript = write_recording(folder, length, sentences)
         commands = {
             "transcript, JSON": ["--transcript", transcript, "-o", talk.with_suffix(".json")],
             "transcript, page": ["--transcript", transcript, "-o", talk.with_suffix(".html")],
@@ -59,15 +59,15 @@ def measure(folder: Path, minutes: Sequence[int], threads: int, *, heard: bool) 
             print(f"{length:8d}  {name:32s}{seconds:8.1f}{times:17.0f}{peak:10.0f}{growth:12.0f}", flush=True)
 
 
-def spoken() -> list[np.ndarray]:
-    """The sentences, by a woman and a man in turn: (T,) each."""
+def synthesise_sentences() -> list[np.ndarray]:
+    """Synthesise the sentences with alternating voices: (T,) each."""
     speakers = [CAST[0][sex] for sex in ("F", "M") * (len(SENTENCES) // 2)]
     with Synthesizer() as synthesizer:
         return [synthesizer.speak(words, one, Delivery()) for words, one in zip(SENTENCES, speakers, strict=True)]
 
 
-def made_up(folder: Path, minutes: int, sentences: Sequence[np.ndarray]) -> tuple[Path, Path]:
-    """A recording and its transcript."""
+def write_recording(folder: Path, minutes: int, sentences: Sequence[np.ndarray]) -> tuple[Path, Path]:
+    """Write a recording and its transcript."""
     talk, frames = folder / f"talk-{minutes}.wav", round(EVERY * SAMPLE_RATE)
     turns: list[Segment] = []
     with soundfile.SoundFile(talk, "w", SAMPLE_RATE, 1, subtype="PCM_16") as file:

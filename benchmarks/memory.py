@@ -1,11 +1,11 @@
-"""Peak memory and seconds of one training step of a recipe's utterance encoder, in its largest batch, on a CPU.
+"""Measure peak memory and seconds of one training step of a recipe's utterance encoder, in its largest batch, on a CPU.
 
     .venv/bin/python benchmarks/memory.py iemocap audio_utterance 34
     .venv/bin/python benchmarks/memory.py iemocap-10ms audio_utterance 34
     .venv/bin/python benchmarks/memory.py iemocap text_utterance 128
 
 The number is the length of every utterance of the batch, in seconds or in tokens. BERT has bert-base-cased's size and
-random weights, so that nothing is downloaded.
+random weights, without a download.
 """
 
 import resource

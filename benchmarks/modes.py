@@ -1,10 +1,10 @@
-"""What one model in three modes costs: each mode beside the fusion that was trained on that modality alone.
+"""Compare each mode of one model in three modes with the fusion that was trained on that modality alone.
 
     .venv/bin/python benchmarks/modes.py --run RUN ... --audio RUN ... --text RUN ... --both RUN ...
 
-Runs are evaluated before (`moodline evaluate`), on the same folds: --run with `fusion.modality_dropout`, --audio and
---text with `fusion.modalities`, --both with neither. Several runs, one a seed, are averaged. Differences in UA have
-95 % intervals of a paired bootstrap over conversations.
+Runs must be evaluated (`moodline evaluate`) on the same folds: --run with `fusion.modality_dropout`, --audio and --text
+with `fusion.input_modalities`, --both with neither. Several runs with different seeds are averaged. Differences in UA
+have 95 % intervals of a paired bootstrap over conversations.
 """
 
 import argparse
@@ -22,16 +22,16 @@ from moodline.io import read_json
 STAGES = {"both": FUSION, **SINGLE_MODALITY_FUSION}
 
 
-def answers(runs: Sequence[Path], stage: str) -> list[PartPredictions]:
-    """A stage's answers in each of these runs."""
-    return [collect_predictions(table_of(run), stage, classes_of(run)) for run in runs]
+def collect_answers(runs: Sequence[Path], stage: str) -> list[PartPredictions]:
+    """Collect a stage's predictions in each of these runs."""
+    return [collect_predictions(read_predictions(run), stage, read_classes(run)) for run in runs]
 
 
-def table_of(run: Path) -> pa.Table:
+def read_predictions(run: Path) -> pa.Table:
     return pq.read_table(run / PREDICTIONS_FILE)
 
 
-def classes_of(run: Path) -> list[str]:
+def read_classes(run: Path) -> list[str]:
     return read_json(run / "run.json", "run")["label_set"]["classes"]
 
 
@@ -44,7 +44,7 @@ def main() -> None:
     print(f"{'mode':<6} {'UA':<22} {'trained on it alone':<22} difference")
     for mode, stage in STAGES.items():
         if runs := getattr(options, mode):
-            one, single = answers(options.run, stage), answers(runs, FUSION)
+            one, single = collect_answers(options.run, stage), collect_answers(runs, FUSION)
             _, ua, _ = average_seeds(one)
             _, alone, _ = average_seeds(single)
             print(f"{mode:<6} {ua!s:<22} {alone!s:<22} {compare_parts(one, single).ua}")

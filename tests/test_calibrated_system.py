@@ -149,7 +149,7 @@ def test_a_run_of_older_days_is_calibrated_by_the_same_command_and_not_trained(
     assert all(older.model.get_temperature(stage) == 1 for stage in temperatures)
     moodline("evaluate", run)
     results = json.loads((run / "results.json").read_text())
-    assert any("not calibrated" in note and "run once more" in note for note in results["notes"])
+    assert any("not calibrated" in note and "Rerun" in note for note in results["notes"])
     assert all(one["calibration"]["before"] is None for one in results["scores"])
     assert "not calibrated" in " ".join(capsys.readouterr().out.split())
 
@@ -157,10 +157,10 @@ def test_a_run_of_older_days_is_calibrated_by_the_same_command_and_not_trained(
     before = {path: path.stat().st_mtime_ns for path in files}
     train(place, run)
     assert {path: path.stat().st_mtime_ns for path in files} == before
-    assert "calibrated now" in capsys.readouterr().out
+    assert "calibrated; weights unchanged" in capsys.readouterr().out
     assert load_description(run / "fold-5/model") == load_description(place / "run/fold-5/model")
     train(place, run)
-    assert "calibrated now" not in capsys.readouterr().out
+    assert "calibrated; weights unchanged" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("broken", [{"fusion": 1.0}, "spoken", None, [1.0]])
@@ -171,7 +171,7 @@ def test_temperatures_that_are_none_are_refused(place: Path, tmp_path: Path, bro
     stages = list(content["temperatures"])
     for value in (broken, dict.fromkeys(stages, 0.0), dict.fromkeys(stages, "1")):
         config.write_text(json.dumps(content | {"temperatures": value}))
-        with pytest.raises(MoodlineError, match=r"config.json is no model's description.*temperature"):
+        with pytest.raises(MoodlineError, match=r"config.json does not describe a model.*temperature"):
             package.load(tmp_path / "model")
 
 
@@ -191,7 +191,7 @@ def test_what_is_scored_and_kept_is_calibrated(place: Path, model: Predictor) ->
         assert one["calibration"]["brier_score"] == pytest.approx(((probabilities - truth) ** 2).sum(axis=1).mean())
     assert results["coverage"]["stage"] == "fusion"
     card = (place / "run/fold-5/model/README.md").read_text()
-    assert f"both, fused {model.model.temperatures['fusion']:.3g}" in card
+    assert f"fusion {model.model.temperatures['fusion']:.3g}" in card
 
 
 def test_below_a_threshold_the_label_is_uncertain_and_nothing_else_changes(place: Path, model: Predictor) -> None:

@@ -31,25 +31,28 @@ def conversation(*labels: str | None) -> Conversation:
 
 
 def test_a_label_set_maps_to_its_own_classes_alone() -> None:
-    with pytest.raises(MoodlineError, match=r"'two' maps to bored, not among its classes glad, sad"):
+    with pytest.raises(MoodlineError, match=r"'two'.* bored.* glad, sad") as refused:
         LabelSet(name="two", version=1, classes=("glad", "sad"), mapping={"a": "glad", "b": "bored"})
+    assert refused.value.code == "label.unknown_class"
 
 
 def test_a_misspelt_class_is_told_with_the_nearest() -> None:
-    with pytest.raises(MoodlineError, match=r"maps to gald, .*; did you mean glad\?"):
+    with pytest.raises(MoodlineError, match=r"gald, .* glad\?"):
         LabelSet(name="two", version=1, classes=("glad", "sad"), mapping={"a": "gald", "b": "sad"})
 
 
 @pytest.mark.parametrize("classes", [(), ("glad",), ("glad", "sad", "glad")])
 def test_a_label_set_has_several_classes_each_once(classes: tuple[str, ...]) -> None:
-    with pytest.raises(MoodlineError, match=r"'odd' needs two classes or more, each named once"):
+    with pytest.raises(MoodlineError, match="'odd'") as refused:
         LabelSet(name="odd", version=1, classes=classes, mapping={})
+    assert refused.value.code == "label.bad_classes"
 
 
 def test_an_utterance_id_stands_once() -> None:
     turn = Utterance(id="twice", speaker="F", words="")
-    with pytest.raises(MoodlineError, match=r"'twice' stands twice in 'talk'"):
+    with pytest.raises(MoodlineError, match=r"'talk'.* 'twice'") as refused:
         Conversation(id="talk", utterances=(turn, turn))
+    assert refused.value.code == "corpus.duplicate_id"
 
 
 @pytest.mark.parametrize(("offset", "duration"), [(-0.1, 1.0), (0.0, 0.0), (0.0, -1.0)])
@@ -163,7 +166,7 @@ def test_the_labelled_context_holds_the_scored_turns(labels: list[str]) -> None:
 
 def test_a_split_is_one_of_three() -> None:
     assert Conversation(id="talk", utterances=(), split="validation").split == "validation"
-    with pytest.raises(MoodlineError, match=r"one of train, validation, test: 'talk' has 'dev'"):
+    with pytest.raises(MoodlineError, match=r"'talk'.* 'dev'.* train, validation, test"):
         Conversation(id="talk", utterances=(), split="dev")
 
 

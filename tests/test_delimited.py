@@ -13,7 +13,7 @@ from moodline.conversation import Segment
 from moodline.corpora import table
 from moodline.corpora.corpus import FAULTS_FILE, Corpus, read_corpus, write_corpus
 from moodline.corpora.validation import Fault
-from moodline.tabular import harmless, original
+from moodline.tabular import escape_formula, restore_cell
 from moodline.timeline.timeline import ConversationPrediction, UtterancePrediction
 from moodline.timeline.writers import to_csv
 from moodline.transcripts.formats import read_transcript, write_transcript
@@ -33,12 +33,12 @@ def assert_harmless(text: str) -> None:
 
 @given(st.text(st.sampled_from(SIGNS + "'a\n")))
 def test_a_cell_is_harmless_and_comes_back(cell: str) -> None:
-    assert harmless(cell)[:1] not in tuple(SIGNS)
-    assert original(harmless(cell)) == cell
+    assert escape_formula(cell)[:1] not in tuple(SIGNS)
+    assert restore_cell(escape_formula(cell)) == cell
 
 
 def test_numbers_stay_numbers() -> None:
-    assert [harmless(number) for number in (-1.5, -3, None)] == [-1.5, -3, None]
+    assert [escape_formula(number) for number in (-1.5, -3, None)] == [-1.5, -3, None]
 
 
 def test_a_transcript_is_harmless_and_comes_back(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The pages under docs/: their commands parse, their links lead somewhere, and their examples run."""
+"""The pages under docs/: their commands parse, their links and names exist, and their examples run."""
 
 import contextlib
 import inspect
@@ -20,20 +20,26 @@ import pytest
 import soundfile
 
 from moodline.cli.main import build_parser
+from moodline.cli.options import accept_dashes
 from moodline.evaluation.leaf_figures import FEATURES_TITLE, PICTURES
 from moodline.modeling import Leaf
+from tests.inference.tiny_models import write_model
 from tests.rounding import rounding
 from tests.system import write_recipe
 from tests.tiny import tiny_bert
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+API = ROOT / "docs" / "api.md"
 EXTENDING = ROOT / "docs" / "extending.md"
 LEAF_PAGE = ROOT / "docs" / "leaf.md"
 EXAMPLE = ROOT / "examples" / "leaf_any_task.py"
 PICTURE = re.compile(r"^!\[.+\]\((.+)\)$", re.MULTILINE)
 COMMAND = re.compile(r"^    (?:\.venv/bin/)?moodline (.+)$", re.MULTILINE)
 BLOCK = re.compile(r"^```(?P<language>\w+)\n(?:#|\+\+\+) (?P<path>\S+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+PYTHON_FILE = re.compile(r"`((?:[\w.-]+/)*\w+\.py)`")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+ANCHOR = re.compile(r"\]\((?!https?:)([^)#]*)#([^)]+)\)")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
 
 
@@ -52,7 +58,7 @@ def commands(page: Path) -> list[list[str]]:
     ],
 )
 def test_every_command_of_the_pages_is_one(command: list[str]) -> None:
-    options = build_parser().parse_args(command)
+    options = build_parser().parse_args(accept_dashes(command))
     assert options.command == command[0]
 
 
@@ -62,6 +68,44 @@ def test_every_link_leads_to_a_file(page: Path) -> None:
     assert not missing
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_anchor_is_a_heading(page: Path) -> None:
+    missing = []
+    for target, anchor in ANCHOR.findall(page.read_text(encoding="utf-8")):
+        headings = HEADING.findall((page.parent / target if target else page).read_text(encoding="utf-8"))
+        if anchor not in [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]:
+            missing.append(f"{target}#{anchor}")
+    assert not missing
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != EXTENDING], ids=lambda page: page.name)
+def test_every_python_file_of_the_pages_exists(page: Path) -> None:
+    """A path in backticks is that of a file, from the repository's root or from src/moodline, or its name."""
+    files = {f"/{path.relative_to(ROOT)}" for path in ROOT.rglob("*.py") if ".venv" not in path.parts}
+    named = {name for name in PYTHON_FILE.findall(page.read_text(encoding="utf-8")) if "NAME" not in name}
+    assert [name for name in sorted(named) if not any(file.endswith(f"/{name}") for file in files)] == []
+
+
+def test_the_pages_that_the_source_names_exist() -> None:
+    named = {
+        (str(path.relative_to(ROOT)), page)
+        for path in [*ROOT.glob("src/**/*.py"), *ROOT.glob("recipes/*.yaml"), *ROOT.glob("benchmarks/*.py")]
+        for page in re.findall(r"(?<!espeak-ng's )docs/\w+\.md", path.read_text(encoding="utf-8"))
+    }
+    assert [one for one in sorted(named) if not (ROOT / one[1]).is_file()] == []
+
+
+def test_the_architecture_page_names_every_module_and_its_picture_is_of_today() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    script = runpy.run_path(str(ROOT / "docs" / "architecture_picture.py"))
+    layers = script["read_layers"]()
+    missing = [name for layer in layers for name in layer if not re.search(rf"`{name}(/|\.py)`", page)]
+    assert missing == []
+    assert script["PICTURE"].read_text(encoding="utf-8") == script["draw"](layers), (
+        "run .venv/bin/python docs/architecture_picture.py"
+    )
+
+
 @pytest.mark.parametrize("page", sorted(ROOT.glob("docs/*.md")), ids=lambda page: page.name)
 def test_the_readme_leads_to_every_page(page: Path) -> None:
     assert f"](docs/{page.name})" in (ROOT / "README.md").read_text(encoding="utf-8")
@@ -69,7 +113,7 @@ def test_the_readme_leads_to_every_page(page: Path) -> None:
 
 def test_the_reference_of_the_recipes_keys_is_what_its_script_writes() -> None:
     script = runpy.run_path(str(ROOT / "docs" / "configuration.py"))
-    told = "docs/configuration.md is not of this config.py: .venv/bin/python docs/configuration.py writes it anew"
+    told = "run .venv/bin/python docs/configuration.py"
     assert script["page"]() == (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8"), told
 
 
@@ -100,7 +144,7 @@ def write_diaries(root: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_reader_and_the_box_of_extending_work(tmp_path: Path) -> None:
+def test_the_reader_the_box_and_the_output_of_extending_work(tmp_path: Path) -> None:
     """The page's files and changes go into a copy of the source; its tests pass there, and its commands run."""
     shutil.copytree(
         ROOT / "src" / "moodline", tmp_path / "src" / "moodline", ignore=shutil.ignore_patterns("__pycache__")
@@ -133,6 +177,35 @@ def test_the_reader_and_the_box_of_extending_work(tmp_path: Path) -> None:
 
 def python_blocks(page: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def example_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a model, a recording of two turns, its transcript and a table of words."""
+    write_model(tmp_path, "both")
+    samples = np.random.default_rng(0).normal(0, 0.1, 4 * 16_000)
+    soundfile.write(tmp_path / "talk.wav", samples, 16_000)
+    cues = ("[ANN]: I am fine.", "[BEN]: You never call.")
+    srt = (f"{n}\n00:00:0{2 * n - 2},000 --> 00:00:0{2 * n},000\n{cue}\n" for n, cue in enumerate(cues, start=1))
+    (tmp_path / "talk.srt").write_text("\n".join(srt), encoding="utf-8")
+    (tmp_path / "chat.csv").write_text("speaker,words\nANN,I am fine.\nBEN,You never call.\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_examples_of_the_api_page_run(example_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, object] = {}
+    for block in python_blocks(API):
+        exec(block, names)
+    written = {path.name for path in example_folder.iterdir()}
+    assert {"talk.html", "talk.TextGrid", "talk.srt.csv", "talk.vtt"} <= written
+    assert "You never call." in capsys.readouterr().out
+
+
+def test_the_example_of_the_readme_runs(example_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = python_blocks(ROOT / "README.md")
+    exec(example.replace("runs/iemocap/fold-5/model", "model"), {})
+    assert len(capsys.readouterr().out.splitlines()) == 3
 
 
 def test_the_ten_lines_of_the_leaf_page_are_those_of_the_example() -> None:

@@ -222,9 +222,9 @@ def test_utterances_are_stacked_in_their_order() -> None:
 
 def test_missing_utterances_are_counted_and_the_first_three_named() -> None:
     require_embeddings(VECTORS, IDS[1:], 3, "mine.parquet")  # others are no matter
-    with pytest.raises(MoodlineError, match=r"mine.parquet lacks 1 of 4 \(d\):"):
+    with pytest.raises(MoodlineError, match=r"mine.parquet lacks 1 of 4 .*\(d\)"):
         require_embeddings(VECTORS, [*IDS, "d"], 3, "mine.parquet")
-    with pytest.raises(MoodlineError, match=r"mine.parquet lacks 4 of 5 \(d, e, f, \.\.\.\):"):
+    with pytest.raises(MoodlineError, match=r"mine.parquet lacks 4 of 5 .*\(d, e, f, \.\.\.\)"):
         require_embeddings(VECTORS, ["d", "e", IDS[0], "f", "g"], 3, "mine.parquet")
 
 
@@ -239,5 +239,5 @@ def conversation(name: str, *ids: str) -> Conversation:
 
 def test_an_id_that_two_conversations_share_is_refused() -> None:
     assert collect_unique_ids([conversation("first", "1", "2"), conversation("second", "3")]) == ["1", "2", "3"]
-    with pytest.raises(MoodlineError, match="'2' is in first and in second"):
+    with pytest.raises(MoodlineError, match=r"'2'.* first .*second"):
         collect_unique_ids([conversation("first", "1", "2"), conversation("second", "2")])

@@ -205,21 +205,31 @@ def test_a_file_below_a_file_is_told_as_that(tmp_path: Path) -> None:
 
 
 def test_json_that_is_missing_or_broken_is_named(tmp_path: Path) -> None:
-    with pytest.raises(MoodlineError, match=rf"{tmp_path} is no corpus folder: it has no corpus\.json"):
-        read_json(tmp_path / "corpus.json", "corpus folder")
-    (tmp_path / "corpus.json").write_text('{"schema": ')
-    with pytest.raises(MoodlineError, match=rf"{tmp_path / 'corpus.json'} holds no JSON"):
-        read_json(tmp_path / "corpus.json", "corpus folder")
-    with pytest.raises(MoodlineError, match=r"corpus\.json is no corpus folder: it is a file; give the folder"):
-        read_json(tmp_path / "corpus.json" / "corpus.json", "corpus folder")
+    def refuse(path: Path) -> MoodlineError:
+        with pytest.raises(MoodlineError) as refused:
+            read_json(path, "corpus folder")
+        return refused.value
+
+    file = tmp_path / "corpus.json"
+    assert (missing := refuse(file)).code == "file.other_folder"
+    assert str(tmp_path) in str(missing)
+    assert "corpus.json" in str(missing)
+    assert refuse(tmp_path / "none" / "corpus.json").code == "file.no_folder"
+    file.write_text('{"schema": ')
+    assert (broken := refuse(file)).code == "file.bad_json"
+    assert str(file) in str(broken)
+    assert (below := refuse(file / "corpus.json")).code == "file.not_a_folder"
+    assert str(file) in str(below)
 
 
 @pytest.mark.parametrize("content", ["[]", "3", "{}", '{"schema": "1"}', '{"schema": null}'])
 def test_a_description_without_a_schema_is_not_taken_for_a_newer_one(tmp_path: Path, content: str) -> None:
     (tmp_path / "corpus.json").write_text(content)
-    with pytest.raises(MoodlineError, match=r"its schema, a whole number: .*corpus\.json says ('1'|None); make"):
+    with pytest.raises(MoodlineError, match=r"corpus\.json .* ('1'|None)") as refused:
         read_description(tmp_path / "corpus.json", "corpus folder", 1)
+    assert refused.value.code == "file.no_schema"
     (tmp_path / "corpus.json").write_text('{"schema": 2}')
     assert read_description(tmp_path / "corpus.json", "corpus folder", 2) == {"schema": 2}
-    with pytest.raises(MoodlineError, match="has schema 2, and this moodline reads up to 1: install a newer moodline"):
+    with pytest.raises(MoodlineError, match=r"corpus\.json has schema 2,.* 1") as refused:
         read_description(tmp_path / "corpus.json", "corpus folder", 1)
+    assert refused.value.code == "file.newer_schema"

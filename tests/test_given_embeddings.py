@@ -112,7 +112,7 @@ def test_the_model_folder_tells_what_it_reads(place: Path) -> None:
         assert description["recipe"][encoder]["embedding"] == 12
         told = f"{name}.parquet, hash {read_embeddings(place / 'exact' / f'{name}.parquet').hash}"
         assert description["provenance"]["embeddings"][encoder] == told
-        assert f"length 12 in the place of {encoder}; trained on {told}" in (model / "README.md").read_text()
+        assert f"length 12 instead of {encoder}; trained on {told}" in (model / "README.md").read_text()
     assert package.load(model).model.recipe.given == {AUDIO_UTTERANCE: 12, TEXT_UTTERANCE: 12}
     assert package.load(model).model.tokenizer is None
 
@@ -132,8 +132,8 @@ def test_the_scores_are_the_same(place: Path) -> None:
     report = (place / "given" / "report.html").read_text()
     # Of the model that made the embeddings its calibration is told.
     report = re.sub(r'<p class="warning">The probabilities of .*?</p>', "", report)
-    assert "speech, context" in report
-    assert "speech, utterance" not in report
+    assert "audio context" in report
+    assert "audio encoder" not in report
 
 
 def test_a_conversation_is_predicted_from_its_embeddings_alone(place: Path) -> None:
@@ -229,7 +229,7 @@ def test_only_the_turns_that_are_read_need_a_vector(
     assert_same_weights(place / "run" / MODEL, tmp_path / "run" / MODEL, (AUDIO_CONTEXT,))
     sentence = mistake(capsys, *audio_alone(place, file, tmp_path / "all", "--context", "all"))
     first = ", ".join(list(unread)[:3])
-    assert f"{file} lacks {len(unread)} of {sum(1 for _ in corpus.utterances)} ({first}, ...)" in sentence
+    assert f"{file} lacks {len(unread)} of {sum(1 for _ in corpus.utterances)} utterances ({first}, ...)" in sentence
     assert not (tmp_path / "all").exists()
 
 
@@ -245,8 +245,8 @@ def test_a_run_goes_on_with_the_same_embeddings_alone(
     moodline("evaluate", tmp_path / "run")  # the run knows where the file is now
     copy = copy.rename(tmp_path / "moved.parquet")
     sentence = mistake(capsys, "evaluate", tmp_path / "run")
-    assert f"{tmp_path / 'renamed.parquet'} (hash " in sentence
-    assert sentence.endswith("which is gone: say where that file is now with --audio-embeddings FILE")
+    assert f"{tmp_path / 'renamed.parquet'}, the embeddings that" in sentence
+    assert sentence.endswith("is missing. Give its present path with --audio-embeddings FILE.")
     moodline("evaluate", tmp_path / "run", "--audio-embeddings", copy)
     assert (tmp_path / "run" / "results.json").is_file()
 
@@ -277,12 +277,12 @@ def test_a_recipe_may_say_itself_that_embeddings_are_given(
     given = ("--audio_utterance.given", "true")
     file = place / "exact" / "audio.parquet"
     sentence = mistake(capsys, "train", *audio_alone(place, file, tmp_path / "a", *given)[1:6], *given, "-o", "run")
-    assert "embeddings of length 12: give them with --audio-embeddings FILE" in sentence
+    assert "embeddings of length 12 instead of its audio_utterance: give them with --audio-embeddings FILE" in sentence
     sentence = mistake(capsys, *audio_alone(place, file, tmp_path / "b", *given, "--audio_utterance.embedding", "768"))
     assert "reads vectors of length 768" in sentence
     assert f"{file} has length 12" in sentence
     sentence = mistake(capsys, *audio_alone(place, file, tmp_path / "c", "--text-embeddings", file))
-    assert "no embeddings in the place of text_utterance: leave out --text-embeddings" in sentence
+    assert "no embeddings instead of text_utterance: leave out --text-embeddings" in sentence
     assert list(tmp_path.iterdir()) == []
 
 
@@ -299,7 +299,7 @@ def test_a_model_says_which_embeddings_it_needs(
 
     given, own = place / "given" / MODEL, place / "run" / MODEL
     audio, text = both(place / "embedded")[:2], both(place / "embedded")[2:]
-    assert "in the place of its audio_utterance" in words(given)
+    assert "instead of its audio_utterance" in words(given)
     assert "give them with --audio-embeddings FILE" in words(given, *text)
     assert "give them with --text-embeddings FILE" in words(given, *audio)
     assert "leave out --audio-embeddings" in words(own, *audio)
@@ -316,11 +316,11 @@ def test_a_model_says_which_embeddings_it_needs(
 def test_python_says_which_embeddings_a_model_needs(place: Path) -> None:
     model, conversation = package.load(place / "given" / MODEL), read_corpus(place / "corpus").conversations[0]
     vectors = vectors_of(place / "embedded")
-    with pytest.raises(MoodlineError, match=r"audio_utterance .* in Python with with_embeddings"):
+    with pytest.raises(MoodlineError, match=r"audio_utterance: .* in Python with with_embeddings"):
         model.predict(conversation)
-    with pytest.raises(MoodlineError, match="in the place of its text_utterance"):
+    with pytest.raises(MoodlineError, match="instead of its text_utterance"):
         model.with_embeddings({AUDIO_UTTERANCE: vectors[AUDIO_UTTERANCE]})
-    with pytest.raises(MoodlineError, match="no embeddings in the place of audio: leave out"):
+    with pytest.raises(MoodlineError, match="no embeddings instead of audio: leave out"):
         model.with_embeddings(vectors | {"audio": vectors[AUDIO_UTTERANCE]})
     with pytest.raises(MoodlineError, match="lacks 6 of 6"):
         model.with_embeddings(vectors | {AUDIO_UTTERANCE: {}}).predict(conversation)

@@ -88,47 +88,46 @@ def test_ones_own_set_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "words"),
+    ("old", "new", "code", "values"),
     [
-        ("anger: tense", "anger: cross", ["maps to cross", "calm, tense"]),
-        ("version: 3\n", "", ["lacks version"]),
-        ("version: 3", "vershun: 3", ["lacks version"]),
-        ("version: 3", "version: 3\nseed: 1", ["has 'seed'"]),
-        ("version: 3", "version: three", ["whole number", "'three'"]),
-        ("[calm, tense]", "calm", ["list of classes", "'calm'"]),
-        ("[calm, tense]", "[calm]", ["two classes"]),
-        ("[calm, tense]", "[calm, tense, calm]", ["each named once"]),
-        ("neutral: calm", "1: calm", ["a text", "not 1", "quotes"]),
-        ("neutral: calm", "no: calm", ["a text", "not False", "quotes"]),
-        ("calm_or_not", "[a, b]", ["name", "a text"]),
-        (OWN, "", ["lacks name"]),
-        (OWN, "- calm", ["lacks name"]),
-        (OWN, "classes: [calm", ["cannot be read"]),
-        (OWN, "\0", ["cannot be read"]),
-        ("version: 3", "version: !!bool x", ["cannot be read"]),
-        ("version: 3", "version: 3\nversion: 4", ["the key 'version' stands a second time", "own.yaml", "line 4"]),
-        ("sadness: calm", "neutral: tense", ["the key 'neutral' stands a second time", "own.yaml", "line 5"]),
-        ("calm_or_not", "iemocap4", ["'iemocap4' comes with moodline", "another name"]),
+        ("anger: tense", "anger: cross", "label.unknown_class", ["cross", "calm, tense"]),
+        ("version: 3\n", "", "label.bad_keys", ["version"]),
+        ("version: 3", "vershun: 3", "label.bad_keys", ["version"]),
+        ("version: 3", "version: 3\nseed: 1", "label.bad_keys", ["'seed'"]),
+        ("version: 3", "version: three", "label.bad_type", ["'three'"]),
+        ("[calm, tense]", "calm", "label.bad_type", ["'calm'"]),
+        ("[calm, tense]", "[calm]", "label.bad_classes", ["calm"]),
+        ("[calm, tense]", "[calm, tense, calm]", "label.bad_classes", ["calm, tense, calm"]),
+        ("neutral: calm", "1: calm", "label.bad_type", ["not 1"]),
+        ("neutral: calm", "no: calm", "label.bad_type", ["not False"]),
+        ("calm_or_not", "[a, b]", "label.bad_type", ["name", "['a', 'b']"]),
+        (OWN, "", "label.bad_keys", ["name"]),
+        (OWN, "- calm", "label.bad_keys", ["name"]),
+        (OWN, "classes: [calm", "file.bad_yaml", []),
+        (OWN, "\0", "file.bad_yaml", []),
+        ("version: 3", "version: !!bool x", "file.bad_yaml", []),
+        ("version: 3", "version: 3\nversion: 4", "file.bad_yaml", ["'version'", "line 4"]),
+        ("sadness: calm", "neutral: tense", "file.bad_yaml", ["'neutral'", "line 5"]),
+        ("calm_or_not", "iemocap4", "label.name_taken", ["'iemocap4'"]),
     ],
 )
-def test_what_is_wrong_with_ones_own_set_is_told(tmp_path: Path, old: str, new: str, words: list[str]) -> None:
+def test_a_fault_of_ones_own_set_is_reported(tmp_path: Path, old: str, new: str, code: str, values: list[str]) -> None:
     path = tmp_path / "own.yaml"
     path.write_text(OWN.replace(old, new))
     with pytest.raises(MoodlineError) as error:
         find_label_set(str(path))
+    assert error.value.code == code
     sentence = str(error.value)
-    assert str(path) in sentence
     assert "\n" not in sentence
-    assert (
-        any(word in sentence for word in words) if "two classes" in words else all(word in sentence for word in words)
-    )
+    assert all(value in sentence for value in [str(path), *values]), sentence
 
 
-def test_a_set_that_is_nowhere_is_told(tmp_path: Path) -> None:
-    with pytest.raises(MoodlineError, match=r"none\.yaml is no file, nor is it one of iemocap4, "):
-        find_label_set(str(tmp_path / "none.yaml"))
-    with pytest.raises(MoodlineError, match=r"one of iemocap4, .*, or a YAML file \(\.yaml\), not 'iemocap5'"):
-        find_label_set("iemocap5")
+@pytest.mark.parametrize(("name", "code"), [("none.yaml", "label.set_not_found"), ("iemocap5", "label.unknown_set")])
+def test_a_set_that_does_not_exist_is_reported(name: str, code: str) -> None:
+    with pytest.raises(MoodlineError, match=name) as error:
+        find_label_set(name)
+    assert error.value.code == code
+    assert "iemocap4, " in str(error.value)
 
 
 @pytest.mark.parametrize("name", LABEL_SETS)
@@ -172,11 +171,11 @@ FEELINGS = create_identity_set("feelings", "anger", "happiness", "sadness", "neu
 def test_labels_of_no_class_are_told_with_the_known_ones_that_they_are_like() -> None:
     found = {"angre": 3, "anger": 60, "Neutral": 8, "happiness": 40, "bored": 9}
     assert note_misspelt(FEELINGS, found) == [
-        "11 labelled utterances have labels of no class of feelings: Neutral (8), angre (3); "
-        "are they meant as neutral, anger?"
+        "11 labelled utterances have labels without a class in feelings: Neutral (8), angre (3); "
+        "did you mean neutral, anger?"
     ]
     assert note_misspelt(FEELINGS, {"NEUTRAL": 1}) == [
-        "1 labelled utterance has a label of no class of feelings: NEUTRAL (1); is it meant as neutral?"
+        "1 labelled utterance has a label without a class in feelings: NEUTRAL (1); did you mean neutral?"
     ]
 
 

@@ -85,7 +85,7 @@ def test_another_licence_changes_all_models_and_trains_none(
 def test_a_licence_is_one_line(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], licence: str) -> None:
     with pytest.raises(SystemExit):
         train(place, tmp_path / "run", "2", "--licence", licence)
-    assert "a licence is one line of text" in capsys.readouterr().err
+    assert "a licence must be one line of text" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
@@ -112,7 +112,7 @@ def test_an_older_model_loads_and_the_same_command_tells_it_what_it_lacks(
     train(place, run, "2", "--licence", FIRST)
     told = capsys.readouterr().out
     assert f"its licence was {UNSTATED_LICENCE}, and is {FIRST}" in told
-    assert "it is told what its training sounds like now, and trained no more" in told
+    assert "statistics of the training data added; weights unchanged" in told
     assert made(run) == before
     assert load_description(run / "fold-2/model") == load_description(place / "run/fold-2/model")
 

@@ -35,7 +35,7 @@ from tests.rounding import assert_rounded_alike, count_operations
 
 RECIPE = Recipe(
     audio_utterance=AudioUtteranceConfig(channels=(3, 4, 5, 6, 7, 8), embedding=5),
-    text_utterance=TextUtteranceConfig(hidden=8, embedding=6, layers=1, trained_layers=2),
+    text_utterance=TextUtteranceConfig(hidden=8, embedding=6, layers=1, num_unfrozen_layers=2),
     audio_context=ContextConfig(hidden=7),
     text_context=ContextConfig(hidden=7, self_attention=False),
     fusion=FusionConfig(hidden=12, heads=3, layers=2, feed_forward=16),
@@ -146,7 +146,10 @@ def parameters(stage: str, recipe: Recipe) -> int:
     ("stage", "changes"),
     [
         (AUDIO_UTTERANCE, {"embedding": (50, 100, 200), "channels": ((8,) * 6, (16,) * 6)}),
-        (TEXT_UTTERANCE, {"embedding": (50, 100), "hidden": (9, 12), "layers": (1, 2), "trained_layers": (0, 1, None)}),
+        (
+            TEXT_UTTERANCE,
+            {"embedding": (50, 100), "hidden": (9, 12), "layers": (1, 2), "num_unfrozen_layers": (0, 1, None)},
+        ),
         (AUDIO_CONTEXT, {"self_attention": (False, True), "hidden": (9, 12), "layers": (1, 2)}),
         (TEXT_CONTEXT, {"self_attention": (False, True), "hidden": (9, 12), "layers": (1, 2)}),
         (FUSION, {"layers": (1, 2, 3), "hidden": (12, 24), "feed_forward": (8, 16)}),
@@ -192,7 +195,7 @@ def test_what_is_no_size_reaches_its_part_too(stage: str, key: str, values: tupl
 @pytest.mark.parametrize(
     ("stage", "key", "boxes"),
     [
-        (AUDIO_UTTERANCE, "front_end", {"leaf": Leaf, "log_mel": LogMel}),
+        (AUDIO_UTTERANCE, "frontend", {"leaf": Leaf, "log_mel": LogMel}),
         (AUDIO_CONTEXT, "kind", {"bigru_attention": BiGruAttention, "bc_lstm": BcLstm}),
         (TEXT_CONTEXT, "kind", {"bigru_attention": BiGruAttention, "bc_lstm": BcLstm}),
         (

@@ -153,9 +153,9 @@ def test_what_cannot_be_read_is_told_with_what_to_do(
     silent, wordless = with_turns(talk, audio=None), with_turns(talk, words="")
     for model in (served, plain):
         for mode in ("both", "audio"):
-            with pytest.raises(MoodlineError, match=f"no utterance of {TALK} has any: .*--words-only"):
+            with pytest.raises(MoodlineError, match=f"no utterance of {TALK} has any: .*--modalities text"):
                 model.predict(silent, mode)
-    with pytest.raises(MoodlineError, match=f"no utterance of {TALK} has any words: .*--audio-only"):
+    with pytest.raises(MoodlineError, match=f"no utterance of {TALK} has any words: .*--modalities audio"):
         served.predict(wordless, "text")
     first, *others = talk.utterances
     some = replace(talk, utterances=(replace(first, audio=None), *others))
@@ -171,22 +171,22 @@ def test_what_cannot_be_read_is_told_with_what_to_do(
 def test_the_command_line_has_the_modes(place: Path, served: Predictor, capsys: pytest.CaptureFixture[str]) -> None:
     talk = read_corpus(place / "corpus").conversation(TALK)
     command = ("predict", place / "corpus", "--conversation", TALK, "--model")
-    for option, mode in {"--audio-only": "audio", "--words-only": "text"}.items():
+    for mode in ("audio", "text"):
         capsys.readouterr()
-        moodline(*command, place / "run/fold-5/model", option, "--format", "csv")
+        moodline(*command, place / "run/fold-5/model", "--modalities", mode, "--format", "csv")
         rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
         assert [row["label"] for row in rows] == [one.label for one in served.predict(talk, mode).utterances]
         assert {row["stage"] for row in rows} == {FUSION}
-        moodline(*command, place / "run/fold-5/model", option)
-        alone = {"audio": "fused, speech alone", "text": "fused, words alone"}[mode]
+        moodline(*command, place / "run/fold-5/model", "--modalities", mode)
+        alone = {"audio": "fusion, audio alone", "text": "fusion, text alone"}[mode]
         assert capsys.readouterr().out.splitlines()[0] == f"{TALK}  ({alone})"
-        moodline(*command, place / "plain/fold-5/model", option)
-        context = {"audio": "speech, context", "text": "words, context"}[mode]
+        moodline(*command, place / "plain/fold-5/model", "--modalities", mode)
+        context = {"audio": "audio context", "text": "text context"}[mode]
         assert capsys.readouterr().out.splitlines()[0] == f"{TALK}  ({context})"
 
 
 def test_a_fusion_of_one_modality_answers_for_it(place: Path, talk: Conversation) -> None:
-    moodline(*training(place, place / "alone", "--fusion.modalities=text", "--reuse", place / "plain"))
+    moodline(*training(place, place / "alone", "--fusion.input_modalities=text", "--reuse", place / "plain"))
     model = package.load(place / "alone/fold-5/model")
     expected = answers(model.predict(talk, "text"))
     assert answers(model.predict(talk)) == [pytest.approx(one, abs=SAME_PROBABILITY) for one in expected]

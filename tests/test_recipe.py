@@ -9,11 +9,25 @@ from typing import Any
 import pytest
 
 from moodline.cli.main import build_parser
-from moodline.cli.train import merged, resolve_recipe
-from moodline.config import STAGES, Recipe, find_recipe, list_keys, notes_on_idle, parse_recipe, read_recipe
+from moodline.cli.train import merge, resolve_recipe
+from moodline.config import (
+    RENAMED_KEYS,
+    STAGES,
+    Recipe,
+    find_recipe,
+    list_keys,
+    note_idle_keys,
+    parse_recipe,
+    read_recipe,
+)
 from moodline.conversation import IEMOCAP4, LABEL_SETS
 from moodline.errors import MoodlineError
-from moodline.training.provenance import compute_origins
+from moodline.experiments.systems import change_config
+from moodline.io import read_json, write_json
+from moodline.modeling.checkpoint import load_description
+from moodline.training.provenance import compute_origins, hash_origin
+from moodline.training.run import Run, read_run
+from tests.inference.tiny_models import write_model
 
 # Dutta & Ganapathy, ICASSP 2022, sections 2 and 3; those marked * are the authors' released code's.
 PAPER: dict[str, Any] = {
@@ -36,18 +50,18 @@ PAPER: dict[str, Any] = {
     "audio_utterance.mask_channels": 0,
     "audio_utterance.mask_frames": 0,
     "audio_utterance.speed_change": 0.0,
-    "audio_utterance.front_end_rate": 1.0,
+    "audio_utterance.frontend_lr_scale": 1.0,
     "audio_utterance.training.batch_size": 16,
     "audio_utterance.training.learning_rate": 1e-5,
     "audio_utterance.training.epochs": 100,  # *
     "text_utterance.given": False,
     "text_utterance.bert": "bert-base-cased",  # *
-    "text_utterance.trained_layers": None,  # all of them
+    "text_utterance.num_unfrozen_layers": None,  # all of them
     "text_utterance.hidden": 100,
     "text_utterance.layers": 2,
     "text_utterance.embedding": 100,
     "text_utterance.dropout": 0.2,  # *
-    "text_utterance.bert_rate": 1.0,
+    "text_utterance.text_encoder_lr_scale": 1.0,
     "text_utterance.training.batch_size": 32,
     "text_utterance.training.learning_rate": 1e-5,
     "text_utterance.training.epochs": 10,  # *
@@ -75,7 +89,7 @@ PAPER: dict[str, Any] = {
     "fusion.training.learning_rate": 1e-4,
     "fusion.training.epochs": 10,  # *
 }
-ADAM = {"weight_decay": 0.0, "gradient_norm": 0.0, "decay": "constant"}
+ADAM = {"weight_decay": 0.0, "max_grad_norm": 0.0, "decay": "constant"}
 
 
 def value_of(recipe: Any, key: str) -> Any:
@@ -89,9 +103,10 @@ def recipe_of(name: str) -> Recipe:
     return parse_recipe(content, str(path))
 
 
-def refusal(content: Any) -> str:
+def refusal(content: Any, code: str) -> str:
     with pytest.raises(MoodlineError) as refused:
         parse_recipe(content, "mine.yaml")
+    assert refused.value.code == code
     sentence = str(refused.value)
     assert "\n" not in sentence
     assert "mine.yaml" in sentence
@@ -148,13 +163,13 @@ def test_every_recipe_that_comes_with_moodline_is_sound(path: Path) -> None:
     ],
 )
 def test_an_unknown_key_names_the_nearest(key: str, meant: str) -> None:
-    sentence = refusal(nested(key, 1))
-    assert f"no key {key!r}" in sentence
-    assert sentence.endswith(f"did you mean {meant}?")
+    sentence = refusal(nested(key, 1), "recipe.unknown_key")
+    assert repr(key) in sentence
+    assert sentence.endswith(f" {meant}?")
 
 
 def test_an_unknown_key_like_no_other_names_the_list() -> None:
-    assert refusal({"zzz": 1}).endswith("moodline train --help lists the keys")
+    assert "moodline train --help" in refusal({"zzz": 1}, "recipe.unknown_key")
 
 
 @pytest.mark.parametrize(
@@ -172,7 +187,11 @@ def test_an_unknown_key_like_no_other_names_the_list() -> None:
         ("audio_utterance.channels", [32, 32, 64], "audio_utterance.channels must be an even number of sizes"),
         ("audio_utterance.speed_change", 1.0, "audio_utterance.speed_change must be at least 0 and less than 1"),
         ("text_utterance.maximum_tokens", 2, "text_utterance.maximum_tokens must be at least 3, not 2"),
-        ("text_utterance.trained_layers", -1, "text_utterance.trained_layers must be 0 or greater, or null, not -1"),
+        (
+            "text_utterance.num_unfrozen_layers",
+            -1,
+            "text_utterance.num_unfrozen_layers must be 0 or greater, or null, not -1",
+        ),
         ("audio_context.dropout", 1.5, "audio_context.dropout must be at least 0 and less than 1, not 1.5"),
         ("text_context.layers", 0, "text_context.layers must be greater than 0, not 0"),
         ("fusion.heads", 7, "fusion.heads must be a divisor of hidden (120), not 7"),
@@ -187,7 +206,8 @@ def test_an_unknown_key_like_no_other_names_the_list() -> None:
     ],
 )
 def test_a_value_out_of_range_is_told_by_section_and_key(key: str, value: Any, rule: str) -> None:
-    assert rule in refusal(nested(key, value))
+    code = "recipe.null" if value is None else "recipe.unequal_contexts" if value == 50 else "recipe.bad_value"
+    assert rule in refusal(nested(key, value), code)
 
 
 @pytest.mark.parametrize(
@@ -195,21 +215,25 @@ def test_a_value_out_of_range_is_told_by_section_and_key(key: str, value: Any, r
     [("seed", "many"), ("context", "some"), ("fusion.training.decay", "linear"), ("audio_utterance.embedding", 10.5)],
 )
 def test_a_value_of_another_kind_is_told_by_section_and_key(key: str, value: Any) -> None:
-    sentence = refusal(nested(key, value))
+    sentence = refusal(nested(key, value), "recipe.bad_type")
     assert sentence.startswith(f"{key} must be ")
     assert str(value) in sentence
 
 
 def test_a_list_or_null_is_told_in_words() -> None:
-    assert "audio_utterance.channels must be a list, not 4 (" in refusal(nested("audio_utterance.channels", 4))
-    rule = "text_utterance.trained_layers must be a whole number or null, not x ("
-    assert rule in refusal(nested("text_utterance.trained_layers", "x"))
+    assert "audio_utterance.channels must be a list, not 4 (" in refusal(
+        nested("audio_utterance.channels", 4), "recipe.bad_type"
+    )
+    rule = "text_utterance.num_unfrozen_layers must be a whole number or null, not x ("
+    assert rule in refusal(nested("text_utterance.num_unfrozen_layers", "x"), "recipe.bad_type")
 
 
 @pytest.mark.parametrize("content", ["fusion", 3, ["fusion"]])
 def test_a_section_holds_keys_and_values(content: Any) -> None:
-    assert "not " + repr(content) in refusal(content)
-    assert f"not {content!r} under fusion.training" in refusal({"fusion": {"training": content}})
+    assert "not " + repr(content) in refusal(content, "recipe.not_a_mapping")
+    assert f"not {content!r} under fusion.training" in refusal(
+        {"fusion": {"training": content}}, "recipe.not_a_mapping"
+    )
 
 
 def test_contexts_of_one_modality_may_differ_in_size() -> None:
@@ -235,7 +259,7 @@ def test_a_given_encoder_is_no_stage_and_tells_its_size() -> None:
 
 def test_a_recipe_that_was_kept_before_its_boxes_had_names_means_what_it_meant() -> None:
     stored = json.loads(json.dumps(dataclasses.asdict(Recipe())))
-    del stored["audio_utterance"]["front_end"]
+    del stored["audio_utterance"]["frontend"]
     for section in ("audio_context", "text_context", "fusion"):
         del stored[section]["kind"]
     assert parse_recipe(stored, "config.json") == Recipe()
@@ -246,9 +270,9 @@ def test_heads_are_idle_where_there_is_no_transformer(kind: str) -> None:
     assert parse_recipe({"fusion": {"kind": kind, "hidden": 50}}, "mine.yaml").fusion.hidden == 50
 
 
-@pytest.mark.parametrize("key", ["audio_utterance.front_end", "audio_context.kind", "fusion.kind"])
+@pytest.mark.parametrize("key", ["audio_utterance.frontend", "audio_context.kind", "fusion.kind"])
 def test_a_box_that_there_is_not_is_refused_beside_those_that_there_are(key: str) -> None:
-    assert refusal(nested(key, "attention")).startswith(f"{key} must be one of ")
+    assert refusal(nested(key, "attention"), "recipe.bad_type").startswith(f"{key} must be one of ")
 
 
 def test_a_rate_may_be_written_without_a_point(tmp_path: Path) -> None:
@@ -274,7 +298,7 @@ def test_a_recipe_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_a_key_that_stands_twice_is_told_with_file_and_line(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("seed: 1\nfusion:\n  heads: 6\n  layers: 2\n  'heads': 12\n")
-    with pytest.raises(MoodlineError, match=rf"recipe {path} cannot be read: the key 'heads' stands .* line 5"):
+    with pytest.raises(MoodlineError, match=rf"recipe {path} cannot be read: .*'heads'.* line 5"):
         read_recipe(str(path))
 
 
@@ -312,7 +336,7 @@ def test_a_recipe_that_does_not_exist_names_those_that_do() -> None:
 
 def test_overrides_go_before_the_file_and_leave_its_other_keys() -> None:
     content = {"seed": 1, "fusion": {"heads": 6, "training": {"epochs": 3, "batch_size": 4}}}
-    assert merged(content, {"fusion": {"training": {"epochs": 5}}, "context": "all"}) == {
+    assert merge(content, {"fusion": {"training": {"epochs": 5}}, "context": "all"}) == {
         "seed": 1,
         "context": "all",
         "fusion": {"heads": 6, "training": {"epochs": 5, "batch_size": 4}},
@@ -408,12 +432,16 @@ def test_a_base_that_is_none_is_refused_with_the_file_that_names_it(tmp_path: Pa
         ),
         ({"text_context": {"self_attention": False, "attention": "paper"}}, "text_context.attention", "self_attention"),
         (
-            {"audio_utterance": {"front_end": "log_mel", "front_end_rate": 0.1, "stride_ms": 10}},
-            "audio_utterance.front_end_rate",
-            "audio_utterance.front_end",
+            {"audio_utterance": {"frontend": "log_mel", "frontend_lr_scale": 0.1, "stride_ms": 10}},
+            "audio_utterance.frontend_lr_scale",
+            "audio_utterance.frontend",
         ),
         ({"audio_utterance": {"padded_seconds": 9}}, "audio_utterance.padded_seconds", "audio_utterance.padding"),
-        ({"text_utterance": {"trained_layers": 0, "bert_rate": 0.1}}, "text_utterance.bert_rate", "trained_layers"),
+        (
+            {"text_utterance": {"num_unfrozen_layers": 0, "text_encoder_lr_scale": 0.1}},
+            "text_utterance.text_encoder_lr_scale",
+            "num_unfrozen_layers",
+        ),
         ({"text_utterance": {"given": True, "embedding": 8, "hidden": 3}}, "text_utterance.hidden", "given"),
         ({"audio_utterance": {"given": True, "training": {"epochs": 3}}}, "audio_utterance.training", "given"),
         ({"modalities": "audio", "fusion": {"training": {"epochs": 3}}}, "fusion", "modalities"),
@@ -425,7 +453,7 @@ def test_a_base_that_is_none_is_refused_with_the_file_that_names_it(tmp_path: Pa
     ],
 )
 def test_a_key_that_a_choice_makes_idle_is_noted_with_the_choice(content: Any, idle: str, choice: str) -> None:
-    (note,) = notes_on_idle(content, parse_recipe(content, "test"))
+    (note,) = note_idle_keys(content, parse_recipe(content, "test"))
     keys, _, reason = note.partition(": ")
     assert keys == idle
     assert choice in reason
@@ -434,7 +462,7 @@ def test_a_key_that_a_choice_makes_idle_is_noted_with_the_choice(content: Any, i
 def test_keys_that_have_an_effect_are_not_noted() -> None:
     for name in ("iemocap", "iemocap-10ms", "as-released", "small", "demo"):
         content, _ = read_recipe(name)
-        assert notes_on_idle(content, parse_recipe(content, name)) == []
+        assert note_idle_keys(content, parse_recipe(content, name)) == []
 
 
 def test_the_command_notes_what_is_idle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -444,3 +472,105 @@ def test_the_command_notes_what_is_idle(tmp_path: Path, capsys: pytest.CaptureFi
     recipe, _ = resolve_recipe(str(path), build_parser().parse_args(options, defaults=False)["train"])
     assert recipe.fusion.kind == "concatenation"
     assert "fusion.heads: no effect" in capsys.readouterr().out
+
+
+# A value for each renamed key, none of them its default.
+CHANGES: dict[str, Any] = {
+    "audio_utterance.frontend": "log_mel",
+    "audio_utterance.frontend_lr_scale": 0.1,
+    "text_utterance.num_unfrozen_layers": 2,
+    "text_utterance.text_encoder_lr_scale": 0.2,
+    "fusion.input_modalities": "text",
+    **{f"{stage}.training.max_grad_norm": 1.0 for stage in STAGES},
+    **{f"{stage}.training.ema_decay": 0.9 for stage in STAGES},
+}
+
+
+def under_former_names(content: dict[str, Any]) -> dict[str, Any]:
+    """A recipe's nested keys and values as the release before wrote them."""
+    former = {present: former.rpartition(".")[2] for former, present in RENAMED_KEYS.items()}
+
+    def rename(values: Any, prefix: str) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {former.get(prefix + key, key): rename(value, f"{prefix}{key}.") for key, value in values.items()}
+
+    return rename(content, "")
+
+
+def assert_one_warning(caplog: pytest.LogCaptureFixture, origin: str) -> None:
+    (record,) = caplog.records
+    assert record.name == "moodline"
+    assert origin in record.getMessage()
+    for key in CHANGES:
+        assert key.rpartition(".")[2] in record.getMessage()
+
+
+def test_a_recipe_file_with_former_keys_is_read_with_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert CHANGES.keys() == set(RENAMED_KEYS.values())
+    changed = change_config(Recipe(), CHANGES)
+    path = tmp_path / "mine.yaml"
+    path.write_text(json.dumps(under_former_names(dataclasses.asdict(changed))))  # JSON is YAML
+    assert recipe_of(str(path)) == recipe_of(str(path)) == changed
+    assert_one_warning(caplog, str(path))
+
+
+def test_runs_and_models_with_former_keys_are_read_with_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    changed = change_config(Recipe(), CHANGES)
+    run = Run(
+        folder=tmp_path / "run",
+        recipe_name="mine",
+        recipe=changed,
+        protocol="cv5",
+        corpus_folder=tmp_path,
+        corpus_hash="corpus",
+        label_set=IEMOCAP4,
+    )
+    content = run.build_description()
+    write_json(run.folder / "run.json", content | {"recipe": under_former_names(content["recipe"])})
+    assert read_run(run.folder) == read_run(run.folder) == run
+    assert_one_warning(caplog, "run.json")
+
+    caplog.clear()
+    model = write_model(tmp_path, "both")
+    recipe = load_description(model).recipe
+    assert not caplog.records
+    content = read_json(model / "config.json", "model")
+    write_json(model / "config.json", content | {"recipe": under_former_names(content["recipe"])})
+    assert load_description(model).recipe == load_description(model).recipe == recipe
+    assert_one_warning(caplog, "config.json")
+
+
+def test_the_command_line_reads_former_keys_with_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """The command's value goes before the file's present key."""
+    arguments = ["train", "c", "--recipe", "demo", "--protocol", "cv5", "-o", "run"]
+    for former, present in RENAMED_KEYS.items():
+        arguments += [f"--{former}", str(CHANGES[present])]
+    recipe, _ = resolve_recipe("demo", build_parser().parse_args(arguments, defaults=False)["train"])
+    assert {key: value_of(recipe, key) for key in CHANGES} == CHANGES
+    assert_one_warning(caplog, "the command line")
+
+
+def test_a_key_under_both_names_is_refused() -> None:
+    with pytest.raises(MoodlineError) as refused:
+        parse_recipe({"text_utterance": {"bert_rate": 0.1, "text_encoder_lr_scale": 0.1}}, "mine.yaml")
+    assert refused.value.code == "recipe.duplicate_key"
+    assert "text_utterance.text_encoder_lr_scale" in str(refused.value)
+    assert "mine.yaml" in str(refused.value)
+
+
+def test_renamed_keys_leave_fingerprints_of_stages_as_they_are() -> None:
+    """These are of the release before the keys were renamed: its finished stages are not trained again."""
+    expected = {
+        "audio_utterance": ("f5b7dc2dddd5ad93", "b9992d31570b0a43"),
+        "text_utterance": ("4c17f208266e07c9", "cfbef363cb019845"),
+        "audio_context": ("a5158b19c9a12249", "f5a2cd469fab1f1f"),
+        "text_context": ("db224f3736be6863", "871d63cb7695a5ba"),
+        "fusion": ("1bc9c8e86802e0d2", "a6e26b46718a8a90"),
+    }
+    default, changed = origins(Recipe()), origins(change_config(Recipe(), CHANGES))
+    assert {stage: (hash_origin(default[stage]), hash_origin(changed[stage])) for stage in STAGES} == expected

@@ -47,7 +47,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bring(place: Path, words: list[str]) -> None:
     ids = [turn.id for turn in read_corpus(place / "corpus").utterances]
     pq.write_table(pa.table({"id": ids, "words": words}), place / "heard.parquet")
-    moodline("transcribe", place / "corpus", "--words", place / "heard.parquet")
+    moodline("transcribe", place / "corpus", "--import-words", place / "heard.parquet")
 
 
 def train(place: Path, out: Path, *options: object) -> Path:
@@ -143,7 +143,7 @@ def test_a_conversation_is_seen_whichever_words_were_read(place: Path, tmp_path:
     write_corpus(few, tmp_path / "few")
     ids = [turn.id for turn in few.utterances]
     pq.write_table(pa.table({"id": ids, "words": ["no"] * len(ids)}), tmp_path / "heard.parquet")
-    moodline("transcribe", tmp_path / "few", "--words", tmp_path / "heard.parquet")
+    moodline("transcribe", tmp_path / "few", "--import-words", tmp_path / "heard.parquet")
     for run in ("run", "recognised"):
         for words in ("reference", "recognised"):
             model = place / run / "fold-5/model"
@@ -217,7 +217,7 @@ def test_words_that_are_missing_or_not_read_are_refused_before_anything_trains(
     for file in (tmp_path / "corpus").glob("recognised.*"):
         file.unlink()
     for folder, options, sentence in (
-        (tmp_path, [], "has them for 0 of 60; moodline transcribe"),
+        (tmp_path, [], "0 of 60 utterances: run moodline transcribe"),
         (place, ["--modalities", "audio"], "this one has --modalities audio"),
     ):
         with pytest.raises(SystemExit, match="2"):
@@ -227,7 +227,7 @@ def test_words_that_are_missing_or_not_read_are_refused_before_anything_trains(
     shutil.copytree(place / "run", tmp_path / "run")
     path = tmp_path / "run/run.json"
     path.write_text(path.read_text().replace(str(place / "corpus"), str(tmp_path / "corpus")))
-    with pytest.raises(MoodlineError, match="has them for 0 of 60"):
+    with pytest.raises(MoodlineError, match="for 0 of 60"):
         evaluate_run(tmp_path / "run", nothing, words="recognised")
 
 

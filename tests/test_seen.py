@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from moodline.conversation import Conversation, Utterance, uses_made_of
+from moodline.conversation import Conversation, Utterance, find_training_overlap
 from moodline.corpora.protocols import balance_parts
 from moodline.timeline import Timeline
 from moodline.timeline.writers import to_textgrid
@@ -56,7 +56,7 @@ def test_each_fingerprint_is_read_once_however_many_conversations_are_scored() -
     seen = [one.fingerprint for one in one_turn_conversations(100)]
     sight = Sight(Counted(seen), Counted(seen), Counted(seen))
     scored = one_turn_conversations(100, start=100)
-    assert list(uses_made_of(sight, scored, None)) == []
+    assert list(find_training_overlap(sight, scored, None)) == []
     for fingerprints in (sight.trained_on, sight.selected_on, sight.selected_on_turns):
         assert isinstance(fingerprints, Counted)
         assert fingerprints.read <= len(seen) + 1  # the last read finds the end
@@ -68,7 +68,7 @@ def test_turns_are_read_a_bounded_number_of_times_however_many_people_speak(spea
         turns = CountedTurns(turn(number) for number in range(count))
         conversation = Conversation(id="crowd", utterances=turns)
         CountedTurns.read = 0
-        assert not list(uses_made_of(Sight((), (), ("other",)), [conversation], speaker))
+        assert not list(find_training_overlap(Sight((), (), ("other",)), [conversation], speaker))
         return CountedTurns.read / count
 
     assert reads_a_turn(100) == reads_a_turn(10)

@@ -254,11 +254,11 @@ def test_another_corpus_is_scored_by_a_map_of_its_labels(place: Path, tmp_path: 
     (tmp_path / "talk.csv").write_text("\n".join(["dialogue,id,text,emotion", *rows]))
     moodline("prepare", "table", tmp_path / "talk.csv", "-o", tmp_path / "corpus")
     model = train(place, tmp_path / "run", "--modalities", "text")
-    with pytest.raises(MoodlineError, match=r"0 of 5 labelled .* joy, anger, neutral, fear.* --labels meld4"):
+    with pytest.raises(MoodlineError, match=r"0 of 5 labelled .* joy, anger, neutral, fear.* --label-set meld4"):
         evaluate_model(model, tmp_path / "corpus", tmp_path / "out", nothing)
     assert not (tmp_path / "out").exists()
     options = ("--model", model, "--corpus", tmp_path / "corpus", "-o", tmp_path / "out")
-    moodline("evaluate", *options, "--labels", "meld4")
+    moodline("evaluate", *options, "--label-set", "meld4")
     results = json.loads((tmp_path / "out/results.json").read_text())
     assert results["label_set"]["name"] == "meld4"
     assert results["label_set"]["mapping"]["joy"] == "happy"
@@ -286,7 +286,7 @@ def corpus_conversation(place: Path) -> Conversation:
     [
         ("--modalities", "text"),
         ("--context", "all"),
-        ("--modalities", "audio", "--audio_utterance.front_end", "log_mel"),
+        ("--modalities", "audio", "--audio_utterance.frontend", "log_mel"),
         ("--audio_context.kind", "bc_lstm", "--text_context.kind", "bc_lstm", "--fusion.kind", "bc_lstm"),
         ("--fusion.kind", "concatenation"),
     ],
@@ -351,7 +351,7 @@ def test_causal_scores_are_those_of_a_stream_beside_the_usual_ones(
         assert one["stage"] == f"{stage}_causal"
         pair = [scores[name]["pooled"]["ua"]["value"] for name in (one["stage"], stage)]
         assert one["ua"]["value"] == pytest.approx(pair[0] - pair[1])
-    assert "both, causal" in printed
+    assert "fusion, causal" in printed
     assert "causal minus usual" in printed
 
 
@@ -360,15 +360,15 @@ def test_causal_scores_are_a_runs(place: Path, tmp_path: Path, capsys: pytest.Ca
     for arguments, option in ((elsewhere, "--model"), ((place / "run", "--with-audio"), "--with-audio")):
         with pytest.raises(SystemExit):
             moodline("evaluate", *arguments, "--causal")
-        assert f"--causal goes with a run's folder, and draws no report: leave out {option}" in capsys.readouterr().err
+        assert f"--causal scores a run's folder, without a report: leave out {option}" in capsys.readouterr().err
 
 
 def test_predict_tells_why_in_json(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("predict", place / "corpus", "--model", place / "run/fold-5/model")
     with pytest.raises(SystemExit):
-        moodline(*arguments, "--why")
-    assert "--why is told in JSON, and the format is table: add --format json" in capsys.readouterr().err
-    moodline(*arguments, "--format", "json", "--why")
+        moodline(*arguments, "--explain")
+    assert "--explain needs JSON, and the format is table: add --format json" in capsys.readouterr().err
+    moodline(*arguments, "--format", "json", "--explain")
     for conversation in json.loads(capsys.readouterr().out):
         turns = conversation["utterances"]
         for number, turn in enumerate(turns):

@@ -14,7 +14,8 @@ from rich.text import Text
 
 from moodline.cli.main import main
 from moodline.cli.predict import format_json, format_table
-from moodline.errors import clean, format_count, give, json_of, say, shown, terminal
+from moodline.console import create_console, dump_json, flatten_text, format_path, print_data, print_line
+from moodline.errors import format_count
 from moodline.timeline.timeline import ConversationPrediction, UtterancePrediction
 
 # Sets the terminal's title; the 8-bit introducer of the same; clears; reverses what follows; deletes; returns.
@@ -41,15 +42,15 @@ def test_one_is_told_as_one(number: int, told: str) -> None:
 @given(ANY)
 def test_what_is_said_steers_nothing(text: str) -> None:
     out = io.StringIO()
-    say(text, out)
+    print_line(text, out)
     assert not controls(out.getvalue())
-    assert not controls(clean(text))
+    assert not controls(flatten_text(text))
 
 
 def test_data_are_as_they_are_for_a_file_and_steer_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     for out in (io.StringIO(), Screen()):
         monkeypatch.setattr(sys, "stdout", out)
-        give(f"a\t{STEERING}\nb")
+        print_data(f"a\t{STEERING}\nb")
         if out.isatty():
             assert out.getvalue() == "a\t]0;owned 2J abc  begin\nb\n"
         else:
@@ -59,14 +60,14 @@ def test_data_are_as_they_are_for_a_file_and_steer_no_terminal(monkeypatch: pyte
 @given(ANY)
 def test_json_is_the_same_and_steers_nothing(text: str) -> None:
     for indent in (None, 1):
-        written = json_of({"words": [text, "\U000e0001"]}, indent=indent)
+        written = dump_json({"words": [text, "\U000e0001"]}, indent=indent)
         assert json.loads(written) == {"words": [text, "\U000e0001"]}
         assert not controls(written)
 
 
 def test_tables_and_lines_of_others_texts_steer_nothing_and_are_no_markup() -> None:
     out = io.StringIO()
-    console = terminal(file=out, force_terminal=True, width=60)
+    console = create_console(file=out, force_terminal=True, width=60)
     table = Table(title=STEERING)
     table.add_column(STEERING)
     table.add_row(f"[/red]{STEERING}")
@@ -113,9 +114,9 @@ def test_a_path_that_is_passed_on_shows_no_folder_above_the_working_one(
 ) -> None:
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
-    assert shown(tmp_path / "project" / "runs" / "one") == "runs/one"
-    assert shown(tmp_path / "corpora" / "iemocap") == "iemocap"
-    assert shown("runs/one") == "runs/one"
-    assert shown("../../ann/one") == "one"
+    assert format_path(tmp_path / "project" / "runs" / "one") == "runs/one"
+    assert format_path(tmp_path / "corpora" / "iemocap") == "iemocap"
+    assert format_path("runs/one") == "runs/one"
+    assert format_path("../../ann/one") == "one"
     monkeypatch.chdir("/")
-    assert shown(tmp_path / "one") == "one"
+    assert format_path(tmp_path / "one") == "one"

@@ -1,17 +1,19 @@
 """Speech recognition: recognisers behind one small interface, in parallel processes."""
 
 import multiprocessing
+import os
 import signal
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache, cached_property
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 
@@ -105,16 +107,17 @@ def find_cached_model() -> Path | None:
 
 
 class Whisper:
-    """A model on one thread, or on a GPU; it finds the language itself.
+    """A model of faster-whisper, which detects the language itself.
 
     Args:
         folder: in CTranslate2's format
-        device: cpu, cuda, cuda:N or auto; CTranslate2 has no MPS, in whose place it takes the CPU
+        threads: of a CPU
+        device: cpu, cuda, cuda:N or auto; CTranslate2 has no MPS and uses the CPU there
 
     Raises MoodlineError where faster-whisper is not installed, or the folder holds no model.
     """
 
-    def __init__(self, folder: str, device: str) -> None:
+    def __init__(self, folder: str, threads: int = 1, device: str = "auto") -> None:
         try:
             from faster_whisper import WhisperModel  # pyright: ignore[reportMissingImports]
         except ModuleNotFoundError:
@@ -123,12 +126,11 @@ class Whisper:
         kind, _, index = device.partition(":")
         kind = "cpu" if kind == "mps" else kind
         try:
-            self._model = WhisperModel(folder, device=kind, device_index=int(index or 0), cpu_threads=1)
+            self._model = WhisperModel(folder, device=kind, device_index=int(index or 0), cpu_threads=threads)
         except Exception as error:  # of CTranslate2, of tokenizers, of a tokenizer that is not there
             raise MoodlineError(
                 f"{folder} cannot be loaded on {device} as a model of faster-whisper: {get_first_line(error)}; "
-                f"fetch it "
-                "again, or choose another device"
+                "fetch it again, or choose another device"
             ) from error
 
     @property
@@ -187,16 +189,22 @@ def choose_recogniser(named: str | None) -> str:
     return named if named == NAME else str(find_model_folder(named))
 
 
-def load_recogniser(chosen: str, device: str = "auto") -> Recogniser:
-    """Load what ``choose_recogniser`` chose.
+def has_threads(chosen: str) -> bool:
+    """Whether one process of the recogniser makes use of all cores, or of a GPU."""
+    return chosen != NAME
+
+
+def load_recogniser(chosen: str, threads: int = 1, device: str = "auto") -> Recogniser:
+    """Load the recogniser that ``choose_recogniser`` chose.
 
     Args:
-        device: of Whisper, as in ``moodline.load``; PocketSphinx runs on the CPU
+        threads: on which it recognises one utterance, where it can use several
+        device: of Whisper, see ``moodline.device.recogniser_device``; PocketSphinx runs on the CPU
 
     Raises:
         MoodlineError: it is not installed, or its model cannot be read
     """
-    return PocketSphinx() if chosen == NAME else Whisper(chosen, device)
+    return PocketSphinx() if chosen == NAME else Whisper(chosen, threads, device)
 
 
 class SpeechSource(Protocol):
@@ -227,61 +235,146 @@ class RecordedSpeech:
         return io.read_clip(self.clip, SAMPLE_RATE)
 
 
-RecogniseFunction = Callable[[Sequence[SpeechSource]], Iterator[str]]
-"""Words of utterances in their order, each as soon as it is heard."""
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Speech in memory: (T,) at SAMPLE_RATE."""
+
+    waveform: np.ndarray
+
+    @property
+    def origin(self) -> Sequence[object]:
+        return (self.waveform.tobytes(),)
+
+    def samples(self) -> np.ndarray:
+        return self.waveform
 
 
-@contextmanager
-def open_recognition(
-    recogniser: Recogniser, chosen: str, jobs: int, device: str = "auto"
-) -> Iterator[RecogniseFunction]:
-    """A function that gives the words of each of some utterances, in their order.
+AHEAD = 4  # utterances of each process that wait for it, so that none waits while a long one is recognised
+
+
+class SpeechRecogniser:
+    """A recogniser that is loaded when the first words are recognised, and kept until it is closed.
 
     Args:
-        recogniser: hears them where one job is all
-        chosen: what each of several processes loads, see ``recogniser.choose_recogniser``
-        jobs: how many are heard at a time
-        device: of several processes' recognisers, see ``recogniser.load_recogniser``
+        named: see ``recogniser.choose_recogniser``
+        jobs: processes that recognise words side by side, each with the model loaded once; 1 is this process. None
+            takes what suits the recogniser: a process for each core, or one alone that has threads of its own
+        device: of each process's recogniser, see ``load_recogniser``
 
     Raises:
-        MoodlineError: from what it gives: speech cannot be read, or a process was killed
+        MoodlineError: jobs are fewer than 1; from what needs the recogniser: it is not installed, or no such model
     """
-    if jobs == 1:
-        yield lambda sounds: (recognise_line(recogniser, sound) for sound in sounds)
-        return
-    # Not forked: a fork of a process with threads, as pyarrow's, may hang.
-    executor = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _initialise_worker, (chosen, device))
-    try:
-        yield lambda sounds: _recognise_batch(executor, sounds)
-    finally:
-        executor.shutdown(cancel_futures=True)
+
+    def __init__(self, named: str | None = None, jobs: int | None = 1, device: str = "auto") -> None:
+        if jobs is not None and jobs < 1:
+            raise MoodlineError(f"jobs are 1 or more, not {jobs}")
+        self.named, self._jobs, self._chosen, self._device = named, jobs, "", device
+
+    def choose(self) -> str:
+        """Choose the recogniser, once; see ``recogniser.choose_recogniser``."""
+        self._chosen = self._chosen or choose_recogniser(self.named)
+        return self._chosen
+
+    @property
+    def jobs(self) -> int:
+        return self._jobs or (1 if has_threads(self.choose()) else cores())
+
+    @property
+    def name(self) -> str:
+        """The recogniser and its model, for people."""
+        return self._identity[0]
+
+    @property
+    def version(self) -> str:
+        return self._identity[1]
+
+    def recognise(self, sounds: Iterable[SpeechSource]) -> Iterator[str]:
+        """The words of each utterance on one line, in order, each as soon as it is recognised.
+
+        Few of the sounds are in memory at a time.
+
+        Raises:
+            MoodlineError: speech cannot be read, or a process was killed
+        """
+        if self.jobs == 1:
+            return (_words(self._loaded, sound) for sound in sounds)
+        return self._side_by_side(sounds)
+
+    def close(self) -> None:
+        """End the processes, and wait for them."""
+        if "_processes" in self.__dict__:
+            self._processes.shutdown(cancel_futures=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    @cached_property
+    def _loaded(self) -> Recogniser:
+        return load_recogniser(self.choose(), cores(), self._device)
+
+    @cached_property
+    def _processes(self) -> ProcessPoolExecutor:
+        # Not forked: a fork of a process with threads, as pyarrow's, may hang.
+        context = multiprocessing.get_context("spawn")
+        threads = max(1, cores() // self.jobs)
+        return ProcessPoolExecutor(self.jobs, context, _initialise_worker, (self.choose(), threads, self._device))
+
+    @cached_property
+    def _identity(self) -> tuple[str, str]:
+        if self.jobs == 1:
+            return self._loaded.name, self._loaded.version
+        return self._processes.submit(_identity_here).result()
+
+    def _side_by_side(self, sounds: Iterable[SpeechSource]) -> Iterator[str]:
+        pending: deque[Future[str]] = deque()
+        try:
+            for sound in sounds:
+                pending.append(self._processes.submit(_words_here, sound))
+                if len(pending) > AHEAD * self.jobs:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        except BrokenProcessPool as error:
+            raise MoodlineError(
+                "a process that recognises words was killed, for its memory perhaps: take fewer --jobs; "
+                "the same command resumes"
+            ) from error
+        finally:
+            for future in pending:
+                future.cancel()
 
 
-def recognise_line(recogniser: Recogniser, sound: SpeechSource) -> str:
-    """The words on one line."""
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _words(recogniser: Recogniser, sound: SpeechSource) -> str:
     return " ".join(recogniser.recognise(sound.samples()).split())
 
 
-def _recognise_batch(executor: ProcessPoolExecutor, sounds: Sequence[SpeechSource]) -> Iterator[str]:
-    try:
-        yield from executor.map(_recognise_in_worker, sounds)
-    except BrokenProcessPool as error:
-        raise MoodlineError(
-            "a process that recognises words was ended from outside, for its memory perhaps: take fewer --jobs; "
-            "the same command goes on"
-        ) from error
-
-
-def _initialise_worker(chosen: str, device: str) -> None:
-    """Load this process's recogniser, leave Ctrl-C to the parent, and end when the parent does."""
-    global _recogniser
+def _initialise_worker(chosen: str, threads: int, device: str) -> None:
+    """Note the recogniser of this process, leave Ctrl-C to the parent, and end when the parent does."""
+    global _chosen
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
-    _recogniser = load_recogniser(chosen, device)
+    _chosen = chosen, threads, device
 
 
-def _recognise_in_worker(sound: SpeechSource) -> str:
-    return recognise_line(_recogniser, sound)
+@cache
+def _loaded_here() -> Recogniser:
+    return load_recogniser(*_chosen)
 
 
-_recogniser: Recogniser
+def _words_here(sound: SpeechSource) -> str:
+    return _words(_loaded_here(), sound)
+
+
+def _identity_here() -> tuple[str, str]:
+    return _loaded_here().name, _loaded_here().version
+
+
+_chosen: tuple[str, int, str]

@@ -17,10 +17,10 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelSet:
-    """The classes that a model tells apart, and the corpus labels that each takes in.
+    """The classes of a model and the corpus labels of each.
 
-    ``mapping`` goes from a label as found to a class; a label that it lacks belongs to no class, and
-    its utterances are not scored. ``version`` changes when the mapping does.
+    ``mapping`` goes from a corpus label to a class; utterances with other labels are not scored. ``version`` changes
+    with the mapping.
     """
 
     name: str
@@ -31,7 +31,8 @@ class LabelSet:
     def __post_init__(self) -> None:
         if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes):
             raise MoodlineError(
-                f"label set {self.name!r} needs two classes or more, each named once, not {', '.join(self.classes)}"
+                f"label set {self.name!r} needs two or more different classes, not {', '.join(self.classes) or 'none'}",
+                code="label.bad_classes",
             )
         strangers = sorted(set(self.mapping.values()) - set(self.classes))
         if strangers:
@@ -39,20 +40,21 @@ class LabelSet:
             hint = f"; did you mean {close[0]}?" if close else ""
             raise MoodlineError(
                 f"label set {self.name!r} maps to {', '.join(strangers)}, not among its classes "
-                f"{', '.join(self.classes)}{hint}"
+                f"{', '.join(self.classes)}{hint}",
+                code="label.unknown_class",
             )
 
     def index(self, label: str | None) -> int | None:
-        """The class's index of a label as found; None where it belongs to no class."""
+        """Return the index of a corpus label's class; None without a class."""
         emotion = self.mapping.get(label) if label is not None else None
         return None if emotion is None else self.classes.index(emotion)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AudioClip:
-    """Where an utterance's speech lies: a stretch of an audio file. Times are in seconds.
+    """A segment of an audio file with an utterance's speech. Times are in seconds.
 
-    ``file_hash`` is of the whole file's bytes, where a corpus was read: it tells whether that is still the one.
+    ``file_hash`` is the hash of the whole file when the corpus was prepared; it detects a changed file.
     """
 
     path: Path
@@ -64,16 +66,17 @@ class AudioClip:
     def __post_init__(self) -> None:
         if self.offset < 0 or self.duration <= 0:
             raise MoodlineError(
-                f"an audio clip begins at 0 s or later and lasts longer than 0 s: {self.path} has "
-                f"offset {self.offset} s and duration {self.duration} s"
+                f"an audio clip of {self.path} has offset {self.offset} s and duration {self.duration} s; "
+                "the offset must be at least 0 and the duration greater than 0",
+                code="audio.bad_clip",
             )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Utterance:
-    """One speaker's turn: its words, its speech and, where it is known, its label as the corpus spells it.
+    """One speaker's turn: its words, its audio and, if known, its label in the corpus's spelling.
 
-    ``words`` are what a model reads. Where they are a recogniser's, ``reference`` holds what was said in truth.
+    A model reads ``words``. If a recogniser wrote them, ``reference`` holds the transcribed words.
     """
 
     id: str
@@ -87,16 +90,16 @@ class Utterance:
 
     @property
     def said(self) -> str:
-        """The reference words, whatever was recognised."""
+        """Return the reference words, or ``words`` without recognition."""
         return self.words if self.reference is None else self.reference
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conversation:
-    """Utterances in the order in which they were spoken.
+    """Utterances in spoken order.
 
-    ``part`` tells kinds of conversation within a corpus apart, in IEMOCAP ``improvised`` and ``scripted``;
-    ``split`` is the set that the corpus's publisher put it in, one of ``SPLITS``.
+    ``part`` is a kind of conversation within a corpus, in IEMOCAP ``improvised`` or ``scripted``; ``split`` is the set
+    of the publisher's split, one of ``SPLITS``.
     """
 
     id: str
@@ -108,13 +111,15 @@ class Conversation:
     def __post_init__(self) -> None:
         if self.split is not None and self.split not in SPLITS:
             raise MoodlineError(
-                f"a conversation's split is one of {', '.join(SPLITS)}: {self.id!r} has {self.split!r}; correct it"
+                f"conversation {self.id!r} has split {self.split!r}; use one of {', '.join(SPLITS)}",
+                code="corpus.unknown_split",
             )
         seen: set[str] = set()
         for utterance in self.utterances:
             if utterance.id in seen:
                 raise MoodlineError(
-                    f"an utterance id stands once in a conversation: {utterance.id!r} stands twice in {self.id!r}"
+                    f"conversation {self.id!r} has the utterance id {utterance.id!r} twice; make ids unique",
+                    code="corpus.duplicate_id",
                 )
             seen.add(utterance.id)
 
@@ -123,33 +128,30 @@ class Conversation:
         return frozenset(utterance.speaker for utterance in self.utterances)
 
     def prepare_for_context(self, labels: LabelSet, context: Literal["labelled", "all"]) -> "Conversation":
-        """The conversation as a model of this context reads it: ``labelled`` drops the turns without a class."""
+        """Return the turns that a model of this context reads: ``labelled`` drops turns without a class."""
         if context == "all":
             return self
         kept = tuple(utterance for utterance in self.utterances if labels.index(utterance.label) is not None)
         return replace(self, utterances=kept)
 
     def by_speaker(self) -> dict[str, "Conversation"]:
-        """Each speaker's turns alone, the speakers in the order in which they begin."""
+        """Split the conversation into each speaker's turns, in the order of their first turns."""
         turns: dict[str, list[Utterance]] = {}
         for turn in self.utterances:
             turns.setdefault(turn.speaker, []).append(turn)
         return {speaker: replace(self, utterances=tuple(own)) for speaker, own in turns.items()}
 
     def select_speaker(self, speaker: str) -> "Conversation":
-        """One speaker's turns alone."""
+        """Return one speaker's turns."""
         return replace(self, utterances=tuple(turn for turn in self.utterances if turn.speaker == speaker))
 
     @property
     def fingerprint(self) -> str:
-        """A hash of what was said and when: the same for a copy under other names, or with other labels.
+        """Hash the reference words and times; names, labels and recognised words do not change the hash.
 
-        Recognised words in the place of the reference ones make no other conversation of it: a model has seen its
-        labels, whichever words it read.
-
-        Where no time is known, a recording's file name without its ending, and its length, tell its utterance from
-        another of the same words: RAVDESS's actors all speak the same two sentences. A turn of which nothing is known
-        goes by its id, and a lone turn of which words alone are known by its conversation's id too: many say "Yes.".
+        Utterances without times are identified by words, the recording's file name without its suffix, and its length,
+        since RAVDESS's actors all speak the same two sentences. A turn without words, times and audio is identified by
+        its id, and a conversation of one turn with words alone by its own id too, since many turns are just "Yes.".
         """
         said = [
             (" ".join(u.said.lower().split()), round(u.start or 0.0, 2), round(u.end or 0.0, 2), *identify_recording(u))
@@ -162,14 +164,14 @@ class Conversation:
 
     @property
     def is_lone_words(self) -> bool:
-        """Whether it is one turn without times and audio, which its words do not tell from another's."""
+        """Check for a single turn without times and audio, whose words alone do not identify it."""
         return len(self.utterances) == 1 and all(
             u.audio is None and u.start is None and u.end is None for u in self.utterances
         )
 
 
 def identify_recording(utterance: Utterance) -> tuple[str | float, ...]:
-    """What tells an utterance without times from others of the same words; nothing where it has times."""
+    """Return what identifies an utterance's recording; empty if its times do."""
     clip = utterance.audio
     if clip is None or utterance.start is not None:
         return ()
@@ -178,11 +180,11 @@ def identify_recording(utterance: Utterance) -> tuple[str | float, ...]:
 
 LABEL_SET_KEYS = ("name", "version", "classes", "mapping")
 YAML_SUFFIXES = (".yaml", ".yml")
-MIN_SIMILARITY = 0.7  # of difflib's ratio: angre is anger, and happiness is no sadness
+MIN_SIMILARITY = 0.7  # difflib's ratio: matches angre to anger, but not happiness to sadness
 
 
 def create_identity_set(name: str, *labels: str) -> LabelSet:
-    """Each label as found is a class of its own."""
+    """Create a label set in which each label is its own class."""
     return LabelSet(name=name, version=1, classes=labels, mapping={label: label for label in labels})
 
 
@@ -206,7 +208,7 @@ IEMOCAP6 = LabelSet(
         "neu": "neutral",
     },
 )
-# The seven of Poria et al. 2019, and those that IEMOCAP's four classes are.
+# The seven labels of Poria et al. 2019, and their subset that matches IEMOCAP's four classes.
 MELD7 = create_identity_set("meld7", "anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
 MELD4 = LabelSet(
     name="meld4",
@@ -214,7 +216,7 @@ MELD4 = LabelSet(
     classes=IEMOCAP4.classes,
     mapping={"anger": "angry", "joy": "happy", "sadness": "sad", "neutral": "neutral"},
 )
-# The eight of Livingstone & Russo 2018, and those that IEMOCAP's four classes are: calm is not neutral there.
+# The eight labels of Livingstone & Russo 2018, and the four of IEMOCAP's classes; calm differs from neutral there.
 RAVDESS8 = create_identity_set(
     "ravdess8", "neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"
 )
@@ -226,67 +228,73 @@ LABEL_SETS: Mapping[str, LabelSet] = {
 
 
 def is_label_set(name: str) -> bool:
-    """Whether this is the name of a set that comes with moodline, or can be a YAML file's."""
+    """Check for the name of a set that comes with moodline, or of a YAML file."""
     return name in LABEL_SETS or name.endswith(YAML_SUFFIXES)
 
 
 def find_label_set(name: str) -> LabelSet:
-    """The set of a name, or the one in a YAML file.
+    """Find a label set by its name, or read it from a YAML file.
 
     Raises:
-        MoodlineError: there is no such set or file, or the file holds no label set, or another under a set's name
+        MoodlineError: the set or file does not exist, the file is not a label set, or it redefines a set of moodline's
     """
     if name in LABEL_SETS:
         return LABEL_SETS[name]
     if not is_label_set(name):
         raise MoodlineError(
-            f"a label set is one of {', '.join(LABEL_SETS)}, or a YAML file ({YAML_SUFFIXES[0]}), not {name!r}"
+            f"a label set is one of {', '.join(LABEL_SETS)}, or a YAML file ({YAML_SUFFIXES[0]}), not {name!r}",
+            code="label.unknown_set",
         )
     path = Path(name)
     if not path.exists():
-        raise MoodlineError(f"label set {path} is no file, nor is it one of {', '.join(LABEL_SETS)}")
+        raise MoodlineError(
+            f"label set {path} is neither a file nor one of {', '.join(LABEL_SETS)}", code="label.set_not_found"
+        )
     labels = parse_label_set(read_yaml(path, "label set"), name)
     if labels != LABEL_SETS.get(labels.name, labels):
         raise MoodlineError(
-            f"label set {labels.name!r} comes with moodline, and {path} has other content under its name: give it "
-            "another name"
+            f"{path} redefines the label set {labels.name!r} that comes with moodline: give it another name",
+            code="label.name_taken",
         )
     return labels
 
 
 def parse_label_set(content: Any, origin: str) -> LabelSet:
-    """A label set from its keys and values; ``origin`` names their file in errors.
+    """Build a label set from its keys and values; ``origin`` names their file in errors.
 
     Raises:
-        MoodlineError: a key lacks or is unknown, a value is of another kind, or the set contradicts itself
+        MoodlineError: a key is missing or unknown, a value has another type, or classes and mapping do not match
     """
     keys = list(content) if isinstance(content, Mapping) else []
-    missing, strangers = (
-        [key for key in LABEL_SET_KEYS if key not in keys],
-        [key for key in keys if key not in LABEL_SET_KEYS],
-    )
+    missing = [key for key in LABEL_SET_KEYS if key not in keys]
+    strangers = [key for key in keys if key not in LABEL_SET_KEYS]
     if missing or strangers:
         wrong = f"lacks {missing[0]}" if missing else f"has {strangers[0]!r}"
-        raise MoodlineError(f"a label set has the keys {', '.join(LABEL_SET_KEYS)}, and this one {wrong} ({origin})")
+        raise MoodlineError(
+            f"the label set {wrong}; its keys are {', '.join(LABEL_SET_KEYS)} ({origin})", code="label.bad_keys"
+        )
     name, version, classes, mapping = (content[key] for key in LABEL_SET_KEYS)
     require_text("a label set's name", name, origin)
     if not isinstance(version, int) or isinstance(version, bool):
-        raise MoodlineError(f"a label set's version is a whole number, not {version!r} ({origin})")
+        raise MoodlineError(
+            f"a label set's version is a whole number, not {version!r} ({origin})", code="label.bad_type"
+        )
     if not isinstance(classes, list | tuple) or not isinstance(mapping, Mapping):
         raise MoodlineError(
             f"a label set has a list of classes and a mapping from labels to them, not {classes!r} and {mapping!r} "
-            f"({origin})"
+            f"({origin})",
+            code="label.bad_type",
         )
     for one in (*classes, *mapping, *mapping.values()):
         require_text("a class, or a label,", one, origin)
     try:
         return LabelSet(name=name, version=version, classes=tuple(classes), mapping=dict(mapping))
     except MoodlineError as error:
-        raise MoodlineError(f"{error} ({origin})") from error
+        raise MoodlineError(f"{error} ({origin})", code=error.code) from error
 
 
 def refuse_misspelt(labels: LabelSet, found: Collection[str]) -> None:
-    """Refuse a label of one's own set that no utterance has, where the utterances have a like one without a class.
+    """Refuse a user's set with a label that no utterance has, if a similar label of the utterances has no class.
 
     Args:
         found: the labels of a corpus
@@ -298,15 +306,16 @@ def refuse_misspelt(labels: LabelSet, found: Collection[str]) -> None:
         if label not in found and (close := difflib.get_close_matches(label, strangers, n=1)):
             raise MoodlineError(
                 f"label set {labels.name!r} has a class for {label!r}, which no utterance has; "
-                f"did you mean {close[0]!r}? correct it, or take it out"
+                f"did you mean {close[0]!r}? Correct it, or remove it.",
+                code="label.misspelt",
             )
 
 
 def note_misspelt(labels: LabelSet, found: Mapping[str, int]) -> list[str]:
-    """A sentence where labels of no class look like misspelt ones of a class; others are left out on purpose.
+    """Write a sentence if labels without a class resemble labels with one.
 
     Args:
-        found: how often each label stands in a corpus
+        found: the count of each label in a corpus
     """
     strangers = sorted((label for label in found if label not in labels.mapping), key=lambda label: -found[label])
     meant = {label: like for label in strangers if (like := find_nearest_label(label, labels))}
@@ -316,27 +325,29 @@ def note_misspelt(labels: LabelSet, found: Mapping[str, int]) -> list[str]:
     have = "has a label" if total == 1 else "have labels"
     shown = ", ".join(f"{label} ({found[label]})" for label in meant)
     return [
-        f"{format_count(total, 'labelled utterance')} {have} of no class of {labels.name}: {shown}; "
-        f"{'is it' if total == 1 else 'are they'} meant as {', '.join(dict.fromkeys(meant.values()))}?"
+        f"{format_count(total, 'labelled utterance')} {have} without a class in {labels.name}: {shown}; "
+        f"did you mean {', '.join(dict.fromkeys(meant.values()))}?"
     ]
 
 
 def find_nearest_label(stranger: str, labels: LabelSet) -> str | None:
-    """The label of a class that a label of none is spelt most like, in capitals or not; None where none is."""
+    """Find the most similar label with a class, ignoring case; None without a similar one."""
     known = {label.lower(): label for label in labels.mapping}
     close = difflib.get_close_matches(stranger.lower(), known, n=1, cutoff=MIN_SIMILARITY)
     return known[close[0]] if close else None
 
 
 def require_text(what: str, value: Any, origin: str) -> None:
+    """Refuse a value that is not a text, or is blank."""
     if not isinstance(value, str) or not value.strip():
         raise MoodlineError(
-            f"{what} is a text, not {value!r}: put it into quotes, as YAML has its own idea of it ({origin})"
+            f"{what} is a text, not {value!r}: put it into quotes, so that YAML does not convert it ({origin})",
+            code="label.bad_type",
         )
 
 
 def convert_to_content(label_set: LabelSet) -> dict[str, Any]:
-    """The whole set, as files hold it."""
+    """Convert a label set to what files store."""
     return {**asdict(label_set), "mapping": dict(label_set.mapping)}
 
 
@@ -345,13 +356,13 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Segment:
-    """A stretch of a recording in which one speaker speaks.
+    """A segment of a recording in which one speaker speaks.
 
     Attributes:
-        start, end: in seconds from the recording's begin
-        speaker: as the source spells it; ``UNKNOWN`` where nothing tells
-        words: None where nobody has heard them yet, empty where there are none
-        channel: of the recording, from 0, that the speaker is on; None where it is the mean of all
+        start, end: in seconds from the start of the recording
+        speaker: in the source's spelling; ``UNKNOWN`` if not identified
+        words: None before recognition, empty without words
+        channel: the speaker's channel of the recording, from 0; None for the mean of all channels
     """
 
     start: float
@@ -362,11 +373,11 @@ class Segment:
 
 
 class HasTrainingRecord(Protocol):
-    """What trained and selected a model.
+    """The conversations that trained and selected a model.
 
     Attributes:
         trained_on, selected_on: fingerprints of whole conversations, see ``Conversation.fingerprint``
-        selected_on_turns: fingerprints of one speaker's turns in each of ``selected_on``, where these turns alone were
+        selected_on_turns: fingerprints of one speaker's turns in each of ``selected_on``, if only these turns were
             scored there (cv10)
     """
 
@@ -378,16 +389,16 @@ class HasTrainingRecord(Protocol):
     def selected_on_turns(self) -> Sequence[str]: ...
 
 
-def uses_made_of(
+def find_training_overlap(
     seen: HasTrainingRecord, conversations: Iterable[Conversation], speaker: str | None
 ) -> Iterator[tuple[Conversation, str]]:
-    """Each conversation of whose turns to be scored a model saw a label, and what it took from them.
+    """Yield each conversation with scored turns whose labels a model has seen, and how the model used it.
 
-    A conversation that trained it is refused whoever is scored in it. One that selected it by one speaker's turns
-    leaves those of the other speaker to be scored, and these alone.
+    A conversation that trained the model counts for every scored speaker. One whose turns of one speaker selected the
+    model does not count if only the other speaker is scored.
 
     Args:
-        speaker: whose turns alone are scored; None where everyone's are
+        speaker: the only speaker whose turns are scored; None if all are
     """
     # As sets: a corpus of one-turn conversations has as many fingerprints as utterances.
     trained_on, selected_on = frozenset(seen.trained_on), frozenset(seen.selected_on)
@@ -397,18 +408,20 @@ def uses_made_of(
         if fingerprint in trained_on:
             yield conversation, "trained on"
         elif speaker is not None and speaker not in conversation.speakers:
-            continue  # nothing of it is scored, though its turns may all be those that selected
-        elif selected_on_turns and not selected_on_turns.isdisjoint([fingerprint, *turns_alone(conversation, speaker)]):
+            continue  # none of its turns are scored
+        elif selected_on_turns and not selected_on_turns.isdisjoint(
+            [fingerprint, *fingerprint_speakers(conversation, speaker)]
+        ):
             yield conversation, "selected on turns of"
         elif fingerprint in selected_on and not (selected_on_turns and speaker is not None):
             yield conversation, "selected on"
 
 
-def turns_alone(conversation: Conversation, speaker: str | None) -> Iterator[str]:
-    """The fingerprint of one speaker's turns alone, or of each one's."""
+def fingerprint_speakers(conversation: Conversation, speaker: str | None) -> Iterator[str]:
+    """Yield the fingerprint of one speaker's turns, or of each speaker's."""
     return (one.fingerprint for who, one in conversation.by_speaker().items() if speaker in (None, who))
 
 
 def merge_fingerprints(fingerprints: Iterable[Iterable[str]]) -> tuple[str, ...]:
-    """What several models saw, each once, in its order."""
+    """Merge the fingerprints of several models, without repetitions."""
     return tuple(dict.fromkeys(chain.from_iterable(fingerprints)))

@@ -1,4 +1,4 @@
-"""The device that a model computes on: chosen by name, and the one way that tensors take there and back."""
+"""Choose the device of a model by name, and run modules on it."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -36,7 +36,8 @@ def choose_device(named: str | torch.device = AUTO) -> torch.device:
             return torch.device(one)
     raise MoodlineError(
         f"device {str(named)!r} is not available: PyTorch {torch.__version__} finds {', '.join(available)} here. "
-        f"Choose one of these, or {AUTO}."
+        f"Choose one of these, or {AUTO}.",
+        code="device.not_available",
     )
 
 
@@ -64,7 +65,7 @@ def run_on_device(module: nn.Module, *inputs: Any, function: Callable[..., Any] 
 
     Args:
         inputs: tensors, or mappings, lists and tuples of tensors
-        function: what is called, if not the module itself: one of its methods
+        function: a method of the module to call instead of the module itself
     """
     device = device_of(module)
     with single_precision(device):
@@ -85,7 +86,7 @@ def move(value: Any, device: torch.device) -> Any:
 
 @contextmanager
 def single_precision(device: torch.device) -> Iterator[None]:
-    """Compute as precisely as a CPU does: cuDNN rounds factors to 10 bits (TF32) unless it is kept from that."""
+    """Compute in full single precision, as a CPU does: by default cuDNN rounds factors to 10 bits (TF32)."""
     if device.type != "cuda":
         yield
         return

@@ -1,8 +1,8 @@
-"""Embeddings on disk: a Parquet table with the columns id and vector, a row per utterance.
+"""Files of embeddings: Parquet tables with the columns id and vector, one row per utterance.
 
-Embeddings of other models enter this way, and those of a trained model leave. ``id`` is the corpus's utterance id;
-``vector`` is a list of numbers of one length in every row. Other columns are ignored. ``moodline embed`` also writes
-into the table's metadata which conversations its model has seen, and which model and stage made it.
+They hold embeddings of other models, or those of a trained model. ``id`` is the corpus's utterance id; ``vector`` is a
+list of numbers of the same length in every row. Other columns are ignored. ``moodline embed`` also writes into the
+table's metadata the conversations that its model has seen, the model and the stage.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from moodline.errors import MoodlineError, get_first_line
 from moodline.io import open_atomic_file
 
 METADATA_KEY = b"moodline"
-PRODUCER_KEY = b"moodline_made_by"  # apart, as any maker's text serves
+PRODUCER_KEY = b"moodline_made_by"  # separate: its value may be any text
 ROWS_PER_BATCH = 2**14
 MAX_SHOWN_IDS = 3
 LIST_TYPES = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
@@ -40,10 +40,10 @@ Embeddings = Mapping[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRecord:
-    """What the model that gave the embeddings was trained and selected on, if that is known: see
-    ``moodline.conversation``.
+    """The conversations that trained and selected the model behind the embeddings, if known.
 
-    ``notes`` stand beside every score of that model, and of each that reads its embeddings.
+    See ``moodline.conversation.HasTrainingRecord``. ``notes`` accompany every score of that model, and of models that
+    read its embeddings.
     """
 
     trained_on: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ class TrainingRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingsFile:
-    """A file's content."""
+    """The content of a file of embeddings."""
 
     path: Path
     vectors: Embeddings
@@ -67,7 +67,7 @@ class EmbeddingsFile:
 
     @cached_property
     def hash(self) -> str:
-        """Of ids and vectors; not of their order, nor of how Parquet's writer stored them."""
+        """Hash ids and vectors, independently of their order and of Parquet's encoding."""
         digest = hashlib.sha256()
         for name in sorted(self.vectors):
             digest.update(json.dumps(name).encode())
@@ -76,7 +76,7 @@ class EmbeddingsFile:
 
 
 def write_embeddings(path: Path, embeddings: Embeddings, seen: TrainingRecord | None = None) -> None:
-    """Vectors (D,) by utterance id to a table with the columns id and vector."""
+    """Write vectors (D,) by utterance id."""
     with open_embeddings_writer(path, seen) as writer:
         writer.add(list(embeddings), torch.stack(list(embeddings.values())))
 
@@ -85,10 +85,10 @@ def write_embeddings(path: Path, embeddings: Embeddings, seen: TrainingRecord | 
 def open_embeddings_writer(
     path: Path, seen: TrainingRecord | None = None, maker: str = ""
 ) -> Iterator["EmbeddingsWriter"]:
-    """What writes the table as vectors come, one or more; it becomes ``path`` when the block ends without an error.
+    """Open a writer to which vectors are added in any number of calls; ``path`` appears when the block ends.
 
     Args:
-        maker: a name of what made the vectors, for ``read_producer``
+        maker: the name of the model that computed the vectors, for ``read_producer``
     """
     with open_atomic_file(path) as temporary:
         writer = EmbeddingsWriter(temporary, seen, maker)
@@ -97,7 +97,7 @@ def open_embeddings_writer(
 
 
 class EmbeddingsWriter:
-    """Keeps no more than some thousand vectors in memory; see ``open_embeddings_writer``."""
+    """Writes vectors in batches of bounded memory; see ``open_embeddings_writer``."""
 
     def __init__(self, path: Path, seen: TrainingRecord | None, maker: str = "") -> None:
         self.path, self.training_record, self.producer = path, seen, maker
@@ -106,13 +106,14 @@ class EmbeddingsWriter:
         self.file: pq.ParquetWriter | None = None
 
     def add(self, ids: Sequence[str], vectors: Tensor) -> None:
-        """Utterances' vectors (N, D), of one D in all calls."""
+        """Add utterances' vectors (N, D), with the same D in all calls."""
         self.ids += ids
         self.vectors.append(vectors)
         if len(self.ids) >= ROWS_PER_BATCH:
             self._write()
 
     def close(self) -> None:
+        """Write the remaining vectors."""
         if self.ids:
             self._write()
         if self.file is not None:
@@ -123,16 +124,16 @@ class EmbeddingsWriter:
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])  # (N D,) -> N rows of D
         table = pa.table({"id": self.ids, "vector": column})
         if self.file is None:
-            told = {PRODUCER_KEY: self.producer.encode()} if self.producer else {}
+            metadata = {PRODUCER_KEY: self.producer.encode()} if self.producer else {}
             if self.training_record is not None:
-                told[METADATA_KEY] = json.dumps(asdict(self.training_record)).encode()
-            self.file = pq.ParquetWriter(self.path, table.schema.with_metadata(told or None))
+                metadata[METADATA_KEY] = json.dumps(asdict(self.training_record)).encode()
+            self.file = pq.ParquetWriter(self.path, table.schema.with_metadata(metadata or None))
         self.file.write_table(table)
         self.ids, self.vectors = [], []
 
 
 def read_producer(path: Path) -> str:
-    """What a file says of what made its vectors; empty where it says nothing, or cannot be read."""
+    """Read the name of the model that computed the vectors; empty if unknown or unreadable."""
     try:
         return (pq.read_schema(path).metadata or {}).get(PRODUCER_KEY, b"").decode(errors="replace")
     except (OSError, pa.ArrowException):
@@ -140,10 +141,10 @@ def read_producer(path: Path) -> str:
 
 
 def read_embeddings(path: str | Path) -> EmbeddingsFile:
-    """Read a file of embeddings, of whatever floating-point or integer type, as float32.
+    """Read a file of embeddings, of any floating-point or integer type, as float32.
 
     Raises:
-        MoodlineError: it is no such table, an id stands twice, or a vector is not finite or not as long as the others
+        MoodlineError: the file is no such table, repeats an id, or has vectors that are not finite or differ in length
     """
     path = Path(path)
     try:
@@ -157,7 +158,9 @@ def read_embeddings(path: str | Path) -> EmbeddingsFile:
         ids = table["id"].cast(pa.string()).to_pylist()
         vectors = convert_to_matrix(table["vector"].combine_chunks(), ids, path)
     except FileNotFoundError:
-        raise MoodlineError(f"there is no file of embeddings {path}: check the path") from None
+        raise MoodlineError(
+            f"there is no file of embeddings {path}: check the path", code="embeddings.not_found"
+        ) from None
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         reason = get_first_line(error).removesuffix(".")
         raise build_refusal(
@@ -172,22 +175,29 @@ def read_embeddings(path: str | Path) -> EmbeddingsFile:
 
 
 def build_refusal(path: Path, found: str, wanted: str) -> MoodlineError:
-    return MoodlineError(f"a file of embeddings is {wanted}, and {path} {found}; write it again")
+    """Describe a file that is not as ``wanted``."""
+    return MoodlineError(f"{path} {found}; a file of embeddings is {wanted}", code="embeddings.bad_file")
 
 
 def parse_training_record(metadata: Mapping[bytes, bytes] | None) -> TrainingRecord:
+    """Parse the table's metadata; empty for tables of other programs.
+
+    Raises:
+        ValueError: the metadata is not as ``moodline embed`` writes it
+    """
     content = json.loads((metadata or {}).get(METADATA_KEY, b"{}"))
-    if not isinstance(content, dict) or not all(is_string_list(fingerprints) for fingerprints in content.values()):
+    if not isinstance(content, dict) or not all(is_string_list(one) for one in content.values()):
         raise ValueError(f"its metadata {METADATA_KEY.decode()} is not what moodline embed writes")
     return TrainingRecord(**{name: tuple(fingerprints) for name, fingerprints in content.items()})
 
 
 def is_string_list(content: Any) -> bool:
+    """Check for a list of strings."""
     return isinstance(content, list) and all(isinstance(one, str) for one in content)
 
 
 def convert_to_matrix(column: Any, ids: Sequence[str | None], path: Path) -> np.ndarray:
-    """A column of lists as an array (N, D), float32."""
+    """Convert a column of lists to an array (N, D), float32."""
     if not any(is_kind(column.type) for is_kind in LIST_TYPES):
         raise build_refusal(path, f"has a column vector of {column.type}", "a table whose column vector holds lists")
     if not any(is_kind(column.type.value_type) for is_kind in NUMBER_TYPES):
@@ -206,7 +216,7 @@ def convert_to_matrix(column: Any, ids: Sequence[str | None], path: Path) -> np.
         raise build_refusal(path, found, "a table of vectors of one length")
     if sizes[0] == 0:
         raise build_refusal(path, "has vectors of length 0", "a table of vectors of at least one number")
-    with np.errstate(over="ignore"):  # what float32 cannot hold is refused below
+    with np.errstate(over="ignore"):  # values beyond float32 become infinite and are refused below
         flat = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
     vectors = flat.reshape(len(sizes), sizes[0])  # (N D,) -> (N, D)
     finite = np.isfinite(vectors).all(axis=1)
@@ -216,86 +226,97 @@ def convert_to_matrix(column: Any, ids: Sequence[str | None], path: Path) -> np.
 
 
 def require_embeddings(embeddings: Embeddings, ids: Sequence[str], size: int, origin: str) -> None:
-    """Refuse embeddings that lack an utterance, or that are not as long as a model reads them.
+    """Refuse embeddings that lack an utterance or have another size.
 
     Args:
-        size: D, which the vectors must have
-        origin: where the vectors come from, for the sentence
+        size: D that the model reads
+        origin: the vectors' file, for the error
     """
     missing = [name for name in ids if name not in embeddings]
     if missing:
         first = ", ".join(missing[:MAX_SHOWN_IDS]) + (", ..." if len(missing) > MAX_SHOWN_IDS else "")
         raise MoodlineError(
-            f"every utterance needs its vector, and {origin} lacks {len(missing)} of {len(ids)} ({first}): "
-            "add them, under the corpus's utterance ids"
+            f"{origin} lacks {len(missing)} of {len(ids)} utterances ({first}): "
+            "add their vectors under the corpus's utterance ids",
+            code="embeddings.missing_utterance",
         )
     other = next((name for name in ids if tuple(embeddings[name].shape) != (size,)), None)
     if other is not None:
         raise MoodlineError(
             f"this model reads vectors of length {size}, and {origin} has length {embeddings[other].shape[-1]} for "
-            f"{other}: give vectors of the kind that it was trained with"
+            f"{other}: use vectors of the model that it was trained with",
+            code="embeddings.other_size",
         )
 
 
 def stack_embeddings(embeddings: Embeddings, ids: Sequence[str]) -> Tensor:
-    """The vectors of some utterances, in their order: (N, D)."""
+    """Stack the vectors of utterances in the order of ``ids``: (N, D)."""
     return torch.stack([torch.as_tensor(embeddings[name], dtype=torch.float32) for name in ids])
 
 
 def collect_unique_ids(conversations: Sequence[Conversation]) -> list[str]:
-    """All utterances' ids, which embeddings go by.
+    """Collect the ids of all utterances.
 
     Raises:
-        MoodlineError: two conversations have an id in common
+        MoodlineError: two conversations share an id
     """
-    home: dict[str, str] = {}
+    owners: dict[str, str] = {}
     for conversation in conversations:
         for utterance in conversation.utterances:
-            if utterance.id in home:
+            if utterance.id in owners:
                 raise MoodlineError(
-                    f"embeddings go by utterance ids, each of which stands once in a corpus: {utterance.id!r} is in "
-                    f"{home[utterance.id]} and in {conversation.id}; put the conversation's name before it"
+                    f"the utterance id {utterance.id!r} is in {owners[utterance.id]} and in {conversation.id}, and "
+                    "embeddings need unique ids; put the conversation's name before it",
+                    code="embeddings.ambiguous_id",
                 )
-            home[utterance.id] = conversation.id
-    return list(home)
+            owners[utterance.id] = conversation.id
+    return list(owners)
 
 
 def refuse_other_encoders(recipe: Recipe, encoders: Iterable[str]) -> None:
-    """Refuse to give a model other embeddings than those it reads.
+    """Refuse embeddings of other encoders than those that the model reads from files.
 
     Raises:
-        MoodlineError: names the option that is missing, or is one too many
+        MoodlineError: an option is missing or superfluous
     """
     encoders = set(encoders)
     refuse_missing_embeddings(recipe.given, encoders)
     strangers = sorted(encoders - set(recipe.given))
     if strangers:
         option = EMBEDDINGS_OPTIONS.get(strangers[0], f"embeddings[{strangers[0]!r}]")
-        raise MoodlineError(f"this model reads no embeddings in the place of {strangers[0]}: leave out {option}")
+        raise MoodlineError(
+            f"this model reads no embeddings instead of {strangers[0]}: leave out {option}",
+            code="embeddings.unexpected",
+        )
 
 
 def refuse_missing_embeddings(given: Mapping[str, int], encoders: Iterable[str]) -> None:
-    """Refuse to go without the embeddings, of these lengths by encoder, that are read.
+    """Refuse to run without embeddings that a model reads.
+
+    Args:
+        given: the size that the model reads, by encoder
+        encoders: those with embeddings
 
     Raises:
-        MoodlineError: names the option that is missing
+        MoodlineError: an encoder's embeddings are missing
     """
     encoders = set(encoders)
     for encoder, size in given.items():
         if encoder not in encoders:
             raise MoodlineError(
-                f"in the place of its {encoder} this model reads embeddings of length {size}: "
-                f"give them with {EMBEDDINGS_OPTIONS[encoder]} FILE, or in Python with with_embeddings"
+                f"this model reads embeddings of length {size} instead of its {encoder}: "
+                f"give them with {EMBEDDINGS_OPTIONS[encoder]} FILE, or in Python with with_embeddings",
+                code="embeddings.missing",
             )
 
 
 def refuse_unfit_embeddings(
     recipe: Recipe, given: Mapping[str, EmbeddingsFile], conversations: Sequence[Conversation]
 ) -> None:
-    """Refuse files that lack an utterance of these conversations, or are of another size than the recipe's.
+    """Refuse files that lack an utterance of these conversations or have another size than the recipe's.
 
     Raises:
-        MoodlineError: so; or a file is missing, or one too many; or an id is in two conversations
+        MoodlineError: that, a missing or superfluous file, or an id in two conversations
     """
     refuse_other_encoders(recipe, given)
     if given:
@@ -307,8 +328,11 @@ def refuse_unfit_embeddings(
 def read_precomputed(
     recipe: Recipe, files: Mapping[str, Path], conversations: Sequence[Conversation]
 ) -> dict[str, EmbeddingsFile]:
-    """What files, by encoder, give a model of these conversations; errors as of ``refuse_unfit_embeddings``, and "
-    "of the files."""
+    """Read a model's embeddings of these conversations from files, by encoder.
+
+    Raises:
+        MoodlineError: a file cannot be read, or ``refuse_unfit_embeddings`` refuses it
+    """
     refuse_other_encoders(recipe, files)
     given = {encoder: read_embeddings(path) for encoder, path in files.items()}
     refuse_unfit_embeddings(recipe, given, conversations)
@@ -316,4 +340,5 @@ def read_precomputed(
 
 
 def get_vectors(given: Mapping[str, EmbeddingsFile]) -> dict[str, Embeddings]:
+    """Return the files' vectors, by encoder."""
     return {encoder: file.vectors for encoder, file in given.items()}

@@ -15,7 +15,7 @@ import yaml
 
 from moodline.errors import MoodlineError, join_lines
 
-# What to do about the reasons for which a write fails.
+# Remedies by the reason for which a write fails.
 WRITE_REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space or choose another folder"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "make it writable for you or choose another folder"),
@@ -23,16 +23,22 @@ WRITE_REMEDIES = {
 
 
 def build_write_error(path: Path, error: OSError) -> MoodlineError:
-    """Why a path cannot be written, and what to do about that."""
+    """Describe why a path cannot be written, and the remedy."""
     remedy = WRITE_REMEDIES.get(error.errno or 0, "choose another folder")
-    return MoodlineError(f"{path} cannot be written: {error.strerror or error}; {remedy}")
+    return MoodlineError(f"{path} cannot be written: {error.strerror or error}; {remedy}", code="file.not_writable")
+
+
+def build_read_error(path: Path, error: Exception) -> MoodlineError:
+    """Describe why a file cannot be read."""
+    reason = getattr(error, "strerror", None) or error
+    return MoodlineError(f"{path} cannot be read: {reason}; check the path", code="file.not_readable")
 
 
 @contextmanager
 def report_write_errors(path: Path, *places: Path) -> Iterator[None]:
-    """Tell an OSError of the block as why ``path`` cannot be written.
+    """Convert an OSError of the block to a MoodlineError about writing ``path``.
 
-    With ``places``, only one that names a file there, or none: what the block reads elsewhere is not its writing.
+    With ``places``, an OSError that names a file elsewhere passes: the block read that file.
     """
     try:
         yield
@@ -45,8 +51,8 @@ def report_write_errors(path: Path, *places: Path) -> Iterator[None]:
 
 @contextmanager
 def open_atomic_file(path: Path) -> Iterator[Path]:
-    """A temporary path to write to; it becomes ``path`` when the block ends without an error."""
-    temporary = temporary_name(path)
+    """Give a temporary path to write to, which becomes ``path`` when the block ends without an error."""
+    temporary = create_temporary_name(path)
     with report_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with report_write_errors(path, temporary):
@@ -61,7 +67,7 @@ def open_atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def open_atomic_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder to fill; it becomes ``path``, which must not exist yet, when the block ends in peace."""
+    """Give a temporary folder, which becomes ``path`` when the block ends without an error; ``path`` must not exist."""
     with report_write_errors(path):
         temporary = create_sibling_folder(path)
     with report_write_errors(path, temporary):
@@ -78,7 +84,7 @@ def open_atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def open_replacement_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder to fill; it takes the place of the folder ``path`` when the block ends in peace."""
+    """Give a temporary folder, which replaces the folder ``path`` when the block ends without an error."""
     with report_write_errors(path):
         aside = create_sibling_folder(path)
     with report_write_errors(path, path, aside):
@@ -95,17 +101,17 @@ def open_replacement_folder(path: Path) -> Iterator[Path]:
 
 
 def create_sibling_folder(path: Path) -> Path:
-    """A new temporary folder where ``path`` is or will be."""
+    """Create a temporary folder beside ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_name(path)
+    temporary = create_temporary_name(path)
     temporary.mkdir()  # readable for others as far as the user's umask allows
     return temporary
 
 
-def temporary_name(path: Path) -> Path:
-    """A hidden name beside ``path`` that no other writer draws.
+def create_temporary_name(path: Path) -> Path:
+    """Create a hidden name beside ``path`` that no other writer uses.
 
-    Neither a process id nor a thread makes it unique: containers that share a folder have the same ids.
+    A process id is not unique: containers that share a folder have the same ids.
     """
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
 
@@ -121,21 +127,21 @@ def flush(path: Path) -> None:
 
 def flush_entries(folder: Path) -> None:
     """Write a folder's entries to the disk after a rename in it, where the file system can."""
-    with suppress(OSError):  # the renamed file is in its place: failing here would report a write that took place
+    with suppress(OSError):  # the rename succeeded: an error here would report a failed write
         flush(folder)
 
 
 def hash_file(path: Path) -> str:
-    """A hash of a file's bytes."""
+    """Hash a file's bytes."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "blake2b").hexdigest()[:16]
     except OSError as error:
-        raise MoodlineError(f"{path} cannot be read: {error.strerror or error}; check the path") from error
+        raise build_read_error(path, error) from error
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what processes that were killed while they wrote have left in a folder and below it."""
+    """Remove temporary files that killed processes left in a folder and below it."""
     for path in folder.rglob(".*.part"):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -144,49 +150,62 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
     with open_atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file atomically."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path, what: str) -> Any:
-    """The content of a JSON file; ``what`` says what the file would be, for the error's sentence."""
+    """Read a JSON file; ``what`` names its kind, or that of its folder, in errors."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         if not path.parent.exists():
-            raise MoodlineError(f"there is no folder {path.parent}: check the path of the {what}") from None
-        raise MoodlineError(f"{path.parent} is no {what}: it has no {path.name}; check the path") from None
+            raise MoodlineError(
+                f"there is no folder {path.parent}: check the path of the {what}", code="file.no_folder"
+            ) from None
+        raise MoodlineError(
+            f"{path.parent} is no {what}: it has no {path.name}; check the path", code="file.other_folder"
+        ) from None
     except NotADirectoryError:
-        raise MoodlineError(f"{path.parent} is no {what}: it is a file; give the folder") from None
+        raise MoodlineError(
+            f"{path.parent} is no {what}: it is a file; give the folder", code="file.not_a_folder"
+        ) from None
     except OSError as error:
-        raise MoodlineError(f"{path} cannot be read: {error.strerror or error}; check the path") from error
+        raise build_read_error(path, error) from error
     except (ValueError, RecursionError) as error:
-        raise MoodlineError(f"{path} holds no JSON, as a {what} does: {error}; make it again") from error
+        raise MoodlineError(
+            f"{path} is not valid JSON (expected a {what}): {error}; create it again", code="file.bad_json"
+        ) from error
 
 
 def read_description(path: Path, what: str, schema: int) -> dict[str, Any]:
-    """The JSON by which a folder says what it is; ``schema`` is the newest that can be read.
+    """Read the JSON that describes a folder; ``schema`` is the newest that can be read.
 
     Raises:
-        MoodlineError: there is no such file, it describes nothing, or its schema is newer
+        MoodlineError: there is no such file, it has no schema, or a newer one
     """
     content = read_json(path, what)
     found = content.get("schema") if isinstance(content, dict) else None
     if not isinstance(found, int):
-        raise MoodlineError(f"a {what} says its schema, a whole number: {path} says {found!r}; make it again")
+        raise MoodlineError(
+            f"{path} has no schema (a whole number), but {found!r}; create the {what} again", code="file.no_schema"
+        )
     if found > schema:
         raise MoodlineError(
-            f"{path} has schema {found}, and this moodline reads up to {schema}: install a newer moodline"
+            f"{path} has schema {found}, and this moodline reads up to {schema}: install a newer moodline",
+            code="file.newer_schema",
         )
     return content
 
 
 def flatten_keys(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys and values of JSON with dotted keys; sequences compare as lists, as JSON has them."""
+    """Flatten nested mappings to dotted keys, and convert tuples to lists, as JSON does."""
     flat: dict[str, Any] = {}
     for key, value in content.items():
         if isinstance(value, dict):
@@ -197,7 +216,7 @@ def flatten_keys(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 class UniqueKeyLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, of which the last of equal keys would silently win; here the second is refused."""
+    """Refuses a repeated key, where PyYAML's safe loader silently uses the last one."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -206,20 +225,20 @@ class UniqueKeyLoader(yaml.SafeLoader):
             if isinstance(key, yaml.ScalarNode):
                 if (key.tag, key.value) in found:
                     raise yaml.MarkedYAMLError(
-                        problem=f"the key {key.value!r} stands a second time", problem_mark=key.start_mark
+                        problem=f"the key {key.value!r} is repeated", problem_mark=key.start_mark
                     )
                 found.add((key.tag, key.value))
         return node
 
 
 def read_yaml(path: Path, what: str) -> Any:
-    """The content of a YAML file; ``what`` says what the file would be, for the error's sentence.
+    """Read a YAML file; ``what`` names its kind in errors.
 
     Raises:
-        MoodlineError: the file cannot be read, is no YAML, or has a key twice
+        MoodlineError: the file cannot be read, is not valid YAML, or repeats a key
     """
     try:
         with path.open(encoding="utf-8-sig") as file:
             return yaml.load(file, Loader=UniqueKeyLoader)
-    except Exception as error:  # PyYAML raises anything, by the value that a tag does not fit
-        raise MoodlineError(f"{what} {path} cannot be read: {join_lines(error)}") from error
+    except Exception as error:  # PyYAML raises any exception where a value does not fit its tag
+        raise MoodlineError(f"{what} {path} cannot be read: {join_lines(error)}", code="file.bad_yaml") from error

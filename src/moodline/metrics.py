@@ -1,11 +1,11 @@
 """Scores of confusion matrices, calibration errors, and the word error rate.
 
 A confusion matrix is (C, C): rows are the reference, columns the prediction, cells count utterances. Every
-score takes matrices of shape (..., C, C) and gives (...), so that thousands of resamples cost one call. Where a
-quotient has nothing to divide by (no utterance, a class without support) the result is NaN, never a silent 0.
+score takes matrices of shape (..., C, C) and returns (...), so that one call scores thousands of resamples. A quotient
+with denominator 0 (no utterance, a class without support) is NaN, never 0.
 
-Calibration is measured on probabilities (N, C), whose rows sum to 1, and the reference classes' positions (N,). With
-no utterance it is NaN too.
+Calibration is measured on probabilities (N, C), whose rows sum to 1, and the reference classes' indices (N,). Without
+utterances it is NaN.
 """
 
 from collections.abc import Sequence
@@ -25,9 +25,10 @@ CALIBRATION_BINS = 15  # Guo et al. 2017
 
 
 def compute_confusion(labels: Sequence[str], predicted: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64]:
-    """Labels (N,) and predictions (N,), both names of classes -> counts (C, C).
+    """Count class names of labels (N,) and predictions (N,): (C, C).
 
-    Raises MoodlineError for a name that is not among the classes.
+    Raises:
+        MoodlineError: a name is not among the classes
     """
     matrix = np.zeros((len(classes), len(classes)), dtype=np.int64)
     np.add.at(matrix, (_index_names(labels, classes), _index_names(predicted, classes)), 1)
@@ -40,21 +41,22 @@ def _index_names(names: Sequence[str], classes: Sequence[str]) -> NDArray[np.int
         return np.array([index[name] for name in names], dtype=np.intp)
     except KeyError as stranger:
         raise MoodlineError(
-            f"a label and a prediction are among the classes {', '.join(classes)}: {stranger} is not; "
-            "score with the label set that the model was trained with"
+            f"{stranger} is not among the classes {', '.join(classes)}; "
+            "score with the label set that the model was trained with",
+            code="label.unknown_class",
         ) from None
 
 
 def compute_weighted_accuracy(confusions: NDArray) -> NDArray[np.float64]:
-    """WA, the share of utterances right: (..., C, C) -> (...)."""
+    """Compute WA, the share of correct utterances: (..., C, C) -> (...)."""
     return _divide(_count_hits(confusions).sum(axis=-1), confusions.sum(axis=(-2, -1)))
 
 
 def compute_unweighted_accuracy(confusions: NDArray) -> NDArray[np.float64]:
-    """UA, the mean of the class recalls: (..., C, C) -> (...).
+    """Compute UA, the mean of the class recalls: (..., C, C) -> (...).
 
-    The mean runs over the classes that are present in the reference: a class that nobody expressed has no recall,
-    and counting it as 0 would punish the system for the test set.
+    The mean is over classes in the reference: a class without utterances has no recall, and counting it as 0 would
+    lower the score because of the test set alone.
     """
     present = confusions.sum(axis=-1) > 0
     recalls = np.where(present, compute_class_scores(confusions).recall, 0.0)
@@ -62,14 +64,14 @@ def compute_unweighted_accuracy(confusions: NDArray) -> NDArray[np.float64]:
 
 
 def compute_weighted_f1(confusions: NDArray) -> NDArray[np.float64]:
-    """The mean of the classes' F1, each weighted by its utterances in the reference: (..., C, C) -> (...)."""
+    """Compute the mean of the classes' F1 weighted by their utterances in the reference: (..., C, C) -> (...)."""
     scores = compute_class_scores(confusions)
     weighted = np.where(scores.support > 0, scores.f1 * scores.support, 0.0)
     return _divide(weighted.sum(axis=-1), scores.support.sum(axis=-1))
 
 
 class ClassScores(NamedTuple):
-    """Scores of each class, all (..., C); NaN where undefined."""
+    """Scores of each class, all (..., C); NaN if undefined."""
 
     precision: NDArray[np.float64]  # undefined for a class that was never predicted
     recall: NDArray[np.float64]  # undefined for a class that is not in the reference
@@ -78,7 +80,7 @@ class ClassScores(NamedTuple):
 
 
 def compute_class_scores(confusions: NDArray) -> ClassScores:
-    """Precision, recall, F1 and support of every class: (..., C, C) -> four of (..., C)."""
+    """Compute precision, recall, F1 and support of every class: (..., C, C) -> four of (..., C)."""
     hits, support, predicted = _count_hits(confusions), confusions.sum(axis=-1), confusions.sum(axis=-2)
     return ClassScores(
         precision=_divide(hits, predicted),
@@ -89,17 +91,17 @@ def compute_class_scores(confusions: NDArray) -> ClassScores:
 
 
 class Reliability(NamedTuple):
-    """Utterances in bins of equal width of their top probability, the first from 0, the last to 1: all (bins,)."""
+    """Utterances by their top probability in bins of equal width from 0 to 1, all (bins,)."""
 
     utterances: NDArray[np.int64]
     confidence: NDArray[np.float64]  # their mean top probability; NaN in an empty bin
-    accuracy: NDArray[np.float64]  # the share of them that is right; NaN in an empty bin
+    accuracy: NDArray[np.float64]  # the share of correct ones; NaN in an empty bin
 
 
 def compute_reliability(
     probabilities: NDArray, labels: NDArray[np.integer], bins: int = CALIBRATION_BINS
 ) -> Reliability:
-    """What a reliability diagram shows: (N, C), (N,) -> bins. Bin m of M holds top probabilities in ((m - 1)/M, m/M].
+    """Compute a reliability diagram's bins: (N, C), (N,) -> bins; bin m of M has top probabilities in ((m - 1)/M, m/M].
 
     Guo et al., "On calibration of modern neural networks", ICML 2017, section 2.
     """
@@ -115,7 +117,7 @@ def compute_reliability(
 
 
 def assign_bins(probabilities: NDArray, bins: int = CALIBRATION_BINS) -> NDArray[np.intp]:
-    """Which of the bins of ``compute_reliability`` each utterance is in, from 0: (N, C) -> (N,)."""
+    """Assign each utterance to a bin of ``compute_reliability``, from 0: (N, C) -> (N,)."""
     # In single precision a probability may exceed 1 by a rounding error.
     return np.clip(np.ceil(probabilities.max(axis=-1).astype(float) * bins).astype(np.intp) - 1, 0, bins - 1)
 
@@ -123,23 +125,22 @@ def assign_bins(probabilities: NDArray, bins: int = CALIBRATION_BINS) -> NDArray
 def compute_calibration_error(
     probabilities: NDArray, labels: NDArray[np.integer], bins: int = CALIBRATION_BINS
 ) -> float:
-    """ECE, how far top probabilities are from the share that is right: (N, C), (N,) -> [0, 1], 0 the best.
+    """Compute the expected calibration error: (N, C), (N,) -> [0, 1], 0 is best.
 
-    ECE = sum over bins of n_m / N * |accuracy_m - confidence_m|, with the bins of ``compute_reliability`` (Guo et
-    al. 2017,
-    equation 3; after Naeini et al., AAAI 2015).
+    ECE = sum over bins of n_m / N * |accuracy_m - confidence_m|, with the bins of ``compute_reliability`` (Guo et al.
+    2017, equation 3; after Naeini et al., AAAI 2015).
     """
     filled = compute_reliability(probabilities, labels, bins)
-    gaps = np.nan_to_num(np.abs(filled.accuracy - filled.confidence))  # an empty bin weighs nothing
+    gaps = np.nan_to_num(np.abs(filled.accuracy - filled.confidence))  # an empty bin has weight 0
     return float(_divide(np.sum(filled.utterances * gaps), np.sum(filled.utterances)))
 
 
 def compute_brier_score(probabilities: NDArray, labels: NDArray[np.integer]) -> float:
-    """The mean squared distance of probabilities from the truth: (N, C), (N,) -> [0, 2], 0 the best.
+    """Compute the mean squared distance of probabilities from the reference: (N, C), (N,) -> [0, 2], 0 is best.
 
     BS = 1/N sum over n and classes c of (p_nc - [label_n = c])^2, in the form for several classes of Brier,
     "Verification of forecasts expressed in terms of probability", Monthly Weather Review 78, 1950. With two classes it
-    is twice the form that many libraries give for them.
+    is twice the form that many libraries compute.
     """
     truth = np.eye(probabilities.shape[-1])[labels]  # (N, C)
     return float(_divide(np.sum((probabilities - truth) ** 2), len(labels)))
@@ -154,8 +155,8 @@ def _divide(above: ArrayLike, below: ArrayLike) -> NDArray[np.float64]:
     return np.divide(above, below, out=np.full(np.shape(below), np.nan), where=below > 0)
 
 
-BRACKETED_PATTERN = r"[<\[][^>\]]*[>\]]"  # of what is no word, as [LAUGHTER] and <unk>
-SEPARATOR_PATTERN = r"[\s\-\u2010-\u2015/\u2026]+|\.{2,}"  # blanks, hyphens, dashes, strokes and ellipses part words
+BRACKETED_PATTERN = r"[<\[][^>\]]*[>\]]"  # [LAUGHTER], <unk> and other non-words
+SEPARATOR_PATTERN = r"[\s\-\u2010-\u2015/\u2026]+|\.{2,}"  # blanks, hyphens, dashes, slashes, ellipses
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,7 +170,7 @@ class WordErrors:
 
     @property
     def rate(self) -> float | None:
-        """WER; None where the reference has no word."""
+        """Return the word error rate; None without reference words."""
         return (self.substitutions + self.deletions + self.insertions) / self.words if self.words else None
 
     def __str__(self) -> str:
@@ -182,9 +183,9 @@ class WordErrors:
 
 
 def count_word_errors(references: Sequence[str], recognised: Sequence[str]) -> WordErrors:
-    """The errors of recognised utterances, each aligned with its reference at the least distance; both normalised.
+    """Count the errors of recognised utterances, each aligned with its reference at the least edit distance.
 
-    What is recognised of an utterance without reference words counts as inserted.
+    Both sides are normalised. Words recognised in an utterance without reference words count as insertions.
 
     Raises:
         MoodlineError: jiwer is not installed
@@ -202,7 +203,7 @@ def count_word_errors(references: Sequence[str], recognised: Sequence[str]) -> W
 
 
 def build_normalisation() -> "Compose":
-    """What both sides are brought to: see docs/recognition.md.
+    """Build the normalisation of both sides (docs/recordings.md).
 
     Raises:
         MoodlineError: jiwer is not installed
@@ -210,7 +211,10 @@ def build_normalisation() -> "Compose":
     try:
         import jiwer
     except ModuleNotFoundError:
-        raise MoodlineError(f"the word error rate is counted by jiwer: {format_install_hint('speech')}") from None
+        raise MoodlineError(
+            f"jiwer, which counts word errors, is not installed: {format_install_hint('speech')}",
+            code="evaluation.not_installed",
+        ) from None
     return jiwer.Compose(
         [
             jiwer.SubstituteRegexes({BRACKETED_PATTERN: " ", SEPARATOR_PATTERN: " "}),

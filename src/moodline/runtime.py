@@ -1,4 +1,4 @@
-"""The process: its end with its parent, its memory, its device, its random seeds."""
+"""The process: ending with its parent, releasing memory, seeding random generators."""
 
 import ctypes
 import math
@@ -16,28 +16,28 @@ import torch
 
 
 def end_with_parent() -> None:
-    """End this process when its parent ends, however that does: a parent that is killed ends none of its children."""
+    """End this process when its parent ends, also when the parent is killed."""
     threading.Thread(target=_wait_for_parent, daemon=True).start()
 
 
 def _wait_for_parent() -> None:
     parent = multiprocessing.parent_process()
-    assert parent is not None, "a process of one's own has a parent"
+    assert parent is not None, "only a child process has a parent to wait for"
     wait([parent.sentinel])
     os._exit(1)
 
 
-TRIM_INTERVAL = 0.25  # seconds; each time costs some 10 ms, that in which it is taken again included
+TRIM_INTERVAL = 0.25  # seconds; each call costs some 10 ms, including the later reallocation
 
 
 class MemoryTrimmer:
-    """What glibc keeps of memory that is free; elsewhere there is nothing to give back.
+    """Returns freed memory from glibc to the system; has no effect with other C libraries.
 
-    Tensors are aligned, and pieces of aligned memory that are free may not be joined again (sourceware.org, bug 30723):
-    the batches of an encoder take more of it as long as they run, a gigabyte in ten minutes.
+    glibc may not join freed pieces of aligned memory (sourceware.org, bug 30723), and tensors are aligned. Without
+    trimming, an encoder's batches occupy a further gigabyte every ten minutes.
 
     Args:
-        interval: seconds, in which it is given back once, however often that is asked for
+        interval: minimal time between two trims, in seconds
     """
 
     def __init__(self, interval: float = TRIM_INTERVAL) -> None:
@@ -63,7 +63,7 @@ memory_trimmer = MemoryTrimmer()
 
 
 def derive_seed(*parts: object) -> int:
-    """A seed of 32 bits from seed, stage, epoch and so on; the same on every machine."""
+    """Derive a 32-bit seed from seed, stage, epoch and so on; it is the same on every machine."""
     return zlib.crc32(repr(parts).encode())
 
 
@@ -72,15 +72,15 @@ def create_generator(*parts: object) -> np.random.Generator:
 
 
 def seed_torch(*parts: object) -> None:
-    """Fix what initialises weights and drops units out from here on."""
+    """Seed torch's generator, which initialises weights and draws dropout masks."""
     torch.manual_seed(derive_seed(*parts))
 
 
 def seed_epoch(seed: int, stage: str, epoch: int, rank: int) -> None:
-    """Fix the dropout, masks and shifts of one epoch of a stage in one process, whatever was drawn before.
+    """Seed the dropout, masks and shifts of one epoch of a stage in one process, independently of earlier draws.
 
-    From the second epoch on the first number is skipped: unbroken runs have always lost it to the data loader, and keep
-    their results by that.
+    From the second epoch on, the first number is skipped: the data loader used to consume it in unbroken runs, and
+    skipping it keeps their results.
     """
     seed_torch(seed, stage, epoch, rank)
     if epoch > 0:

@@ -1,4 +1,4 @@
-"""Files that people's programs write as text: their characters, cells by line, columns, and times."""
+"""Text files and tables of other programs: encodings, cells, columns and times."""
 
 import csv
 import io
@@ -8,58 +8,65 @@ from pathlib import Path
 from typing import Any
 
 from moodline.errors import MoodlineError
+from moodline.io import build_read_error
 
 CLOCK_PATTERN = re.compile(r"(?:(?P<hours>\d+):)?(?P<minutes>\d+):(?P<seconds>\d+(?:[.,]\d*)?)", re.ASCII)
 NUMBER_PATTERN = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d+)?", re.ASCII)
-# Windows-1252's own characters, such as curly quotes, that a program took for Latin-1: U+0092 is meant as U+2019.
+# Characters of Windows-1252, such as curly quotes, that another program decoded as Latin-1: U+0092 means U+2019.
 WINDOWS_1252 = {code: bytes([code]).decode("cp1252", errors="replace") for code in range(0x80, 0xA0)}
 
-# With these a spreadsheet takes a cell for a formula, which may read other cells and call programs; with apostrophes
-# before them it shows the cell, all but the first of them.
+# A spreadsheet evaluates cells that begin with these as formulas, which may call programs. A leading apostrophe makes
+# it display the cell instead.
 FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 
 
-def harmless(cell: Any) -> Any:
-    """A cell of a table that moodline writes: text that a spreadsheet would calculate gets an apostrophe before it.
-
-    ``original`` takes it away; numbers stay as they are.
-    """
+def escape_formula(cell: Any) -> Any:
+    """Put an apostrophe before text that a spreadsheet would evaluate; ``restore_cell`` removes it."""
     return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell
 
 
-def original(cell: str) -> str:
-    """A cell without the apostrophe that ``harmless`` put before it."""
+def restore_cell(cell: str) -> str:
+    """Remove the apostrophe of ``escape_formula``."""
     return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
 
 
 def read_text(path: Path) -> str:
-    """A file's text: UTF-8 or UTF-16 by their marks, UTF-8 without one, or else Windows-1252.
+    """Read a file's text: UTF-16 by its mark, UTF-8, or Windows-1252 in lines that are not UTF-8.
+
+    A byte that no encoding defines becomes U+FFFD.
 
     Raises:
-        MoodlineError: there is no such file, or it cannot be read
+        MoodlineError: the file does not exist or cannot be read
     """
     try:
         data = path.read_bytes()
     except (OSError, ValueError) as error:
-        raise MoodlineError(f"{path} cannot be read: {getattr(error, 'strerror', error)}; check the path") from error
+        raise build_read_error(path, error) from error
     return decode_text(data)[0]
 
 
 def decode_text(data: bytes) -> tuple[str, str]:
-    """A file's text, and the name of the encoding that it is in: see ``read_text``."""
+    """Decode a file as ``read_text`` does; return the text and its encoding's name."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", errors="replace"), "UTF-16"
     try:
         return data.decode("utf-8-sig").translate(WINDOWS_1252), "UTF-8"
     except UnicodeDecodeError:
-        return data.decode("cp1252", errors="replace"), "Windows-1252"
+        return "".join(map(decode_line, data.removeprefix(b"\xef\xbb\xbf").splitlines(keepends=True))), "Windows-1252"
+
+
+def decode_line(line: bytes) -> str:
+    try:
+        return line.decode("utf-8").translate(WINDOWS_1252)
+    except UnicodeDecodeError:
+        return line.decode("cp1252", errors="replace")
 
 
 def parse_cells(text: str, delimiter: str, origin: str) -> Iterator[tuple[int, list[str]]]:
-    """The line on which each row ends, and its cells; empty rows are passed over.
+    """Yield each row's last line number and its cells, without empty rows.
 
     Raises:
-        MoodlineError: a quote that does not close, or that text follows
+        MoodlineError: a quote is not closed, or text follows its end
     """
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
@@ -68,18 +75,17 @@ def parse_cells(text: str, delimiter: str, origin: str) -> Iterator[tuple[int, l
                 yield reader.line_num, cells
     except csv.Error as error:
         raise MoodlineError(
-            f"a cell in quotes ends with its quote, and quotes within are doubled: {origin}:{reader.line_num} has not "
-            f"({error}); correct that line"
+            f"{origin}:{reader.line_num} has a badly quoted cell ({error}); close each quote, and double quotes within",
+            code="file.bad_quote",
         ) from error
 
 
 def match_columns(found: Iterable[str], names: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
-    """Column -> the name that it has in a table.
+    """Match columns to the names that a table uses for them.
 
     Args:
         found: the table's names
-        names: those that each column may have, without capitals and without anything but letters and digits; an
-            earlier one is preferred
+        names: the normalised names that each column may have, the preferred one first
     """
     plain: dict[str, str] = {}
     for name in found:
@@ -92,15 +98,12 @@ def match_columns(found: Iterable[str], names: Mapping[str, tuple[str, ...]]) ->
 
 
 def normalise_name(name: str) -> str:
-    """A column's name without capitals and without anything but letters and digits."""
+    """Return a name in lower case, with letters and digits only."""
     return re.sub(r"[\W_]", "", name).lower()
 
 
 def parse_seconds(text: str) -> float | None:
-    """A time in seconds, from a number of them or from hours:minutes:seconds; None where it is neither.
-
-    The decimals stand after a point or a comma.
-    """
+    """Parse seconds or hours:minutes:seconds, with a decimal point or comma; None for anything else."""
     text = text.strip()
     if NUMBER_PATTERN.fullmatch(text):
         return float(text.replace(",", "."))

@@ -1,8 +1,9 @@
 """Recordings against the samples that were put into them."""
 
+import io
 import os
+import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -11,17 +12,21 @@ import pytest
 import soundfile
 import soxr
 
-from moodline.audio import decoders, io
+from moodline.audio import decoders
+from moodline.audio import io as waveform
+from moodline.audio import recording as module
 from moodline.audio.decoders import NOT_FINITE, TRUNCATED, UNREADABLE, AudioGap, GapCollector
-from moodline.audio.recording import Recording, StreamBuffer
+from moodline.audio.recording import Recording
 from moodline.conversation import AudioClip
 from moodline.errors import MoodlineError
+from tests.cli.test_full_disk import room_for
+from tests.decoder import Decoder
 from tests.films import RATE, tone, write_film
 from tests.rounding import rounding
 
 # MPEG-1 layer III sums over 18 lines, 32 bands and 16 taps of its window.
 MP3_ROUNDING = 2 * rounding(18 + 32 + 16)
-STRETCHES = [(0.0, 0.7, None), (0.31, 1.234567, None), (0.4, 0.40001, None), (0.5, 0.9, None), (2.0, 2.987, None)]
+STRETCHES = [(2.0, 2.987), (0.0, 0.7), (0.31, 1.234567), (0.4, 0.40001), (0.5, 0.9)]
 
 
 def noise(seconds: float, sample_rate: int, channels: int = 2) -> np.ndarray:
@@ -37,6 +42,20 @@ def written(path: Path, samples: np.ndarray, sample_rate: int = 16_000, subtype:
 
 def whole(recording: Recording, sample_rate: int, channel: int | None = None) -> np.ndarray:
     return np.concatenate(list(recording.iter_blocks(sample_rate, channel)))
+
+
+def adts(samples: np.ndarray) -> bytes:
+    """AAC without a header that holds its length, of (T,) at RATE."""
+    written = io.BytesIO()
+    with av.open(written, "w", format="adts") as container:
+        voice = container.add_stream("aac", rate=RATE, layout="mono")
+        for start in range(0, len(samples), 1024):
+            block = samples[None, start : start + 1024].astype(np.float32)
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), format="fltp", layout="mono")
+            frame.rate, frame.pts = RATE, start
+            container.mux(voice.encode(frame))
+        container.mux(voice.encode(None))
+    return written.getvalue()
 
 
 def damaged(path: Path, fraction: float = 0.5, size: int = 1000) -> Path:
@@ -61,7 +80,7 @@ def test_an_mp3_is_read_without_a_word_and_as_a_whole(tmp_path: Path, capfd: pyt
     bursts = np.sin(np.arange(20 * 16_000) / 2_000)[:, None] > 0  # whose frames need those before them
     path = written(tmp_path / "talk.mp3", noise(20, 16_000) * bursts, 16_000)
     expected, _ = soundfile.read(path, dtype="float32", always_2d=True)
-    recording = Recording.open(path)
+    recording = Recording.open(path, separate=True)
     for channel in (0, 1):
         np.testing.assert_allclose(whole(recording, 16_000, channel), expected[:, channel], rtol=0, atol=MP3_ROUNDING)
     assert capfd.readouterr() == ("", "")  # not of the decoder either
@@ -71,25 +90,29 @@ def test_an_mp3_is_read_without_a_word_and_as_a_whole(tmp_path: Path, capfd: pyt
 @pytest.mark.parametrize("sample_rate", [16_000, 22_050, 8_000])
 def test_a_clip_is_the_one_that_waveform_reads(tmp_path: Path, ending: str, sample_rate: int) -> None:
     path = written(tmp_path / f"talk.{ending}", noise(3, 16_000), 16_000)
-    clips = list(Recording.open(path).iter_clips(STRETCHES, sample_rate))
-    assert len(clips) == len(STRETCHES)
-    for clip, (start, end, _) in zip(clips, STRETCHES, strict=True):
+    recording = Recording.open(path)
+    for start, end in STRETCHES:
+        clip = recording.clip(start, end, sample_rate)
         same = AudioClip(path=path, offset=start, duration=end - start, sample_rate=16_000)
-        expected = io.read_clip(same, sample_rate)
+        expected = waveform.read_clip(same, sample_rate)
         assert clip.dtype == np.float32
         assert np.array_equal(clip, expected)
 
 
 def test_a_channel_can_be_read_alone(tmp_path: Path) -> None:
     samples = noise(1, 16_000)
-    recording = Recording.open(written(tmp_path / "call.wav", samples, subtype="FLOAT"))
+    path = written(tmp_path / "call.wav", samples, subtype="FLOAT")
+    recording = Recording.open(path, separate=True)
     for channel in (0, 1):
         assert np.array_equal(whole(recording, 16_000, channel), samples[:, channel])
-        (clip,) = recording.iter_clips([(0.25, 0.5, channel)], 16_000)
-        assert np.array_equal(clip, samples[4000:8000, channel])
+        assert np.array_equal(recording.clip(0.25, 0.5, 16_000, channel), samples[4000:8000, channel])
     assert np.array_equal(whole(recording, 16_000), samples.mean(axis=1))
     with pytest.raises(MoodlineError, match=r"call\.wav has 2 channels, and no channel 3"):
         whole(recording, 16_000, 2)
+    mixed = Recording.open(path)
+    assert np.array_equal(whole(mixed, 16_000), whole(recording, 16_000))
+    with pytest.raises(ValueError, match="separate=True"):
+        mixed.clip(0, 1, 16_000, 0)
 
 
 @pytest.mark.parametrize("sample_rate", [16_000, 44_100])
@@ -130,83 +153,124 @@ def test_an_array_that_is_no_sound_is_refused(samples: np.ndarray, sample_rate: 
 
 def test_a_clip_beyond_the_end_is_silent_there() -> None:
     recording = Recording.from_samples(np.ones(16_000), 16_000)
-    inside, across, beyond = recording.iter_clips([(0.5, 1, None), (0.9, 1.1, None), (3, 4, None)], 16_000)
+    inside, across, beyond = (recording.clip(*times, 16_000) for times in ((0.5, 1), (0.9, 1.1), (3, 4)))
     assert inside.sum() == 8_000
     assert (len(across), across.sum()) == (3_200, 1_600)
     assert (len(beyond), beyond.sum()) == (16_000, 0)
 
 
-def test_a_stretch_over_all_is_no_burden_to_those_within_it() -> None:
-    """Each clip joins the blocks that it needs, however many are held."""
-    samples = noise(60, 1000, 1)[:, 0]
-    window = StreamBuffer((samples[at : at + 100, None] for at in range(0, len(samples), 100)), 1)
-    assert len(window.take(0, len(samples))) == window.held == len(samples)
-    for first in range(0, len(samples), 7777):
-        assert sum(map(len, window._iter_between(first, first + 250))) <= 250
-        assert np.array_equal(window.take(first, first + 250)[:, 0], samples[first : first + 250])
+@pytest.mark.parametrize(("start", "end"), [(1, 0), (-1, 1), (0, np.inf), (np.nan, 1)])
+def test_a_clip_ends_after_it_starts(start: float, end: float) -> None:
+    with pytest.raises(ValueError, match="a clip starts at 0 or later"):
+        Recording.from_samples(np.ones(16_000), 16_000).clip(start, end, 16_000)
 
 
-@pytest.mark.parametrize("stretches", [[(1, 2, None), (0, 1, None)], [(1, 0, None)], [(-1, 1, None)]])
-def test_clips_come_in_order(stretches: list[tuple[float, float, None]]) -> None:
-    with pytest.raises(ValueError, match="in order"):
-        list(Recording.from_samples(np.ones(16_000), 16_000).iter_clips(stretches, 16_000))
+@pytest.fixture
+def decoder(monkeypatch: pytest.MonkeyPatch) -> Decoder:
+    return Decoder(monkeypatch)
+
+
+class TestDecodedOnce:
+    @pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3", "mp4"])
+    @pytest.mark.parametrize("separate", [False, True])
+    def test_however_often_it_is_read(self, tmp_path: Path, decoder: Decoder, ending: str, separate: bool) -> None:
+        path = tmp_path / f"talk.{ending}"
+        _ = write_film(path, tone(3), seconds=3) if ending == "mp4" else written(path, noise(3, RATE), RATE)
+        decoder.opened.clear()
+        recording = Recording.open(path, separate=separate)
+        for sample_rate in (RATE, 16_000):
+            for channel in (None, *range(recording.channels * separate)):
+                whole(recording, sample_rate, channel)
+                recording.clip(1, 2, sample_rate, channel)
+        assert recording.gaps == ()
+        assert decoder.opened == [path.name]
+        assert decoder.frames == recording.duration * RATE
+
+    def test_and_no_sooner_than_it_is_asked_for(self, tmp_path: Path, decoder: Decoder) -> None:
+        path = written(tmp_path / "talk.wav", noise(3, 16_000))
+        recording = Recording.open(path)
+        assert (recording.sample_rate, recording.channels) == (16_000, 2)
+        assert decoder.frames <= decoders.BLOCK_FRAMES
+        assert recording.duration == 3
+
+    def test_a_file_without_a_length_in_its_header_too(self, tmp_path: Path, decoder: Decoder) -> None:
+        path = tmp_path / "talk.aac"
+        path.write_bytes(adts(tone(1)))
+        decoder.opened.clear()
+        recording = Recording.open(path)
+        assert len(whole(recording, RATE)) == recording.duration * RATE == decoder.frames
+        assert decoder.opened == ["talk.aac"]
 
 
 class TestBoundedMemory:
-    """What is held is counted; how much that is in bytes depends on who counts."""
+    """Decoded sound beyond IN_MEMORY goes to a temporary file without a name."""
 
-    def test_clips_hold_no_more_than_a_stretch_and_a_block(self) -> None:
-        held = []
-
-        def endless() -> Iterator[np.ndarray]:
-            while True:
-                held.append(window.held)
-                yield np.zeros((decoders.BLOCK_FRAMES, 2), dtype=np.float32)
-
-        window = StreamBuffer(endless(), channels=2)
-        stretch = 10 * decoders.BLOCK_FRAMES
-        for first in range(0, 2000 * decoders.BLOCK_FRAMES, stretch // 3):  # each overlaps the next two
-            assert window.take(first, first + stretch).shape == (stretch, 2)
-        window.take(9000 * decoders.BLOCK_FRAMES, 9001 * decoders.BLOCK_FRAMES)  # a long way that nobody wants
-        assert len(held) > 9000
-        assert max(held) <= stretch + 2 * decoders.BLOCK_FRAMES
+    def test_what_is_read_from_the_file_is_what_is_read_from_memory(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = written(tmp_path / "talk.flac", noise(20, 22_050), 22_050)
+        in_memory = Recording.open(path, separate=True)
+        expected = whole(in_memory, 16_000), [in_memory.clip(*times, 22_050, 1) for times in STRETCHES]
+        monkeypatch.setattr(module, "IN_MEMORY", 10_000)
+        monkeypatch.setattr(module, "BLOCK", 1_000)
+        in_file = Recording.open(path, separate=True)
+        found = whole(in_file, 16_000), [in_file.clip(*times, 22_050, 1) for times in STRETCHES]
+        assert in_file._spool._file._rolled  # type: ignore[attr-defined]
+        assert not in_memory._spool._file._rolled  # type: ignore[attr-defined]
+        assert np.array_equal(found[0], expected[0])
+        assert all(map(np.array_equal, found[1], expected[1]))
 
     @pytest.mark.parametrize("ending", ["wav", "mp4"])
     def test_blocks_are_of_one_size_however_long_the_recording(self, tmp_path: Path, ending: str) -> None:
-        sizes = []
         for seconds in (1, 8):
             path = tmp_path / f"{seconds}.{ending}"
             samples = tone(seconds)
             _ = written(path, samples, RATE) if ending == "wav" else write_film(path, samples, seconds=seconds)
             blocks = [len(block) for block in Recording.open(path).iter_blocks(16_000)]
             assert sum(blocks) == pytest.approx(seconds * 16_000, abs=2 * 1024)
-            sizes.append(max(blocks))
-        assert max(sizes) <= decoders.BLOCK_FRAMES
+            assert max(blocks) <= module.BLOCK
+            assert max(len(block) for block, _ in decoders.decode(path, lambda gap: None)) <= decoders.BLOCK_FRAMES
 
-    def test_a_film_is_decoded_as_it_is_asked_for(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        path = write_film(tmp_path / "film.mp4", tone(4), seconds=4)
-        recording, decoded = Recording.open(path), []
-        frames = decoders._iter_frames
+    def test_the_mean_alone_is_kept_where_channels_are_not_separate(self, tmp_path: Path) -> None:
+        path = written(tmp_path / "six.wav", noise(1, 16_000, 6), subtype="FLOAT")
+        for separate, columns in ((False, 1), (True, 6)):
+            recording = Recording.open(path, separate=separate)
+            whole(recording, 16_000)
+            assert recording._spool._file.seek(0, os.SEEK_END) == 16_000 * columns * 4
 
-        def counted(film: object) -> Iterator[tuple[np.ndarray | None, int | None]]:
-            for found in frames(film):
-                decoded.append(found)
-                yield found
+    @pytest.mark.parametrize("end", ["raise KeyboardInterrupt", "os.kill(os.getpid(), 9)", "pass"])
+    def test_no_file_is_left_however_the_process_ends(self, tmp_path: Path, end: str) -> None:
+        path = written(tmp_path / "talk.wav", noise(20, 16_000))
+        (tmp_path / "temporary").mkdir()
+        script = (
+            "import os, sys, pathlib\nfrom moodline.modeling import recording\nrecording.IN_MEMORY = 1000\n"
+            "found = recording.Recording.open(pathlib.Path(sys.argv[1]))\n"
+            f"assert found.duration == 20 and found._sound._file._rolled\n{end}"
+        )
+        environment = os.environ | {"TMPDIR": str(tmp_path / "temporary")}
+        ended = subprocess.run([sys.executable, "-c", script, path], env=environment, capture_output=True, text=True)
+        assert "AssertionError" not in ended.stderr
+        assert list((tmp_path / "temporary").iterdir()) == []
 
-        monkeypatch.setattr(decoders, "_iter_frames", counted)
-        next(recording.iter_clips([(0, 0.1, None)], RATE))
-        assert len(decoded) < 10
+    def test_a_full_disk_is_told_in_a_sentence(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = written(tmp_path / "talk.wav", noise(20, 16_000))
+        monkeypatch.setattr(module, "IN_MEMORY", 1000)
+        monkeypatch.setenv("TMPDIR", str(tmp_path))
+        recording = Recording.open(path)
+        with room_for(100_000), pytest.raises(MoodlineError, match="cannot be written") as error:
+            whole(recording, 16_000)
+        assert str(path) in str(error.value)
+        assert "TMPDIR" in str(error.value)
 
 
 class TestFilms:
     def test_the_sound_is_the_one_that_clips_have(self, tmp_path: Path) -> None:
         path = write_film(tmp_path / "film.mp4", tone(2), seconds=2)
-        recording, expected = Recording.open(path), io.read_clip(io.inspect_file(path), RATE)
+        recording, expected = Recording.open(path), waveform.read_clip(waveform.inspect_file(path), RATE)
         assert recording.duration == pytest.approx(2, abs=2 * 1024 / RATE)
         assert np.array_equal(whole(recording, RATE), expected)
         assert recording.duration == len(expected) / RATE
-        (clip,) = recording.iter_clips([(0.5, 1, None)], RATE)
-        assert np.array_equal(clip, expected[RATE // 2 : RATE])
+        assert np.array_equal(recording.clip(0.5, 1, RATE), expected[RATE // 2 : RATE])
 
     def test_a_container_under_another_name_is_read_all_the_same(self, tmp_path: Path) -> None:
         film = write_film(tmp_path / "film.mp4", tone(1), seconds=1)
@@ -216,14 +280,7 @@ class TestFilms:
 
     def test_where_no_header_tells_the_length_it_is_found_out(self, tmp_path: Path) -> None:
         path = tmp_path / "talk.aac"
-        with av.open(str(path), "w", format="adts") as container:
-            voice = container.add_stream("aac", rate=RATE, layout="mono")
-            for start in range(0, RATE * 3, 1024):
-                block = np.full((1, 1024), 0.1 * (start > RATE), dtype=np.float32)
-                frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="mono")
-                frame.rate, frame.pts = RATE, start
-                container.mux(voice.encode(frame))
-            container.mux(voice.encode(None))
+        path.write_bytes(adts(0.1 * (np.arange(3 * RATE) > RATE)))
         recording = Recording.open(path)
         assert recording.duration == pytest.approx(3, abs=3 * 1024 / RATE)
         assert len(whole(recording, RATE)) == recording.duration * RATE
@@ -240,7 +297,6 @@ class TestFilms:
                 container.mux(voice.encode(frame))
             container.mux(voice.encode(None))
         recording = Recording.open(path)
-        recording.read_through()
         (gap,) = recording.gaps
         assert (gap.start, gap.end) == pytest.approx((2, 5), abs=0.1)
         assert recording.duration == pytest.approx(7, abs=0.1)
@@ -305,7 +361,6 @@ class TestDamage:
         samples[8_000:8_100, 1] = fault
         recording = Recording.open(written(tmp_path / "talk.wav", samples, subtype="FLOAT"))
         found = whole(recording, 16_000)
-        assert whole(recording, 16_000) is not found  # read twice, told once
         assert recording.gaps == (AudioGap(0.5, 0.50625, NOT_FINITE),)
         samples[8_000:8_100, 1] = 0
         assert np.array_equal(found, samples.mean(axis=1))

@@ -163,11 +163,11 @@ TEXT: dict[str, Break] = {
     "mixed line ends": Break(one(lambda turn: replace(turn, line_end=b"\r\n")), Outcome()),
 }
 TIMES: dict[str, Break] = {
-    "times reversed": Break(timed("9.0000", "8.0000"), left_out("an utterance ends after it starts")),
-    "no time at all": Break(timed("1.5000", "1.5000"), left_out("an utterance ends after it starts")),
-    "a negative start": Break(timed("-1.0000", "2.0000"), left_out("times are finite and not negative")),
-    "negative times": Break(timed("-2.0000", "-1.0000"), left_out("times are finite and not negative")),
-    "an infinite end": Break(timed("1.0000", "9" * 400), left_out("times are finite and not negative")),
+    "times reversed": Break(timed("9.0000", "8.0000"), left_out("it must end after it starts")),
+    "no time at all": Break(timed("1.5000", "1.5000"), left_out("it must end after it starts")),
+    "a negative start": Break(timed("-1.0000", "2.0000"), left_out("must be finite and not negative")),
+    "negative times": Break(timed("-2.0000", "-1.0000"), left_out("must be finite and not negative")),
+    "an infinite end": Break(timed("1.0000", "9" * 400), left_out("must be finite and not negative")),
     "a time missing": Break(timed("", "2.0000"), MALFORMED),
     "times missing": Break(timed("", ""), MALFORMED),
     "a time that is no number": Break(timed("1.2.3", "2.0000"), MALFORMED),
@@ -176,8 +176,8 @@ TIMES: dict[str, Break] = {
 }
 OTHERS: dict[str, Break] = {
     "an id twice": Break(repeat, Outcome(rule="a second time, at")),
-    "an unknown label": Break(one(lambda turn: replace(turn, label="joy")), left_out("'joy' of")),
-    "a label in capitals": Break(one(lambda turn: replace(turn, label="ANG")), left_out("'ANG' of")),
+    "an unknown label": Break(one(lambda turn: replace(turn, label="joy")), left_out("the label 'joy'")),
+    "a label in capitals": Break(one(lambda turn: replace(turn, label="ANG")), left_out("the label 'ANG'")),
     "no label": Break(one(lambda turn: replace(turn, label="")), MALFORMED),
     "no speaker": Break(
         one(lambda turn: replace(turn, id=turn.id.replace("_F0", "_X0").replace("_M0", "_X0"), speaker="X")),

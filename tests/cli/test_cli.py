@@ -10,11 +10,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
+from moodline.cli.main import COMMANDS
+from moodline.cli.options import accept_dashes
 from moodline.corpora.corpus import read_corpus
 from tests.system import SAME_PROBABILITY, moodline, write_recipe
 from tests.tiny import tiny_bert
@@ -77,17 +80,18 @@ def test_help_answers_without_torch() -> None:
         (["inspect", "{place}/corpsu"], ["there is no folder {place}/corpsu: check the path of the corpus folder"]),
         (["predict", "{place}/corpus", "--model", "{place}/rnu/model"], ["there is no folder {place}/rnu/model"]),
         (["evaluate"], ["--model FOLDER --corpus OTHER"]),
-        (["predict", "{place}/corpus", "--model", "{place}/run"], ["a run's folder", "{place}/run/fold-5/model"]),
+        (["predict", "{place}/corpus", "--model", "{place}/run"], ["{place}/run/fold-5/model"]),
         (["predict", "{place}/corpus", "--model", "{place}/run/fold-5"], ["{place}/run/fold-5/model"]),
-        (["train"], ["these are needed: CORPUS, --recipe, --protocol, -o; moodline --help"]),
+        (["inspect"], ["missing required argument: CORPUS; see moodline --help"]),
+        (["train"], ["missing required arguments: CORPUS, --recipe, --protocol, -o; see moodline --help"]),
         (["inspect", "{place}/corpus", "more"], ["moodline: moodline inspect has no option 'more'"]),
-        (["evaluate", "{place}/run", "--labels", "meld4"], ["--labels goes with --model"]),
-        (["evaluate", "{place}/run", "--corpus", "{place}/corpus"], ["--corpus goes with --model"]),
-        (["evaluate", "{place}/run", "-o", "{place}/scores"], ["-o goes with --model"]),
+        (["evaluate", "{place}/run", "--label-set", "meld4"], ["--label-set needs --model"]),
+        (["evaluate", "{place}/run", "--corpus", "{place}/corpus"], ["--corpus needs --model"]),
+        (["evaluate", "{place}/run", "-o", "{place}/scores"], ["-o needs --model"]),
         *(
             (
                 ["evaluate", "--model", "{place}/run/fold-5/model", "--corpus", "{place}/corpus", "-o", folder],
-                [f"{folder} is a {what}: choose another -o"],
+                [f"{folder} is a {what}: choose another -o for "],
             )
             for folder, what in (
                 ("{place}/run", "run"),
@@ -97,11 +101,11 @@ def test_help_answers_without_torch() -> None:
         ),
         (["prepare", "meld", "{place}/tree", "-o", "{place}/x"], ["is not MELD", "train_sent_emo.csv"]),
         (["prepare", "ravdess", "{place}/tree", "-o", "{place}/x"], ["is not RAVDESS", "Actor_01"]),
-        (["prepare", "table", "{place}/tree", "-o", "{place}/x"], ["a table is a file: there is none at {place}/tree"]),
+        (["prepare", "table", "{place}/tree", "-o", "{place}/x"], ["there is no table {place}/tree"]),
         (["evaluate", "--model", "{place}/run/fold-5/model"], ["--model FOLDER --corpus OTHER"]),
         (["predict", "{place}/corpus", "--model", "{place}/corpus"], ["is no model folder", "config.json"]),
         (["plot", "leaf", "{place}/corpus", "-o", "{place}/x"], ["is no model folder", "config.json"]),
-        (["plot", "leaf", "{place}/run/fold-5", "-o", "{place}/x"], ["reads words alone", "a model with speech"]),
+        (["plot", "leaf", "{place}/run/fold-5", "-o", "{place}/x"], ["model has no LEAF", "reads words alone"]),
         (["plot", "leave", "{place}/run", "-o", "{place}/x"], ["leave", "leaf"]),
         (
             ["predict", "{place}/corpus", "--model", "{place}/run/fold-5/model", "--conversation", "Ses09"],
@@ -127,19 +131,19 @@ def test_mistakes_get_a_sentence(
         (["--fusion.layrs", "2"], ["fusion.layrs", "did you mean --fusion.layers"]),
         (["--fusion.layers", "0"], ["fusion.layers", "greater than 0", "0"]),
         (["--fusion.layers", "two"], ["fusion.layers", "two"]),
-        (["--fusion", "3"], ["fusion must be a section of keys and values, not 3; moodline train --help"]),
-        (["--fusion", "null"], ["fusion must be a section of keys and values, not null; moodline train --help"]),
+        (["--fusion", "3"], ["fusion must be a section of keys and values, not 3; see moodline train --help"]),
+        (["--fusion", "null"], ["fusion must be a section of keys and values, not null; see moodline train --help"]),
         (["--fusion.training", "3"], ["fusion.training must be a section of keys and values, not 3;"]),
         (["--audio_utterance.channels", "4"], ["audio_utterance.channels must be a list, not 4;"]),
-        (["--text_utterance.trained_layers", "x"], ["trained_layers must be a whole number or null, not x;"]),
+        (["--text_utterance.num_unfrozen_layers", "x"], ["num_unfrozen_layers must be a whole number or null, not x;"]),
         (["--protocol", "kfold05"], ["kfold5 (or 3, ...)", "'kfold05'"]),
-        (["--context", "some"], ["context must be one of labelled, all, not some; moodline train --help"]),
+        (["--context", "some"], ["context must be one of labelled, all, not some; see moodline train --help"]),
         (["--fusion.heads", "5"], ["fusion.heads", "divisor of hidden", "5"]),
         (["--protocol", "cv7"], ["session5, cv5, cv10", "cv7"]),
-        (["--fold", "7"], ["'7' is none of them"]),
+        (["--fold", "7"], ["no fold '7'"]),
         (["--recipe", "smal"], ["smal", "demo, iemocap, iemocap-10ms, small"]),
         (["--label_set", "iemocap5"], ["label_set", "iemocap4, iemocap6", "iemocap5"]),
-        (["--label_set", "none.yaml"], ["none.yaml is no file", "iemocap4, iemocap6"]),
+        (["--label-set", "none.yaml"], ["none.yaml", "iemocap4, iemocap6"]),
         (["--text_utterance.bert", "wheel:none"], ["wheel:all-minilm-l6-v2", "wheel:none"]),
         (["--devises", "2"], ["--devises", "--devices"]),
         (["--audio-embedings", "x"], ["--audio-embedings", "--audio-embeddings"]),
@@ -178,7 +182,7 @@ def test_a_run_in_training_is_not_entered_by_a_second(place: Path, capsys: pytes
     import filelock
 
     with filelock.FileLock(place / "run" / ".lock"):
-        assert "being trained by another process" in mistake(capsys, *train(place, "run"))
+        assert "another process is training in" in mistake(capsys, *train(place, "run"))
 
 
 def test_a_model_of_a_newer_schema_is_refused(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -194,7 +198,7 @@ def test_a_model_of_a_newer_schema_is_refused(place: Path, tmp_path: Path, capsy
     (model / "text_context.safetensors").unlink()
     assert "lacks text_context.safetensors" in mistake(capsys, "predict", place / "corpus", "--model", model)
     shutil.rmtree(model / "bert")
-    assert "lacks bert/config.json: copy the whole" in mistake(capsys, "predict", place / "corpus", "--model", model)
+    assert "lacks bert/config.json. Copy the whole" in mistake(capsys, "predict", place / "corpus", "--model", model)
 
 
 def test_what_a_fold_lacks_is_named(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -203,10 +207,10 @@ def test_what_a_fold_lacks_is_named(place: Path, tmp_path: Path, capsys: pytest.
     content = json.loads((run / "run.json").read_text())
     content["recipe"]["text_context"]["dropout"] = 0.125
     (run / "run.json").write_text(json.dumps(content))
-    assert "; fold 5: text_context.dropout was 0.2 and is 0.125; finish" in mistake(capsys, "evaluate", run)
+    assert "; fold 5: text_context.dropout was 0.2 and is 0.125. Finish" in mistake(capsys, "evaluate", run)
     (run / "fold-5/model/config.json").unlink()
     (run / "fold-5/stages/text_context.json").unlink()
-    assert "; fold 5: not trained yet: the stage (words, context); finish" in mistake(capsys, "evaluate", run)
+    assert "; fold 5: not trained yet: the stage (text context). Finish" in mistake(capsys, "evaluate", run)
 
 
 def test_audio_that_went_missing_is_named(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -348,14 +352,61 @@ def test_a_reader_that_closes_early_is_no_error(place: Path) -> None:
     )
     assert result.returncode == 0
     assert all(re.match(r"moodline: the (model|probabilities) ", line) for line in result.stderr.splitlines())
-    assert result.stdout.strip() == "Ses01F_impro01  (words, context)"
+    assert result.stdout.strip() == "Ses01F_impro01  (text context)"
+
+
+@pytest.mark.parametrize(
+    ("command", "old", "new"),
+    [
+        ("predict talk.wav", ["--why"], ["--explain"]),
+        ("predict talk.wav", ["--audio-only"], ["--modalities", "audio"]),
+        ("predict talk.wav", ["--words-only"], ["--modalities", "text"]),
+        ("stream", ["--audio-only"], ["--modalities", "audio"]),
+        ("stream", ["--words-only"], ["--modalities", "text"]),
+        ("transcribe corpus", ["--words", "heard.csv"], ["--import-words", "heard.csv"]),
+        ("transcribe corpus", ["--words=heard.csv"], ["--import-words", "heard.csv"]),
+        ("transcribe corpus", ["--speak-words"], ["--tts"]),
+        ("evaluate", ["--labels", "meld4"], ["--label-set", "meld4"]),
+    ],
+)
+def test_a_deprecated_option_means_its_new_spelling_with_one_note(
+    command: str, old: list[str], new: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, *arguments = command.split()
+    received: list[dict[str, Any]] = []
+    add, _ = COMMANDS[name]
+    monkeypatch.setitem(COMMANDS, name, (add, lambda options, given: received.append(given.as_dict())))
+    moodline(name, *arguments, *old)
+    noted = capsys.readouterr().err
+    moodline(name, *arguments, *new)
+    assert received[0] == received[1]
+    assert capsys.readouterr().err == ""
+    (note,) = noted.splitlines()
+    assert {old[0].split("=")[0], new[0]} <= set(re.findall(r"--[\w-]+", note))
+    with pytest.raises(SystemExit):
+        moodline(name, "--help")
+    shown = capsys.readouterr().out
+    assert new[0] in shown
+    assert not re.search(rf"{old[0].split('=')[0]}(?![\w-])", shown)
+
+
+def test_deprecated_options_that_exclude_each_other_still_do(capsys: pytest.CaptureFixture[str]) -> None:
+    sentence = mistake(capsys, "predict", "talk.wav", "--audio-only", "--words-only")
+    assert "--audio-only" in sentence
+    assert "--words-only" in sentence
+
+
+def test_a_recipes_keys_are_options_with_dashes_too() -> None:
+    arguments = ["train", "--label-set=meld4", "--audio-context.self-attention", "no", "--label_set", "x", "-o", "y-z"]
+    spelt = ["train", "--label_set=meld4", "--audio_context.self_attention", "no", "--label_set", "x", "-o", "y-z"]
+    assert accept_dashes(arguments) == spelt
 
 
 def test_help_tells_the_defaults_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         moodline("predict", "--help")
     shown = " ".join(capsys.readouterr().out.split())
-    assert "speakers: each channel has its own (default: mixed)" in shown
+    assert "speakers: each channel is one speaker (default: mixed)" in shown
     assert "replace files that exist" in shown
     assert "null" not in shown
     assert "False" not in shown

@@ -93,7 +93,7 @@ def test_training_keeps_the_stages_that_are_finished(
     kept = {one: (fold / one).stat().st_mtime_ns for one in first}
     assert not [*out.rglob("*.part"), *out.rglob(name)]
     moodline(*command, "--modalities", "text")
-    assert "words, utterance: finished before" in capsys.readouterr().out
+    assert "text encoder: finished before" in capsys.readouterr().out
     assert {one: (fold / one).stat().st_mtime_ns for one in first} == kept
     assert contents(fold / "model") == contents(run / "fold-5/model")
 

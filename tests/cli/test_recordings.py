@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from moodline.cli import options as models
-from moodline.cli.options import MODEL_VARIABLE, find_model
+from moodline.cli.options import DEMO_MODELS, MODEL_VARIABLE, find_model
 from moodline.conversation import Segment
 from moodline.corpora import corpus
 from moodline.errors import MoodlineError
@@ -20,7 +19,7 @@ from tests.inference.tiny_models import write_model
 from tests.system import moodline
 
 RATE = 16_000
-GOES_ON = "interrupted; what was finished is kept, and the same command goes on from there"
+GOES_ON = "Interrupted. Rerun the same command to resume."
 TURNS = [
     Segment(start=0.5, end=1.5, speaker="ann", words="well hello"),
     Segment(start=1.75, end=2.75, speaker="ben", words="good bye"),
@@ -65,7 +64,7 @@ def test_the_terminal_names_the_model_and_a_line_a_turn(
 def test_every_format_goes_into_a_folder(model: Path, talk: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     given = ("predict", talk, "--model", model, "--transcript", talk.with_suffix(".srt"), "-o", out)
-    moodline(*given, "--why", "--format", "json,csv,srt,textgrid,html")
+    moodline(*given, "--explain", "--format", "json,csv,srt,textgrid,html")
     assert {path.name for path in out.iterdir()} == {
         f"talk{end}" for end in (".json", ".csv", ".srt", ".TextGrid", ".html")
     }
@@ -121,7 +120,7 @@ def test_one_that_fails_does_not_stop_the_rest(
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["talk.json"]
     first, second, last = capsys.readouterr().err.strip().splitlines()
     assert "broken.wav" in first
-    assert "none was found" in second
+    assert "no speech was found" in second
     assert "2 of 3 files failed, the others are done" in last
 
 
@@ -133,7 +132,7 @@ def test_a_name_that_no_file_can_have_does_not_stop_the_rest(
     monkeypatch.setattr(vad, "_build_turns", lambda heard, recording, channel: TURNS)
     for name in ("x" * 300 + ".wav", "x" * 300 + ".csv"):
         with pytest.raises(SystemExit) as end:
-            moodline("predict", name, talk, "--model", model, "-o", tmp_path / name[-3:], "--audio-only")
+            moodline("predict", name, talk, "--model", model, "-o", tmp_path / name[-3:], "--modalities", "audio")
         assert end.value.code == 2
         assert [path.name for path in (tmp_path / name[-3:]).iterdir()] == ["talk.json"]
         assert f"1 of 2 files failed, the others are done: {name}" in capsys.readouterr().err
@@ -144,8 +143,8 @@ def test_a_name_that_no_file_can_have_does_not_stop_the_rest(
     [
         (("--format", "pdf"), "a timeline's format is one of json, csv, srt, textgrid, html, table, not 'pdf'"),
         (("--format", "json,csv"), "json and csv are several files: name their folder with -o"),
-        (("-o", "talk.pdf"), "rename it, or name a format"),
-        (("--jobs", "0"), "--jobs is 1 or more, not 0"),
+        (("-o", "talk.pdf"), "talk.pdf has an unknown ending"),
+        (("--jobs", "0"), "--jobs must be 1 or more, not 0"),
         (("--threshold", "2"), "a threshold is a probability, from 0 to 1, not 2"),
         (("--channels", "speakers"), "has one channel"),
         (("--audio-embeddings", "none.parquet"), "--audio-embeddings is for a corpus, and"),
@@ -163,18 +162,18 @@ def test_a_transcript_that_is_read_is_not_written_over(
     transcript = talk.with_suffix(".srt")
     before = transcript.read_bytes()
     given = ("predict", talk, "--model", model, "--transcript", transcript, "-o", talk.parent, "--format", "srt")
-    assert "is the transcript that is read" in refused(capsys, *given, "--force")
+    assert f"{transcript} is read by this command" in refused(capsys, *given, "--force")
     assert transcript.read_bytes() == before
 
 
 def test_a_name_that_is_no_utf_8_is_told(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = refused(capsys, "predict", "t\udce9lk.wav", "--model", model)
-    assert "names are in UTF-8, and t?lk.wav is not: rename the file" in told
+    assert "t?lk.wav is not UTF-8: rename the file" in told
 
 
 def test_a_transcript_is_of_one_recording(model: Path, talk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = refused(capsys, "predict", talk, talk, "--model", model, "--transcript", talk.with_suffix(".srt"))
-    assert "a transcript is of one recording" in told
+    assert "belongs to one recording, and 2 are given" in told
 
 
 def test_recordings_of_one_name_do_not_share_a_file(
@@ -184,7 +183,7 @@ def test_recordings_of_one_name_do_not_share_a_file(
     again = tmp_path / "other" / "talk.wav"
     again.write_bytes(talk.read_bytes())
     told = refused(capsys, "predict", talk, again, "--model", model, "-o", tmp_path / "out")
-    assert "would hold what" in told
+    assert "talk.json is the output of both" in told
 
 
 def test_the_model_is_named_or_the_environments_or_the_newest_of_the_demo(
@@ -192,9 +191,9 @@ def test_the_model_is_named_or_the_environments_or_the_newest_of_the_demo(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(MODEL_VARIABLE, raising=False)
-    with pytest.raises(MoodlineError, match=r"--model FOLDER .* MOODLINE_MODEL"):
+    with pytest.raises(MoodlineError, match=r"--model .* MOODLINE_MODEL"):
         find_model(None)
-    made = tmp_path / models.DEMO_MODELS.replace("*", "5")
+    made = tmp_path / DEMO_MODELS.replace("*", "5")
     made.mkdir(parents=True)
     (made / "config.json").write_text("{}")
     assert find_model(None).resolve() == made
@@ -219,7 +218,7 @@ def test_several_that_would_run_into_each_other_on_the_terminal_are_refused(
     model: Path, talk: Path, capsys: pytest.CaptureFixture[str], form: str
 ) -> None:
     told = refused(capsys, "predict", talk, talk, "--model", model, "--format", form)
-    assert f"2 times {form} are as many files: name their folder with -o" in told
+    assert f"2 sources as {form} are several files" in told
 
 
 @pytest.mark.parametrize("given", [("talk.wav", "other.wav"), ("talk.wav", "--format", "csv,html")])
@@ -228,7 +227,7 @@ def test_several_files_do_not_have_one_name(
 ) -> None:
     sources = [tmp_path / one if one.endswith(".wav") else one for one in given]
     told = refused(capsys, "predict", *sources, "--model", model, "-o", tmp_path / "two.csv")
-    assert "two.csv is the name of one file, and 2 are to be written: name a folder" in told
+    assert "two.csv is one file, and 2 are written: name a folder" in told
     assert not (tmp_path / "two.csv").exists()
 
 
@@ -251,9 +250,9 @@ def test_a_folder_of_recordings_is_no_corpus(
 @pytest.mark.parametrize(
     ("place", "given", "told"),
     [
-        ("predict.find_model", ("predict", "talk.wav"), "interrupted"),
-        ("data.transcribe_recordings", ("transcribe", "talk.wav"), "interrupted"),
-        ("options.show_progress", ("transcribe", "corpus"), GOES_ON),
+        ("predict.find_model", ("predict", "talk.wav"), "Interrupted."),
+        ("data.transcribe_recordings", ("transcribe", "talk.wav"), "Interrupted."),
+        ("data.show_progress", ("transcribe", "corpus"), GOES_ON),
         ("train.resolve_recipe", ("train", "corpus", "--recipe", "demo", "--protocol", "cv5", "-o", "run"), GOES_ON),
     ],
 )

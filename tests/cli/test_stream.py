@@ -132,6 +132,7 @@ def streamed(
     """The command in this process, over lines that are all there at once."""
     raw = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"".join(line + b"\n" for line in raw))))
+    capsys.readouterr()  # what made the model may have written
     status: object = 0
     try:
         moodline("stream", "--model", model, *options)
@@ -204,7 +205,7 @@ def test_speech_alone_needs_no_words(
     path = tmp_path / "turn.wav"
     soundfile.write(path, 0.1 * torch.randn(20_000, generator=torch.Generator().manual_seed(0)).numpy(), 16_000)
     turn: dict[str, object] = {"audio": str(path)}
-    alone = streamed(write_model(tmp_path / "one", "both"), [turn], monkeypatch, capsys, "--audio-only")
+    alone = streamed(write_model(tmp_path / "one", "both"), [turn], monkeypatch, capsys, "--modalities", "audio")
     assert (alone.status, [answer["stage"] for answer in alone.answers]) == (0, ["audio_context"])
     three_modes = write_model(tmp_path / "three", "both", modality_dropout=0.3)
     wordless = streamed(three_modes, [turn], monkeypatch, capsys)

@@ -68,7 +68,7 @@ def test_several_go_into_a_folder_and_one_that_fails_does_not_stop_the_rest(
     assert len(read_transcript(tmp_path / "out" / "talk.TextGrid").turns) == len(FOUND)
     first, second, last = capsys.readouterr().err.strip().splitlines()
     assert "there is no file" in first
-    assert "none was found" in second
+    assert "no speech was found" in second
     assert "2 of 3 files failed, the others are done" in last
 
 
@@ -101,20 +101,20 @@ def test_an_interruption_leaves_what_was_done_and_nothing_half_written(
     with pytest.raises(SystemExit) as end:
         moodline("transcribe", talk, again, *NAMED, "-o", tmp_path / "out")
     assert end.value.code == 130
-    assert "interrupted: 1 of 2 are done" in capsys.readouterr().err
+    assert "Interrupted. 1 of 2 are done." in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["talk.srt"]
 
 
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (("-o", "talk.rttm"), ".rttm has turns without any"),
-        (("-o", "talk.doc"), "talk.doc has .doc; name it so"),
-        (("-o", "talk.srt", "--format", "vtt"), "talk.srt would not hold vtt"),
-        (("--words", "words.csv"), "--words is for a corpus, and"),
+        (("-o", "talk.rttm"), "talk.rttm cannot hold words"),
+        (("-o", "talk.doc"), "talk.doc has .doc, which"),
+        (("-o", "talk.srt", "--format", "vtt"), "talk.srt does not end with .vtt"),
+        (("--import-words", "words.csv"), "--import-words is for a corpus, and"),
         (("--tts",), "--tts is for a corpus, and"),
         (("--channels", "speakers"), "has one channel"),
-        (("--jobs", "0"), "--jobs is 1 or more, not 0"),
+        (("--jobs", "0"), "--jobs must be 1 or more, not 0"),
     ],
 )
 def test_what_is_asked_wrongly_is_told_before_anything_is_heard(
@@ -141,4 +141,4 @@ def test_what_recordings_need_does_not_fit_a_corpus(
 def test_a_transcript_is_of_one_recording(talk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_transcript(talk.with_suffix(".srt"), [Segment(start=0, end=1, words="a")])
     told = refused(capsys, "transcribe", talk, talk, "--transcript", talk.with_suffix(".srt"))
-    assert "a transcript is of one recording" in told
+    assert "belongs to one recording, and 2 are given" in told

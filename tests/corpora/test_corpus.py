@@ -272,16 +272,18 @@ def test_another_corpus_is_not_written_over_one(
     mine = replace(corpus, table="one.csv" if key == "table" else None)
     write_corpus(mine, tmp_path / "out")
     before = content_of(tmp_path / "out")
-    with pytest.raises(MoodlineError, match=f"{tmp_path / 'out'} holds another corpus: .*{told}; choose another -o"):
+    with pytest.raises(MoodlineError, match=told) as refused:
         write_corpus(replace(mine, **{key: value}), tmp_path / "out")
+    assert refused.value.code == "corpus.out_occupied"
     assert content_of(tmp_path / "out") == before
 
 
 def test_a_file_of_ones_own_is_not_lost_with_the_old_corpus(corpus: Corpus, folder: Path) -> None:
     (folder / "wavlm.parquet").write_text("vectors")
     before = content_of(folder)
-    with pytest.raises(MoodlineError, match=r"holds 'wavlm\.parquet', which is no part of a corpus: move that"):
+    with pytest.raises(MoodlineError, match=r"wavlm\.parquet") as refused:
         write_corpus(replace(corpus, conversations=corpus.conversations[1:]), folder)
+    assert refused.value.code == "corpus.foreign_file"
     assert content_of(folder) == before
 
 
@@ -300,8 +302,9 @@ def test_a_corpus_that_cannot_be_replaced_stays(corpus: Corpus, folder: Path, mo
 def test_a_folder_of_other_files_is_not_written_to(corpus: Corpus, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
-    with pytest.raises(MoodlineError, match=str(tmp_path / "mine")):
+    with pytest.raises(MoodlineError, match=str(tmp_path / "mine")) as refused:
         write_corpus(corpus, tmp_path / "mine")
+    assert refused.value.code == "corpus.out_occupied"
     with pytest.raises(MoodlineError, match=r"letter\.txt"):
         write_corpus(corpus, tmp_path / "mine" / "letter.txt")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
@@ -309,7 +312,7 @@ def test_a_folder_of_other_files_is_not_written_to(corpus: Corpus, tmp_path: Pat
 
 def test_a_source_whose_name_is_no_text_is_refused(corpus: Corpus, tmp_path: Path) -> None:
     """Such as a folder's from an old archive, in another encoding than the system's."""
-    with pytest.raises(MoodlineError, match=r"/old\\udcff' is not; rename the folder") as refused:
+    with pytest.raises(MoodlineError, match=r"/old\\udcff' is not UTF-8: rename the folder") as refused:
         write_corpus(replace(corpus, source=Path(os.fsdecode(b"/old\xff"))), tmp_path / "out")
     assert str(refused.value).isprintable()
     assert list(tmp_path.iterdir()) == []
@@ -336,8 +339,11 @@ def test_a_changed_table_is_refused(folder: Path) -> None:
     rows = table.to_pylist()
     rows[7]["label"] = "oth"
     pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), folder / TABLE_FILE)
-    with pytest.raises(MoodlineError, match=rf"{folder / TABLE_FILE} has hash \w+ and corpus\.json says \w+"):
+    with pytest.raises(
+        MoodlineError, match=rf"{folder / TABLE_FILE} has hash \w+ and corpus\.json says \w+"
+    ) as refused:
         read_corpus(folder)
+    assert refused.value.code == "corpus.changed"
 
 
 def test_a_table_that_another_tool_wrote_anew_is_the_same(corpus: Corpus, folder: Path) -> None:
@@ -350,8 +356,9 @@ def test_a_table_that_another_tool_wrote_anew_is_the_same(corpus: Corpus, folder
 def test_a_table_without_a_column_is_refused(folder: Path, column: str) -> None:
     table = pq.read_table(folder / TABLE_FILE)
     pq.write_table(table.drop_columns([column]), folder / TABLE_FILE)
-    with pytest.raises(MoodlineError, match=column):
+    with pytest.raises(MoodlineError, match=column) as refused:
         read_corpus(folder)
+    assert refused.value.code == "corpus.unreadable"
 
 
 def test_a_table_that_is_none_is_refused(folder: Path) -> None:
@@ -371,8 +378,8 @@ def test_a_folder_that_is_no_corpus_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ([], "corpus.json says None"),
-        ({"schema": "x"}, "corpus.json says 'x'"),
+        ([], "corpus.json has no schema (a whole number), but None"),
+        ({"schema": "x"}, "corpus.json has no schema (a whole number), but 'x'"),
         ({"schema": 1}, "corpus.json: it lacks 'reader'"),
         ({"schema": 1, "reader": "demo", "source": 3}, "corpus.json: "),
         ({"schema": 1, "reader": "demo", "source": "x", "left_out": []}, "corpus.json: "),
@@ -390,8 +397,9 @@ def test_a_description_of_no_corpus_is_told_as_that(folder: Path, content: Any, 
 
 def test_a_conversation_is_found_by_its_id(corpus: Corpus) -> None:
     assert corpus.conversation("Ses02F_impro01").session == "2"
-    with pytest.raises(MoodlineError, match=r"no conversation 'Ses09F_impro01'; it has Ses01F_impro01, "):
+    with pytest.raises(MoodlineError, match=r"'Ses09F_impro01'.* Ses01F_impro01, ") as refused:
         corpus.conversation("Ses09F_impro01")
+    assert refused.value.code == "corpus.unknown_conversation"
 
 
 @pytest.mark.parametrize("leads_out", ["{outside}/voice.wav", "../outside/voice.wav"])
@@ -409,5 +417,6 @@ def test_a_recording_outside_the_source_is_read_only_where_the_source_is(
     write_corpus(mine, tmp_path / "out")
     assert read_corpus(tmp_path / "out") == mine
     source.rmdir()
-    with pytest.raises(MoodlineError, match=r"audio_file '.*outside/voice\.wav' leads out of .*/source"):
+    with pytest.raises(MoodlineError, match=r"audio_file '.*outside/voice\.wav' .*/source") as refused:
         read_corpus(tmp_path / "out")
+    assert refused.value.code == "corpus.audio_outside_source"

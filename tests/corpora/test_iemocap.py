@@ -196,7 +196,7 @@ def test_a_path_that_is_no_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_release_without_conversations_is_refused(tmp_path: Path) -> None:
     (tmp_path / "Session1/dialog/EmoEvaluation").mkdir(parents=True)
-    assert f"no conversation of {tmp_path} can be used" in refusal(tmp_path)
+    assert f"{tmp_path} has no usable conversation" in refusal(tmp_path)
 
 
 def test_what_the_literature_expects_adds_up() -> None:

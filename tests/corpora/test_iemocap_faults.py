@@ -115,7 +115,7 @@ def test_a_file_that_the_system_does_not_give_leaves_out_its_conversation(
         return read_bytes(path)
 
     monkeypatch.setattr(Path, "read_bytes", guarded)
-    assert f"{forbidden} cannot be read (Permission denied)" in fault(root, IMPROVISED)
+    assert f"{forbidden} cannot be read: Permission denied" in fault(root, IMPROVISED)
 
 
 def first_turn(root: Path) -> tuple[Path, int, list[str]]:
@@ -141,7 +141,7 @@ def test_times_that_do_not_ascend_are_faults(root: Path, start: str, end: str) -
     change(path, number, times, f"[{start} - {end}]")
     sentence = fault(root)
     assert TURN in sentence
-    assert f"has {float(start)} to {float(end)} s" in sentence
+    assert f"has the times {float(start)} to {float(end)} s" in sentence
     assert f"{path}:{number}" in sentence
 
 
@@ -181,7 +181,7 @@ def test_an_id_that_is_evaluated_twice_is_a_fault(root: Path) -> None:
     path = evaluation_of(root, IMPROVISED)
     append(path, "\n" + evaluated(TURN, "neu", 20.0, 21.0))
     number = len(path.read_text().splitlines()) - 3  # the block's three annotators follow the turn
-    assert f"{TURN} is in the corpus a second time, at {path}:{number}" in fault(root, f"{path}:{number}")
+    assert f"{TURN} occurs a second time, at {path}:{number}" in fault(root, f"{path}:{number}")
 
 
 def test_an_id_that_is_transcribed_twice_is_a_fault(root: Path) -> None:
@@ -208,7 +208,7 @@ def test_all_faults_are_told_in_one_pass(root: Path) -> None:
     with_empty_audio(root, f"{IMPROVISED}_M000")
     transcription_of(root, SCRIPTED).unlink()
     corpus = iemocap.read(root)
-    expected = [(f"{IMPROVISED}_M000", "empty"), (TURN, "must exist"), (TURN, "ends after it starts")]
+    expected = [(f"{IMPROVISED}_M000", "empty"), (TURN, "must exist"), (TURN, "must end after it starts")]
     expected.append((SCRIPTED, "no transcription"))
     assert sorted(one.identity for one in corpus.faults) == sorted(identity for identity, _ in expected)
     for identity, rule in expected:
@@ -222,6 +222,7 @@ def test_a_tree_of_faults_alone_is_refused_in_one_sentence(root: Path) -> None:
     with pytest.raises(MoodlineError) as refused:
         iemocap.read(root)
     sentence = str(refused.value)
-    assert f"no conversation of {root} can be used" in sentence
+    assert refused.value.code == "corpus.empty"
+    assert str(root) in sentence
     assert f"{transcription_of(root, IMPROVISED)} is missing" in sentence
     assert sentence.endswith(f"(and 1 more fault in {root})")

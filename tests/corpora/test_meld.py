@@ -153,16 +153,19 @@ def test_what_is_wrong_is_left_out_and_told_with_its_line(root: Path, old: str, 
 def test_a_table_without_a_column_is_refused(root: Path) -> None:
     path = root / "train_sent_emo.csv"
     path.write_text(path.read_text(encoding="utf-8").replace("Speaker,", "Actor,", 1), encoding="utf-8")
-    with pytest.raises(MoodlineError, match=r"train_sent_emo\.csv lacks the column Speaker"):
+    with pytest.raises(MoodlineError, match=r"train_sent_emo\.csv .*Speaker") as refused:
         meld.read(root)
+    assert refused.value.code == "corpus.missing_column"
 
 
 def test_a_folder_without_the_tables_is_refused(tmp_path: Path, root: Path) -> None:
-    with pytest.raises(MoodlineError, match="none is not a folder"):
+    with pytest.raises(MoodlineError, match="none") as refused:
         meld.read(tmp_path / "none")
+    assert refused.value.code == "corpus.no_source"
     (root / "dev_sent_emo.csv").unlink()
-    with pytest.raises(MoodlineError, match=r"it has no dev_sent_emo\.csv"):
+    with pytest.raises(MoodlineError, match=r"dev_sent_emo\.csv") as refused:
         meld.read(root)
+    assert refused.value.code == "corpus.wrong_source"
 
 
 @given(

@@ -77,11 +77,13 @@ def test_a_broken_recording_is_left_out_and_told_by_its_path(tmp_path: Path) -> 
 
 
 def test_a_folder_without_recordings_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(MoodlineError, match="none is not a folder"):
+    with pytest.raises(MoodlineError, match="none") as refused:
         ravdess.read(tmp_path / "none")
+    assert refused.value.code == "corpus.no_source"
     record(tmp_path / "kids.wav")
-    with pytest.raises(MoodlineError, match="Actor_01 to Actor_24"):
+    with pytest.raises(MoodlineError, match="Actor_01 to Actor_24") as refused:
         ravdess.read(tmp_path)
+    assert refused.value.code == "corpus.wrong_source"
 
 
 @given(name=st.from_regex(r"\A[0-9-]{1,24}\Z") | st.from_regex(ravdess.NAME, fullmatch=True))

@@ -158,9 +158,6 @@ def test_synthetic_voices_are_recognised(corpus: Corpus, tmp_path: Path, capsys:
     write_corpus(few, tmp_path / "few")
     command = ("transcribe", tmp_path / "few", "--recogniser", "pocketsphinx", "--jobs", 1)
     moodline(*command, "--tts")
-    assert "--speak-words" not in capsys.readouterr().err
-    moodline(*command, "--speak-words")  # finds its words already recognised: the options mean the same
-    assert capsys.readouterr().err == "moodline: --speak-words is deprecated; use --tts\n"
     recognition = read_asr_column(tmp_path / "few", few).recognition
     assert recognition.recogniser.heard == "spoken"
     assert sum(errors.words for errors in recognition.by_voice.values()) == recognition.errors.words
@@ -214,8 +211,8 @@ def test_words_recognised_elsewhere_are_brought(folder: Path, corpus: Corpus, tm
     """Half of them perfect, one empty; in whatever order."""
     rows = [(turn.id, turn.words.upper() if number % 2 else "") for number, turn in enumerate(corpus.utterances)]
     file = write_words(tmp_path / f"google.{ending}", rows[::-1])
-    moodline("transcribe", folder, "--words", file)
-    moodline("transcribe", folder, "--words", file)
+    moodline("transcribe", folder, "--import-words", file)
+    moodline("transcribe", folder, "--import-words", file)
     assert [turn.words for turn in read_corpus_with_words("recognised", folder).utterances] == [
         text for _, text in rows
     ]
@@ -240,7 +237,7 @@ def test_words_of_other_utterances_are_refused(
     folder: Path, corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str], case: int
 ) -> None:
     name, rows, sentence = list(faulty([(turn.id, turn.words) for turn in corpus.utterances]))[case]
-    refused(capsys, sentence, "transcribe", folder, "--words", write_words(tmp_path / name, rows))
+    refused(capsys, sentence, "transcribe", folder, "--import-words", write_words(tmp_path / name, rows))
     assert not list(folder.glob("recognised*"))
 
 
@@ -253,7 +250,7 @@ def test_words_of_other_utterances_are_refused(
         ("empty.csv", "", "columns id and words: .* has none"),
         ("broken.jsonl", "{", r"broken\.jsonl"),
         ("broken.parquet", "PAR", r"broken\.parquet cannot be read"),
-        ("list.jsonl", '{"id": "a", "words": ["b"]}', r"a cell holds a text .*list\.jsonl:1"),
+        ("list.jsonl", '{"id": "a", "words": ["b"]}', r"list\.jsonl:1"),
     ],
 )
 def test_what_is_no_table_of_words_is_refused(
@@ -261,7 +258,7 @@ def test_what_is_no_table_of_words_is_refused(
 ) -> None:
     if content is not None:
         (tmp_path / name).write_text(content)
-    refused(capsys, sentence, "transcribe", folder, "--words", tmp_path / name)
+    refused(capsys, sentence, "transcribe", folder, "--import-words", tmp_path / name)
     assert not list(folder.glob("recognised*"))
 
 
@@ -281,8 +278,8 @@ def test_what_cannot_be_heard_is_told(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    refused(capsys, "--jobs is 1 or more, not 0", "transcribe", folder, "--jobs", 0)
-    refused(capsys, "leave out --recogniser and --tts", "transcribe", folder, "--words", "x", "--tts")
+    refused(capsys, "--jobs must be 1 or more, not 0", "transcribe", folder, "--jobs", 0)
+    refused(capsys, "leave out --recogniser and --tts", "transcribe", folder, "--import-words", "x", "--tts")
     mute = [
         replace(one, utterances=tuple(replace(turn, audio=None, words="") for turn in one.utterances))
         for one in corpus.conversations
@@ -299,11 +296,11 @@ def test_what_cannot_be_heard_is_told(
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda folder: (folder / "recognised.json").unlink(), "has them for 60 of 60; moodline transcribe"),
-        (lambda folder: drop_row(folder), "has them for 59 of 60; moodline transcribe"),
-        (lambda folder: (folder / "recognised.parquet").unlink(), "has them for 0 of 60; moodline transcribe"),
+        (lambda folder: (folder / "recognised.json").unlink(), "60 of 60 utterances: run moodline transcribe"),
+        (lambda folder: drop_row(folder), "59 of 60 utterances: run moodline transcribe"),
+        (lambda folder: (folder / "recognised.parquet").unlink(), "0 of 60 utterances: run moodline transcribe"),
         (lambda folder: (folder / "recognised.parquet").write_bytes(b"PAR"), "cannot be read as recognised words"),
-        (lambda folder: (folder / "recognised.json").write_text("{}"), "describes no recognised words: 'schema'"),
+        (lambda folder: (folder / "recognised.json").write_text("{}"), r"recognised\.json does not .*: 'schema'"),
         (lambda folder: describe(folder, schema=99), "install a newer moodline"),
         (lambda folder: describe(folder, table_hash="0"), "recognised words of a table with the hash 0"),
         (lambda folder: describe(folder, words_hash="0"), "describes recognised words with the hash 0"),

@@ -56,14 +56,14 @@ def test_a_sound_utterance_is_kept_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("changes", "rule"),
     [
-        ({"start": 2.0, "end": 1.0}, "ends after it starts: a at table.csv:2 has 2.0 to 1.0 s"),
-        ({"start": 2.0, "end": 2.0}, "ends after it starts"),
-        ({"start": -0.5}, "times are finite and not negative: a at table.csv:2 has -0.5 to 2.0 s"),
-        ({"start": None, "end": -1.0}, "not negative: a at table.csv:2 has None to -1.0 s"),
-        ({"end": math.inf}, "times are finite"),
-        ({"start": math.nan}, "times are finite"),
-        ({"speaker": " "}, "an utterance has a speaker: a at table.csv:2 has none"),
-        ({"label": "joy"}, "the corpus's labels are glad, sad: 'joy' of a at table.csv:2 is none"),
+        ({"start": 2.0, "end": 1.0}, "a at table.csv:2 has the times 2.0 to 1.0 s: it must end after it starts"),
+        ({"start": 2.0, "end": 2.0}, "must end after it starts"),
+        ({"start": -0.5}, "a at table.csv:2 has the times -0.5 to 2.0 s: they must be finite and not negative"),
+        ({"start": None, "end": -1.0}, "a at table.csv:2 has the times None to -1.0 s: they must be"),
+        ({"end": math.inf}, "1.0 to inf s: they must be finite"),
+        ({"start": math.nan}, "nan to 2.0 s: they must be finite"),
+        ({"speaker": " "}, "utterance a at table.csv:2 has no speaker"),
+        ({"label": "joy"}, "a at table.csv:2 has the label 'joy'; the corpus's labels are glad, sad"),
     ],
 )
 def test_a_fault_is_named_by_its_id(changes: dict[str, object], rule: str) -> None:
@@ -75,7 +75,7 @@ def test_a_fault_is_named_by_its_id(changes: dict[str, object], rule: str) -> No
 def test_an_utterance_without_an_id_is_named_by_its_place() -> None:
     found = fault(replace(SOUND, id=" "))
     assert found.identity == "table.csv:2"
-    assert "an utterance has an id" in found.sentence
+    assert "table.csv:2 has no id" in found.sentence
 
 
 def test_an_utterance_may_have_no_label_and_any_where_none_is_prescribed() -> None:
@@ -93,7 +93,7 @@ def test_an_id_stands_once_in_the_whole_corpus() -> None:
     assert second is not None
     assert [len(first.utterances), [one.id for one in second.utterances]] == [1, ["b"]]
     assert [one.identity for one in faults.found] == ["t:2", "t:3"]
-    assert all(one.sentence.startswith("a is") and " at t:" in one.sentence for one in faults.found)
+    assert all(one.sentence.startswith("utterance a occurs") and " at t:" in one.sentence for one in faults.found)
 
 
 def test_a_conversations_id_stands_once() -> None:
@@ -137,7 +137,7 @@ def test_all_faults_of_an_utterance_are_told(tmp_path: Path) -> None:
     broken = replace(SOUND, speaker="", start=3.0, audio=clip, label="joy")
     faults = FaultCollector(tmp_path, frozenset({"sad"}))
     build_conversation([ParsedUtterance(broken, "t:1", ("the reader's own.",))], faults, id="one")
-    rules = ["the reader's own.", "has a speaker", "labels are sad", "ends after it starts", "must exist"]
+    rules = ["the reader's own.", "has no speaker", "labels are sad", "must end after it starts", "must exist"]
     assert len(faults.found) == len(rules)
     assert all(rule in one.sentence for rule, one in zip(rules, faults.found, strict=True))
     assert {one.identity for one in faults.found} == {"a"}
@@ -183,10 +183,14 @@ def test_a_reader_returns_what_is_left_and_its_faults() -> None:
 
 def test_nothing_left_is_refused_with_the_first_fault() -> None:
     _, faults = read(replace(SOUND, start=-1.0), replace(SOUND, id="b", speaker=""))
-    with pytest.raises(MoodlineError, match=r"no conversation of /source can be used: times .* \(and 1 more fault in"):
+    with pytest.raises(MoodlineError) as refused:
         build_corpus("words", [None], faults)
-    with pytest.raises(MoodlineError, match="no conversation of /source can be used: check that it is the whole"):
+    assert refused.value.code == "corpus.empty"
+    assert faults.found[0].sentence in str(refused.value)
+    assert "1 more fault in /source" in str(refused.value)
+    with pytest.raises(MoodlineError, match="/source") as refused:
         build_corpus("words", [], FaultCollector(Path("/source")))
+    assert refused.value.code == "corpus.empty"
 
 
 def test_no_faults_are_not_told() -> None:

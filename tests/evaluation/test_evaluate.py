@@ -302,7 +302,7 @@ def test_scores_of_a_model_that_is_replaced_are_removed_and_named(
     capsys.readouterr()
     train(place, place / "corpus", "cv5", run, "--fold", "2", "--text_context.training.epochs", "1")
     said = capsys.readouterr().out
-    assert "scores of the model that is replaced are removed: predictions.parquet, results.json" in said
+    assert "scores of the replaced model are removed: predictions.parquet, results.json" in said
     gone = before - {path.name for path in run.iterdir()}
     assert gone == {
         "predictions.parquet",
@@ -336,7 +336,7 @@ def test_labels_that_look_misspelt_are_told_by_training_and_with_the_scores(
     capsys.readouterr()
     train(place, tmp_path / "corpus", "session5", tmp_path / "run")
     moodline("evaluate", tmp_path / "run")
-    note = f"{count} labelled utterances have labels of no class of iemocap4: NEU ({count}); are they meant as neu?"
+    note = f"{count} labelled utterances have labels without a class in iemocap4: NEU ({count}); did you mean neu?"
     assert " ".join(capsys.readouterr().out.split()).count(note) == 2
     assert note in results_of(tmp_path / "run")["notes"]
     assert note in (tmp_path / "run/report.html").read_text()

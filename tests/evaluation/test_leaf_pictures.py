@@ -205,15 +205,15 @@ def test_pictures_can_be_png(model: Path, tmp_path: Path, capsys: pytest.Capture
 
 def test_a_model_that_reads_embeddings_instead_of_recordings_is_refused(tmp_path: Path) -> None:
     fold = write_model(tmp_path / "fold-1", Recipe(modalities="audio").with_precomputed({AUDIO_UTTERANCE: 100}))
-    with pytest.raises(MoodlineError, match="reads embeddings from a file"):
+    with pytest.raises(MoodlineError, match="embeddings from a file"):
         plot_leaf(fold, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_model_with_log_mel_in_leafs_place_is_refused(tmp_path: Path) -> None:
-    config = AudioUtteranceConfig(front_end="log_mel")
+    config = AudioUtteranceConfig(frontend="log_mel")
     fold = write_model(tmp_path / "fold-1", Recipe(modalities="audio", audio_utterance=config))
-    with pytest.raises(MoodlineError, match=r"audio_utterance\.front_end log_mel"):
+    with pytest.raises(MoodlineError, match=r"audio_utterance\.frontend log_mel"):
         plot_leaf(fold, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

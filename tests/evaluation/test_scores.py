@@ -201,7 +201,7 @@ def test_one_conversation_gives_no_interval():
 )
 def test_intervals_over_few_conversations_are_called_rough(conversations, parts, told):
     notes = note_few_conversations(score_predictions(predictions(conversations, parts=parts), CLASSES).scores)
-    sentence = "are rough and too narrow: one to rely on takes 20 or more"
+    sentence = "are too narrow: intervals are unreliable with fewer than 20 conversations"
     assert notes == [f"intervals over {which} {sentence}" for which in told]
 
 
@@ -256,21 +256,26 @@ def test_goes_through_json_unchanged_and_without_nan():
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "code", "place"),
     [
-        (lambda rows: [], "at least one utterance"),
-        (lambda rows: [*rows, rows[0]], "'turn0' of conversation 'talk0' stands 2 times in 'text_utterance'"),
-        (lambda rows: rows[1:], "'text_context' differs from 'text_utterance'"),
-        (lambda rows: [rows[0] | {"label": "bored"}, *rows[1:]], "differs"),
-        (lambda rows: [row | {"stage": "guess"} for row in rows], "name 'guess'"),
-        (lambda rows: [row | {"label": "bored"} for row in rows], "'bored' is not"),
+        (lambda rows: [], "evaluation.no_utterance", ""),
+        (
+            lambda rows: [*rows, rows[0]],
+            "evaluation.duplicate_utterance",
+            "'turn0' of conversation 'talk0' has 2 .*'text_utterance'",
+        ),
+        (lambda rows: rows[1:], "evaluation.other_utterances", "'text_context' differs from 'text_utterance'"),
+        (lambda rows: [rows[0] | {"label": "bored"}, *rows[1:]], "evaluation.other_utterances", ""),
+        (lambda rows: [row | {"stage": "guess"} for row in rows], "evaluation.unknown_stage", "'guess'"),
+        (lambda rows: [row | {"label": "bored"} for row in rows], None, "'bored'"),
     ],
 )
-def test_says_what_is_wrong_with_predictions(change, sentence):
+def test_says_what_is_wrong_with_predictions(change, code, place):
     table = predictions()
     faulty = pa.Table.from_pylist(change(table.to_pylist()), schema=table.schema)
-    with pytest.raises(MoodlineError, match=sentence):
+    with pytest.raises(MoodlineError, match=place) as refused:
         score_predictions(faulty, CLASSES)
+    assert code in (None, refused.value.code)
 
 
 @pytest.mark.parametrize("folds", [1, 3])
@@ -311,7 +316,7 @@ def test_one_part_is_not_told_apart():
         score_predictions(predictions(parts=(None,)), CLASSES).scores, protocol="cv5", console=Console(file=written)
     )
     assert "improvised" not in written.getvalue()
-    assert len([line for line in written.getvalue().splitlines() if line.startswith("words, context")]) == 1
+    assert len([line for line in written.getvalue().splitlines() if line.startswith("text context")]) == 1
 
 
 def test_intervals_do_not_depend_on_how_many_resamples_are_drawn_at_once(monkeypatch):

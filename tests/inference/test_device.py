@@ -16,7 +16,7 @@ from moodline.device import CPU, choose_device, move, single_precision
 from moodline.errors import MoodlineError
 from moodline.experiments.baseline_features import pool_means
 from moodline.inference.embed import write_model_embeddings
-from moodline.inference.pipeline import LoadedModel
+from moodline.inference.pipeline import Model
 from moodline.inference.streaming import EncodedConversation, encode_causally
 from moodline.inference.windows import WINDOW
 from moodline.modeling.batching import Encoding
@@ -118,7 +118,7 @@ def test_a_recording_agrees(model: Path, place: Path, accelerator: Accelerator) 
     words = place / "words.csv"
     words.write_text("start,end,speaker,words\n0.5,2,F,i am so happy\n2.5,5.5,M,no\n", encoding="utf-8")
 
-    def labelled(loaded: LoadedModel) -> list[float]:
+    def labelled(loaded: Model) -> list[float]:
         timeline = loaded.recognise(samples, sample_rate=RATE, transcript=words)
         return [value for turn in timeline.turns for value in turn.probabilities.values()]
 

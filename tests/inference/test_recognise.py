@@ -2,19 +2,22 @@
 
 import runpy
 import sys
+import weakref
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
+from moodline import asr
 from moodline.audio.recording import Recording
 from moodline.conversation import AudioClip, Conversation, Segment, Utterance
 from moodline.errors import MoodlineError
-from moodline.inference import recordings as module
 from moodline.inference import transcribe
-from moodline.inference.pipeline import LoadedModel, load
+from moodline.inference.encode import ENCODER_BATCH
+from moodline.inference.pipeline import Model, load
 from moodline.inference.recordings import RecognitionOptions, describe_model, recognise
 from moodline.timeline import Timeline
 from moodline.transcripts.formats import write_transcript
@@ -39,7 +42,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def predictor(model: Path) -> LoadedModel:
+def predictor(model: Path) -> Model:
     return load(model)
 
 
@@ -79,7 +82,7 @@ def probabilities(turns) -> np.ndarray:
 
 @pytest.mark.parametrize("ending", [".srt", ".json", ".TextGrid", ".csv"])
 def test_a_recording_with_its_transcript_is_the_corpus_conversation(
-    predictor: LoadedModel, talk: Path, tmp_path: Path, ending: str
+    predictor: Model, talk: Path, tmp_path: Path, ending: str
 ) -> None:
     write_transcript(tmp_path / f"talk{ending}", TURNS)
     timeline = recognise(predictor, Recording.open(talk), RecognitionOptions(transcript=tmp_path / f"talk{ending}"))
@@ -94,32 +97,15 @@ def test_a_recording_with_its_transcript_is_the_corpus_conversation(
     assert timeline.words_from == f"talk{ending}"
 
 
-def test_an_array_is_the_file(predictor: LoadedModel, talk: Path, sound: np.ndarray, tmp_path: Path) -> None:
+def test_an_array_is_the_file(predictor: Model, talk: Path, sound: np.ndarray, tmp_path: Path) -> None:
     write_transcript(tmp_path / "talk.srt", TURNS)
-    hearing = RecognitionOptions(transcript=tmp_path / "talk.srt")
-    of_array = recognise(predictor, Recording.from_samples(sound, RATE), hearing)
-    of_file = recognise(predictor, Recording.open(talk), hearing)
+    options = RecognitionOptions(transcript=tmp_path / "talk.srt")
+    of_array = recognise(predictor, Recording.from_samples(sound, RATE), options)
+    of_file = recognise(predictor, Recording.open(talk), options)
     assert of_array.turns == of_file.turns
 
 
-def test_blocks_of_turns_change_nothing_and_hold_no_more_sound_than_theirs(
-    predictor: LoadedModel, talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_transcript(tmp_path / "talk.srt", TURNS)
-    hearing = RecognitionOptions(transcript=tmp_path / "talk.srt", reasons=True)
-    whole = recognise(predictor, Recording.open(talk), hearing)
-    monkeypatch.setattr(transcribe, "MAX_TURNS_PER_BLOCK", 2)
-    sizes = [len(waveforms) for _, waveforms in module.iter_blocks(Recording.open(talk), TURNS, RATE)]
-    assert sizes == [2, 2, 1]
-    monkeypatch.setattr(transcribe, "MAX_SECONDS_PER_BLOCK", TURNS[0].end - TURNS[0].start)
-    first_turns, _ = next(module.iter_blocks(Recording.open(talk), TURNS, RATE))
-    assert len(first_turns) == 1
-    in_twos = recognise(predictor, Recording.open(talk), hearing)
-    assert probabilities(in_twos.turns) == pytest.approx(probabilities(whole.turns), abs=SAME_PROBABILITY)
-    assert all(turn.reasons is not None for turn in in_twos.turns)
-
-
-def test_below_the_threshold_a_turn_is_uncertain(predictor: LoadedModel, talk: Path, tmp_path: Path) -> None:
+def test_below_the_threshold_a_turn_is_uncertain(predictor: Model, talk: Path, tmp_path: Path) -> None:
     write_transcript(tmp_path / "talk.srt", TURNS)
     timeline = recognise(
         predictor, Recording.open(talk), RecognitionOptions(transcript=tmp_path / "talk.srt", threshold=1.0)
@@ -130,7 +116,7 @@ def test_below_the_threshold_a_turn_is_uncertain(predictor: LoadedModel, talk: P
 
 
 def test_words_that_no_transcript_tells_are_heard_in_the_turns(
-    predictor: LoadedModel, talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    predictor: Model, talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Counting:
         name, version = "counting", "1"
@@ -138,8 +124,8 @@ def test_words_that_no_transcript_tells_are_heard_in_the_turns(
         def recognise(self, samples: np.ndarray) -> str:
             return f"heard {len(samples)}"
 
-    monkeypatch.setattr(transcribe.speech, "choose_recogniser", lambda named: "counting")
-    monkeypatch.setattr(transcribe.speech, "load_recogniser", lambda chosen: Counting())
+    monkeypatch.setattr(asr, "choose_recogniser", lambda named: "counting")
+    monkeypatch.setattr(asr, "load_recogniser", lambda *chosen: Counting())
     write_transcript(tmp_path / "talk.rttm", TURNS)
     timeline = recognise(predictor, Recording.open(talk), RecognitionOptions(transcript=tmp_path / "talk.rttm"))
     assert timeline.words_from == "counting 1"
@@ -148,7 +134,7 @@ def test_words_that_no_transcript_tells_are_heard_in_the_turns(
 
 
 def test_where_nobody_said_a_word_a_model_of_words_says_so(
-    predictor: LoadedModel, talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    predictor: Model, talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Deaf:
         name, version = "deaf", "1"
@@ -156,25 +142,25 @@ def test_where_nobody_said_a_word_a_model_of_words_says_so(
         def recognise(self, samples: np.ndarray) -> str:
             return ""
 
-    monkeypatch.setattr(transcribe.speech, "choose_recogniser", lambda named: "deaf")
-    monkeypatch.setattr(transcribe.speech, "load_recogniser", lambda chosen: Deaf())
+    monkeypatch.setattr(asr, "choose_recogniser", lambda named: "deaf")
+    monkeypatch.setattr(asr, "load_recogniser", lambda *chosen: Deaf())
     write_transcript(tmp_path / "talk.rttm", TURNS)
     with pytest.raises(MoodlineError, match=r"none were found in the 5 turns of .*talk\.wav by deaf 1"):
         recognise(predictor, Recording.open(talk), RecognitionOptions(transcript=tmp_path / "talk.rttm"))
 
 
-def test_silence_and_another_recordings_transcript_are_refused(predictor: LoadedModel, tmp_path: Path) -> None:
+def test_silence_and_another_recordings_transcript_are_refused(predictor: Model, tmp_path: Path) -> None:
     quiet = Recording.from_samples(np.zeros(3 * RATE, dtype=np.float32), RATE)
-    with pytest.raises(MoodlineError, match="none was found in the"):
+    with pytest.raises(MoodlineError, match="no speech was found in the"):
         recognise(predictor, quiet, RecognitionOptions())
     write_transcript(tmp_path / "late.srt", [Segment(start=100, end=101, words="too late")])
-    with pytest.raises(MoodlineError, match="transcript of another recording"):
+    with pytest.raises(MoodlineError, match="belongs to another recording"):
         recognise(predictor, quiet, RecognitionOptions(transcript=tmp_path / "late.srt"))
     with pytest.raises(MoodlineError, match="leave out --channels speakers"):
         recognise(predictor, quiet, RecognitionOptions(transcript=tmp_path / "late.srt", channels="speakers"))
 
 
-def test_a_model_of_synthetic_voices_says_so(predictor: LoadedModel) -> None:
+def test_a_model_of_synthetic_voices_says_so(predictor: Model) -> None:
     model = predictor.model
     demo = replace(model, provenance=replace(model.provenance, corpus_reader="demo", notes=("a note",)))
     told, plain = describe_model(demo, "a/model"), describe_model(model, "")
@@ -184,13 +170,13 @@ def test_a_model_of_synthetic_voices_says_so(predictor: LoadedModel) -> None:
     assert not any("synthetic" in note for note in plain.notes)
 
 
-def test_in_python_it_is_one_call(predictor: LoadedModel, talk: Path, sound: np.ndarray, tmp_path: Path) -> None:
+def test_in_python_it_is_one_call(predictor: Model, talk: Path, sound: np.ndarray, tmp_path: Path) -> None:
     transcript = tmp_path / "talk.srt"
     write_transcript(transcript, TURNS)
     given = {"transcript": str(transcript), "threshold": 0.5, "reasons": True}
     timeline = predictor.recognise(str(talk), **given)
-    hearing = RecognitionOptions(transcript=transcript, threshold=0.5, reasons=True)
-    assert timeline == recognise(predictor, Recording.open(talk), hearing)
+    options = RecognitionOptions(transcript=transcript, threshold=0.5, reasons=True)
+    assert timeline == recognise(predictor, Recording.open(talk), options)
     assert timeline.model.name == predictor.name != ""
     assert predictor.recognise(sound, sample_rate=RATE, **given).turns == timeline.turns
     with pytest.raises(MoodlineError, match="give sample_rate"):
@@ -200,7 +186,7 @@ def test_in_python_it_is_one_call(predictor: LoadedModel, talk: Path, sound: np.
 
 
 def test_timelines_of_many_come_one_at_a_time(
-    predictor: LoadedModel, talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    predictor: Model, talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transcribe, "detect_turns", lambda recording, channels: TURNS)
     timelines = predictor.recognise_all([talk, tmp_path / "gone.wav", talk])
@@ -208,13 +194,11 @@ def test_timelines_of_many_come_one_at_a_time(
     with pytest.raises(MoodlineError, match=r"there is no file .*gone\.wav"):
         next(timelines)
     assert len(next(timelines).turns) == len(TURNS)
-    with pytest.raises(MoodlineError, match="several are labelled with recognise_all"):
+    with pytest.raises(MoodlineError, match="with recognise_all"):
         predictor.recognise([talk])
 
 
-def test_turns_past_the_end_of_what_is_there_are_left_out(
-    predictor: LoadedModel, sound: np.ndarray, tmp_path: Path
-) -> None:
+def test_turns_past_the_end_of_what_is_there_are_left_out(predictor: Model, sound: np.ndarray, tmp_path: Path) -> None:
     """A file that breaks off, whose header still tells the whole length."""
     whole = tmp_path / "whole.flac"
     soundfile.write(whole, np.random.default_rng(0).uniform(-0.3, 0.3, 8 * RATE), RATE)
@@ -228,7 +212,7 @@ def test_turns_past_the_end_of_what_is_there_are_left_out(
     assert [gap.end for gap in timeline.gaps] == [8.0]
 
 
-def test_damage_after_the_last_turn_is_told(predictor: LoadedModel, talk: Path, tmp_path: Path) -> None:
+def test_damage_after_the_last_turn_is_told(predictor: Model, talk: Path, tmp_path: Path) -> None:
     samples, rate = soundfile.read(talk, dtype="float32")
     samples[-100:] = np.nan
     soundfile.write(tmp_path / "end.wav", samples, rate, subtype="FLOAT")
@@ -238,17 +222,17 @@ def test_damage_after_the_last_turn_is_told(predictor: LoadedModel, talk: Path, 
         assert len(timeline.gaps) == 1
 
 
-def test_turns_whose_sound_cannot_be_read_are_named(predictor: LoadedModel, tmp_path: Path) -> None:
+def test_turns_whose_sound_cannot_be_read_are_named(predictor: Model, tmp_path: Path) -> None:
     samples = np.random.default_rng(0).uniform(-0.3, 0.3, 8 * RATE).astype("f4")
     samples[2 * RATE : 4 * RATE] = np.nan
     soundfile.write(tmp_path / "holed.wav", samples, RATE, subtype="FLOAT")
     turns = [Segment(start=at, end=at + 1, words="Yes.") for at in (0.0, 1.5, 2.0, 2.5, 3.0, 3.5, 5.0)]
     write_transcript(tmp_path / "holed.srt", turns)
     told = predictor.recognise(tmp_path / "holed.wav", transcript=tmp_path / "holed.srt").warnings
-    expected = "silence was heard in 3 turns whose sound cannot be read: 2.0 s to 3.0 s, 2.5 s to 3.5 s, 3.0 s to 4.0 s"
-    assert [one for one in told if one.startswith("silence")] == [expected]
+    (warning,) = [one for one in told if one.startswith("audio of 3 turns could not be decoded")]
+    assert warning.endswith(": 2.0 s to 3.0 s, 2.5 s to 3.5 s, 3.0 s to 4.0 s")
     read = predictor.recognise(tmp_path / "holed.wav", transcript=tmp_path / "holed.srt", modalities="text")
-    assert not [one for one in read.warnings if one.startswith("silence")]
+    assert not [one for one in read.warnings if one.startswith("audio of")]
 
 
 def test_the_example_prints_the_turns_and_writes_a_page_and_json(
@@ -280,25 +264,42 @@ def test_the_example_ends_with_a_sentence(monkeypatch: pytest.MonkeyPatch, given
         runpy.run_path(str(EXAMPLE), run_name="__main__")
 
 
-def test_the_turns_of_each_block_that_is_read_are_told(
-    predictor: LoadedModel, talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_turn_that_is_read_is_reported(predictor: Model, talk: Path, tmp_path: Path) -> None:
     write_transcript(tmp_path / "talk.srt", TURNS)
-    monkeypatch.setattr(transcribe, "MAX_TURNS_PER_BLOCK", 2)
-    told: list[tuple[str, int, int]] = []
-    hearing = RecognitionOptions(transcript=tmp_path / "talk.srt", progress=lambda *one: told.append(one))
-    recognise(predictor, Recording.open(talk), hearing)
-    assert told == [("turns read", turns, len(TURNS)) for turns in (2, 4, 5)]
+    reported: list[tuple[str, int, int]] = []
+    predictor.recognise(talk, transcript=tmp_path / "talk.srt", progress=lambda *one: reported.append(one))
+    assert reported == [("turns read", turns, len(TURNS)) for turns in range(1, len(TURNS) + 1)]
+
+
+def test_the_sound_of_few_turns_is_in_memory_at_a_time(
+    predictor: Model, sound: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The waveforms that live when another is read are those of one batch of the encoder, however many turns."""
+    write_transcript(tmp_path / "long.srt", [Segment(start=n / 20, end=n / 20 + 0.05, words="yes") for n in range(160)])
+    alive: list[weakref.ref[np.ndarray]] = []
+    most, clip = 0, Recording.clip
+
+    def watched(*given: Any) -> np.ndarray:
+        nonlocal most
+        waveform = clip(*given)
+        alive.append(weakref.ref(waveform))
+        most = max(most, sum(one() is not None for one in alive))
+        return waveform
+
+    monkeypatch.setattr(Recording, "clip", watched)
+    predictor.recognise(sound, sample_rate=RATE, transcript=tmp_path / "long.srt")
+    assert len(alive) == 160
+    assert most <= 2 * ENCODER_BATCH
 
 
 class TestWhatIsNoValueOfAnArgument:
     @pytest.mark.parametrize("channels", ["mono", "two", None])
-    def test_of_channels(self, predictor: LoadedModel, talk: Path, channels: str) -> None:
+    def test_of_channels(self, predictor: Model, talk: Path, channels: str) -> None:
         with pytest.raises(MoodlineError, match=r"channels are mixed or speakers, not .*: name one of them"):
             predictor.recognise(talk, channels=channels)
 
     @pytest.mark.parametrize("modalities", ["words", "speech"])
-    def test_of_modalities(self, predictor: LoadedModel, talk: Path, tmp_path: Path, modalities: str) -> None:
+    def test_of_modalities(self, predictor: Model, talk: Path, tmp_path: Path, modalities: str) -> None:
         write_transcript(tmp_path / "talk.srt", TURNS)
         told = f"modalities are both, audio, text, not '{modalities}': name one of them"
         with pytest.raises(MoodlineError, match=told):
@@ -306,11 +307,7 @@ class TestWhatIsNoValueOfAnArgument:
         with pytest.raises(MoodlineError, match=told):
             predictor.predict(conversation_in(talk), modalities)
 
-    def test_of_jobs(self, predictor: LoadedModel, talk: Path, tmp_path: Path) -> None:
+    def test_of_jobs(self, predictor: Model, talk: Path, tmp_path: Path) -> None:
         write_transcript(tmp_path / "talk.rttm", TURNS)  # without words
         with pytest.raises(MoodlineError, match="jobs are 1 or more, not 0"):
             predictor.recognise(talk, transcript=tmp_path / "talk.rttm", jobs=0)
-
-    def test_of_a_conversation(self, predictor: LoadedModel, talk: Path) -> None:
-        with pytest.raises(MoodlineError, match=r"not a str: .* are labelled by recognise"):
-            predictor.predict(str(talk))

@@ -12,7 +12,7 @@ from moodline.config import AudioUtteranceConfig, ContextConfig, Modalities, Rec
 from moodline.conversation import Conversation, Utterance
 from moodline.errors import MoodlineError
 from moodline.inference.encode import build_context_input
-from moodline.inference.pipeline import LoadedModel, load
+from moodline.inference.pipeline import Model, load
 from moodline.inference.streaming import MAX_HISTORY, EncodedConversation, encode_causally
 from moodline.inference.windows import encode_in_windows
 from moodline.modeling.model import ENCODER_BY_STAGE
@@ -101,7 +101,7 @@ def test_conversations_side_by_side_are_labelled_as_each_in_a_stream(name: str) 
 
 
 @pytest.fixture(scope="module")
-def one_of_three_modes(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+def one_of_three_modes(tmp_path_factory: pytest.TempPathFactory) -> Model:
     """A model with encoders of its own whose fusion was trained with modality dropout."""
     return load(write_model(tmp_path_factory.mktemp("modes"), "both", modality_dropout=0.3))
 
@@ -121,7 +121,7 @@ def patchy(tmp_path_factory: pytest.TempPathFactory) -> Conversation:
 
 @pytest.mark.parametrize("modalities", ["both", "audio", "text"])
 def test_turns_that_lack_audio_or_words_are_labelled_as_the_last_so_far(
-    modalities: Modalities, one_of_three_modes: LoadedModel, patchy: Conversation
+    modalities: Modalities, one_of_three_modes: Model, patchy: Conversation
 ) -> None:
     stream = one_of_three_modes.stream(modalities)
     for turn, utterance in enumerate(patchy.utterances, start=1):
@@ -130,7 +130,7 @@ def test_turns_that_lack_audio_or_words_are_labelled_as_the_last_so_far(
 
 
 def test_turns_that_lack_audio_or_words_are_labelled_side_by_side_as_in_a_stream(
-    one_of_three_modes: LoadedModel, patchy: Conversation
+    one_of_three_modes: Model, patchy: Conversation
 ) -> None:
     talks = [patchy, until(patchy, 3)]
     alone = [one_of_three_modes.encode_present(talk) for talk in talks]
@@ -151,10 +151,10 @@ def test_turns_that_lack_audio_or_words_are_labelled_side_by_side_as_in_a_stream
 
 
 def test_a_stream_without_any_audio_is_refused_and_goes_on_with_what_has_some(
-    one_of_three_modes: LoadedModel, patchy: Conversation
+    one_of_three_modes: Model, patchy: Conversation
 ) -> None:
     silent, stream = patchy.utterances[2], one_of_three_modes.stream()
-    with pytest.raises(MoodlineError, match="--words-only"):
+    with pytest.raises(MoodlineError, match="--modalities text"):
         stream.hear(silent)
     found = stream.hear(patchy.utterances[0])
     assert_same(found, one_of_three_modes.predict(until(patchy, 1)).utterances[0])

@@ -23,7 +23,7 @@ from moodline.inference.domain_shift import (
     find_domain_shift,
     is_beyond,
 )
-from moodline.inference.pipeline import LoadedModel, load
+from moodline.inference.pipeline import Model, load
 from moodline.inference.recordings import RecognitionOptions, recognise
 from moodline.modeling.checkpoint import (
     BANDWIDTH,
@@ -161,39 +161,39 @@ def conversations_in(folder: Path, clips: Sequence[np.ndarray], words: str) -> l
 
 
 @pytest.fixture(scope="module")
-def untold(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+def untold(tmp_path_factory: pytest.TempPathFactory) -> Model:
     """A model with random weights that does not know how its training sounded."""
     return load(write_model(tmp_path_factory.mktemp("model"), "both"))
 
 
 @pytest.fixture(scope="module")
-def trained(untold: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+def trained(untold: Model, tmp_path_factory: pytest.TempPathFactory) -> Model:
     """The same as if clips of ``speech`` had trained it."""
     clips = [speech(1 + seed / 40, seed) for seed in range(40)]
     conversations = conversations_in(tmp_path_factory.mktemp("clips"), clips, SAID)
     model = untold.model
     conditions = compute_training_statistics(conversations, model.recipe, model.tokenizer)
     assert set(conditions.ranges) == set(MEASURES)
-    return LoadedModel(replace(model, conditions=conditions), name="told")
+    return Model(replace(model, conditions=conditions), name="told")
 
 
-def timeline(predictor: LoadedModel, sound: np.ndarray, place: Path, words: str, **how: object) -> Timeline:
+def timeline(predictor: Model, sound: np.ndarray, place: Path, words: str, **how: object) -> Timeline:
     """Of a recording whose turns, of 1.5 s, fill all but half a second between them."""
     starts = np.arange(0.25, len(sound) / RATE - 2, 2)
     write_transcript(place / "t.srt", [Segment(start=start, end=start + 1.5, words=words) for start in starts.tolist()])
-    hearing = RecognitionOptions(transcript=place / "t.srt", **how)  # type: ignore[arg-type]
-    return recognise(predictor, Recording.from_samples(sound, RATE), hearing)
+    options = RecognitionOptions(transcript=place / "t.srt", **how)  # type: ignore[arg-type]
+    return recognise(predictor, Recording.from_samples(sound, RATE), options)
 
 
 @pytest.mark.parametrize("how", list(ALTERED))
-def test_a_recording_that_is_altered_is_warned_of_by_that_alone(trained: LoadedModel, tmp_path: Path, how: str) -> None:
+def test_a_recording_that_is_altered_is_warned_of_by_that_alone(trained: Model, tmp_path: Path, how: str) -> None:
     alter, expected = ALTERED[how]
     found = timeline(trained, alter(speech(20)), tmp_path, SAID)
     assert named(found.warnings) == expected
     assert len(found.warnings) == len(expected)
 
 
-def test_speech_at_a_telephones_rate_is_warned_of(trained: LoadedModel, tmp_path: Path) -> None:
+def test_speech_at_a_telephones_rate_is_warned_of(trained: Model, tmp_path: Path) -> None:
     slow = soxr.resample(speech(20), RATE, 8_000)
     write_transcript(
         tmp_path / "t.srt",
@@ -203,18 +203,16 @@ def test_speech_at_a_telephones_rate_is_warned_of(trained: LoadedModel, tmp_path
     assert named(found.warnings) == {BANDWIDTH}
 
 
-def test_a_model_of_telephone_calls_has_never_heard_more(untold: LoadedModel, tmp_path: Path) -> None:
+def test_a_model_of_telephone_calls_has_never_heard_more(untold: Model, tmp_path: Path) -> None:
     clips = [telephone(speech(1.5)) for _ in range(10)]
     model = untold.model
     conditions = compute_training_statistics(conversations_in(tmp_path, clips, SAID), model.recipe, model.tokenizer)
-    by_telephone = LoadedModel(replace(model, conditions=conditions))
+    by_telephone = Model(replace(model, conditions=conditions))
     assert named(timeline(by_telephone, speech(20), tmp_path, SAID).warnings) == {BANDWIDTH}
     assert timeline(by_telephone, telephone(speech(20)), tmp_path, SAID).warnings == ()
 
 
-def test_words_that_the_encoder_does_not_know_are_warned_of_where_they_are_read(
-    trained: LoadedModel, tmp_path: Path
-) -> None:
+def test_words_that_the_encoder_does_not_know_are_warned_of_where_they_are_read(trained: Model, tmp_path: Path) -> None:
     sound = speech(20)
     unknown = timeline(trained, sound, tmp_path, "nigdy tego nie mówiłam")
     assert named(unknown.warnings) == {UNKNOWN_PIECES}
@@ -225,7 +223,7 @@ def test_words_that_the_encoder_does_not_know_are_warned_of_where_they_are_read(
     }
 
 
-def test_all_outputs_that_say_something_show_it(trained: LoadedModel, untold: LoadedModel, tmp_path: Path) -> None:
+def test_all_outputs_that_say_something_show_it(trained: Model, untold: Model, tmp_path: Path) -> None:
     sound = telephone(speech(20))
     found = timeline(trained, sound, tmp_path, SAID)
     (warning,) = found.warnings
@@ -236,7 +234,7 @@ def test_all_outputs_that_say_something_show_it(trained: LoadedModel, untold: Lo
 
 
 def test_long_recordings_are_measured_in_a_part_of_their_turns(
-    trained: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard: list[int] = []
     monkeypatch.setattr(StatisticsCollector, "hear", lambda _, waveform: heard.append(len(waveform)))

@@ -10,7 +10,7 @@ import soundfile
 
 from moodline.conversation import Conversation, Segment, Utterance
 from moodline.errors import MoodlineError
-from moodline.inference.pipeline import LoadedModel, load
+from moodline.inference.pipeline import Model, load
 from moodline.modeling.checkpoint import UNKNOWN_PIECES, TrainingStatistics
 from moodline.timeline import Timeline
 from moodline.transcripts.formats import write_transcript
@@ -26,7 +26,7 @@ CONVERSATION = Conversation(
 
 
 @pytest.fixture(scope="module", params=["both", "text"])
-def predictor(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+def predictor(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Model:
     return load(write_model(tmp_path_factory.mktemp("model"), request.param))
 
 
@@ -42,7 +42,7 @@ def chat(tmp_path: Path) -> Path:
     return tmp_path / "chat.csv"
 
 
-def test_a_table_has_the_labels_of_its_conversation(predictor: LoadedModel, chat: Path) -> None:
+def test_a_table_has_the_labels_of_its_conversation(predictor: Model, chat: Path) -> None:
     timeline = predictor.recognise(chat, threshold=0.26, reasons=True)
     expected = predictor.predict(CONVERSATION, "text", threshold=0.26, reasons=True).utterances
     assert [(turn.speaker, turn.words) for turn in timeline.turns] == SAID
@@ -55,16 +55,16 @@ def test_a_table_has_the_labels_of_its_conversation(predictor: LoadedModel, chat
     assert Timeline.from_json(timeline.to_json()) == timeline
 
 
-def test_words_of_a_script_that_the_model_does_not_know_are_warned_of(predictor: LoadedModel, tmp_path: Path) -> None:
+def test_words_of_a_script_that_the_model_does_not_know_are_warned_of(predictor: Model, tmp_path: Path) -> None:
     conditions = TrainingStatistics(conversations=9, ranges={UNKNOWN_PIECES: (0.0, 0.01)})
-    strict = LoadedModel(replace(predictor.model, conditions=conditions))
+    strict = Model(replace(predictor.model, conditions=conditions))
     for words, warned in (("i am so happy yes no", False), ("ದಯವಿಟ್ಟು ನಾನು ಹೋಗುತ್ತೇನೆ", True)):
         path = tmp_path / "chat.csv"
         path.write_text("text\n" + f"{words}\n" * 6, encoding="utf-8")
         assert any("does not know" in one for one in strict.recognise(path).warnings) == warned
 
 
-def test_a_transcript_in_its_recordings_place_is_read_as_its_words(predictor: LoadedModel, tmp_path: Path) -> None:
+def test_a_transcript_in_its_recordings_place_is_read_as_its_words(predictor: Model, tmp_path: Path) -> None:
     turns = [
         Segment(start=number, end=number + 0.5, speaker=who, words=words) for number, (who, words) in enumerate(SAID)
     ]
@@ -104,13 +104,11 @@ def test_outputs_without_times_and_what_needs_them(
 
 @pytest.mark.parametrize(
     "option",
-    [("--audio-only",), ("--transcript", "a.srt"), ("--channels", "speakers"), ("--recogniser", "pocketsphinx")],
+    ["--modalities audio", "--transcript a.srt", "--channels speakers", "--recogniser pocketsphinx"],
 )
-def test_what_recordings_need_is_refused(
-    chat: Path, capsys: pytest.CaptureFixture[str], option: tuple[str, ...]
-) -> None:
-    told = refused(capsys, "predict", chat, "--model", "none is read", *option)
-    assert f"holds words and no sound: leave out {option[0]}" in told
+def test_what_recordings_need_is_refused(chat: Path, capsys: pytest.CaptureFixture[str], option: str) -> None:
+    told = refused(capsys, "predict", chat, "--model", "none is read", *option.split())
+    assert f"holds words and no sound: leave out {option.split()[0]}" in told
 
 
 def test_a_conversation_is_one_of_a_table_and_not_of_a_recording(

@@ -19,7 +19,7 @@ from moodline.config import (
     read_recipe,
 )
 from moodline.conversation import IEMOCAP4, Conversation, Utterance
-from moodline.inference.pipeline import LoadedModel
+from moodline.inference.pipeline import Model
 from moodline.modeling.checkpoint import Provenance, TrainedModel, save_description, save_stage, save_text_assets
 from moodline.modeling.context import BiGruAttention
 from moodline.modeling.model import ConversationModel, build_stage
@@ -65,7 +65,7 @@ def network_of(recipe: Recipe) -> ConversationModel:
     return ConversationModel(parts).eval()
 
 
-def predictor_of(recipe: Recipe, conversation: Conversation) -> LoadedModel:
+def predictor_of(recipe: Recipe, conversation: Conversation) -> Model:
     """A predictor with random embeddings of this conversation's utterances."""
     model = TrainedModel(
         recipe=recipe, label_set=IEMOCAP4, provenance=PROVENANCE, network=network_of(recipe), tokenizer=None
@@ -76,7 +76,7 @@ def predictor_of(recipe: Recipe, conversation: Conversation) -> LoadedModel:
         for encoder in ENCODERS
         if encoder in recipe.given
     }
-    return LoadedModel(model, given)
+    return Model(model, given)
 
 
 def conversation_of(turns: int, speakers: Sequence[str] = ("F", "M", "M")) -> Conversation:

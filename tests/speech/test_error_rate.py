@@ -50,7 +50,7 @@ def test_errors_are_the_distance_of_each_utterance_over_the_words_said(
     ],
 )
 def test_case_punctuation_and_marks_are_no_errors(text: str, normal: str) -> None:
-    """As docs/recognition.md says."""
+    """As docs/recordings.md says."""
     assert build_normalisation()([text]) == [normal]
     assert count_word_errors([text], [normal]) == WordErrors(
         substitutions=0, deletions=0, insertions=0, words=len(normal.split())

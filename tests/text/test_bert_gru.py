@@ -89,13 +89,15 @@ def test_sizes_are_the_arguments() -> None:
     assert len([name for name, _ in model.gru.named_parameters() if name.startswith("weight_hh")]) == 2  # directions
 
 
-@pytest.mark.parametrize("trained_layers", [None, 0, 1, 3, 5])
-def test_only_the_trained_layers_get_gradients(trained_layers: int | None) -> None:
-    model = encoder(layers_of_bert=5, trained_layers=trained_layers).train()
+@pytest.mark.parametrize("num_unfrozen_layers", [None, 0, 1, 3, 5])
+def test_only_the_trained_layers_get_gradients(num_unfrozen_layers: int | None) -> None:
+    model = encoder(layers_of_bert=5, num_unfrozen_layers=num_unfrozen_layers).train()
     model(tokens(12).view(2, 6), torch.tensor([6, 5])).logits.square().sum().backward()
     learning = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
     last = (
-        ("bert.",) if trained_layers is None else tuple(f"bert.encoder.layer.{4 - n}." for n in range(trained_layers))
+        ("bert.",)
+        if num_unfrozen_layers is None
+        else tuple(f"bert.encoder.layer.{4 - n}." for n in range(num_unfrozen_layers))
     )
     assert learning == {
         name for name, _ in model.named_parameters() if not name.startswith("bert.") or name.startswith(last)
@@ -103,12 +105,12 @@ def test_only_the_trained_layers_get_gradients(trained_layers: int | None) -> No
 
 
 def test_more_trained_layers_than_bert_has_are_refused() -> None:
-    with pytest.raises(MoodlineError, match=r"trained_layers must be at most BERT's 4 layers, not 6"):
-        encoder(trained_layers=6)
+    with pytest.raises(MoodlineError, match=r"num_unfrozen_layers must be at most BERT's 4 layers, not 6"):
+        encoder(num_unfrozen_layers=6)
 
 
 def test_a_bert_too_shallow_to_read_is_refused() -> None:
-    with pytest.raises(MoodlineError, match="at least 4 layers to read, not 3"):
+    with pytest.raises(MoodlineError, match=r"3 layers.* 4"):
         encoder(layers_of_bert=3)
 
 

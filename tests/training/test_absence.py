@@ -95,7 +95,7 @@ def test_an_epoch_is_selected_by_each_mode_alike() -> None:
 
 @pytest.mark.parametrize("mode", ["audio", "text"])
 def test_a_fusion_of_one_modality_is_never_given_the_other(mode: Modalities) -> None:
-    found = data(change_config(Recipe(), {"fusion.modalities": mode}))
+    found = data(change_config(Recipe(), {"fusion.input_modalities": mode}))
     assert found.train_lengths == found.validation_lengths == [3, 1]
     for items in items_of(found):
         for items.epoch in range(5):
@@ -131,12 +131,12 @@ def test_a_conversation_is_never_left_without_anything() -> None:
     for train.epoch in range(50):
         assert given(train, 0) == MASKS["audio"]
     assert [given(validation, index) for index in range(len(validation))] == [MASKS["audio"]] * 2  # not words alone
-    words = data(change_config(Recipe(), {"fusion.modalities": "text"}), [wordless, FIRST])
+    words = data(change_config(Recipe(), {"fusion.input_modalities": "text"}), [wordless, FIRST])
     assert words.train_lengths == words.validation_lengths == [3]
 
 
 def test_a_batchs_masks_are_padded_with_what_is_absent() -> None:
-    train, _ = items_of(data(change_config(Recipe(), {"fusion.modalities": "text"})))
+    train, _ = items_of(data(change_config(Recipe(), {"fusion.input_modalities": "text"})))
     batch = collate_items([train[1], train[0]])
     masks: list[Tensor] = list(batch.inputs[3:])
     assert batch.inputs[2].tolist() == [1, 3]

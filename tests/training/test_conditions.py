@@ -130,7 +130,7 @@ def test_counts_are_joined_until_they_are_enough(pieces: Sequence[int]) -> None:
     ],
 )
 def test_conditions_that_are_none_are_refused(content: object) -> None:
-    with pytest.raises(TypeError, match="its conditions are a number of conversations and a range for each of"):
+    with pytest.raises(TypeError, match="expected a number of conversations and a range for each of"):
         parse_training_statistics(content)
 
 

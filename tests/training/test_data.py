@@ -193,7 +193,7 @@ def test_a_batch_of_utterances_has_one_label_a_row() -> None:
 
 def test_the_loader_gives_the_batches_in_their_order() -> None:
     data = build_conversation_data([FIRST, SECOND], [SECOND], [embeddings(1)], IEMOCAP4)
-    found = [batch.inputs[-1].tolist() for batch in BatchLoader(data.train).of_epoch(0, [[1], [0, 1], [0]])]
+    found = [batch.inputs[-1].tolist() for batch in BatchLoader(data.train).select_epoch(0, [[1], [0, 1], [0]])]
     assert found == [[1], [5, 1], [5]]
 
 

@@ -4,21 +4,28 @@ import dataclasses
 
 import pytest
 
-from moodline.config import STAGE_NAMES, STAGES, Recipe
+from moodline.config import RENAMED_KEYS, STAGE_NAMES, STAGES, Recipe
 from moodline.conversation import IEMOCAP4
 from moodline.experiments.systems import change_config
 from moodline.io import flatten_keys
-from moodline.training.provenance import LATER_DEFAULTS, StageFingerprint, compute_origins, find_change
+from moodline.training.provenance import (
+    FORMER_KEYS,
+    LATER_DEFAULTS,
+    StageFingerprint,
+    compute_origins,
+    find_change,
+    resolve_bert_revision,
+)
 
 
-def origins(recipe: Recipe) -> dict[str, StageFingerprint]:
-    return compute_origins(recipe, IEMOCAP4, "a corpus", "a fold", {}, "a bert", "32-true")
+def origins(recipe: Recipe, bert_files: str = "a bert") -> dict[str, StageFingerprint]:
+    return compute_origins(recipe, IEMOCAP4, "a corpus", "a fold", {}, bert_files, "32-true")
 
 
 @pytest.mark.parametrize(
     ("key", "value", "again"),
     [
-        ("audio_utterance.front_end", "log_mel", {"audio_utterance", "audio_context", "fusion"}),
+        ("audio_utterance.frontend", "log_mel", {"audio_utterance", "audio_context", "fusion"}),
         ("audio_utterance.padding", "released", {"audio_utterance", "audio_context", "fusion"}),
         ("audio_context.attention", "released", {"audio_context", "fusion"}),
         ("selection", "released", set(STAGES)),
@@ -26,7 +33,7 @@ def origins(recipe: Recipe) -> dict[str, StageFingerprint]:
         ("text_context.kind", "bc_lstm", {"text_context", "fusion"}),
         ("fusion.kind", "concatenation", {"fusion"}),
         ("fusion.kind", "bc_lstm", {"fusion"}),
-        ("fusion.modalities", "text", {"fusion"}),
+        ("fusion.input_modalities", "text", {"fusion"}),
         ("fusion.modality_dropout", 0.3, {"fusion"}),
     ],
 )
@@ -34,7 +41,8 @@ def test_another_box_trains_again_what_depends_on_it_and_says_why(key: str, valu
     before, now = origins(Recipe()), origins(change_config(Recipe(), {key: value}))
     assert {stage for stage in STAGES if before[stage] != now[stage]} == again
     stage = next(stage for stage in STAGES if stage in again)
-    default = before[stage].get(key, LATER_DEFAULTS.get(key))
+    former = FORMER_KEYS.get(key, key)
+    default = before[stage].get(former, LATER_DEFAULTS.get(former))
     assert find_change(before[stage], now[stage], STAGE_NAMES) == f"{key} was {default!r} and is {value!r}"
     assert find_change(now[stage], before[stage], STAGE_NAMES) == f"{key} was {value!r} and is {default!r}"
     assert not find_change(before[stage], before[stage], STAGE_NAMES)
@@ -43,8 +51,30 @@ def test_another_box_trains_again_what_depends_on_it_and_says_why(key: str, valu
 def test_a_key_that_came_later_is_no_part_of_what_was_made_without_it() -> None:
     """Its default does what was done before there was the key, so that a run of before stays finished."""
     defaults = flatten_keys(dataclasses.asdict(Recipe()))
-    assert LATER_DEFAULTS.items() <= defaults.items()
+    assert {key: defaults[RENAMED_KEYS.get(key, key)] for key in LATER_DEFAULTS} == LATER_DEFAULTS
     before, now = origins(Recipe()), origins(change_config(Recipe(), {"fusion.modality_dropout": 0.3}))
     assert not any(key in origin for origin in before.values() for key in LATER_DEFAULTS)
     assert not find_change(before["fusion"] | LATER_DEFAULTS, before["fusion"], STAGE_NAMES)
     assert LATER_DEFAULTS.keys() & now["fusion"].keys() == {"fusion.modality_dropout"}
+
+
+@pytest.mark.parametrize(
+    ("recorded", "present", "kept"), [("", "b", ""), ("a", "", "a"), ("a", "b", "b"), ("a", "a", "a"), ("", "", "")]
+)
+def test_an_unknown_revision_of_bert_keeps_what_is_finished(recorded: str, present: str, kept: str) -> None:
+    before = origins(Recipe(), recorded)
+    now = resolve_bert_revision(before["text_utterance"], present, lambda revision: origins(Recipe(), revision))
+    assert now == origins(Recipe(), kept)
+    assert {stage: find_change(before[stage], now[stage], STAGE_NAMES) == "" for stage in STAGES} == {
+        stage: kept == recorded or stage.startswith("audio") for stage in STAGES
+    }
+
+
+def test_a_stage_that_trains_again_records_the_present_revision_of_bert() -> None:
+    before = origins(change_config(Recipe(), {"text_utterance.hidden": 7}), "")["text_utterance"]
+    now = resolve_bert_revision(before, "a commit", lambda revision: origins(Recipe(), revision))
+    assert (
+        now
+        == origins(Recipe(), "a commit")
+        == resolve_bert_revision(None, "a commit", lambda one: origins(Recipe(), one))
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from moodline.config import AUDIO_CONTEXT, FUSION, TEXT_CONTEXT
+from moodline.config import AUDIO_CONTEXT, FUSION, TEXT_CONTEXT, TEXT_UTTERANCE
 from tests.system import SAME_PROBABILITY, moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
@@ -22,10 +22,11 @@ WITHOUT_DROPOUT = [f"--{stage}.dropout=0" for stage in IN_CONTEXT] + ["--fusion.
 TWO_PROCESSES = ["--accelerator", "cpu", "--devices", "2", "--strategy", "ddp"]
 
 
-def in_two_processes(command: list[object]) -> None:
-    started = [sys.executable, "-m", "moodline.cli.main", *map(str, command), *TWO_PROCESSES]
+def in_two_processes(command: list[object], script: Path | None = None, timeout: float = 300) -> None:
+    program = ["-m", "moodline.cli.main"] if script is None else [str(script)]
+    started = [sys.executable, *program, *map(str, command), *TWO_PROCESSES]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(started, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    result = subprocess.run(started, env=environment, capture_output=True, text=True, check=False, timeout=timeout)
     assert result.returncode == 0, result.stderr
 
 
@@ -62,3 +63,40 @@ def test_two_processes_train_to_the_losses_of_one(tmp_path: Path, batch_size: in
         moodline(*changed, "-o", one)
         in_two_processes([*changed, "-o", two])
         assert_same_losses(one, two)
+
+
+SLOW_REUSE = """
+import sys, time
+from moodline.cli.main import main
+from moodline.training import fold_training
+
+take_over = fold_training.reuse_stage
+
+def take_over_slowly(*arguments):
+    time.sleep(2)
+    take_over(*arguments)
+
+fold_training.reuse_stage = take_over_slowly
+main(sys.argv[1:])
+"""
+
+
+def test_two_processes_train_the_same_stages_when_one_takes_over_slowly(tmp_path: Path) -> None:
+    """The text encoders of all folds come from another run; the context stages are trained.
+
+    In the second fold the main process takes the encoder over late: the other one must wait for its decision.
+    """
+    write_tree(tmp_path / "tree", sessions=3)
+    write_recipe(tmp_path / "tiny.yaml", tiny_bert(tmp_path / "bert"))
+    moodline("prepare", "iemocap", tmp_path / "tree", "-o", tmp_path / "corpus")
+    command = ["train", tmp_path / "corpus", "--recipe", tmp_path / "tiny.yaml", "--protocol", "kfold3"]
+    command += ["--modalities", "text", "--text_utterance.training.epochs=1", "--text_context.training.epochs=1"]
+    moodline(*command, "-o", tmp_path / "others/run")
+    (tmp_path / "slow.py").write_text(SLOW_REUSE)
+    changed = [*command, "--text_context.layers=1", "--reuse", tmp_path / "others", "-o", tmp_path / "run"]
+    in_two_processes(changed, script=tmp_path / "slow.py", timeout=300)
+    for fold in (1, 2, 3):
+        mine, other = (tmp_path / run / f"fold-{fold}/stages" for run in ("run", "others/run"))
+        encoder, context = (f"{stage}.json" for stage in (TEXT_UTTERANCE, TEXT_CONTEXT))
+        assert (mine / encoder).read_bytes() == (other / encoder).read_bytes()
+        assert (mine / context).read_bytes() != (other / context).read_bytes()

@@ -44,7 +44,7 @@ def data() -> StageData:
     return StageData(CachedItems(items[:10]), [5.0] * 10, CachedItems(items[10:]), [5.0] * 4)
 
 
-def train(folder: Path, *, go_on: bool = False) -> TrainedStage:
+def train(folder: Path, *, resume: bool = False) -> TrainedStage:
     seed_initialisation(RECIPE.seed, FUSION)
     return train_stage(
         FUSION,
@@ -55,7 +55,7 @@ def train(folder: Path, *, go_on: bool = False) -> TrainedStage:
         scored_labels=torch.arange(CLASSES),
         logs=folder / "logs",
         state=folder / "state.pt",
-        go_on=go_on,
+        resume=resume,
         title="",
         hardware=Hardware(accelerator="cpu"),
         console=Console(quiet=True),
@@ -99,13 +99,13 @@ def test_an_interrupted_stage_ends_as_an_unbroken_one(
         interrupt(patch, 1)
         with pytest.raises(Interruption):
             train(tmp_path / "resumed")
-    resumed = train(tmp_path / "resumed", go_on=True)
+    resumed = train(tmp_path / "resumed", resume=True)
     assert resumed.history == unbroken.history
     assert hash_of(resumed.part.state_dict()) == hash_of(unbroken.part.state_dict())
 
 
 def test_no_iterator_of_a_loader_draws_from_the_global_generator() -> None:
-    found = BatchLoader(data().train).of_epoch(0, [[0, 1], [2]])
+    found = BatchLoader(data().train).select_epoch(0, [[0, 1], [2]])
     before = torch.get_rng_state()
     for _ in found:
         pass

@@ -9,9 +9,9 @@ from moodline.training.lightning_module import StageModule, create_average
 from tests.rounding import assert_rounded_alike
 
 
-def module(part: nn.Module, averaging: float) -> StageModule:
+def module(part: nn.Module, ema_decay: float) -> StageModule:
     data = StageData(CachedItems([]), [], CachedItems([]), [])
-    training = TrainingConfig(averaging=averaging)
+    training = TrainingConfig(ema_decay=ema_decay)
     return StageModule("fusion", part, data, training, seed=0, classes=4, class_weights=None)
 
 

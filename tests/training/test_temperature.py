@@ -56,7 +56,7 @@ def test_the_likelihood_is_torch_s_cross_entropy() -> None:
     [
         ([], [], "no labels"),
         ([[1, 2], [2, 1]], [0, 0], "one class"),
-        ([[1, 2], [2, 1], [0, 3]], [1, 0, 1], "all predicted rightly"),
+        ([[1, 2], [2, 1], [0, 3]], [1, 0, 1], "all validation predictions are correct"),
     ],
 )
 def test_labels_that_cannot_tell_leave_the_logits_as_they_are(logits: list, labels: list, why: str) -> None:
@@ -65,7 +65,7 @@ def test_labels_that_cannot_tell_leave_the_logits_as_they_are(logits: list, labe
     assert why in found.note
 
 
-@pytest.mark.parametrize(("sign", "edge", "left"), [(-1, HIGHEST, "too sure"), (1, LOWEST, "too unsure")])
+@pytest.mark.parametrize(("sign", "edge", "left"), [(-1, HIGHEST, "overconfident"), (1, LOWEST, "underconfident")])
 def test_a_best_one_out_of_range_is_told(sign: int, edge: float, left: str) -> None:
     """Wrong nearly always and sure of it, or right nearly always and hardly sure of anything."""
     labels = np.arange(100) % 2
@@ -73,7 +73,7 @@ def test_a_best_one_out_of_range_is_told(sign: int, edge: float, left: str) -> N
     logits[0] *= -1
     found = fit_temperature(logits, labels)
     assert found.temperature == pytest.approx(edge, rel=1e-3)
-    assert f"at the limit of their calibration (temperature {edge:g}), and still {left} on" in found.note
+    assert f"at the limit of the calibration (temperature {edge:g}) and still {left} on" in found.note
 
 
 @given(

@@ -59,7 +59,7 @@ def test_a_trained_part_encodes_on_its_device(
             scored_labels=torch.zeros(len(vectors), dtype=torch.long),
             logs=tmp_path / "logs",
             state=tmp_path / "state.pt",
-            go_on=False,
+            resume=False,
             title="",
             hardware=Hardware(accelerator="cpu"),
             console=Console(quiet=True),

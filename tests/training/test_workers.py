@@ -54,7 +54,7 @@ def audio_data(corpus: Corpus) -> StageData:
     return build_waveform_data(sets.train, sets.validation, RECIPE, IEMOCAP4, WaveformCache(CACHE_BYTES))
 
 
-def train(corpus: Corpus, folder: Path, workers: int, *, go_on: bool = False) -> TrainedStage:
+def train(corpus: Corpus, folder: Path, workers: int, *, resume: bool = False) -> TrainedStage:
     seed_initialisation(RECIPE.seed, AUDIO_UTTERANCE)
     return train_stage(
         AUDIO_UTTERANCE,
@@ -65,7 +65,7 @@ def train(corpus: Corpus, folder: Path, workers: int, *, go_on: bool = False) ->
         scored_labels=torch.arange(len(IEMOCAP4.classes)),
         logs=folder / "logs",
         state=folder / "state.pt",
-        go_on=go_on,
+        resume=resume,
         title="",
         hardware=Hardware(accelerator="cpu", num_workers=workers),
         console=Console(quiet=True),
@@ -98,7 +98,7 @@ def test_a_stage_interrupted_and_resumed_with_workers_ends_as_one_without(
         patch.setattr(StageModule, "training_step", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train(corpus, tmp_path / "resumed", workers=2)
-    assert_same(train(corpus, tmp_path / "resumed", workers=2, go_on=True), expected)
+    assert_same(train(corpus, tmp_path / "resumed", workers=2, resume=True), expected)
 
 
 def test_a_small_corpus_is_decoded_once(corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +160,7 @@ def test_audio_that_cannot_be_read_is_one_sentence_from_a_worker_too(
     with pytest.raises(MoodlineError) as expected:
         read_waveform(utterances[1], RATE)
     items = WaveformItems(utterances, torch.zeros(6, dtype=torch.long), Recipe(), train=False)
-    batches = iter(BatchLoader(items, workers).of_epoch(0, [[0], [1], [2]]))
+    batches = iter(BatchLoader(items, workers).select_epoch(0, [[0], [1], [2]]))
     next(batches)
     with pytest.raises(MoodlineError) as found:
         next(batches)
@@ -174,7 +174,7 @@ from moodline.training.dataset import BatchLoader, Item, CachedItems
 worker.MP_STATUS_CHECK_INTERVAL = 60  # seconds, in which DataLoader's own workers look for their parent
 items = CachedItems([Item((torch.ones(3, 2),), torch.tensor(1))] * 100)
 loader = BatchLoader(items, workers=2)
-batches = iter(loader.of_epoch(0, [[index] for index in range(100)]))
+batches = iter(loader.select_epoch(0, [[index] for index in range(100)]))
 next(batches)
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -206,7 +206,7 @@ def test_an_epoch_reaches_workers_that_are_kept(utterances: list[Utterance]) -> 
     lengths = []
     for epoch in range(3):
         rows = [[index] for index in range(len(here.dataset))]
-        found = [[batch.inputs[0] for batch in loader.of_epoch(epoch, rows)] for loader in (here, there)]
+        found = [[batch.inputs[0] for batch in loader.select_epoch(epoch, rows)] for loader in (here, there)]
         assert all(one.equal(other) for one, other in zip(*found, strict=True))
         lengths.append([one.shape[1] for one in found[0]])
     assert lengths[0] != lengths[1] != lengths[2]

@@ -1,10 +1,9 @@
 """Decoders of recordings, forward and block by block: libsndfile, FFmpeg or an array."""
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -68,134 +67,107 @@ MAX_JITTER_SECONDS = (
 HEADERLESS_FORMATS = frozenset({"aac", "amr", "mp3", "mpeg"})  # formats that do not tell how long they are
 
 GapCallback = Callable[[AudioGap], None]
+Decoded = tuple[np.ndarray, int]
+"""Samples, float32 (frames, channels), and their rate in Hz, which no block changes."""
 
 
-class SampleSource(Protocol):
-    """Attributes: ``frames`` is what a header says until the end was read."""
-
-    sample_rate: int
-    channels: int
-    frames: int
-
-    def iter_blocks(self, note: GapCallback) -> Iterator[np.ndarray]:
-        """All samples from the first on, float32 (frames, channels); every call begins anew."""
-        ...
-
-
-def open_source(path: Path, note: GapCallback) -> SampleSource:
-    """What reads a file: PyAV those of containers' endings, and what libsndfile does not know where PyAV does.
+def decode(path: Path, note: GapCallback) -> Iterator[Decoded]:
+    """Decode a file: with PyAV where its ending is a container's or libsndfile does not know it, else with libsndfile.
 
     Raises:
         MoodlineError: the file is missing, empty, no sound, or without any; or PyAV is needed and not installed
     """
     io.check_present(path)
     if io.is_container(path):
-        return FFmpegSource(path, note)
+        yield from decode_film(path, note)
+        return
     try:
-        return LibsndfileSource(path, note)
+        file = io.ForwardSoundFile(path)
     except io.READ_ERRORS as error:
+        film = decode_film(path, note)
         try:
-            return FFmpegSource(path, note)
+            first = next(film)
         except MoodlineError:
             raise io.build_unreadable_error(path, error) from error
+        yield first
+        yield from film
+    else:
+        yield from decode_sound_file(file, path, note)
 
 
-class LibsndfileSource:
-    """What libsndfile reads.
+def decode_sound_file(file: io.ForwardSoundFile, path: Path, note: GapCallback) -> Iterator[Decoded]:
+    """Decode what libsndfile has opened, and close it.
 
-    Raises what it raises where it cannot open the file, and MoodlineError where it holds no samples.
+    Raises:
+        MoodlineError: there are no samples
     """
+    rate, channels, frames = file.samplerate, file.channels, file.frames
+    promise = io.find_length_mismatch(file.extra_info)
+    if frames and promise is not None:
+        _, announced, held = promise
+        note(AudioGap(frames / rate, frames / rate * announced / max(1, held), TRUNCATED))
+    at = begin = step = 0
+    while begin < frames:
+        for samples in _readable(path, begin, file):
+            if begin > at:
+                note(AudioGap(at / rate, begin / rate, UNREADABLE))
+                yield from iter_silence(begin - at, channels, rate)
+            yield samples, rate
+            at = begin = begin + len(samples)
+            step = 0
+        if at >= frames:
+            break
+        step = 2 * step or round(FIRST_SKIP_SECONDS * rate)
+        begin = at + step
+    file.close()
+    if at == 0:
+        raise _build_empty_error(path)
+    if at < frames:
+        note(AudioGap(at / rate, frames / rate, TRUNCATED))
 
-    def __init__(self, path: Path, note: GapCallback) -> None:
-        with soundfile.SoundFile(path) as file:
-            self.sample_rate, self.channels, self.frames = file.samplerate, file.channels, file.frames
-            promise = io.find_length_mismatch(file.extra_info)
-        self.path = path
-        if self.frames == 0:
-            raise _build_empty_error(path)
-        if promise is not None:
-            _, announced, held = promise
-            end = self.frames / self.sample_rate
-            note(AudioGap(end, end * announced / max(1, held), TRUNCATED))
 
-    def iter_blocks(self, note: GapCallback) -> Iterator[np.ndarray]:
-        at, damaged_at, step = 0, None, 0
-        while (damaged_at or 0) + step < self.frames:
-            begin = at if damaged_at is None else damaged_at + step
-            for samples in self._iter_readable(begin):
-                if damaged_at is not None:
-                    note(AudioGap(damaged_at / self.sample_rate, begin / self.sample_rate, UNREADABLE))
-                    yield from iter_silence(begin - damaged_at, self.channels)
-                    at, damaged_at, step = begin, None, 0
+def _readable(path: Path, begin: int, file: io.ForwardSoundFile) -> Iterator[np.ndarray]:
+    """Blocks from a frame on, until the end or damage; after damage libsndfile needs the file opened anew."""
+    try:
+        with io.ForwardSoundFile(path) if begin else file as opened:
+            if begin:
+                opened.seek(begin)
+            while len(samples := opened.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):
                 yield samples
-                at += len(samples)
-            if at >= self.frames:
-                break
-            if damaged_at is None:
-                damaged_at, step = at, round(FIRST_SKIP_SECONDS * self.sample_rate)
-            else:
-                step *= 2
-        if at == 0:
-            raise _build_empty_error(self.path)
-        if at < self.frames:
-            note(AudioGap(at / self.sample_rate, self.frames / self.sample_rate, TRUNCATED))
-        self.frames = at
-
-    def _iter_readable(self, begin: int) -> Iterator[np.ndarray]:
-        """Blocks from a frame on, until the end or damage; after damage libsndfile wants the file opened anew."""
-        try:
-            with io.ForwardSoundFile(self.path) as file:
-                if begin:
-                    file.seek(begin)
-                while len(samples := file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):
-                    yield samples
-        except soundfile.SoundFileError:
-            return
+    except soundfile.SoundFileError:
+        return
 
 
-class FFmpegSource:
-    """The first sound of what FFmpeg reads, placed by its timestamps.
+def decode_film(path: Path, note: GapCallback) -> Iterator[Decoded]:
+    """Decode the first sound of what FFmpeg reads, placed by its timestamps.
 
-    Raises MoodlineError as ``container.open_container`` does, and where there are no samples.
+    Raises:
+        MoodlineError: as ``container.open_container`` does, or there are no samples
     """
-
-    def __init__(self, path: Path, note: GapCallback) -> None:
-        self.path = path
-        with io.open_container(path) as film:
-            stream = film.streams.audio[0]
-            self.sample_rate, self.channels = stream.rate, stream.channels
-            self._announced = self.frames = _count_announced_frames(film, stream)
-            self._has_times = film.format.name not in HEADERLESS_FORMATS
-        blocks = self.iter_blocks(note)
-        next(blocks)  # something can be decoded
-        if not self._announced:
-            deque(blocks, maxlen=0)  # to the end, which tells how long it is
-
-    def iter_blocks(self, note: GapCallback) -> Iterator[np.ndarray]:
-        at, rate, damaged = 0, self.sample_rate, False
-        with io.open_container(self.path) as film:
-            for samples, position in _iter_frames(film):
-                if samples is None:
-                    damaged = True
-                    continue
-                ahead = position - at if position is not None and self._is_plausible(position) else 0
-                if damaged or ahead > MAX_JITTER_SECONDS * rate:
-                    ahead = max(0, ahead)
-                    if damaged or at:  # else the sound begins later than the pictures
-                        note(AudioGap(at / rate, (at + ahead) / rate, UNREADABLE))
-                    yield from iter_silence(ahead, self.channels)
-                    at, damaged = at + ahead, False
-                yield samples
-                at += len(samples)
-        if at == 0:
-            raise _build_empty_error(self.path)
-        if at < self._announced - MAX_JITTER_SECONDS * rate:
-            note(AudioGap(at / rate, self._announced / rate, TRUNCATED))
-        self.frames = at
-
-    def _is_plausible(self, position: int) -> bool:
-        """Whether a timestamp may be right: damage brings forth any, and a file without a header only guesses."""
-        return self._has_times and (not self._announced or position <= self._announced)
+    at, damaged = 0, False
+    with io.open_container(path) as film:
+        stream = film.streams.audio[0]
+        rate, channels, announced = stream.rate, stream.channels, _count_announced_frames(film, stream)
+        has_times = film.format.name not in HEADERLESS_FORMATS
+        for samples, position in _iter_frames(film):
+            if samples is None:
+                damaged = True
+                continue
+            # After damage a timestamp may be anything, and a file without a header only guesses.
+            if position is None or not has_times or 0 < announced < position:
+                position = at
+            if damaged or position - at > MAX_JITTER_SECONDS * rate:
+                ahead = max(0, position - at)
+                if damaged or at:  # else the sound begins later than the pictures
+                    note(AudioGap(at / rate, (at + ahead) / rate, UNREADABLE))
+                yield from iter_silence(ahead, channels, rate)
+                at, damaged = at + ahead, False
+            yield samples, rate
+            at += len(samples)
+    if at == 0:
+        raise _build_empty_error(path)
+    if at < announced - MAX_JITTER_SECONDS * rate:
+        note(AudioGap(at / rate, announced / rate, TRUNCATED))
 
 
 def _count_announced_frames(film: Any, stream: Any) -> int:
@@ -233,48 +205,42 @@ def _iter_frames(film: Any) -> Iterator[tuple[np.ndarray | None, int | None]]:
             yield None, None
 
 
-class ArraySource:
-    """Samples in memory (T,) or (T, channels): floats, or integers of full scale.
+def decode_array(samples: np.ndarray, sample_rate: int) -> Iterator[Decoded]:
+    """Decode samples in memory (T,) or (T, channels): floats, or integers of full scale.
 
-    Raises MoodlineError where they are not that.
+    Raises:
+        MoodlineError: they are not that, or empty
     """
-
-    def __init__(self, samples: np.ndarray, sample_rate: int) -> None:
-        if samples.ndim not in (1, 2) or samples.dtype.kind not in "fiu":
-            raise MoodlineError(
-                "a recording in memory must be an array (T,) or (T, channels) of real numbers: it is "
-                f"{samples.shape} of {samples.dtype}"
-            )
-        if sample_rate < 1 or sample_rate % 1:
-            raise MoodlineError(f"a sample rate must be a positive whole number of Hz, not {sample_rate}")
-        self._samples = samples[:, None] if samples.ndim == 1 else samples
-        self.frames, self.channels = self._samples.shape
-        self.sample_rate = int(sample_rate)
-        if self.frames == 0 or self.channels == 0:
-            raise MoodlineError(f"a recording in memory must hold samples: its shape is {samples.shape}")
-        if self.channels > self.frames:
-            raise MoodlineError(
-                "a recording in memory must have a row a sample and a column a channel: its shape is "
-                f"{samples.shape}; transpose it"
-            )
-
-    def iter_blocks(self, note: GapCallback) -> Iterator[np.ndarray]:
-        kind = self._samples.dtype
-        middle, scale = (0, 1)
-        if kind.kind in "iu":
-            scale = 2 ** (8 * kind.itemsize - 1)
-            middle = scale if kind.kind == "u" else 0
-        for start in range(0, self.frames, BLOCK_FRAMES):
-            block = self._samples[start : start + BLOCK_FRAMES]
-            yield block.astype(np.float32) if scale == 1 else ((block.astype(float) - middle) / scale).astype("f4")
+    if samples.ndim not in (1, 2) or samples.dtype.kind not in "fiu":
+        raise MoodlineError(
+            "a recording in memory must be an array (T,) or (T, channels) of real numbers: it is "
+            f"{samples.shape} of {samples.dtype}"
+        )
+    if sample_rate < 1 or sample_rate % 1:
+        raise MoodlineError(f"a sample rate must be a positive whole number of Hz, not {sample_rate}")
+    if samples.size == 0:
+        raise MoodlineError(f"a recording in memory must hold samples: its shape is {samples.shape}")
+    samples = samples.reshape(len(samples), -1)  # (T,) or (T, channels) -> (T, channels)
+    if samples.shape[1] > len(samples):
+        raise MoodlineError(
+            "a recording in memory must have a row a sample and a column a channel: its shape is "
+            f"{samples.shape}; transpose it"
+        )
+    kind, scale = samples.dtype, 2.0 ** (8 * samples.dtype.itemsize - 1)
+    for start in range(0, len(samples), BLOCK_FRAMES):
+        block = samples[start : start + BLOCK_FRAMES]
+        if kind.kind != "f":
+            block = (block.astype(float) - (scale if kind.kind == "u" else 0)) / scale
+        yield block.astype(np.float32), int(sample_rate)
 
 
-def iter_silence(frames: int, channels: int) -> Iterator[np.ndarray]:
+def iter_silence(frames: int, channels: int, sample_rate: int) -> Iterator[Decoded]:
     for start in range(0, frames, BLOCK_FRAMES):
-        yield np.zeros((min(BLOCK_FRAMES, frames - start), channels), dtype=np.float32)
+        yield np.zeros((min(BLOCK_FRAMES, frames - start), channels), dtype=np.float32), sample_rate
 
 
 def _build_empty_error(path: Path) -> MoodlineError:
     return MoodlineError(
-        f"an audio file must hold samples: {path} has none that can be read; restore it from its source"
+        f"an audio file must hold samples: {path} has none that can be read; restore it from its source",
+        code="audio.no_samples",
     )

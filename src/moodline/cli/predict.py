@@ -2,24 +2,26 @@
 
 import csv
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moodline.cli import options as embeddings
-from moodline.cli import options as modes
-from moodline.cli import options as threshold
-from moodline.cli import options as words
-from moodline.cli.data import count_cores
 from moodline.cli.options import (
+    EMBEDDINGS_NAMES,
     Parser,
     add_device,
+    add_embeddings,
+    add_modalities,
+    add_model,
+    add_no_words,
+    add_recognition,
+    add_threshold,
     build_turn_progress,
     chosen_device,
+    collect_embeddings_files,
     find_corpus,
     find_model,
-    get_modalities,
     is_folder,
     plan_outputs,
     process_each,
@@ -28,12 +30,16 @@ from moodline.cli.options import (
     refuse_run_together,
     refuse_several_with,
     report_model,
+    require_at_least_one,
 )
 from moodline.config import FUSION, SINGLE_MODALITY_FUSION, SINGLE_MODALITY_FUSION_NAMES, STAGE_NAMES
-from moodline.errors import MoodlineError, clean, format_count, give, json_of, say
-from moodline.tabular import harmless
+from moodline.console import dump_json, flatten_text, print_data, print_line
+from moodline.errors import MoodlineError, format_count
+from moodline.tabular import escape_formula
 
 if TYPE_CHECKING:
+    from moodline.audio.recording import Recording
+    from moodline.timeline import Timeline
     from moodline.timeline.timeline import ConversationPrediction, UtterancePrediction
 
 
@@ -52,73 +58,74 @@ def label_recordings(options: Any, sources: Sequence[Path], model: Path) -> None
     refuse_other_ending(options.format, options.out)
     if options.out is None and formats[0] not in (TERMINAL, "csv"):
         refuse_run_together(sources, formats[0])
-    from moodline.inference.pipeline import load
-    from moodline.inference.recordings import RecognitionOptions, refuse_unfit_options
-
-    hearing = RecognitionOptions(
-        transcript=options.transcript,
-        channels=options.channels,
-        recogniser=options.recogniser,
-        modalities=get_modalities(options),
-        jobs=options.jobs,
-        threshold=options.threshold,
-        reasons=options.why,
-        conversation=options.conversation,
-    )
-    for source in sources:
-        refuse_unfit_options(source, hearing)
-    predictor = load(model, device=chosen_device(options.device))
-    headers = iter([True])  # of the rows of several recordings, one stands above them all
-    quote = not options.no_words
-    process_each(
-        sources,
-        lambda source: deliver_timeline(predictor, source, hearing, formats, places.get(source, []), headers, quote),
-    )
-
-
-def deliver_timeline(
-    predictor: Any,
-    source: Path,
-    hearing: Any,
-    formats: Sequence[str],
-    places: Sequence[Path],
-    headers: Iterator[bool],
-    quote: bool,
-) -> None:
-    """One recording's timeline to its files, or to the terminal where it has none.
-
-    Args:
-        quote: write what is said; else neither words nor, in the page, their sound
-    """
+    from moodline.asr import SpeechRecogniser
     from moodline.audio.recording import Recording
-    from moodline.inference.recordings import create_timeline
-    from moodline.timeline import FORMATS, write_timeline
-    from moodline.timeline.html import is_embedded
-    from moodline.timeline.terminal import print_timeline
+    from moodline.inference.pipeline import load
+    from moodline.inference.recordings import RecognitionOptions, holds_words_alone, label_words, recognise
 
-    timeline = create_timeline(predictor, source, None, replace(hearing, progress=build_turn_progress(source)))
-    if not quote:
-        timeline = timeline.without_words()
-    # For the page's sound; words alone have none.
-    heard = "html" in formats and timeline.duration is not None and quote
-    recording = Recording.open(source) if heard else None
-    if not places:
-        if formats == [TERMINAL]:
-            print_timeline(timeline)
+    headers = iter([True])  # one header stands above the rows of several recordings
+
+    def deliver(source: Path) -> None:
+        recording = None if words_alone[source] else Recording.open(source, separate=how.channels == "speakers")
+        if recording is None:
+            timeline = label_words(predictor, source, how)
         else:
-            text = FORMATS[formats[0]](timeline)
-            is_headless = formats == ["csv"] and not next(headers, False)
-            give((text.partition("\n")[2] if is_headless else text).rstrip("\r\n"))
-    for place, name in zip(places, formats, strict=False):
+            timeline = recognise(predictor, recording, replace(how, progress=build_turn_progress(source)))
+        if options.no_words:  # nor their sound in a page
+            timeline, recording = timeline.without_words(), None
+        if places:
+            write_files(timeline, recording, source, dict(zip(formats, places[source], strict=True)))
+        else:
+            print_timeline(timeline, formats[0], headers)
+
+    device = chosen_device(options.device)
+    with SpeechRecogniser(options.recogniser, options.jobs, str(device)) as recogniser:
+        how = RecognitionOptions(
+            transcript=options.transcript,
+            channels=options.channels,
+            recogniser=recogniser,
+            modalities=options.modalities,
+            threshold=options.threshold,
+            reasons=options.explain,
+            conversation=options.conversation,
+        )
+        words_alone = {source: holds_words_alone(source, how) for source in sources}
+        predictor = load(model, device=device)
+        process_each(sources, deliver)
+
+
+def write_files(timeline: "Timeline", recording: "Recording | None", source: Path, places: Mapping[str, Path]) -> None:
+    """Write one source's timeline to a file of each format; notices go to standard error."""
+    from moodline.timeline import write_timeline
+    from moodline.timeline.html import MAX_EMBEDDED_SECONDS
+
+    for name, place in places.items():
         write_timeline(timeline, place, name, recording=recording)
-        say(f"{source}: {place}")
-        if name == "html" and recording is not None and not is_embedded(recording.duration):
-            say(
+        print_line(f"{source}: {place}")
+        if name == "html" and recording is not None and recording.duration > MAX_EMBEDDED_SECONDS:
+            print_line(
                 f"{source}: too long to be in {place}, which plays it from beside it: keep {source.name} in its folder",
                 sys.stderr,
             )
-    for notice in timeline.notices if places else ():
-        say(f"{source}: {notice}", sys.stderr)
+    for notice in timeline.notices:
+        print_line(f"{source}: {notice}", sys.stderr)
+
+
+def print_timeline(timeline: "Timeline", format: str, headers: Iterator[bool]) -> None:
+    """Print one source's timeline.
+
+    Args:
+        headers: yields where the next rows have a header above them
+    """
+    from moodline.timeline import FORMATS
+    from moodline.timeline.terminal import print_timeline
+
+    if format == TERMINAL:
+        print_timeline(timeline)
+        return
+    text = FORMATS[format](timeline)
+    is_headless = format == "csv" and not next(headers, False)
+    print_data((text.partition("\n")[2] if is_headless else text).rstrip("\r\n"))
 
 
 def find_formats(named: str | None, out: Path | None) -> list[str]:
@@ -165,23 +172,16 @@ RECORDING_OPTIONS = ("transcript", "channels", "recogniser", "jobs")
 def add_predict(commands: Any) -> None:
     predict = Parser(prog="moodline predict", description=PREDICT_HELP)
     predict.add_argument("sources", type=Path, nargs="+", help="recordings, tables of words alone, or a corpus folder")
-    predict.add_argument("--model", type=Path, default=None, help="a model folder; else MOODLINE_MODEL, or the demo's")
-    predict.add_argument("--transcript", type=Path, default=None, help="a recording's turns: SRT, VTT, TextGrid, ...")
-    predict.add_argument(
-        "--channels", choices=["mixed", "speakers"], default="mixed", help="speakers: each channel has its own"
-    )
-    predict.add_argument(
-        "--recogniser", default=None, help="pocketsphinx, or a folder or name of a model of faster-whisper"
-    )
-    predict.add_argument("--jobs", type=int, default=count_cores(), help="turns whose words are recognised at a time")
-    words.add_leaving_out(predict, "the output")
-    predict.add_argument("--why", action="store_true", help="say for each turn what weighed most")
+    add_model(predict)
+    add_recognition(predict)
+    add_no_words(predict, "the output")
+    predict.add_argument("--explain", action="store_true", help="add to each turn what contributed most")
     predict.add_argument(
         "--conversation", type=str, default=None, help="the only one to label, of a corpus or a table of words"
     )
-    modes.add_modalities(predict)
-    embeddings.add_embeddings(predict)
-    threshold.add_threshold(predict)
+    add_modalities(predict)
+    add_embeddings(predict)
+    add_threshold(predict)
     add_device(predict, "the model and Whisper run on")
     predict.add_argument(
         "--format",
@@ -189,17 +189,15 @@ def add_predict(commands: Any) -> None:
         help="table, json, csv; of recordings also srt, textgrid, html, or several with commas",
     )
     predict.add_argument("-o", "--out", type=Path, default=None, help="a file or a folder, instead of the terminal")
-    predict.add_argument("--force", action="store_true", help="replace files that exist")
     commands.add_subcommand("predict", predict, help=PREDICT_HELP)
 
 
 def run_predict(options: Any, given: Any) -> None:
-    if options.jobs < 1:
-        raise MoodlineError(f"--jobs is 1 or more, not {options.jobs}")
+    require_at_least_one(options, "jobs")
     corpus = find_corpus(options.sources)
     model = find_model(options.model)
     if corpus is None:
-        refuse_options(given, embeddings.EMBEDDINGS_NAMES, f"for a corpus, and {options.sources[0]} is no folder")
+        refuse_options(given, EMBEDDINGS_NAMES, f"for a corpus, and {options.sources[0]} is no folder")
         label_recordings(options, options.sources, model)
     else:
         refuse_options(given, RECORDING_OPTIONS, f"for recordings, and {corpus} is a folder, as a corpus is")
@@ -219,24 +217,22 @@ def label_corpus(options: Any, folder: Path, model: Path) -> None:
         raise MoodlineError(f"a corpus's labels are written as {', '.join(FORMATS)}, not as {form!r}")
     if options.out is not None:
         refuse_existing(options.out, force=options.force)
-    if options.why and form != "json":
-        raise MoodlineError(f"--why is told in JSON, and the format is {form}: add --format json")
+    if options.explain and form != "json":
+        raise MoodlineError(f"--explain needs JSON, and the format is {form}: add --format json", code="option.unfit")
     corpus = read_corpus(folder)
     named = options.conversation
     chosen = list(corpus.conversations) if named is None else [corpus.conversation(named)]
     predictor = load(model, device=chosen_device(options.device))
-    modalities = modes.get_modalities(options)
-    given = read_precomputed(
-        predictor.model.recipe.restrict_to(modalities), embeddings.collect_embeddings_files(options), chosen
-    )
+    modalities = options.modalities
+    given = read_precomputed(predictor.model.recipe.restrict_to(modalities), collect_embeddings_files(options), chosen)
     report_model(predictor)
     predictions = Predictor(predictor.model, get_vectors(given)).predict_all(
-        chosen, modalities, threshold=options.threshold, reasons=options.why
+        chosen, modalities, threshold=options.threshold, reasons=options.explain
     )
     lines = FORMATS[form](map(without_words, predictions) if options.no_words else predictions, predictor.classes)
     if options.out is None:
         for line in lines:
-            give(line)
+            print_data(line)
     else:
         write_text(options.out, "".join(f"{line}\n" for line in lines))
 
@@ -255,12 +251,12 @@ def format_table(predictions: "Iterator[ConversationPrediction]", classes: tuple
     """A line an utterance: time, speaker, label, probability, words; before them the stage that answers."""
     from moodline.timeline.timeline import UNCERTAIN
 
-    width = max(len(clean(name)) for name in (*classes, UNCERTAIN))
+    width = max(len(flatten_text(name)) for name in (*classes, UNCERTAIN))
     for prediction in predictions:
-        yield f"{clean(prediction.conversation_id)}  ({'; '.join(list_stages(prediction))})"
+        yield f"{flatten_text(prediction.conversation_id)}  ({'; '.join(list_stages(prediction))})"
         for one in prediction.utterances:
             start = f"{one.start:8.2f}" if one.start is not None else " " * 8
-            speaker, label, said = map(clean, (one.speaker, one.label, one.words))
+            speaker, label, said = map(flatten_text, (one.speaker, one.label, one.words))
             yield f"{start}  {speaker}  {label:<{width}}  {one.probability:.2f}  {said}".rstrip()
 
 
@@ -281,7 +277,7 @@ def format_json(predictions: "Iterator[ConversationPrediction]", classes: tuple[
             "conversation": prediction.conversation_id,
             "utterances": [collect_fields(u) for u in prediction.utterances],
         }
-        yield comma + json_of(content, indent=1)
+        yield comma + dump_json(content, indent=1)
         comma = ","
     yield "]"
 
@@ -304,12 +300,12 @@ def format_csv(predictions: "Iterator[ConversationPrediction]", classes: tuple[s
     writer: Any = csv.writer(LineWriter())
     probabilities = [f"p_{name}" for name in classes]
     columns = ["conversation", "utterance", "speaker", "start", "end", "label", "stage", *probabilities, "words"]
-    yield writer.writerow(map(harmless, columns))
+    yield writer.writerow(map(escape_formula, columns))
     for prediction in predictions:
         for one in prediction.utterances:
             values = [f"{one.probabilities[name]:.6f}" for name in classes]
             known = [one.id, one.speaker, one.start, one.end, one.label, one.stage]
-            yield writer.writerow(map(harmless, [prediction.conversation_id, *known, *values, one.words]))
+            yield writer.writerow(map(escape_formula, [prediction.conversation_id, *known, *values, one.words]))
 
 
 FORMATS = {"table": format_table, "json": format_json, "csv": format_csv}
@@ -320,10 +316,10 @@ STREAM_HELP = "Label the turns of a conversation as they come: JSON lines in, JS
 
 def add_stream(commands: Any) -> None:
     stream = Parser(prog="moodline stream", description=STREAM_HELP)
-    stream.add_argument("--model", type=Path, default=None, help="a model folder; else MOODLINE_MODEL, or the demo's")
-    modes.add_modalities(stream)
-    embeddings.add_embeddings(stream)
-    threshold.add_threshold(stream)
+    add_model(stream)
+    add_modalities(stream)
+    add_embeddings(stream)
+    add_threshold(stream)
     add_device(stream)
     commands.add_subcommand("stream", stream, help=STREAM_HELP)
 
@@ -334,11 +330,11 @@ def run_stream(options: Any, given: Any) -> None:
     from moodline.inference.pipeline import load
     from moodline.inference.streaming import EXAMPLE, parse_turn
 
-    files = embeddings.collect_embeddings_files(options)
+    files = collect_embeddings_files(options)
     given = {encoder: read_embeddings(path).vectors for encoder, path in files.items()}
     predictor = load(find_model(options.model), device=chosen_device(options.device)).with_embeddings(given)
     report_model(predictor)
-    modalities = modes.get_modalities(options)
+    modalities = options.modalities
     stream = predictor.stream(modalities, threshold=options.threshold)
     turns, faults = 0, 0
     try:
@@ -347,10 +343,10 @@ def run_stream(options: Any, given: Any) -> None:
                 prediction = stream.hear(parse_turn(line, number, predictor.model.recipe, modalities))
             except MoodlineError as error:
                 faults += 1
-                say(f"moodline: line {number} is passed over: {error}", sys.stderr)
+                print_line(f"moodline: line {number} is passed over: {error}", sys.stderr)
                 continue
             turns += 1
-            print(json_of(collect_fields(prediction)), flush=True)
+            print(dump_json(collect_fields(prediction)), flush=True)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted after {format_count(turns, 'turn')}") from None
     if faults:

@@ -1,4 +1,4 @@
-"""A corpus's second column of words, from a speech recogniser, beside its table."""
+"""Read and write a corpus's recognised words, a column beside its table."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ COLUMNS = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("u
 
 
 class AsrResult(NamedTuple):
-    """The words of one utterance, and a hash of what they are a function of."""
+    """The recognised words of one utterance, and a hash of everything that determines them."""
 
     words: str
     source: str
@@ -29,13 +29,13 @@ class AsrResult(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class AsrColumn:
-    """Recognised words by utterance id, of all utterances, and what stands beside them."""
+    """Recognised words of all utterances by id, and their description."""
 
     words: Mapping[str, str]
     recognition: AsrMetadata
 
     def replace_words(self, corpus: Corpus) -> Corpus:
-        """The corpus with these words where its reference words were, which each utterance keeps beside them."""
+        """Replace a corpus's words by these; each utterance keeps its reference words beside them."""
         return replace(
             corpus, conversations=tuple(map(self._replace_in, corpus.conversations)), recognition=self.recognition
         )
@@ -46,28 +46,29 @@ class AsrColumn:
 
 
 def read_corpus_with_words(words: str, folder: Path) -> Corpus:
-    """A corpus with its reference words, or with recognised ones in their place: one of ``recognition.WORDS``.
+    """Read a corpus with its reference words or its recognised ones: ``words`` is one of ``storage.WORDS``.
 
     Raises:
-        MoodlineError: as of ``read_corpus`` and ``read_asr_column``
+        MoodlineError: see ``read_corpus`` and ``read_asr_column``
     """
     corpus = read_corpus(folder)
     return corpus if words == REFERENCE else read_asr_column(folder, corpus).replace_words(corpus)
 
 
 def read_asr_column(folder: Path, corpus: Corpus) -> AsrColumn:
-    """The recognised words of the corpus in a folder.
+    """Read the recognised words of the corpus in a folder.
 
     Raises:
-        MoodlineError: there are none, some are missing, or they are not what recognised.json describes
+        MoodlineError: some or all are missing, or they do not match recognised.json
     """
     rows, recognition = read_asr_rows(folder), read_asr_metadata(folder)
     count = sum(1 for _ in corpus.utterances)
     missing = [turn.id for turn in corpus.utterances if turn.id not in rows]
     if missing or recognition is None:
         raise MoodlineError(
-            f"recognised words are read where every utterance has them: {folder} has them for {count - len(missing)} "
-            f"of {count}; moodline transcribe {folder} recognises the others"
+            f"{folder} has recognised words for {count - len(missing)} of {count} utterances: run moodline transcribe "
+            f"{folder} for the others",
+            code="corpus.missing_asr",
         )
     words = {turn.id: rows[turn.id].words for turn in corpus.utterances}
     for what, expected, found in (
@@ -77,13 +78,14 @@ def read_asr_column(folder: Path, corpus: Corpus) -> AsrColumn:
         if expected != found:
             raise MoodlineError(
                 f"{folder / ASR_METADATA_FILE} describes {what} with the hash {expected}, and here it is "
-                f"{found}: remove that file, and run moodline transcribe {folder}"
+                f"{found}: remove that file, and run moodline transcribe {folder}",
+                code="corpus.changed",
             )
     return AsrColumn(words=words, recognition=recognition)
 
 
 def describe_asr_column(folder: Path, corpus: Corpus) -> Iterator[str]:
-    """Lines for a person: what recognised words a corpus has."""
+    """Format lines for a person on the recognised words that a corpus has."""
     rows, recognition = read_asr_rows(folder), read_asr_metadata(folder)
     if recognition is None:
         if rows:
@@ -97,10 +99,10 @@ def describe_asr_column(folder: Path, corpus: Corpus) -> Iterator[str]:
 
 
 def read_asr_rows(folder: Path) -> dict[str, AsrResult]:
-    """What is recognised so far, by utterance id.
+    """Read what is recognised so far, by utterance id.
 
     Raises:
-        MoodlineError: the file is no such table
+        MoodlineError: the file is not a table of recognised words
     """
     path = folder / ASR_COLUMN_FILE
     if not path.is_file():
@@ -109,31 +111,35 @@ def read_asr_rows(folder: Path) -> dict[str, AsrResult]:
         table = pq.read_table(path, columns=COLUMNS.names).cast(COLUMNS)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise MoodlineError(
-            f"{path} cannot be read as recognised words: {get_first_line(error)}; remove it, and moodline transcribe "
-            f"{folder} makes it anew"
+            f"{path} cannot be read as recognised words: {get_first_line(error)}; remove it, and run moodline "
+            f"transcribe {folder}",
+            code="corpus.unreadable",
         ) from error
     ids, words, sources = (table[name].to_pylist() for name in COLUMNS.names)
-    return {name: AsrResult(*heard) for name, *heard in zip(ids, words, sources, strict=True)}
+    return {name: AsrResult(*result) for name, *result in zip(ids, words, sources, strict=True)}
 
 
 def read_asr_metadata(folder: Path) -> AsrMetadata | None:
-    """What stands beside a corpus's recognised words; None where they are not whole."""
+    """Read the description of a corpus's recognised words; None where they are incomplete."""
     path = folder / ASR_METADATA_FILE
     if not path.is_file():
         return None
     content = read_json(path, "corpus folder with recognised words")
     try:
         if content["schema"] > SCHEMA:
-            raise MoodlineError(f"{path} has schema {content['schema']}: install a newer moodline")
+            raise MoodlineError(
+                f"{path} has schema {content['schema']}: install a newer moodline", code="corpus.newer_schema"
+            )
         return parse_asr_metadata(content)
     except (KeyError, TypeError) as error:
         raise MoodlineError(
-            f"{path} describes no recognised words: {error}; remove it, and moodline transcribe {folder} makes it anew"
+            f"{path} does not describe recognised words: {error}; remove it, and run moodline transcribe {folder}",
+            code="corpus.unreadable",
         ) from error
 
 
 def write_asr_rows(folder: Path, corpus: Corpus, rows: Mapping[str, AsrResult]) -> None:
-    """Put what is recognised so far in the place of what was there, in the corpus's order."""
+    """Replace the file of what is recognised so far, in the corpus's order."""
     ordered = [{"utterance_id": turn.id, **rows[turn.id]._asdict()} for turn in corpus.utterances if turn.id in rows]
     with open_atomic_file(folder / ASR_COLUMN_FILE) as temporary:
         pq.write_table(pa.Table.from_pylist(ordered, schema=COLUMNS), temporary)
@@ -144,7 +150,7 @@ def write_asr_metadata(folder: Path, recognition: AsrMetadata) -> None:
 
 
 def hash_words(words: Mapping[str, str]) -> str:
-    """Of recognised words by utterance id."""
+    """Hash recognised words by utterance id."""
     return hash_json(sorted(words.items()))
 
 

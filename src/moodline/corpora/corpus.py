@@ -1,13 +1,13 @@
-"""A corpus on disk: one Parquet table, a row an utterance, and a small JSON beside it.
+"""Read and write a corpus folder.
 
-    utterances.parquet   read as it is by pandas, polars, DuckDB and datasets.load_dataset("parquet")
-    corpus.json          reader, source, counts, hash of the table, what was left out and why
-    faults.csv           where the source has faults: id, sentence; a line for each that was left out for one
-    recognised.*         a second column of words, where moodline transcribe made one: see recognised.py
+    utterances.parquet   a row an utterance; pandas, polars, DuckDB and datasets.load_dataset("parquet") read it
+    corpus.json          reader, source, counts, hash of the table, ids left out by reason
+    faults.csv           id and sentence of each fault, where the source has some
+    recognised.*         a second column of words, where moodline transcribe made one: see asr_column.py
 
-``audio_file`` is relative to the source folder, so that the table, and its hash, are the same on every machine; only
-a file outside that folder keeps its whole path, and is read only where that folder exists. ``audio_hash`` is a hash of
-that file's bytes, so that a recording that is replaced in its place makes another table.
+``audio_file`` is relative to the source folder: the table and its hash are the same on every machine. A file outside
+that folder keeps its whole path, and is read only where that folder exists. ``audio_hash`` is a hash of the file's
+bytes: a replaced recording changes the table's hash.
 """
 
 import csv
@@ -15,7 +15,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import pyarrow as pa
@@ -34,7 +34,7 @@ from moodline.corpora.storage import (
 from moodline.corpora.validation import Fault, FaultCollector, summarise_faults
 from moodline.errors import MoodlineError
 from moodline.io import hash_file, open_atomic_folder, open_replacement_folder, read_description, write_json
-from moodline.tabular import harmless, original
+from moodline.tabular import escape_formula, restore_cell
 
 SCHEMA = 4
 TABLE_FILE = "utterances.parquet"
@@ -48,14 +48,14 @@ FAULT_COLUMNS = ("id", "sentence")
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """Conversations, where they come from, and what of the source was left out.
+    """Holds conversations, their source, and what of the source is left out.
 
     Attributes:
-        left_out: what a sound corpus of its kind has and a model does not read: reason -> ids
-        faults: what is broken; no part of the table's hash
-        notes: how the source as a whole was taken, a sentence each
-        table: the name of the source's file that was read, where it is one file
-        recognition: what the recognised words are that stand in the place of the reference ones; None for the latter
+        left_out: sound content that a model does not read: reason -> ids
+        faults: broken content; it does not enter the table's hash
+        notes: how the source as a whole was read, a sentence each
+        table: the name of the source's file, where the source is one file
+        recognition: describes the recognised words that replace the reference words; None where none do
     """
 
     reader: str
@@ -69,7 +69,7 @@ class Corpus:
 
     @property
     def words(self) -> str:
-        """Which of ``recognition.WORDS`` its utterances have."""
+        """Which of ``storage.WORDS`` the utterances have."""
         return REFERENCE if self.recognition is None else RECOGNISED
 
     @property
@@ -78,12 +78,12 @@ class Corpus:
 
     @property
     def label_counts(self) -> Counter[str]:
-        """How often each label stands, as the corpus spells it."""
+        """How often each label occurs, as the corpus spells it."""
         return Counter(utterance.label for utterance in self.utterances if utterance.label is not None)
 
     @cached_property
     def table_hash(self) -> str:
-        """A hash of all rows, computed once."""
+        """The hash of all rows."""
         table_hash = TableHasher()
         for row in iter_rows(self.source, self.conversations):
             table_hash.add(row)
@@ -94,19 +94,22 @@ class Corpus:
             if conversation.id == conversation_id:
                 return conversation
         first = ", ".join(conversation.id for conversation in self.conversations[:3])
-        raise MoodlineError(f"the corpus has no conversation {conversation_id!r}; it has {first}, ...")
+        raise MoodlineError(
+            f"the corpus has no conversation {conversation_id!r}; it has {first}, ...",
+            code="corpus.unknown_conversation",
+        )
 
 
 def build_corpus(reader: str, conversations: Iterable[Conversation | None], faults: FaultCollector) -> Corpus:
-    """What a reader returns; a conversation that could not be read is None.
+    """Build the corpus that a reader returns; a conversation that could not be read is None.
 
     Raises:
-        MoodlineError: no conversation is left
+        MoodlineError: no conversation is usable
     """
     kept = tuple(add_file_hashes(one for one in conversations if one is not None))
     if not kept:
-        why = summarise_faults(faults.found, faults.source) if faults.found else "check that it is the whole corpus"
-        raise MoodlineError(f"no conversation of {faults.source} can be used: {why}")
+        why = summarise_faults(faults.found, faults.source) if faults.found else "check that the corpus is complete"
+        raise MoodlineError(f"{faults.source} has no usable conversation: {why}", code="corpus.empty")
     return Corpus(
         reader=reader,
         source=faults.source,
@@ -118,51 +121,47 @@ def build_corpus(reader: str, conversations: Iterable[Conversation | None], faul
 
 
 def add_file_hashes(conversations: Iterable[Conversation]) -> Iterator[Conversation]:
-    """The conversations with a hash of each recording; a file is read once, however many utterances lie in it."""
-    hashes: dict[Path, str] = {}
+    """Add the hash of each recording to its utterances; a file of several utterances is read once."""
+    hash_once = cache(hash_file)
 
-    def hashed(utterance: Utterance) -> Utterance:
+    def add_hash(utterance: Utterance) -> Utterance:
         clip = utterance.audio
-        if clip is None:
-            return utterance
-        if clip.path not in hashes:
-            hashes[clip.path] = hash_file(clip.path)
-        return replace(utterance, audio=replace(clip, file_hash=hashes[clip.path]))
+        return utterance if clip is None else replace(utterance, audio=replace(clip, file_hash=hash_once(clip.path)))
 
     for conversation in conversations:
-        yield replace(conversation, utterances=tuple(map(hashed, conversation.utterances)))
+        yield replace(conversation, utterances=tuple(map(add_hash, conversation.utterances)))
 
 
 def refuse_faults(corpus: Corpus) -> None:
-    """For who wants a corpus whole or not at all.
+    """Refuse a corpus with faults.
 
     Raises:
-        MoodlineError: the source has a fault: the first is told whole, the others are counted
+        MoodlineError: quotes the first fault and counts the others
     """
     if corpus.faults:
-        raise MoodlineError(summarise_faults(corpus.faults, corpus.source))
+        raise MoodlineError(summarise_faults(corpus.faults, corpus.source), code="corpus.faults")
 
 
 def write_corpus(corpus: Corpus, out: Path) -> bool:
-    """Write a corpus folder, whole or not at all; the same corpus again is left as it is.
+    """Write a corpus folder atomically; leave one that holds the same corpus as it is.
 
     Returns:
-        whether it took the place of what the same reader had read of the same source before
+        whether it replaced other content that the same reader had read from the same source
 
     Raises:
-        MoodlineError: ``out`` holds something else, or a name is no text
+        MoodlineError: ``out`` holds something else, or the source's name is not UTF-8
     """
     found = find_replaceable(out, corpus.reader, corpus.source, corpus.table)
     if found == corpus:
         return False
     source = str(corpus.source)
     if source.encode("utf-8", "replace").decode("utf-8") != source:
-        raise MoodlineError(f"the name of a corpus's source is text in UTF-8: {source!r} is not; rename the folder")
+        raise MoodlineError(f"{source!r} is not UTF-8: rename the folder", code="corpus.source_not_utf8")
     if found is not None:
         refuse_foreign_files(out)
         with open_replacement_folder(out) as folder:
             fill_folder(folder, corpus)
-            if (out / ASR_COLUMN_FILE).is_file():  # words whose recording has not changed need not be heard again
+            if (out / ASR_COLUMN_FILE).is_file():  # unchanged recordings are not recognised again
                 shutil.copy(out / ASR_COLUMN_FILE, folder)
         return True
     if out.exists():
@@ -173,14 +172,16 @@ def write_corpus(corpus: Corpus, out: Path) -> bool:
 
 
 def find_replaceable(out: Path, reader: str, source: Path, table: str | None = None) -> Corpus | None:
-    """The corpus that the same reader has written to ``out`` from the same source; None where nothing is there yet.
+    """Read the corpus in ``out`` that the same reader read from the same source; None where ``out`` is empty or absent.
 
     Raises:
-        MoodlineError: ``out`` holds something else, which a corpus is not to take the place of
+        MoodlineError: ``out`` holds something else
     """
     if not (out / DESCRIPTION_FILE).is_file():
         if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-            raise MoodlineError(f"{out} is neither an empty folder nor a corpus: choose another -o")
+            raise MoodlineError(
+                f"{out} is neither an empty folder nor a corpus: choose another -o", code="corpus.out_occupied"
+            )
         return None
     found = read_corpus(out)
     for what, there, here in (
@@ -191,18 +192,20 @@ def find_replaceable(out: Path, reader: str, source: Path, table: str | None = N
         if there != here:
             raise MoodlineError(
                 f"{out} holds another corpus: its {what} is {there}, here it is {here}; choose another -o, or remove "
-                "that folder"
+                "that folder",
+                code="corpus.out_occupied",
             )
     return found
 
 
 def refuse_foreign_files(out: Path) -> None:
-    """Refuse to replace a folder with files of one's own."""
+    """Refuse to replace a folder that contains files of other programs."""
     strangers = sorted(path.name for path in out.iterdir() if path.name not in CORPUS_FILES)
     if strangers:
         raise MoodlineError(
-            f"{out} is replaced whole where its corpus has changed, and it holds {strangers[0]!r}, which is no part of "
-            "a corpus: move that elsewhere"
+            f"{out} would be replaced, and it contains {strangers[0]!r}, which does not belong to a corpus: move that "
+            "file elsewhere",
+            code="corpus.foreign_file",
         )
 
 
@@ -232,14 +235,14 @@ def write_faults(path: Path, faults: Iterable[Fault]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(FAULT_COLUMNS)
-        writer.writerows(map(harmless, (fault.identity, fault.sentence)) for fault in faults)
+        writer.writerows(map(escape_formula, (fault.identity, fault.sentence)) for fault in faults)
 
 
 def read_faults(path: Path, count: int) -> tuple[Fault, ...]:
-    """The faults that corpus.json counts.
+    """Read the faults that corpus.json counts.
 
     Raises:
-        MoodlineError: the file cannot be read, or lists another number of them
+        MoodlineError: the file cannot be read, or lists another number of faults
     """
     if not count:
         return ()
@@ -250,17 +253,18 @@ def read_faults(path: Path, count: int) -> tuple[Fault, ...]:
         raise build_unreadable_error(path, error) from error
     if len(rows) != count or not all(len(row) == len(FAULT_COLUMNS) for row in rows):
         raise MoodlineError(
-            f"{path} lists {len(rows)} faults and corpus.json counts {count}: "
-            "the list was changed after it was written; remove the folder and prepare it again"
+            f"{path} lists {len(rows)} faults and corpus.json counts {count}: the list was changed after it was "
+            "written; remove the folder and prepare it again",
+            code="corpus.changed",
         )
-    return tuple(Fault(*map(original, row)) for row in rows)
+    return tuple(Fault(*map(restore_cell, row)) for row in rows)
 
 
 def read_corpus(folder: Path) -> Corpus:
     """Read a corpus folder that ``moodline prepare`` wrote.
 
     Raises:
-        MoodlineError: the folder is no corpus, or its table is not the one that corpus.json describes
+        MoodlineError: the folder is not a corpus, or its table does not match its corpus.json
     """
     described, expected, faults = read_description_file(folder)
     table = folder / TABLE_FILE
@@ -271,14 +275,19 @@ def read_corpus(folder: Path) -> Corpus:
         raise build_unreadable_error(table, error) from error
     if expected != str(table_hash):
         raise MoodlineError(
-            f"{table} has hash {table_hash} and corpus.json says {expected}: "
-            "the table was changed after it was prepared; remove the folder and prepare it again"
+            f"{table} has hash {table_hash} and corpus.json says {expected}: the table was changed after it was "
+            "prepared; remove the folder and prepare it again",
+            code="corpus.changed",
         )
     return replace(described, conversations=conversations, faults=read_faults(folder / FAULTS_FILE, faults))
 
 
 def read_description_file(folder: Path) -> tuple[Corpus, str, int]:
-    """What a folder's corpus.json says: a corpus, still without conversations and faults, its hash, how many faults."""
+    """Read a folder's corpus.json.
+
+    Returns:
+        the corpus, without conversations and faults; the table's hash; the number of faults
+    """
     path = folder / DESCRIPTION_FILE
     content = read_description(path, "corpus folder (moodline prepare makes one)", SCHEMA)
     try:
@@ -299,5 +308,6 @@ def read_description_file(folder: Path) -> tuple[Corpus, str, int]:
 
 def build_unreadable_error(path: Path, reason: object) -> MoodlineError:
     return MoodlineError(
-        f"corpus {path.parent} cannot be read: {path.name}: {reason}; remove the folder and prepare it again"
+        f"corpus {path.parent} cannot be read: {path.name}: {reason}; remove the folder and prepare it again",
+        code="corpus.unreadable",
     )

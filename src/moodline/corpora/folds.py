@@ -1,4 +1,4 @@
-"""One fold of a protocol: what trains, what selects, what tests, and what no fold may have."""
+"""Define a fold of a protocol, and check that its sets share no conversation and no speaker."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ Conversations = tuple[Conversation, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSets:
-    """What training may see of a fold, as a model reads it: no test set, and no label of a test speaker."""
+    """What training may see of a fold: no test set, and no label of a test speaker."""
 
     train: Conversations
     validation: Conversations
@@ -23,16 +23,16 @@ class TrainingSets:
 
 @dataclass(frozen=True, kw_only=True)
 class Fold:
-    """Conversations in three sets without a conversation or a speaker in common.
+    """Three sets of conversations that share no conversation and no speaker.
 
-    Where one of two speakers is tested and the other one validates (cv10), both sets hold the conversations of the
-    two: each one's turns are scored in one set, and are context without a label in the other.
+    In cv10, one of two speakers tests and the other validates: both sets contain the conversations of the two. Each
+    speaker's turns are scored in one set, and are context without labels in the other.
 
     Attributes:
-        validation_speaker: whose turns alone are scored in the validation set; None where everyone's are
-        test_speaker: the same of the test set
-        left_out: what a script-disjoint protocol keeps from training; None under any other
-        speaker_disjoint: False where a speaker may be in two sets, because the split was published so
+        validation_speaker: the only speaker scored in the validation set; None: all are scored
+        test_speaker: the only speaker scored in the test set; None: all are scored
+        left_out: conversations that a script-disjoint protocol removes from training; None in other protocols
+        speaker_disjoint: False where the published split has a speaker in two sets
     """
 
     protocol: str
@@ -54,7 +54,9 @@ class Fold:
                 self._refuse_shared_speaker(one, other, self.scored if by_speaker else self.sets)
         for set_name in ("train", "validation"):
             if not self.sets[set_name]:
-                raise MoodlineError(f"{self.protocol}, fold {self.name} leaves the {set_name} set empty")
+                raise MoodlineError(
+                    f"{self.protocol}, fold {self.name} leaves the {set_name} set empty", code="corpus.empty_set"
+                )
 
     def _refuse_shared_conversation(self, one: str, other: str) -> None:
         said = {conversation.fingerprint: conversation.id for conversation in self.sets[one]}
@@ -62,21 +64,23 @@ class Fold:
         for conversation in self.sets[other]:
             if conversation.id in ids:
                 raise MoodlineError(
-                    f"a fold's sets share no conversation: conversation {conversation.id} is in {one} and in {other} "
-                    f"of {self.protocol}, fold {self.name}"
+                    f"conversation {conversation.id} is in {one} and in {other} of {self.protocol}, fold {self.name}: "
+                    "sets must not share a conversation",
+                    code="corpus.shared_conversation",
                 )
             if conversation.fingerprint in said:
                 raise MoodlineError(
-                    "a fold's sets share no conversation: the same is said at the same times in "
-                    f"{said[conversation.fingerprint]}, in {one}, and in {conversation.id}, in {other} of "
-                    f"{self.protocol}, fold {self.name}; leave one of the two out"
+                    f"conversation {said[conversation.fingerprint]} in {one} and {conversation.id} in {other} of "
+                    f"{self.protocol}, fold {self.name} have the same words at the same times: leave one of them out",
+                    code="corpus.shared_conversation",
                 )
 
     def _refuse_shared_speaker(self, one: str, other: str, sets: Mapping[str, Conversations]) -> None:
         if shared := collect_speakers(sets[one]) & collect_speakers(sets[other]):
             raise MoodlineError(
-                f"a fold's sets share no speaker: speaker {min(shared)} is in {one} and in {other} "
-                f"of {self.protocol}, fold {self.name}"
+                f"speaker {min(shared)} is in {one} and in {other} of {self.protocol}, fold {self.name}: sets must not "
+                "share a speaker",
+                code="corpus.shared_speaker",
             )
 
     @property
@@ -85,12 +89,12 @@ class Fold:
 
     @property
     def scored_speakers(self) -> Mapping[str, str | None]:
-        """By set, whose turns alone are scored; None where everyone's are."""
+        """Set -> the only speaker scored in it; None: all are scored."""
         return {"train": None, "validation": self.validation_speaker, "test": self.test_speaker}
 
     @property
     def scored(self) -> Mapping[str, Conversations]:
-        """The sets without the turns that are context alone."""
+        """The sets without the turns that are only context."""
         return {name: self._select_scored(name, speaker) for name, speaker in self.scored_speakers.items()}
 
     def _select_scored(self, name: str, speaker: str | None) -> Conversations:
@@ -101,13 +105,13 @@ class Fold:
 
     @property
     def shared_speakers(self) -> frozenset[str]:
-        """Speakers that are scored in two sets; there are some only where the split was published so."""
+        """Speakers that are scored in two sets, as in some published splits."""
         pairs = combinations(self.scored.values(), 2)
         return frozenset(speaker for one, other in pairs for speaker in collect_speakers(one) & collect_speakers(other))
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What stands beside every score of the fold."""
+        """Sentences that accompany every score of the fold."""
         notes: list[str] = []
         if count := len(self.shared_speakers):
             notes += [f"not speaker-disjoint: {count} speaker{'s are' if count > 1 else ' is'} in two sets"]
@@ -121,12 +125,12 @@ class Fold:
 
     @property
     def hash(self) -> str:
-        """Of the sets' conversations, what was said in them included; not of the order that they come in."""
+        """The hash of the sets' conversations with their words, independent of their order."""
         return hash_content([self.protocol, self.name, self._content("train", "validation", "test")])
 
     @property
     def training_hash(self) -> str:
-        """Of what trains and selects alone: equal for folds of two protocols that differ in their names or tests."""
+        """The hash of training and validation set: equal for folds that differ in protocol, name or test set."""
         return hash_content(self._content("train", "validation"))
 
     def _content(self, *sets: str) -> dict[str, object]:
@@ -137,12 +141,12 @@ class Fold:
         return content | {f"{name} speaker": who for name, who in speakers.items() if who is not None}
 
     def get_training_sets(self, labels: LabelSet, context: Literal["labelled", "all"]) -> TrainingSets:
-        """What training may see, as a model of this context reads it.
+        """Return what training may see, as a model with this context reads it.
 
-        Labels are hidden after turns were dropped by them: what is left is what the model reads of the test speaker.
+        Labels are hidden after turns are dropped by them, so that validation has the turns that the model reads.
 
         Raises:
-            MoodlineError: no turn of the validation set has a class to select by
+            MoodlineError: no turn of the validation set has a class
         """
         read = {name: tuple(one.prepare_for_context(labels, context) for one in self.sets[name]) for name in self.sets}
         validation = read["validation"]
@@ -150,8 +154,9 @@ class Fold:
             validation = tuple(hide_labels(one, self.validation_speaker) for one in validation)
         if all(labels.index(utterance.label) is None for one in validation for utterance in one.utterances):
             raise MoodlineError(
-                f"a validation set has labels to select by: that of {self.protocol}, fold {self.name} has none of "
-                f"{labels.name} ({', '.join(labels.mapping)}); choose another label set or protocol"
+                f"the validation set of {self.protocol}, fold {self.name} has none of {labels.name} "
+                f"({', '.join(labels.mapping)}): choose another label set or protocol",
+                code="corpus.no_validation_labels",
             )
         return TrainingSets(train=read["train"], validation=validation)
 
@@ -165,6 +170,6 @@ def collect_speakers(conversations: Conversations) -> frozenset[str]:
 
 
 def hide_labels(conversation: Conversation, but_of: str) -> Conversation:
-    """The conversation with the labels of one speaker alone."""
+    """Remove the labels of all speakers but one."""
     turns = (turn if turn.speaker == but_of else replace(turn, label=None) for turn in conversation.utterances)
     return replace(conversation, utterances=tuple(turns))

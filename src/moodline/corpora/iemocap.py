@@ -11,7 +11,6 @@ It ignores everything else (the annotators' own files in Categorical, Attribute 
 ``._`` files from macOS archives).
 """
 
-import codecs
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from moodline.conversation import Conversation, Utterance
 from moodline.corpora.corpus import Corpus, build_corpus
 from moodline.corpora.validation import FaultCollector, ParsedUtterance, build_conversation
 from moodline.errors import MoodlineError
+from moodline.tabular import read_text
 
 # Anger, happiness, excitement, sadness, neutral, frustration, fear, surprise, disgust, other, no majority
 LABELS = frozenset({"ang", "hap", "exc", "sad", "neu", "fru", "fea", "sur", "dis", "oth", "xxx"})
@@ -77,13 +77,14 @@ def find_script(conversation: Conversation) -> str | None:
 def find_release_root(source: Path) -> Path:
     """Return the folder that contains Session1 to Session5: the source itself, or the release's folder in it."""
     if not source.is_dir():
-        raise MoodlineError(f"{source} is not a folder: check the path to IEMOCAP")
+        raise MoodlineError(f"{source} is not a folder: check the path to IEMOCAP", code="corpus.no_source")
     for folder in (source, source / "IEMOCAP_full_release"):
         if any(folder.glob("Session[0-9]/dialog/EmoEvaluation")):
             return folder.resolve()
     raise MoodlineError(
         f"{source} is not IEMOCAP, it has no Session1/dialog/EmoEvaluation: give the folder that contains Session1 to "
-        "Session5"
+        "Session5",
+        code="corpus.wrong_source",
     )
 
 
@@ -105,9 +106,15 @@ def read_conversation(session: Path, evaluation: Path, faults: FaultCollector) -
     audio_folder = session / "sentences" / "wav" / name
     try:
         if not transcription.is_file():
-            raise MoodlineError(f"{evaluation} has no transcription, {transcription} is missing: complete the release")
+            raise MoodlineError(
+                f"{evaluation} has no transcription, {transcription} is missing: complete the release",
+                code="corpus.incomplete",
+            )
         if not audio_folder.is_dir():
-            raise MoodlineError(f"{transcription} has no audio, the folder {audio_folder} is missing: complete it")
+            raise MoodlineError(
+                f"{transcription} has no audio, the folder {audio_folder} is missing: complete it",
+                code="corpus.incomplete",
+            )
         transcribed, evaluated = read_lines(transcription), read_lines(evaluation)
     except MoodlineError as error:
         faults.add(name, str(error))
@@ -119,27 +126,18 @@ def read_conversation(session: Path, evaluation: Path, faults: FaultCollector) -
 
 
 def read_lines(path: Path) -> list[str]:
-    """Read lines with any line ends; the release is ASCII except for a few Windows characters.
-
-    A byte that neither encoding defines becomes U+FFFD.
+    """Read lines with any line ends.
 
     Raises:
-        MoodlineError: the file cannot be read, or is not text in a superset of ASCII
+        MoodlineError: the file cannot be read, or contains a zero byte
     """
-    try:
-        data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
-    except OSError as error:
-        raise MoodlineError(f"{path} cannot be read ({error.strerror}): check the file") from error
-    if b"\0" in data:
-        raise MoodlineError(f"{path} is not UTF-8 or Windows-1252 text, it contains a zero byte: save it as UTF-8")
-    return [decode_line(line) for line in re.split(rb"\r\n|\r|\n", data)]
-
-
-def decode_line(line: bytes) -> str:
-    try:
-        return line.decode("utf-8")
-    except UnicodeDecodeError:
-        return line.decode("cp1252", errors="replace")
+    text = read_text(path)
+    if "\0" in text:
+        raise MoodlineError(
+            f"{path} is not UTF-8 or Windows-1252 text, it contains a zero byte: save it as UTF-8",
+            code="corpus.zero_byte",
+        )
+    return re.split(r"\r\n|\r|\n", text)
 
 
 def read_transcription(path: Path, lines: Sequence[str], faults: FaultCollector) -> dict[str, TranscribedTurn]:

@@ -1,62 +1,62 @@
-"""What is in a corpus, for a person to read."""
+"""Print the content of a corpus for a person."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Literal
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from moodline.console import create_console
 from moodline.conversation import IEMOCAP4, Conversation
 from moodline.corpora.corpus import FAULTS_FILE, Corpus
 from moodline.corpora.iemocap import EXPECTED_BY_SESSION
 from moodline.corpora.validation import describe_faults
-from moodline.errors import format_count, terminal
+from moodline.errors import format_count
 
 MAX_SHOWN_IDS = 3
 MAX_SHOWN_LABELS = 12  # more do not fit a line
 
 
 def print_inspection(corpus: Corpus, console: Console | None = None) -> None:
-    """Print conversations, speakers, hours, labels by session or split, lengths, notes, what is left out, faults."""
-    console = console or terminal()
+    """Print conversations, speakers, hours, labels by session or split, lengths, notes, content left out, faults."""
+    console = console or create_console()
+    print_line = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     utterances = list(corpus.utterances)
     speakers = {utterance.speaker for utterance in utterances}
     hours = sum(utterance.audio.duration for utterance in utterances if utterance.audio) / 3600
     parts = Counter(conversation.part for conversation in corpus.conversations if conversation.part)
-    told = f" ({', '.join(f'{count} {part}' for part, count in parts.items())})" if parts else ""
-    console.print(f"{corpus.reader}, {corpus.source}, table {corpus.table_hash}", highlight=False, soft_wrap=True)
-    console.print(
-        f"{format_count(len(corpus.conversations), 'conversation')}{told}, "
-        f"{format_count(len(utterances), 'utterance')}, "
-        f"{format_count(len(speakers), 'speaker')}, {hours:.2f} hours",
-        highlight=False,
-        soft_wrap=True,
-    )
+    by_part = f" ({', '.join(f'{count} {part}' for part, count in parts.items())})" if parts else ""
+    counts = [
+        format_count(len(corpus.conversations), "conversation") + by_part,
+        format_count(len(utterances), "utterance"),
+        format_count(len(speakers), "speaker"),
+        f"{hours:.2f} hours",
+    ]
+    print_line(f"{corpus.reader}, {corpus.source}, table {corpus.table_hash}")
+    print_line(", ".join(counts))
     console.print(build_label_table(corpus))
     console.print(build_length_table(corpus))
-    print_left_out(corpus, console)
+    for line in describe_left_out(corpus):
+        print_line(line)
     if corpus.reader == "iemocap":
         console.print(build_expectation_table(corpus))
 
 
-def group_by_session(corpus: Corpus) -> dict[str, list[Conversation]]:
-    return group_by(corpus, lambda one: one.session)
-
-
-def group_by(corpus: Corpus, name_of: Callable[[Conversation], str | None]) -> dict[str, list[Conversation]]:
+def group_by(corpus: Corpus, name: Literal["session", "split"]) -> dict[str, list[Conversation]]:
     groups: dict[str, list[Conversation]] = {}
     for conversation in corpus.conversations:
-        groups.setdefault(name_of(conversation) or "-", []).append(conversation)
+        groups.setdefault(getattr(conversation, name) or "-", []).append(conversation)
     return dict(sorted(groups.items()))
 
 
 def group_conversations(corpus: Corpus) -> tuple[str, dict[str, list[Conversation]]]:
-    """Sessions, or published sets where there are no sessions, or else nothing but the whole."""
-    if any(one.session for one in corpus.conversations):
-        return "session", group_by_session(corpus)
-    if any(one.split for one in corpus.conversations):
-        return "split", group_by(corpus, lambda one: one.split)
+    """Group by session, or by published split where there are no sessions; empty where there is neither."""
+    for name in ("session", "split"):
+        if any(getattr(one, name) for one in corpus.conversations):
+            return name, group_by(corpus, name)
     return "", {}
 
 
@@ -92,25 +92,23 @@ def build_length_table(corpus: Corpus) -> Table:
     return table
 
 
-def print_left_out(corpus: Corpus, console: Console) -> None:
-    for note in corpus.notes:
-        console.print(note, highlight=False, markup=False, soft_wrap=True)
+def describe_left_out(corpus: Corpus) -> Iterator[str]:
+    """Format the reader's notes, what is left out, and the faults."""
+    yield from corpus.notes
     if not corpus.left_out and not corpus.faults:
-        console.print("left out: nothing")
+        yield "left out: nothing"
     for reason, ids in corpus.left_out.items():
         more = ", ..." if len(ids) > MAX_SHOWN_IDS else ""
-        told = f"left out, {reason}: {len(ids)} ({', '.join(ids[:MAX_SHOWN_IDS])}{more})"
-        console.print(told, highlight=False, markup=False, soft_wrap=True)
-    for line in describe_faults(corpus.faults, FAULTS_FILE):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        yield f"left out, {reason}: {len(ids)} ({', '.join(ids[:MAX_SHOWN_IDS])}{more})"
+    yield from describe_faults(corpus.faults, FAULTS_FILE)
 
 
 def build_expectation_table(corpus: Corpus) -> Table:
-    """Scored utterances of the four classes beside those of the full release of IEMOCAP."""
+    """Build the table of the four classes' utterances beside those of IEMOCAP's full release."""
     table = create_table(f"{IEMOCAP4.name} against IEMOCAP", "session", "found", "expected", "difference")
     found = {
         session: sum(IEMOCAP4.index(u.label) is not None for one in conversations for u in one.utterances)
-        for session, conversations in group_by_session(corpus).items()
+        for session, conversations in group_by(corpus, "session").items()
     }
     sessions = sorted(EXPECTED_BY_SESSION.keys() | found.keys())
     rows = [(session, found.get(session, 0), EXPECTED_BY_SESSION.get(session, 0)) for session in sessions]

@@ -43,7 +43,7 @@ def read(source: Path) -> Corpus:
         MoodlineError: ``source`` is not such a folder, a table lacks a column, or no conversation is usable
     """
     if not source.is_dir():
-        raise MoodlineError(f"{source} is not a folder: check the path to MELD")
+        raise MoodlineError(f"{source} is not a folder: check the path to MELD", code="corpus.no_source")
     root = source.resolve()
     faults = FaultCollector(root, LABELS)
     conversations = [conversation for split in TABLES for conversation in read_split(root, split, faults)]
@@ -55,7 +55,8 @@ def find_table(root: Path, split: str) -> Path:
         if (folder / TABLES[split]).is_file():
             return folder / TABLES[split]
     raise MoodlineError(
-        f"{root} is not MELD, it has no {TABLES[split]}: give the folder that contains {', '.join(TABLES.values())}"
+        f"{root} is not MELD, it has no {TABLES[split]}: give the folder that contains {', '.join(TABLES.values())}",
+        code="corpus.wrong_source",
     )
 
 
@@ -109,7 +110,10 @@ def read_rows(path: Path, faults: FaultCollector) -> list[tuple[str, MeldRow]]:
     names = [name.strip() for name in header]
     for name in COLUMNS:
         if name not in names:
-            raise MoodlineError(f"{path} lacks the column {name}: a table of MELD has {', '.join(COLUMNS)}")
+            raise MoodlineError(
+                f"{path} lacks the column {name}: a table of MELD has {', '.join(COLUMNS)}",
+                code="corpus.missing_column",
+            )
     rows: list[tuple[str, MeldRow]] = []
     for number, cells in lines:
         where = f"{path}:{number}"

@@ -1,14 +1,14 @@
-"""Named folds of a corpus: what trains, what selects, what tests (paper, section 3; docs/protocols.md).
+"""Build a protocol's folds of a corpus: training, validation and test sets (paper, section 3; docs/protocols.md).
 
     session5   test Session 5, validation Session 1 (released code), training the rest; cv5's fifth fold
     cv5        each session tests in turn; the next one, cyclically, is the validation set
     cv10       each speaker tests in turn; the other one of the session validates, the other sessions train
-    kfoldK     kfold5, kfold10, ...: groups of conversations that share no speaker, in K parts, each tested in turn
+    kfoldK     kfold5, kfold10, ...: groups of conversations that share no speaker, in K parts; each tests in turn
     official   the split that the corpus was published with
-    all        no test set: the first session validates and all others train, for a model to use
+    all        the first session validates, all others train, nothing tests: for a model to deploy
 
-session5, cv5 and cv10 have a variant that ends in -script-disjoint: nothing trains that performs a script of the
-validation or test set. A name says all: the same corpus and name give the same folds. A fold holds for all five parts.
+session5, cv5 and cv10 have a variant that ends in -script-disjoint: no training conversation performs a script of the
+validation or test set. The same corpus and name give the same folds. All five parts of a model share a fold.
 """
 
 import re
@@ -19,7 +19,7 @@ from moodline.conversation import SPLITS, Conversation
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.folds import Fold, collect_speakers
 from moodline.corpora.iemocap import find_script
-from moodline.errors import MoodlineError
+from moodline.errors import MoodlineError, format_count
 
 SCRIPT_DISJOINT = "-script-disjoint"
 SESSION_PROTOCOLS = ("session5", "cv5", "cv10")
@@ -31,14 +31,14 @@ PROTOCOLS = (
     "all",
 )
 
-NO_SESSIONS_HINT = "kfold5, or kfold3 for few speakers, goes without sessions"
+NO_SESSIONS_HINT = "kfold5, or kfold3 for few speakers, needs no sessions"
 
 
 def build_folds(corpus: Corpus, protocol: str) -> tuple[Fold, ...]:
-    """All folds of a protocol.
+    """Build all folds of a protocol.
 
     Raises:
-        MoodlineError: no such protocol, or the corpus does not serve it
+        MoodlineError: there is no such protocol, or the corpus does not fit it
     """
     base = protocol.removesuffix(SCRIPT_DISJOINT)
     if base != protocol and base in SESSION_PROTOCOLS:
@@ -56,11 +56,13 @@ def build_folds(corpus: Corpus, protocol: str) -> tuple[Fold, ...]:
         return (build_official_fold(corpus),)
     if protocol == "all":
         return (build_production_fold(corpus),)
-    raise MoodlineError(f"the protocols are {', '.join(PROTOCOLS)}: {protocol!r} is none of them")
+    raise MoodlineError(
+        f"unknown protocol {protocol!r}: the protocols are {', '.join(PROTOCOLS)}", code="corpus.unknown_protocol"
+    )
 
 
 def rotate_parts(protocol: str, parts: dict[str, list[Conversation]]) -> tuple[Fold, ...]:
-    """Each part tests in turn, the next one validates, the others train."""
+    """Build a fold for each part, which tests; the next part validates, the others train."""
     names = list(parts)
     return tuple(
         Fold(
@@ -85,8 +87,9 @@ def build_speaker_folds(corpus: Corpus) -> tuple[Fold, ...]:
         speakers = sorted(collect_speakers(tuple(conversations)))
         if len(speakers) != 2:
             raise MoodlineError(
-                f"cv10 takes sessions of two speakers: session {session} of {corpus.source} has {len(speakers)} "
-                f"({', '.join(speakers)}); choose another protocol"
+                f"session {session} of {corpus.source} has {len(speakers)} speakers ({', '.join(speakers)}), and cv10 "
+                "needs two: choose another protocol",
+                code="corpus.unfit_protocol",
             )
         folds += [
             Fold(
@@ -117,13 +120,15 @@ def group_by_session(
     for conversation in corpus.conversations:
         if conversation.session is None:
             raise MoodlineError(
-                f"{protocol} goes by sessions, and conversation {conversation.id} has none; {NO_SESSIONS_HINT}"
+                f"conversation {conversation.id} has no session, and {protocol} needs sessions: {NO_SESSIONS_HINT}",
+                code="corpus.no_session",
             )
         sessions.setdefault(conversation.session, []).append(conversation)
     if len(sessions) < at_least or exactly not in (None, len(sessions)):
         raise MoodlineError(
-            f"{protocol} takes {f'{at_least} sessions or more' if exactly is None else f'{exactly} sessions'}: "
-            f"the corpus {corpus.source} has {len(sessions)} ({', '.join(sorted(sessions))}); {NO_SESSIONS_HINT}"
+            f"{corpus.source} has {format_count(len(sessions), 'session')} ({', '.join(sorted(sessions))}), and "
+            f"{protocol} needs {f'{at_least} or more' if exactly is None else exactly}: {NO_SESSIONS_HINT}",
+            code="corpus.unfit_protocol",
         )
     return dict(sorted(sessions.items()))
 
@@ -131,13 +136,15 @@ def group_by_session(
 def build_group_folds(corpus: Corpus, protocol: str, parts: int) -> tuple[Fold, ...]:
     if parts < 3:
         raise MoodlineError(
-            f"one part tests, one validates and the others train: {protocol} has {parts}; take kfold3 or more"
+            f"{protocol} has too few parts to train, validate and test: take kfold3 or more",
+            code="corpus.unknown_protocol",
         )
     groups = group_by_speaker(corpus.conversations)
     if len(groups) < parts:
         raise MoodlineError(
-            f"{protocol} takes {parts} groups of conversations, none of which shares a speaker or a text with another: "
-            f"the corpus {corpus.source} has {len(groups)}"
+            f"{corpus.source} has {format_count(len(groups), 'group')} of conversations that share no speaker and no "
+            f"text, and {protocol} needs {parts}: take fewer parts",
+            code="corpus.unfit_protocol",
         )
     return rotate_parts(
         protocol, {str(number): part for number, part in enumerate(balance_parts(groups, parts), start=1)}
@@ -145,12 +152,12 @@ def build_group_folds(corpus: Corpus, protocol: str, parts: int) -> tuple[Fold, 
 
 
 def group_by_speaker(conversations: Sequence[Conversation]) -> list[list[Conversation]]:
-    """The smallest groups that keep all of a speaker's conversations, and all copies of one, together."""
+    """Build the smallest groups that keep a speaker's conversations, and copies of one, together."""
     import numpy as np
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    # A graph of conversations and of what they may share; what hangs together is a group.
+    # Groups are the connected components of a graph of conversations, speakers and texts.
     shared: dict[tuple[str, str], int] = {}
     edges = [
         (position, len(conversations) + shared.setdefault(key, len(shared)))
@@ -167,7 +174,7 @@ def group_by_speaker(conversations: Sequence[Conversation]) -> list[list[Convers
 
 
 def balance_parts(groups: Sequence[Sequence[Conversation]], parts: int) -> list[list[Conversation]]:
-    """Groups in parts of about as many utterances: the largest group first, each to the smallest part so far."""
+    """Distribute groups over parts of similar size: the largest group first, each to the smallest part so far."""
     filled: list[list[Conversation]] = [[] for _ in range(parts)]
     utterances = [0] * parts
     for group in sorted(groups, key=lambda group: (-count_utterances(group), min(one.id for one in group))):
@@ -186,12 +193,17 @@ def build_official_fold(corpus: Corpus) -> Fold:
     for conversation in corpus.conversations:
         if conversation.split is None:
             raise MoodlineError(
-                f"official takes a corpus that was published in {', '.join(SPLITS)}: conversation {conversation.id} of "
-                f"{corpus.source} is in none of them; choose another protocol"
+                f"conversation {conversation.id} of {corpus.source} is in no published set ({', '.join(SPLITS)}), and "
+                "official needs one: choose another protocol",
+                code="corpus.no_split",
             )
         sets[conversation.split].append(conversation)
     if not sets["test"]:
-        raise MoodlineError(f"official tests on the published test set: {corpus.source} has no conversation in it")
+        raise MoodlineError(
+            f"{corpus.source} has no conversation in its published test set, and official needs one: choose another "
+            "protocol",
+            code="corpus.empty_set",
+        )
     return Fold(
         protocol="official",
         name="official",
@@ -206,18 +218,20 @@ def refuse_without_scripts(corpus: Corpus, protocol: str) -> None:
     for conversation in corpus.conversations:
         if conversation.part == "scripted" and find_script(conversation) is None:
             raise MoodlineError(
-                f"{protocol} reads the script from the conversation's name, as in Ses01F_script01_1: the scripted "
-                f"conversation {conversation.id} of {corpus.source} names none"
+                f"the scripted conversation {conversation.id} of {corpus.source} has no script in its name, as "
+                f"Ses01F_script01_1 has, and {protocol} needs it: take {protocol.removesuffix(SCRIPT_DISJOINT)}",
+                code="corpus.no_script",
             )
     if not any(map(find_script, corpus.conversations)):
         raise MoodlineError(
-            f"{protocol} is for IEMOCAP, whose scripts are played in several sessions: {corpus.source} has no "
-            f"conversation that names one; take {protocol.removesuffix(SCRIPT_DISJOINT)}"
+            f"no conversation of {corpus.source} has a script in its name, and {protocol} needs IEMOCAP's scripts: "
+            f"take {protocol.removesuffix(SCRIPT_DISJOINT)}",
+            code="corpus.no_script",
         )
 
 
 def remove_scripts(fold: Fold, protocol: str) -> Fold:
-    """The fold without the training conversations that perform a script of its validation or test set."""
+    """Remove the training conversations that perform a script of the validation or test set."""
     played = {find_script(one) for one in (*fold.validation, *fold.test)} - {None}
     return replace(
         fold,
@@ -228,12 +242,13 @@ def remove_scripts(fold: Fold, protocol: str) -> Fold:
 
 
 def choose_fold(folds: tuple[Fold, ...], name: str | None) -> tuple[Fold, ...]:
-    """The fold that ``--fold`` names, or all of them."""
+    """Return the fold that ``--fold`` names, or all folds."""
     if name is None:
         return folds
     chosen = tuple(one for one in folds if one.name == name)
     if not chosen:
         raise MoodlineError(
-            f"{folds[0].protocol} has the folds {', '.join(one.name for one in folds)}: {name!r} is none of them"
+            f"{folds[0].protocol} has no fold {name!r}; its folds are {', '.join(one.name for one in folds)}",
+            code="corpus.unknown_fold",
         )
     return chosen

@@ -53,7 +53,7 @@ def read(source: Path) -> Corpus:
         MoodlineError: ``source`` is not a folder, or does not contain a usable recording
     """
     if not source.is_dir():
-        raise MoodlineError(f"{source} is not a folder: check the path to RAVDESS")
+        raise MoodlineError(f"{source} is not a folder: check the path to RAVDESS", code="corpus.no_source")
     root = source.resolve()
     faults = FaultCollector(root)
     conversations: dict[str, Conversation] = {}
@@ -65,7 +65,8 @@ def read(source: Path) -> Corpus:
     if not conversations and not faults.found:
         raise MoodlineError(
             f"{root} is not RAVDESS, it has no speech recording with a name like 03-01-06-01-02-01-12.wav: give the "
-            "folder that contains Actor_01 to Actor_24"
+            "folder that contains Actor_01 to Actor_24",
+            code="corpus.wrong_source",
         )
     return build_corpus("ravdess", (conversation for _, conversation in sorted(conversations.items())), faults)
 

@@ -1,4 +1,4 @@
-"""A corpus's table on disk: a row per utterance, and the description of its recognised words."""
+"""Convert conversations to the rows of a corpus's table and back, and describe its recognised words."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ from moodline.metrics import WordErrors
 REFERENCE, RECOGNISED = "reference", "recognised"
 WORDS = (REFERENCE, RECOGNISED)
 RECORDED, SYNTHESIZED, IMPORTED = "recorded", "spoken", "elsewhere"
-# What was heard, for people.
+# Source of the recognised speech -> its name in sentences.
 SOURCE_DESCRIPTIONS = {
     RECORDED: "in the recordings",
     SYNTHESIZED: "in the reference words, said by text-to-speech voices",
@@ -29,12 +29,12 @@ SOURCE_DESCRIPTIONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class RecogniserInfo:
-    """Whose words they are; two of these that differ give different words.
+    """Identifies a recogniser: different values give different words.
 
     Attributes:
-        name: the recogniser and its model, or the file that the words came in
+        name: the recogniser and its model, or the file of imported words
         version: of the recogniser, or a hash of the file
-        heard: one of HEARD's keys
+        heard: the speech that was recognised, a key of SOURCE_DESCRIPTIONS
     """
 
     name: str
@@ -47,13 +47,13 @@ class RecogniserInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class AsrMetadata:
-    """What stands beside recognised words.
+    """Describes the recognised words of a corpus.
 
     Attributes:
-        table_hash: of the corpus that they belong to
-        words_hash: of the words
-        silent: utterances of which nothing was recognised
-        by_voice: errors by text-to-speech voice, where these spoke
+        table_hash: the hash of the corpus's table
+        words_hash: the hash of the words
+        silent: how many utterances have no recognised word
+        by_voice: errors by text-to-speech voice, where voices spoke the reference words
     """
 
     recogniser: RecogniserInfo
@@ -68,7 +68,7 @@ class AsrMetadata:
         return f"words recognised by {self.recogniser}: {self.errors}"
 
     def to_json_content(self) -> dict[str, Any]:
-        """As JSON has it, each rate beside the counts that it follows from."""
+        """Convert to the content of a JSON file, each error rate beside its counts."""
         return {
             **asdict(self),
             "errors": add_rate(self.errors),
@@ -81,7 +81,7 @@ def add_rate(errors: WordErrors) -> dict[str, Any]:
 
 
 def parse_asr_metadata(content: Mapping[str, Any]) -> AsrMetadata:
-    """What ``content`` gave; KeyError or TypeError where it is something else."""
+    """Parse the content of a JSON file; KeyError or TypeError where it is something else."""
     return AsrMetadata(
         recogniser=RecogniserInfo(**content["recogniser"]),
         table_hash=content["table_hash"],
@@ -97,40 +97,23 @@ def parse_word_errors(content: Mapping[str, Any]) -> WordErrors:
     return WordErrors(**{name: content[name] for name in ("substitutions", "deletions", "insertions", "words")})
 
 
-COLUMNS = pa.schema(
-    [
-        pa.field("utterance_id", pa.string(), nullable=False),
-        pa.field("conversation_id", pa.string(), nullable=False),
-        pa.field("order", pa.int32(), nullable=False),
-        pa.field("speaker", pa.string(), nullable=False),
-        pa.field("session", pa.string()),
-        pa.field("part", pa.string()),
-        pa.field("split", pa.string()),
-        pa.field("start", pa.float64()),
-        pa.field("end", pa.float64()),
-        pa.field("words", pa.string(), nullable=False),
-        pa.field("label", pa.string()),
-        pa.field("audio_file", pa.string()),
-        pa.field("audio_offset", pa.float64()),
-        pa.field("audio_duration", pa.float64()),
-        pa.field("sample_rate", pa.int32()),
-        pa.field("audio_hash", pa.string()),
-    ]
-)
-# Columns whose values stand in many rows.
-DICTIONARY_COLUMNS = (
-    "conversation_id",
-    "speaker",
-    "session",
-    "part",
-    "split",
-    "label",
-    "audio_file",
-    "audio_hash",
-    "sample_rate",
-)
-ROWS_PER_GROUP = 2**14  # of a table, which are a row group of its file
-ROWS_PER_BATCH = 2**10  # together: what they leave behind among what is kept is memory that stays taken
+# Column -> its type, in the table's order.
+COLUMN_TYPES = {
+    **dict.fromkeys(("utterance_id", "conversation_id"), pa.string()),
+    "order": pa.int32(),
+    **dict.fromkeys(("speaker", "session", "part", "split"), pa.string()),
+    **dict.fromkeys(("start", "end"), pa.float64()),
+    **dict.fromkeys(("words", "label", "audio_file"), pa.string()),
+    **dict.fromkeys(("audio_offset", "audio_duration"), pa.float64()),
+    "sample_rate": pa.int32(),
+    "audio_hash": pa.string(),
+}
+REQUIRED_COLUMNS = ("utterance_id", "conversation_id", "order", "speaker", "words")
+COLUMNS = pa.schema([pa.field(name, kind, name not in REQUIRED_COLUMNS) for name, kind in COLUMN_TYPES.items()])
+# Columns with the same values in many rows, each kept once in memory.
+REPEATED_COLUMNS = {"conversation_id", "speaker", "session", "part", "split", "label", "audio_file", "audio_hash"}
+ROWS_PER_GROUP = 2**14
+ROWS_PER_BATCH = 2**10  # small, as temporary objects between kept ones fragment memory
 
 UtteranceRow = dict[str, Any]
 
@@ -166,12 +149,12 @@ def build_row(source: Path, conversation: Conversation, order: int, utterance: U
 
 
 def make_relative(path: Path, source: Path) -> Path:
-    """The path within the source folder; a file that lies elsewhere keeps its own."""
+    """Return the path within the source folder; a file elsewhere keeps its own path."""
     return path.relative_to(source) if path.is_relative_to(source) else path
 
 
 class TableHasher:
-    """A hash of a table's content, whatever version of Parquet's writer wrote it."""
+    """Hashes a table's content, independently of the Parquet writer's version."""
 
     def __init__(self) -> None:
         self.digest = hashlib.sha256()
@@ -180,7 +163,7 @@ class TableHasher:
         self.digest.update(json.dumps([row[name] for name in COLUMNS.names]).encode())
 
     def add_each(self, rows: Iterable[UtteranceRow]) -> Iterator[UtteranceRow]:
-        """The same rows, each added as it passes."""
+        """Yield the same rows, and add each."""
         for row in rows:
             self.add(row)
             yield row
@@ -201,7 +184,7 @@ def read_table(path: Path) -> Iterator[UtteranceRow]:
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(ROWS_PER_BATCH):
             for row in batch.to_pylist():
-                yield row | {name: kept.setdefault(row[name], row[name]) for name in DICTIONARY_COLUMNS}
+                yield row | {name: kept.setdefault(row[name], row[name]) for name in (*REPEATED_COLUMNS, "sample_rate")}
 
 
 def build_conversations(rows: Iterable[UtteranceRow], source: Path) -> Iterator[Conversation]:
@@ -218,14 +201,13 @@ def build_conversations(rows: Iterable[UtteranceRow], source: Path) -> Iterator[
 
 
 def place_within(source: Path) -> Callable[[str], Path]:
-    """What gives the path of an ``audio_file``.
+    """Return the function from an ``audio_file`` to its path.
 
-    A path that leads out of the source folder, absolute or by ``..``, comes from a table that named it so on the
-    machine where the corpus was prepared: there the source folder exists. In a corpus that others made it could name
-    any file of this machine.
+    An absolute path, or one with ``..``, leads out of the source folder. It is trusted on the machine where the corpus
+    was prepared, where the source folder exists: in a foreign corpus it could name any file of this machine.
 
     Raises:
-        MoodlineError: by what it returns: the path leads out of a source folder that is not on this machine
+        MoodlineError: by the returned function: the path leads out of a source folder that this machine lacks
     """
     is_here = source.is_dir()
 
@@ -234,7 +216,8 @@ def place_within(source: Path) -> Callable[[str], Path]:
         if not is_here and (path.is_absolute() or ".." in path.parts):
             raise MoodlineError(
                 f"audio_file {name!r} leads out of the corpus's source folder {source}, which does not exist on this "
-                "machine: prepare the corpus here, from its own source"
+                "machine: prepare the corpus here, from its own source",
+                code="corpus.audio_outside_source",
             )
         return source / path
 
@@ -242,7 +225,6 @@ def place_within(source: Path) -> Callable[[str], Path]:
 
 
 def build_utterance(row: UtteranceRow, place: Callable[[str], Path]) -> Utterance:
-    """``place`` gives the path of an ``audio_file``."""
     clip = None
     if row["audio_file"] is not None:
         clip = AudioClip(

@@ -1,4 +1,4 @@
-"""Anyone's data in a table: CSV, JSON lines or Parquet, a row per utterance, with words, audio files or both."""
+"""Read any table of utterances: CSV, JSON lines or Parquet, with words, audio files or both."""
 
 import difflib
 import json
@@ -24,10 +24,10 @@ from moodline.corpora.validation import (
     sort_utterances,
     summarise_faults,
 )
-from moodline.errors import MoodlineError
-from moodline.tabular import match_columns, normalise_name, original, parse_cells, parse_seconds, read_text
+from moodline.errors import MoodlineError, format_count, join_lines
+from moodline.tabular import match_columns, normalise_name, parse_cells, parse_seconds, read_text, restore_cell
 
-# Column -> names, without capitals and without anything but letters and digits; an earlier one is preferred.
+# Column -> names in lower case, letters and digits only; an earlier name is preferred.
 COLUMN_ALIASES: Mapping[str, tuple[str, ...]] = {
     "words": ("words", "text", "transcript", "transcription", "sentence"),
     "audio": ("audio", "audiofile", "audiopath", "file", "filename", "filepath", "path", "wav"),
@@ -52,9 +52,9 @@ SPLIT_NAMES: Mapping[str, str] = {
 
 
 def recognise_columns(found: Iterable[str]) -> dict[str, str]:
-    """Column -> the name that it has in a table.
+    """Map columns to their names in a table.
 
-    ``utterance`` is the words where no other column holds them, as in MELD's tables, and the id where one does.
+    ``utterance`` is the words where no other column is, as in MELD's tables; else it is the id.
     """
     found = list(found)
     columns = match_columns(found, COLUMN_ALIASES)
@@ -66,56 +66,61 @@ def recognise_columns(found: Iterable[str]) -> dict[str, str]:
     return columns
 
 
-def suggest_column(column: str, passed_over: Iterable[str]) -> tuple[str, str] | None:
-    """Of a table's names that are not read, the first that looks like a column's, and that one; None if none does."""
-    for name in passed_over:
+def suggest_column(column: str, ignored: Iterable[str]) -> tuple[str, str] | None:
+    """Find the first ignored name that looks like a misspelt name of a column, and that name; None without one."""
+    for name in ignored:
         if close := difflib.get_close_matches(normalise_name(name), COLUMN_ALIASES[column], n=1, cutoff=MIN_SIMILARITY):
             return name, close[0]
     return None
 
 
 def format_cell(value: Any) -> str:
-    """A cell's text; what is missing, as None or NaN, is empty, and a whole number has no decimals.
+    """Format a cell as text: None and NaN as empty, whole numbers without decimals.
 
     Raises:
-        MoodlineError: a list, an object or bytes, or a text with half a character in it
+        MoodlineError: the cell is a list, an object or bytes, or a text with a lone surrogate
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return str(int(value))
     if not isinstance(value, str | int | float):
-        raise MoodlineError(f"a cell holds a text or a number, not {type(value).__name__}")
+        raise MoodlineError(
+            f"a cell is a {type(value).__name__}: it must be a text or a number", code="corpus.invalid_cell"
+        )
     text = str(value).strip()
     if any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise MoodlineError(f"a text is made of whole Unicode characters, not {text!a}")
+        raise MoodlineError(f"the text {text!a} contains half a character", code="corpus.invalid_cell")
     return text
 
 
 def parse_time(cells: Mapping[str, str], column: str) -> float | None:
-    """A cell's time in seconds; None where it is empty.
+    """Parse a cell's time in seconds; None where it is empty.
 
     Raises:
-        MoodlineError: it is no time
+        MoodlineError: the cell is not a time
     """
     text = cells.get(column, "")
     if not text:
         return None
     seconds = parse_seconds(text)
     if seconds is None or not 0 <= seconds < math.inf:
-        raise MoodlineError(f"{column} is a time, in seconds or HH:MM:SS.mmm and not negative, not {text!r}")
+        raise MoodlineError(
+            f"{column} must be a time in seconds or HH:MM:SS.mmm, not negative, and is {text!r}",
+            code="corpus.invalid_time",
+        )
     return seconds
 
 
 def parse_split(cells: Mapping[str, str]) -> str | None:
-    """The published set, by its usual names.
+    """Parse the name of a published set.
 
     Raises:
-        MoodlineError: it is none of them
+        MoodlineError: the name is unknown
     """
     text = cells.get("split", "")
     if text and text.lower() not in SPLIT_NAMES:
-        raise MoodlineError(f"split is one of train, validation and test, not {text!r}")
+        raise MoodlineError(f"split must be train, validation or test, not {text!r}", code="corpus.invalid_split")
     return SPLIT_NAMES[text.lower()] if text else None
 
 
@@ -125,7 +130,7 @@ LocatedRecord = tuple[str, Mapping[str, Any]]  # file and line, and the cells by
 
 
 def read_delimited(path: Path, faults: FaultCollector) -> tuple[list[str], list[LocatedRecord]]:
-    """CSV: the delimiter is the comma, semicolon or tab by which most columns of the first row are known."""
+    """Read CSV with the delimiter that gives the first row the most known columns."""
     text = read_text(path)
     delimiter = max(DELIMITERS, key=lambda one: count_known_columns(text, one))
     lines = parse_cells(text, delimiter, str(path))
@@ -136,17 +141,17 @@ def read_delimited(path: Path, faults: FaultCollector) -> tuple[list[str], list[
         if any(cell.strip() for cell in cells[len(header) :]):
             faults.add(
                 where,
-                f"a row has no more cells than there are columns: {where} has {len(cells)} for {len(header)}; "
-                "put words with a delimiter in them into quotes",
+                f"{where} has {len(cells)} cells for {len(header)} columns: put words that contain a delimiter into "
+                "quotes",
             )
         else:
-            pairs = list(zip(header, map(original, cells), strict=False))
-            records.append((where, dict(reversed(pairs))))  # of two columns of one name the first
+            pairs = list(zip(header, map(restore_cell, cells), strict=False))
+            records.append((where, dict(reversed(pairs))))  # the first of two columns with one name
     return list(dict.fromkeys(header)), records
 
 
 def count_known_columns(text: str, delimiter: str) -> tuple[int, int]:
-    """How many columns there are by a delimiter: known ones, and all."""
+    """Count the columns that a delimiter gives: the known ones, and all."""
     try:
         _, header = next(parse_cells(text, delimiter, ""), (0, []))
     except MoodlineError:
@@ -163,14 +168,12 @@ def read_json_lines(path: Path, faults: FaultCollector) -> tuple[list[str], list
         try:
             content = json.loads(line)
         except (ValueError, RecursionError) as error:
-            faults.add(where, f"each line is one JSON object: {where} is none ({error}); correct that line")
+            faults.add(where, f"{where} is not a JSON object ({error}): correct that line")
             continue
         if isinstance(content, dict):
             records.append((where, content))
         else:
-            faults.add(
-                where, f"each line is one JSON object: {where} is a {type(content).__name__}; write an object a line"
-            )
+            faults.add(where, f"{where} is a {type(content).__name__}, not a JSON object: correct that line")
     return list(dict.fromkeys(name for _, content in records for name in content)), records
 
 
@@ -180,7 +183,7 @@ def read_parquet(path: Path, faults: FaultCollector) -> tuple[list[str], list[Lo
         columns = {name: table[name].to_pylist() for name in table.column_names}
     except (OSError, ValueError, KeyError, OverflowError, pa.ArrowException) as error:
         raise MoodlineError(
-            f"{path} cannot be read as Parquet: {' '.join(str(error).split())}; write it again"
+            f"{path} cannot be read as Parquet: {join_lines(error)}; write it again", code="file.unreadable"
         ) from error
     rows = zip(*columns.values(), strict=True)
     return list(columns), [
@@ -196,19 +199,19 @@ FORMATS: Mapping[str, Callable[[Path, FaultCollector], tuple[list[str], list[Loc
 }
 
 
-END_TOLERANCE = 0.05  # seconds that a recording's end, as a table tells it, may lie after the true one
+END_TOLERANCE = 0.05  # seconds by which a turn may exceed its recording, as tables round times
 
 MAX_SHOWN_COLUMNS = 12
 EMPTY_ROW = "a row without words and audio"
 DEFAULT_NOTES = {
-    "conversation": "no column conversation: each row is taken as a conversation of its own",
-    "speaker": "no column speaker: each conversation is taken as a speaker's own",
-    "label": "no column label: no utterance has one, to train on or to score by",
+    "conversation": "no column conversation: each row is one conversation",
+    "speaker": "no column speaker: each conversation has one speaker",
+    "label": "no column label: no utterance can be trained on or scored",
 }
 
 
 class SourceRow(NamedTuple):
-    """One utterance's cells by column, and where it stands."""
+    """One utterance's cells by column, and its file and line."""
 
     where: str
     number: int
@@ -223,46 +226,49 @@ def read(source: Path) -> Corpus:
     """Read a table and the recordings that it names.
 
     Raises:
-        MoodlineError: ``source`` is no table, has neither words nor audio, or has faults
+        MoodlineError: ``source`` is not a table, has neither words nor audio, or has no usable row
     """
     if not source.is_file():
-        raise MoodlineError(f"a table is a file: there is none at {source}; check the path")
+        raise MoodlineError(f"there is no table {source}: check the path", code="corpus.no_source")
     read_records = FORMATS.get(source.suffix.lower())
     if read_records is None:
-        raise MoodlineError(f"a table is a file that ends with {', '.join(FORMATS)}: {source} does not; save it as CSV")
+        raise MoodlineError(
+            f"{source} does not end with {', '.join(FORMATS)}, as tables do: save it as CSV", code="corpus.wrong_source"
+        )
     faults = FaultCollector(source.parent.resolve())
     names, records = read_records(source, faults)
     if faults.found and not names:
-        raise MoodlineError(summarise_faults(faults.found, source))
+        raise MoodlineError(summarise_faults(faults.found, source), code="corpus.empty")
     if not any(name.strip() for name in names):
-        raise MoodlineError(f"a table has rows, of which the first names the columns: {source} is empty; fill it in")
+        raise MoodlineError(
+            f"{source} is empty: the first row names the columns, the others are utterances", code="corpus.empty"
+        )
     columns = recognise_columns(names)
     if not columns.keys() & {"words", "audio"}:
         raise MoodlineError(
-            f"a table has a column of words ({', '.join(COLUMN_ALIASES['words'])}) or of audio "
-            f"({', '.join(COLUMN_ALIASES['audio'])}): "
-            f"{source} has {' '.join(', '.join(names).split())}; rename one"
+            f"{source} has no column of words ({', '.join(COLUMN_ALIASES['words'])}) or of audio "
+            f"({', '.join(COLUMN_ALIASES['audio'])}), it has {' '.join(', '.join(names).split())}: rename one",
+            code="corpus.missing_column",
         )
-    passed_over = [name for name in names if name not in columns.values()]
-    if passed_over:
-        more = ", ..." if len(passed_over) > MAX_SHOWN_COLUMNS else ""
-        faults.note(
-            f"columns that are not read, {len(passed_over)}: {', '.join(passed_over[:MAX_SHOWN_COLUMNS])}{more}"
-        )
+    ignored = [name for name in names if name not in columns.values()]
+    if ignored:
+        more = ", ..." if len(ignored) > MAX_SHOWN_COLUMNS else ""
+        faults.note(f"{format_count(len(ignored), 'ignored column')}: {', '.join(ignored[:MAX_SHOWN_COLUMNS])}{more}")
     for column, assumed in DEFAULT_NOTES.items():
         if column not in columns:
-            meant = suggest_column(column, passed_over)
-            faults.note(f"{assumed}; is {meant[0]!r} meant? then name it {meant[1]}" if meant else assumed)
+            nearest = suggest_column(column, ignored)
+            hint = f"; unknown column {nearest[0]!r}: did you mean {nearest[1]!r}?" if nearest else ""
+            faults.note(assumed + hint)
     rows = check_rows(source, columns, records, faults)
     if not rows and not faults.found:
-        raise MoodlineError(f"{source} has no row with words or audio: fill it in")
+        raise MoodlineError(f"{source} has no row with words or audio: fill it in", code="corpus.empty")
     return replace(build_corpus("table", build_conversations(rows, faults), faults), table=source.name)
 
 
 def check_rows(
     source: Path, columns: Mapping[str, str], records: Sequence[LocatedRecord], faults: FaultCollector
 ) -> list[SourceRow]:
-    """The rows that can be read, each with the name of its conversation."""
+    """Return the readable rows, each with the name of its conversation."""
     rows: list[SourceRow] = []
     for number, (where, record) in enumerate(records, start=1):
         try:
@@ -275,14 +281,14 @@ def check_rows(
         if not clean_words(cells.get("words", "")) and not cells.get("audio"):
             faults.leave_out(EMPTY_ROW, where)
         elif not cells["conversation"]:
-            faults.add(where, f"each row names its conversation: {where} does not; fill it in, or remove the column")
+            faults.add(where, f"{where} names no conversation: fill it in, or remove the column")
         else:
             rows.append(SourceRow(where, number, cells))
     return rows
 
 
 def build_conversations(rows: Sequence[SourceRow], faults: FaultCollector) -> Iterator[Conversation]:
-    """Conversations in the order in which the table first names them."""
+    """Build conversations in the order in which the table first names them."""
     by_name: dict[str, list[SourceRow]] = {}
     for row in rows:
         by_name.setdefault(row.conversation, []).append(row)
@@ -296,9 +302,9 @@ def build_conversations(rows: Sequence[SourceRow], faults: FaultCollector) -> It
             try:
                 if get_shared_cells(row) != whole:
                     raise MoodlineError(
-                        f"session, part and split are a whole conversation's: {name!r} has {get_shared_cells(row)}, "
-                        f"and before "
-                        f"that {whole}"
+                        f"conversation {name!r} has two values of (session, part, split): {whole}, and "
+                        f"{get_shared_cells(row)}",
+                        code="corpus.contradiction",
                     )
                 parse_split(row.cells)
                 utterance = build_utterance(identity, row, recordings)
@@ -319,7 +325,7 @@ def build_conversations(rows: Sequence[SourceRow], faults: FaultCollector) -> It
 
 
 def add_generated_ids(given: Mapping[int, str], by_name: Mapping[str, Sequence[SourceRow]]) -> dict[int, str]:
-    """Row -> id, those without one named by their conversation and place in it, as no other row is."""
+    """Add unique ids of the conversation's name and the place in it to the rows without one: row -> id."""
     ids, taken = dict(given), set(given.values())
     for name, members in by_name.items():
         for position, row in enumerate(members):
@@ -333,7 +339,7 @@ def add_generated_ids(given: Mapping[int, str], by_name: Mapping[str, Sequence[S
 
 
 def collect_ids(rows: Sequence[SourceRow]) -> dict[int, str]:
-    """Row -> id, of the rows that have one; with the conversation's name before it if two conversations share one."""
+    """Map the rows that have an id to it; the conversation's name precedes ids if two conversations share one."""
     given = {row.number: row.cells["utterance"] for row in rows if row.cells.get("utterance")}
     homes: dict[str, set[str]] = {}
     for row in rows:
@@ -363,18 +369,17 @@ def build_utterance(identity: str, row: SourceRow, recordings: "TableRecordings"
 
 @dataclass
 class TableRecordings:
-    """The files that a table names, from its folder: each is looked into once."""
+    """Inspects the audio files of a table, each once."""
 
     folder: Path
     rows: Mapping[str, int]  # file as the table names it -> how many rows do
     found: dict[str, AudioClip] = field(default_factory=dict)
 
     def get_clip(self, row: SourceRow, start: float | None, end: float | None) -> AudioClip:
-        """An utterance's part of its file.
+        """Return an utterance's part of its file.
 
-        By ``offset`` and ``duration``; an offset without a duration goes by how long the turn is, from ``start`` to
-        ``end``. Without an offset it is the whole file; but where several rows share a file, a conversation's
-        recording, it is from ``start`` to ``end``. What is not told goes to the recording's end.
+        It begins at ``offset`` and lasts ``duration``, or ``end - start`` without a duration, or to the end of the
+        file. Without an offset it is the whole file, or ``start`` to ``end`` where several rows share the file.
         """
         name = row.cells["audio"]
         whole = self.inspect_recording(name)
@@ -389,8 +394,9 @@ class TableRecordings:
             duration = whole.duration - offset
         if duration <= 0 or offset + duration > whole.duration + END_TOLERANCE:
             raise MoodlineError(
-                f"an utterance lies within its recording: {whole.path} lasts {whole.duration:.3f} s, and the utterance "
-                f"is from {offset:.3f} to {offset + duration:.3f} s"
+                f"the utterance is from {offset:.3f} to {offset + duration:.3f} s, and its recording {whole.path} has "
+                f"{whole.duration:.3f} s",
+                code="corpus.invalid_time",
             )
         duration = min(duration, whole.duration - offset)
         return AudioClip(path=whole.path, offset=offset, duration=duration, sample_rate=whole.sample_rate)
@@ -398,10 +404,14 @@ class TableRecordings:
     def inspect_recording(self, name: str) -> AudioClip:
         if name not in self.found:
             if not name.isprintable():
-                raise MoodlineError(f"an audio file's name is printable, and {name!a} is not")
+                raise MoodlineError(
+                    f"the audio file's name {name!a} has characters that cannot be shown", code="corpus.invalid_cell"
+                )
             path = self.folder / name.replace("\\", "/")
             try:
                 self.found[name] = io.inspect_file(path)
             except OSError as error:  # a name that is too long
-                raise MoodlineError(f"an audio file must exist: there is no file {path} ({error.strerror})") from error
+                raise MoodlineError(
+                    f"there is no audio file {path} ({error.strerror})", code="audio.missing"
+                ) from error
         return self.found[name]

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from moodline import asr as speech
-from moodline.asr import RecordedSpeech, SpeechSource, open_recognition
+from moodline.asr import RecordedSpeech, SpeechRecogniser, SpeechSource
 from moodline.conversation import Utterance
 from moodline.corpora.asr_column import (
     AsrResult,
@@ -42,27 +41,21 @@ class AsrTask:
 def transcribe_corpus(
     folder: Path,
     corpus: Corpus,
-    chosen: str,
-    jobs: int,
+    recogniser: SpeechRecogniser,
     progress: Callable[[int, int], None],
     *,
     tts: bool,
-    device: str = "auto",
 ) -> AsrMetadata:
     """Recognise the words of a corpus, or what is left of them.
 
     Args:
-        chosen: see ``speech.recogniser.choose_recogniser``
-        jobs: utterances that are recognised at a time
         progress: told how many of how many are recognised
         tts: recognise synthetic voices that speak the reference words, not the recordings
-        device: see ``moodline.asr.load_recogniser``
 
     Raises:
         MoodlineError: the folder has another's words; an utterance has no recording, or it cannot be read
     """
     build_normalisation()  # told before hours of work: that the error rate's package is missing
-    recogniser = speech.load_recogniser(chosen, device)
     by = RecogniserInfo(name=recogniser.name, version=recogniser.version, heard=SYNTHESIZED if tts else RECORDED)
     if is_complete(folder, by):
         return read_asr_column(folder, corpus).recognition
@@ -75,12 +68,11 @@ def transcribe_corpus(
     rows = {one.utterance.id: kept[one.utterance.id] for one in tasks if is_up_to_date(one, kept)}
     left = [one for one in tasks if one.utterance.id not in rows]
     progress(len(rows), len(tasks))
-    with open_recognition(recogniser, chosen, jobs, device) as recognise:
-        for block in split_tasks(left, SAVE_INTERVAL * jobs):
-            words = recognise([one.sound for one in block])
-            rows |= {one.utterance.id: AsrResult(text, one.source) for one, text in zip(block, words, strict=True)}
-            write_asr_rows(folder, corpus, rows)
-            progress(len(rows), len(tasks))
+    for block in split_tasks(left, SAVE_INTERVAL * recogniser.jobs):
+        words = recogniser.recognise([one.sound for one in block])
+        rows |= {one.utterance.id: AsrResult(text, one.source) for one, text in zip(block, words, strict=True)}
+        write_asr_rows(folder, corpus, rows)
+        progress(len(rows), len(tasks))
     return write_description(folder, corpus, by, {name: heard.words for name, heard in rows.items()})
 
 
@@ -117,7 +109,7 @@ def build_speech_sources(corpus: Corpus, *, tts: bool) -> list[SpeechSource]:
         raise MoodlineError(
             f"{format_count(len(silent), 'utterance')} without a recording, {silent[0]} the first: recognise "
             f"synthesised "
-            "reference words with --tts, or import words that are recognised already with --words FILE"
+            "reference words with --tts, or import words that are recognised already with --import-words FILE"
         )
     return [RecordedSpeech(turn.audio) for turn in turns if turn.audio is not None]
 

@@ -71,7 +71,8 @@ class Synthesizer:
             import espeakng_loader
         except ModuleNotFoundError:
             raise MoodlineError(
-                f"synthetic voices need the package espeakng-loader: {format_install_hint('demo')}"
+                f"synthetic voices need the package espeakng-loader: {format_install_hint('demo')}",
+                code="device.no_voices",
             ) from None
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
         self._data = Path(espeakng_loader.get_data_path())
@@ -80,7 +81,10 @@ class Synthesizer:
 
     def __enter__(self) -> Self:
         if not (self._data / "phontab").is_file():  # espeak_Initialize may report success all the same
-            raise MoodlineError(f"{self._data} does not contain the data of libespeak-ng: reinstall espeakng-loader")
+            raise MoodlineError(
+                f"{self._data} does not contain the data of libespeak-ng: reinstall espeakng-loader",
+                code="device.no_voices",
+            )
         self._folder = tempfile.TemporaryDirectory(prefix="voices")
         path = os.fsencode(_shorten_path(self._data, Path(self._folder.name)))
         self._rate = self._library.espeak_Initialize(_SYNCHRONOUS, 0, path, _DONT_EXIT)
@@ -136,7 +140,8 @@ def _shorten_path(data: Path, folder: Path) -> Path:
     if len(os.fsencode(link)) > _LONGEST_PATH:
         raise MoodlineError(
             f"the temporary folder {folder} has too long a path: libespeak-ng takes {_LONGEST_PATH} bytes; set TMPDIR "
-            "to a shorter one"
+            "to a shorter one",
+            code="file.path_too_long",
         )
     if len(os.fsencode(data)) <= _LONGEST_PATH:
         return data

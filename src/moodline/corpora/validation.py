@@ -1,17 +1,17 @@
-"""What holds for the utterances of every corpus, and the faults of those for which it does not.
+"""Check the utterances of every corpus, and collect their faults.
 
-A fault leaves out one utterance, or one conversation, and is told with the others; reading goes on. Checked here, for
-all readers: an id stands once in the corpus, an utterance has a speaker and a label of the corpus's, times are finite,
-not negative and ascend from start to end, audio can be read to its end and holds finite numbers.
+A fault leaves out one utterance or one conversation; reading continues. For every reader: ids are unique in the corpus,
+an utterance has a speaker and one of the corpus's labels, times are finite, not negative and ascend from start to end,
+audio can be read to its end and contains finite numbers.
 
-No faults, but defined:
+These are not faults:
 
-    overlapping turns           kept, as people do talk at once; they come in order of start, then end, then id
-    turns without a start       their whole conversation is in the order of the file
-    no words                    kept: a model of words reads the two marks alone
-    control characters in words become spaces: they mean nothing, and could write over a terminal
-    any length of words         kept: the tokenizer cuts at the recipe's ``maximum_tokens``
-    one turn, or thousands      a conversation like any other
+    overlapping turns           kept, in order of start, then end, then id
+    turns without a start       their whole conversation keeps the order of the file
+    no words                    kept: a text encoder reads the two special tokens
+    control characters in words become spaces, as they could steer a terminal
+    any number of words         kept: the tokenizer truncates at the recipe's ``maximum_tokens``
+    any number of turns         kept
 """
 
 import math
@@ -32,14 +32,14 @@ CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029][\s\x00-\x1f\x
 
 @dataclass(frozen=True)
 class Fault:
-    """What is left out because it is broken, by its id or its file and line, and one sentence that says why."""
+    """Names broken content by its id, or its file and line, with one sentence on the fault."""
 
     identity: str
     sentence: str
 
 
 class ParsedUtterance(NamedTuple):
-    """An utterance as it was read, the file and line it was read from, and what its reader found wrong with it."""
+    """An utterance as it was read, its file and line, and the faults that its reader found."""
 
     utterance: Utterance
     where: str
@@ -48,12 +48,12 @@ class ParsedUtterance(NamedTuple):
 
 @dataclass
 class FaultCollector:
-    """What is broken in a source, and what is not broken but left out (reason -> ids), while it is read.
+    """Collects, while a source is read, its faults and the sound content that is left out (reason -> ids).
 
     Attributes:
-        notes: how the source as a whole was taken, a sentence each
-        labels: those that the corpus has; None: it may have any
-        utterances, conversations: the ids of those that were met so far
+        notes: how the source as a whole was read, a sentence each
+        labels: the corpus's labels; None where it may have any
+        utterances, conversations: the ids so far
     """
 
     source: Path
@@ -65,20 +65,20 @@ class FaultCollector:
     conversations: set[str] = field(default_factory=set)
 
     def add(self, identity: str, sentence: str) -> None:
-        """``identity`` is what is left out: an utterance's or a conversation's id, or file:line where that fails."""
+        """Add a fault; ``identity`` is the id of the utterance or conversation left out, or file:line without one."""
         self.found.append(Fault(escape_line(identity), escape_line(sentence)))
 
     def leave_out(self, reason: str, identity: str) -> None:
-        """For what a sound corpus has and a model does not read."""
+        """Record sound content that a model does not read."""
         self.left_out.setdefault(reason, []).append(escape_line(identity))
 
     def note(self, sentence: str) -> None:
-        """For what leaves nothing out, and a person should know."""
+        """Add a sentence on the source as a whole, which leaves nothing out."""
         self.notes.append(escape_line(sentence))
 
 
 def escape_line(text: str) -> str:
-    """Line ends become spaces, and what cannot be shown is written out, as in a file's name that is no text."""
+    """Replace line ends by spaces, and escape characters that cannot be shown, such as those of undecodable names."""
     return "".join(
         letter if letter.isprintable() else " " if letter.isspace() else letter.encode("unicode_escape").decode()
         for letter in text
@@ -86,14 +86,14 @@ def escape_line(text: str) -> str:
 
 
 def summarise_faults(faults: Sequence[Fault], source: Path) -> str:
-    """The first fault told whole and the others counted, in one sentence."""
+    """Quote the first fault and count the others, in one sentence."""
     others = len(faults) - 1
     more = f" (and {format_count(others, 'more fault')} in {source})" if others else ""
     return faults[0].sentence + more
 
 
 def describe_faults(faults: Sequence[Fault], listed_in: object) -> Iterator[str]:
-    """Lines for a person: how much was left out for faults, where the list is, and the first of them."""
+    """Format lines for a person: how much faults leave out, where they are listed, and the first of them."""
     if faults:
         count = len({fault.identity for fault in faults})
         yield f"left out for faults (utterances, whole conversations): {count}, listed in {listed_in}"
@@ -109,9 +109,9 @@ def build_conversation(
     session: str | None = None,
     part: str | None = None,
 ) -> Conversation | None:
-    """A conversation of the turns that are sound, in order of time; None where none is."""
+    """Build a conversation of the sound turns, in order of time; None where there is none."""
     if id in faults.conversations:
-        faults.add(id, f"{id!r} is the id of a second conversation: rename one; the first is kept")
+        faults.add(id, f"{id!r} is the id of a second conversation, the first is kept: rename one")
         return None
     utterances = [kept for turn in turns if (kept := check_utterance(turn, faults)) is not None]
     if not utterances:
@@ -122,10 +122,10 @@ def build_conversation(
 
 
 def check_utterance(turn: ParsedUtterance, faults: FaultCollector) -> Utterance | None:
-    """The utterance with its words cleaned, or None, all of its faults told."""
+    """Return the utterance with its words cleaned; None where it has faults, which are collected."""
     utterance, where, broken = turn
     if utterance.id in faults.utterances:
-        faults.add(where, f"{utterance.id} is in the corpus a second time, at {where}: remove one")
+        faults.add(where, f"utterance {utterance.id} occurs a second time, at {where}: remove one")
         return None
     faults.utterances.add(utterance.id)
     sentences = [*broken, *find_faults(utterance, where, faults.labels)]
@@ -139,19 +139,20 @@ def clean_words(words: str) -> str:
 
 
 def find_faults(utterance: Utterance, where: str, labels: frozenset[str] | None) -> Iterator[str]:
-    """What is wrong with an utterance, a sentence each."""
-    who = f"{utterance.id} at {where}"
+    """Find the faults of an utterance, a sentence each."""
+    who = f"utterance {utterance.id} at {where}"
     start, end = utterance.start, utterance.end
     if not utterance.id.strip():
-        yield f"an utterance has an id: the one at {where} has none; give it one"
+        yield f"the utterance at {where} has no id: give it one"
     if not utterance.speaker.strip():
-        yield f"an utterance has a speaker: {who} has none; name who speaks"
+        yield f"{who} has no speaker: name one"
     if labels is not None and utterance.label is not None and utterance.label not in labels:
-        yield f"the corpus's labels are {', '.join(sorted(labels))}: {utterance.label!r} of {who} is none"
+        known = ", ".join(sorted(labels))
+        yield f"{who} has the label {utterance.label!r}; the corpus's labels are {known}: correct it"
     if any(time is not None and not (math.isfinite(time) and time >= 0) for time in (start, end)):
-        yield f"times are finite and not negative: {who} has {start} to {end} s; correct them"
+        yield f"{who} has the times {start} to {end} s: they must be finite and not negative; correct them"
     elif start is not None and end is not None and start >= end:
-        yield f"an utterance ends after it starts: {who} has {start} to {end} s; correct them"
+        yield f"{who} has the times {start} to {end} s: it must end after it starts; correct them"
     try:
         if utterance.audio is not None:
             refuse_undecodable_path(utterance.audio.path)
@@ -161,15 +162,15 @@ def find_faults(utterance: Utterance, where: str, labels: frozenset[str] | None)
 
 
 def refuse_undecodable_path(path: Path) -> None:
-    """The corpus's table holds paths as text."""
+    """Refuse a path that the corpus's table cannot store as text."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        raise MoodlineError(f"a file's path is UTF-8, and {escape_line(str(path))} is not: rename it") from None
+        raise MoodlineError(f"{escape_line(str(path))} is not UTF-8: rename it", code="file.name_not_utf8") from None
 
 
 def sort_utterances(utterances: list[Utterance]) -> list[Utterance]:
-    """By start, end and id; in the order given where one has no start."""
+    """Sort by start, end and id; keep the given order where one has no start."""
     if any(utterance.start is None for utterance in utterances):
         return utterances
     return sorted(utterances, key=lambda turn: (turn.start, turn.start if turn.end is None else turn.end, turn.id))

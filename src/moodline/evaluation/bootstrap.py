@@ -1,4 +1,4 @@
-"""Aligned predictions of several stages, and 95 % percentile bootstrap intervals over conversations."""
+"""Align predictions of several stages, and compute 95 % percentile bootstrap intervals over conversations."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from moodline.errors import MoodlineError
 
 RESAMPLES, SEED = 1000, 0
-# Positions of conversations that are drawn before they are measured: 8 MiB of them, and as much some times over.
+# Positions of conversations per batch of resamples: 8 MiB, and a few times as much for their measures.
 MAX_DRAWS_PER_BATCH = 2**20
 
 ConfidenceInterval = tuple[float, float] | None
-"""None where one conversation is all there is."""
+"""None for a single conversation."""
 
 
 def compute_percentile_bounds(
@@ -27,19 +27,20 @@ def compute_percentile_bounds(
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> tuple[NDArray, NDArray] | None:
-    """The lower and the upper bounds of measures of so many conversations, each (...); None of fewer than two.
+    """Compute lower and upper bounds of measures over conversations, each (...); None for fewer than two.
 
-    A measure that is NaN of some draw has NaN for bounds.
+    A measure that is NaN for some draw has NaN bounds.
 
     Args:
-        measure: gives, of B draws of positions of conversations (B, draws), B values of each measure: (..., B)
+        conversations: their number
+        measure: maps B draws of positions of conversations (B, draws) to values of the measures (..., B)
     """
     from scipy.stats import DegenerateDataWarning, bootstrap  # takes longer to import than the rest of this module
 
     if conversations < 2:
         return None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DegenerateDataWarning)  # of NaN, which is told
+        warnings.simplefilter("ignore", DegenerateDataWarning)  # NaN bounds are documented
         bounds = bootstrap(
             (np.arange(conversations),),
             lambda drawn, axis: measure(drawn),
@@ -53,20 +54,20 @@ def compute_percentile_bounds(
 
 
 def count_draws(drawn: NDArray[np.integer], conversations: int) -> NDArray[np.float64]:
-    """How often each conversation is drawn: (B, draws) -> (B, conversations).
+    """Count how often each conversation is drawn: (B, draws) -> (B, conversations).
 
-    In floating point, where products with counts are fast, and exact as long as the counts are.
+    Counts are floating-point numbers, which makes matrix products fast; they are exact.
     """
     return np.apply_along_axis(np.bincount, -1, drawn, minlength=conversations).astype(float)
 
 
 KEY_COLUMNS = ("conversation_id", "utterance_id")
-# What must not differ between the rows of one utterance in several stages.
+# Columns that agree between the rows of one utterance in several stages.
 FACT_COLUMNS = (*KEY_COLUMNS, "fold", "part", "label")
 
 
 class AlignedPredictions(NamedTuple):
-    """N utterances, each predicted by every stage."""
+    """Hold N utterances, each predicted by every stage."""
 
     stages: tuple[str, ...]
     conversations: NDArray  # (N,)
@@ -75,7 +76,7 @@ class AlignedPredictions(NamedTuple):
     labels: NDArray  # (N,)
     predicted: NDArray  # (stages, N)
     fold_names: tuple[str, ...]
-    part_names: tuple[str, ...]  # none where there are not several to compare
+    part_names: tuple[str, ...]  # empty unless there are several to compare
 
     def where(self, mask: NDArray[np.bool_]) -> "AlignedPredictions":
         return self._replace(
@@ -86,21 +87,26 @@ class AlignedPredictions(NamedTuple):
 
 
 def align_predictions(predictions: pa.Table, known: Mapping[str, str]) -> AlignedPredictions:
-    """What several stages say of the same utterances.
+    """Align the predictions of several stages by utterance.
 
     Args:
-        predictions: a row an utterance and stage, as of ``score``
-        known: the stages that there are, in the order of their scores
+        predictions: one row per utterance and stage, see ``score_predictions``
+        known: the known stages, in the order of their scores
 
     Raises:
-        MoodlineError: there is no utterance, a stage is unknown or predicts an utterance twice, or they do not all
-            predict the same ones
+        MoodlineError: the table is empty, a stage is unknown or predicts an utterance twice, or the stages do not
+            predict the same utterances
     """
     if predictions.num_rows == 0:
-        raise MoodlineError("a score needs at least one utterance with a label of the label set: there is none")
+        raise MoodlineError(
+            "no utterance has a label of the label set. A score needs at least one.", code="evaluation.no_utterance"
+        )
     found = predictions["stage"].unique().to_pylist()
     if strangers := [stage for stage in found if stage not in known]:
-        raise MoodlineError(f"a stage is one of {', '.join(known)}: the predictions name {strangers[0]!r}")
+        raise MoodlineError(
+            f"unknown stage {strangers[0]!r} in the predictions. The stages are {', '.join(known)}.",
+            code="evaluation.unknown_stage",
+        )
     stages = tuple(stage for stage in known if stage in found)
     first = sort_rows(predictions, stages[0])
     predicted: list[NDArray] = []
@@ -108,8 +114,9 @@ def align_predictions(predictions: pa.Table, known: Mapping[str, str]) -> Aligne
         columns = sort_rows(predictions, stage)
         if not all(columns[name].equals(first[name]) for name in FACT_COLUMNS):
             raise MoodlineError(
-                "all stages score the same utterances, with the same label, fold and part: "
-                f"{stage!r} differs from {stages[0]!r}; evaluate the run again"
+                f"stage {stage!r} differs from {stages[0]!r} in its utterances, or in their labels, folds or parts. "
+                "Evaluate the run again.",
+                code="evaluation.other_utterances",
             )
         predicted.append(convert_to_array(columns["predicted"]))
     parts = first["part"].drop_null().unique().to_pylist()
@@ -127,7 +134,7 @@ def align_predictions(predictions: pa.Table, known: Mapping[str, str]) -> Aligne
 
 
 def sort_rows(predictions: pa.Table, stage: str) -> dict[str, pa.ChunkedArray]:
-    """One stage's facts and predictions in the order of the keys, (N,) each; a column at a time, for the memory."""
+    """Sort one stage's facts and predictions by the keys, (N,) each; one column at a time to save memory."""
     rows = pc.call_function("equal", [predictions["stage"], stage])
     options = pc.SortOptions([(key, "ascending") for key in KEY_COLUMNS])
     order = pc.call_function("sort_indices", [predictions.select(KEY_COLUMNS).filter(rows)], options=options)
@@ -137,18 +144,19 @@ def sort_rows(predictions: pa.Table, stage: str) -> dict[str, pa.ChunkedArray]:
 
 
 def refuse_duplicates(stage: str, conversations: pa.ChunkedArray, utterances: pa.ChunkedArray) -> None:
-    """Refuse an utterance that stands twice among the sorted ones (N,)."""
+    """Refuse duplicates among sorted utterances (N,)."""
     keys = list(zip(conversations.to_pylist(), utterances.to_pylist(), strict=True))
     for (conversation, utterance), after in pairwise(keys):
         if (conversation, utterance) == after:
             raise MoodlineError(
-                f"an utterance is scored once in a stage: {utterance!r} of conversation {conversation!r} stands "
-                f"{keys.count(after)} times in {stage!r}"
+                f"utterance {utterance!r} of conversation {conversation!r} has {keys.count(after)} predictions in "
+                f"stage {stage!r}. Keep one.",
+                code="evaluation.duplicate_utterance",
             )
 
 
 def convert_to_array(column: pa.ChunkedArray) -> NDArray:
-    """Its texts, each that stands there often kept once."""
+    """Convert a column to an array of objects that shares equal texts."""
     encoded = column.combine_chunks().dictionary_encode()
-    texts = np.array([*encoded.dictionary.to_pylist(), None], dtype=object)  # where there is none, the last
+    texts = np.array([*encoded.dictionary.to_pylist(), None], dtype=object)  # the last stands for null
     return texts[encoded.indices.fill_null(len(texts) - 1).to_numpy()]

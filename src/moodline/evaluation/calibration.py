@@ -1,4 +1,4 @@
-"""Calibration and selective prediction: how far probabilities can be trusted, and scores by coverage."""
+"""Measure calibration and selective prediction: errors of the probabilities, and scores by coverage."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ from moodline.metrics import (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReliabilityBin:
-    """Utterances whose top probability is above ``low`` and not above ``high``; means are None where there are none."""
+    """Hold utterances with a top probability in (low, high]; the means of an empty bin are None."""
 
     low: float
     high: float
@@ -35,7 +35,7 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CalibrationErrors:
-    """See moodline.metrics for the two errors; ``confidence`` is the mean top probability of all utterances."""
+    """Hold the two errors (see moodline.metrics) and ``confidence``, the mean top probability."""
 
     expected_calibration_error: float
     brier_score: float
@@ -44,7 +44,7 @@ class CalibrationErrors:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CalibrationChange:
-    """The calibrated probabilities' errors less those before, paired over conversations."""
+    """Hold the errors with the temperature minus those without, paired over conversations."""
 
     expected_calibration_error: Estimate
     brier_score: Estimate
@@ -52,9 +52,9 @@ class CalibrationChange:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Calibration(CalibrationErrors):
-    """Errors of the probabilities as they are given, and before temperatures took part.
+    """Hold errors with temperatures, and ``before``: without them.
 
-    ``temperatures`` are by fold. Without one the stage is not calibrated, and has no ``before``.
+    ``temperatures`` are by fold. A stage without a temperature is not calibrated, and its ``before`` is None.
     """
 
     bins: tuple[ReliabilityBin, ...]
@@ -64,7 +64,7 @@ class Calibration(CalibrationErrors):
 
 
 def add_calibration(results: Mapping[str, Any], predictions: pa.Table) -> dict[str, Any]:
-    """results.json with ``compute_calibration`` added to each stage's scores."""
+    """Add ``compute_calibration`` to each stage's scores in results.json."""
     classes = results["label_set"]["classes"]
     scores = [
         {
@@ -79,7 +79,7 @@ def add_calibration(results: Mapping[str, Any], predictions: pa.Table) -> dict[s
 
 
 def compute_calibration(predictions: pa.Table, classes: Sequence[str]) -> Calibration:
-    """Of one stage's predictions, a table as of ``evaluation.predictions`` has them; at least one row."""
+    """Measure the calibration of one stage's predictions, a non-empty table (see ``evaluation.predictions``)."""
     probabilities = get_probabilities(predictions, classes)
     labels = np.array([classes.index(label) for label in predictions["label"].to_pylist()])
     temperatures = collect_temperatures(predictions)
@@ -108,7 +108,7 @@ def compute_calibration(predictions: pa.Table, classes: Sequence[str]) -> Calibr
 
 
 def get_probabilities(predictions: pa.Table, classes: Sequence[str]) -> NDArray[np.float64]:
-    """Of each row, of each class: (N, C)."""
+    """Return the probabilities of each row and class: (N, C)."""
     return np.stack([predictions[f"p_{name}"].to_numpy() for name in classes], axis=-1).astype(float)
 
 
@@ -121,7 +121,7 @@ def compute_errors(probabilities: NDArray, labels: NDArray[np.integer]) -> Calib
 
 
 def collect_temperatures(predictions: pa.Table) -> dict[str, float]:
-    """One stage's, by fold; of the folds whose model is calibrated."""
+    """Collect one stage's temperatures by fold, of the calibrated models."""
     rows = (
         predictions.select(["fold", "temperature"]).group_by(["fold", "temperature"], use_threads=False).aggregate([])
     )
@@ -129,7 +129,7 @@ def collect_temperatures(predictions: pa.Table) -> dict[str, float]:
 
 
 def undo_temperatures(probabilities: NDArray, predictions: pa.Table) -> NDArray[np.float64]:
-    """softmax(z) of p = softmax(z / T): p^T, scaled to sum to 1; (N, C) -> (N, C)."""
+    """Compute softmax(z) from p = softmax(z / T): p^T, scaled to sum to 1; (N, C) -> (N, C)."""
     temperature = predictions["temperature"].fill_null(1.0).to_numpy()[:, None]  # (N, 1)
     powers = probabilities**temperature
     return powers / powers.sum(axis=-1, keepdims=True)
@@ -138,7 +138,7 @@ def undo_temperatures(probabilities: NDArray, predictions: pa.Table) -> NDArray[
 def compute_change(
     after: NDArray, before: NDArray, labels: NDArray[np.integer], conversations: pa.ChunkedArray
 ) -> CalibrationChange:
-    """Of probabilities (N, C), with 95 % bootstrap intervals over conversations (N,)."""
+    """Compute the change of both errors between probabilities (N, C), with 95 % intervals over conversations (N,)."""
     names, places = np.unique(conversations.to_numpy(), return_inverse=True)
     later, earlier = (compute_sums(probabilities, labels, places) for probabilities in (after, before))
     values = compute_errors_from_sums(later.sum(axis=0)) - compute_errors_from_sums(earlier.sum(axis=0))  # (2,)
@@ -158,9 +158,9 @@ def compute_change(
 def compute_sums(
     probabilities: NDArray, labels: NDArray[np.integer], places: NDArray[np.integer]
 ) -> NDArray[np.float64]:
-    """What both errors are made of, added up in each conversation: (N, C), (N,), (N,) -> (conversations, bins + 2).
+    """Sum both errors' terms in each conversation: (N, C), (N,), (N,) -> (conversations, bins + 2).
 
-    In each bin top probabilities less those that are right; the squared distances from the truth; the utterances.
+    The terms are top probability minus correctness in each bin, the squared distance from the truth, and a count.
     """
     found = np.zeros((places.max() + 1, CALIBRATION_BINS + 2))
     truth = np.eye(probabilities.shape[-1])[labels]  # (N, C)
@@ -172,20 +172,20 @@ def compute_sums(
 
 
 def compute_errors_from_sums(added: NDArray) -> NDArray[np.float64]:
-    """The expected calibration error and the Brier score of such sums: (..., bins + 2) -> (..., 2)."""
+    """Compute the expected calibration error and the Brier score from sums: (..., bins + 2) -> (..., 2)."""
     gaps, squares, utterances = added[..., :CALIBRATION_BINS], added[..., -2], added[..., -1]
     return np.stack([np.abs(gaps).sum(axis=-1), squares], axis=-1) / utterances[..., None]
 
 
-COVERAGES = tuple(share / 20 for share in range(20, 0, -1))  # the shares to answer that are looked for, 1 to 0.05
+COVERAGES = tuple(share / 20 for share in range(20, 0, -1))  # target shares of answered utterances, 1 to 0.05
 PROBABILITY_STEPS = 1000  # thresholds are whole thousandths
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CoveragePoint:
-    """What a threshold does: the share of utterances whose top probability reaches it, and the scores of these.
+    """Hold a threshold's coverage, the share of utterances with a top probability of at least it, and their scores.
 
-    ``classes`` are those among their labels, which UA is the mean over.
+    ``classes`` counts the classes among their labels, which UA averages over.
     """
 
     threshold: float
@@ -197,7 +197,7 @@ class CoveragePoint:
 
 
 def add_coverage(results: Mapping[str, Any], predictions: pa.Table) -> dict[str, Any]:
-    """results.json with ``coverage`` of the stage that speaks for the system; None of the majority baseline alone."""
+    """Add ``coverage`` of the final stage to results.json; None for the majority baseline alone."""
     stage = find_final_stage([one["stage"] for one in results["scores"]])
     if stage == MAJORITY:
         return {**results, "coverage": None}
@@ -207,7 +207,7 @@ def add_coverage(results: Mapping[str, Any], predictions: pa.Table) -> dict[str,
 
 
 def compute_coverage_points(predictions: pa.Table, classes: Sequence[str]) -> list[CoveragePoint]:
-    """Of one stage's predictions, at least one; the share that is answered falls from all of them.
+    """Compute scores by coverage from one stage's predictions, at least one; coverage falls from 1.
 
     El-Yaniv & Wiener, "On the foundations of noise-free selective classification", JMLR 2010: the risk-coverage curve.
     Each threshold is the largest whole thousandth that answers at least one of ``COVERAGES``.
@@ -238,7 +238,7 @@ def compute_coverage_points(predictions: pa.Table, classes: Sequence[str]) -> li
 
 
 def find_thresholds(top: NDArray) -> list[float]:
-    """Of top probabilities (N,), in rising order; each once."""
+    """Find the distinct thresholds for top probabilities (N,), in rising order."""
     falling = np.sort(top)[::-1]
     reached = [falling[math.ceil(share * len(top)) - 1] for share in COVERAGES]
     return sorted({math.floor(one * PROBABILITY_STEPS) / PROBABILITY_STEPS for one in reached})
@@ -247,7 +247,7 @@ def find_thresholds(top: NDArray) -> list[float]:
 def count_answered(
     predictions: pa.Table, classes: Sequence[str], top: NDArray, thresholds: Sequence[float]
 ) -> NDArray[np.int64]:
-    """Of the utterances that each threshold leaves, by conversation: (points, conversations, C, C)."""
+    """Count confusions of the utterances that each threshold answers: (points, conversations, C, C)."""
     names, places = np.unique(predictions["conversation_id"].to_numpy(), return_inverse=True)
     index = {name: position for position, name in enumerate(classes)}
     labels, predicted = (
@@ -261,7 +261,7 @@ def count_answered(
 
 
 def build_intervals(bounds: tuple[NDArray, NDArray] | None, shape: tuple[int, ...]) -> list[list[Any]]:
-    """Intervals (2, points); None where there is none, or where a resample has no utterance that is answered."""
+    """Build intervals (2, points); None for a single conversation, or if a resample answers no utterance."""
     if bounds is None:
         return [[None] * shape[1]] * shape[0]
     return [

@@ -1,4 +1,4 @@
-"""Scoring one model on a corpus that it has not seen, with its labels mapped. It never trains."""
+"""Score one model on a corpus that it has not seen, with the corpus's labels mapped to its classes."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,9 @@ from moodline.conversation import (
     Conversation,
     LabelSet,
     find_label_set,
+    find_training_overlap,
     note_misspelt,
     refuse_misspelt,
-    uses_made_of,
 )
 from moodline.corpora.asr_column import read_corpus_with_words
 from moodline.corpora.corpus import DESCRIPTION_FILE, Corpus
@@ -31,18 +31,18 @@ from moodline.modeling.checkpoint import CONFIG_FILE, load_description, name_of_
 from moodline.training.dataset import refuse_unread_words
 from moodline.training.run import RUN_FILE
 
-MIN_MAPPED_SHARE = 0.5  # of the labelled utterances, which a model's own label set must know to go without a map
+MIN_MAPPED_SHARE = 0.5  # of the labelled utterances: with fewer known to the model's label set a map is required
 MAX_SHOWN_LABELS = 12
 
 
 def resolve_label_set(model: LabelSet, corpus: Corpus, named: str | None) -> LabelSet:
-    """The model's classes, and the corpus's labels that each takes in.
+    """Map the corpus's labels to the model's classes.
 
     Args:
-        named: a label set's name or YAML file, used as a map from the corpus's labels; None takes the model's own
+        named: name or YAML file of the label set that maps them; None uses the model's own
 
     Raises:
-        MoodlineError: the map has a class that the model lacks; or the model's own set knows few of the labels
+        MoodlineError: the map has a class that the model lacks, or the model's own set maps few of the labels
     """
     if named is None:
         refuse_other_labels(model, corpus)
@@ -52,8 +52,9 @@ def resolve_label_set(model: LabelSet, corpus: Corpus, named: str | None) -> Lab
     strangers = [name for name in labels.classes if name not in model.classes]
     if strangers:
         raise MoodlineError(
-            f"labels map to the model's classes {', '.join(model.classes)}: {named} has {', '.join(strangers)}; "
-            "write a label set of these classes, or a part of them"
+            f"{named} has the classes {', '.join(strangers)}, which the model lacks. Write a label set of its classes "
+            f"{', '.join(model.classes)}, or of some of them.",
+            code="label.unknown_class",
         )
     return replace(labels, classes=model.classes)
 
@@ -61,35 +62,38 @@ def resolve_label_set(model: LabelSet, corpus: Corpus, named: str | None) -> Lab
 def refuse_other_labels(model: LabelSet, corpus: Corpus) -> None:
     found = corpus.label_counts
     if not found:
-        raise MoodlineError(f"nothing can be scored: no utterance of {corpus.source} has a label")
+        raise MoodlineError(
+            f"nothing can be scored: no utterance of {corpus.source} has a label", code="evaluation.no_labels"
+        )
     known = count_scored(model, found)
     if known and known >= MIN_MAPPED_SHARE * found.total():
         return
     names = ", ".join(label for label, _ in found.most_common(MAX_SHOWN_LABELS)) + ", ..." * (
         len(found) > MAX_SHOWN_LABELS
     )
-    own = f", or --labels {model.name} to score those alone" if known and model.name in LABEL_SETS else ""
+    own = f", or --label-set {model.name} to score those alone" if known and model.name in LABEL_SETS else ""
     raise MoodlineError(
         f"the model's label set {model.name} has a class for {known} of {found.total()} labelled utterances of "
-        f"{corpus.source}, whose labels are {names}: say what they are to the model ({', '.join(model.classes)}) with "
-        f"{suggest_label_map(model, found)}{own}"
+        f"{corpus.source}, whose labels are {names}: map them to the model's classes ({', '.join(model.classes)}) with "
+        f"{suggest_label_map(model, found)}{own}",
+        code="label.unmapped",
     )
 
 
 def suggest_label_map(model: LabelSet, found: Counter[str]) -> str:
-    """The built-in set of the model's classes that finds all of them in the corpus, or how to write one."""
+    """Suggest a built-in label set that maps the corpus's labels to all of the model's classes, or a file."""
     same = [
         one
         for one in LABEL_SETS.values()
         if one.name != model.name and {one.mapping.get(label) for label in found} - {None} == set(model.classes)
     ]
     if same:
-        return f"--labels {max(same, key=lambda one: count_scored(one, found)).name}"
-    return "--labels FILE, a YAML file with name, version, classes and mapping"
+        return f"--label-set {max(same, key=lambda one: count_scored(one, found)).name}"
+    return "--label-set FILE, a YAML file with name, version, classes and mapping"
 
 
 def count_scored(labels: LabelSet, found: Counter[str]) -> int:
-    """How many labelled utterances have a class."""
+    """Count the labelled utterances that have a class."""
     return sum(count for label, count in found.items() if labels.index(label) is not None)
 
 
@@ -109,15 +113,15 @@ def evaluate_model(
     """Score one model on all conversations of a corpus that it has not seen.
 
     Args:
-        files: of that corpus's embeddings, by encoder, for a model that reads given ones
-        label_map: names the label set that tells which of the model's classes the corpus's labels are
-        with_audio, quote: what the report shows, as of ``evaluate_run``
-        words: those of the corpus that are read
+        files: the corpus's embeddings, by encoder, for a model of precomputed embeddings
+        label_map: name of the label set that maps the corpus's labels to the model's classes
+        with_audio, quote: contents of the report, see ``evaluate_run``
+        words: the corpus's words that the model reads
         device: of the model, as in ``moodline.load``
 
     Raises:
-        MoodlineError: the model was trained or selected on one of them, or lacks their embeddings, or the corpus's
-            labels are not the model's
+        MoodlineError: the model was trained or selected on one of them, embeddings are missing, or the corpus's labels
+            do not map to the model's classes
     """
     described = load_description(model)
     refuse_occupied(out, "scores of a model elsewhere")
@@ -161,7 +165,7 @@ def predict_corpus(
     progress: ProgressCallback,
     device: str | torch.device,
 ) -> pa.Table:
-    """What a model says of all conversations of a corpus; its network is gone from memory when this returns."""
+    """Predict all conversations of a corpus; the network is released on return."""
     predictor = load(model, device=device)
     recipe = predictor.model.recipe
     given = read_precomputed(
@@ -179,23 +183,24 @@ def predict_corpus(
 
 
 def refuse_occupied(out: Path, what: str) -> None:
-    """Refuse to put what has a folder of its own among a run's scores, or into a corpus or a model.
+    """Refuse to write into a run, a corpus or a model.
 
     Args:
-        what: is to be written there, in the plural
+        what: kind of output, in the plural
 
     Raises:
         MoodlineError: the folder is a run's, a corpus's or a model's
     """
     for file, taken in ((RUN_FILE, "run"), (DESCRIPTION_FILE, "corpus"), (CONFIG_FILE, "model")):
         if (out / file).exists():
-            raise MoodlineError(f"{what} have a folder of their own, and {out} is a {taken}: choose another -o")
+            raise MoodlineError(f"{out} is a {taken}: choose another -o for {what}", code="file.occupied")
 
 
 def refuse_source_overlap(file: EmbeddingsFile, conversations: Sequence[Conversation]) -> None:
-    """Refuse embeddings whose own model has seen what is scored."""
-    for conversation, use in uses_made_of(file.training_record, conversations, None):
+    """Refuse embeddings whose model has seen a scored conversation."""
+    for conversation, use in find_training_overlap(file.training_record, conversations, None):
         raise MoodlineError(
-            f"a model is scored on what it has not seen, and the one that made {file.path} was {use} "
-            f"{conversation.id}: score another corpus, or embed this one with another model"
+            f"the model that made {file.path} was {use} {conversation.id}. Score another corpus, or embed this one "
+            "with another model.",
+            code="embeddings.seen_conversation",
         )

@@ -1,4 +1,4 @@
-"""Scoring a run on its test folds: predictions, results, report; as a whole or causally. It never trains."""
+"""Score a run on its test folds, on whole conversations or causally; write predictions, results and a report."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,18 +48,18 @@ from moodline.training.dataset import refuse_unread_words
 from moodline.training.provenance import note_selection
 from moodline.training.run import CAUSAL_FILE, PREDICTIONS_FILE, REPORT_FILE, RESULTS_FILE, Run, get_file, read_run
 
-ROWS_PER_GROUP = 2**16  # together: what writes the file holds so many in memory
+ROWS_PER_GROUP = 2**16  # per row group: the writer holds one in memory
 
 LearningCurves = Mapping[str, Mapping[str, list[dict[str, float]]]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationOutcome:
-    """What an evaluation found, and where it is written."""
+    """Hold an evaluation's results and its file: the report, or the results of a causal evaluation."""
 
     results: Mapping[str, Any]
     evaluation: Evaluation
-    report: Path
+    file: Path
 
 
 def write_outcome(
@@ -73,7 +73,7 @@ def write_outcome(
     with_audio: bool,
     quote: bool,
 ) -> EvaluationOutcome:
-    """Write what an evaluation found; that of other words than the usual ones under names that tell them."""
+    """Write an evaluation's predictions, results and report; words other than the usual ones are part of the names."""
     evaluation = score_predictions(predictions, results["label_set"]["classes"])
     notes = [*results["notes"], *note_few_conversations(evaluation.scores)]
     results = add_calibration({**results, "notes": notes, **dataclasses.asdict(evaluation)}, predictions)
@@ -85,7 +85,7 @@ def write_outcome(
         pq.write_table(predictions, temporary, row_group_size=ROWS_PER_GROUP)
     write_json(results_file, results)
     write_report(results, curves, predictions, corpus.conversations, report, with_audio=with_audio, quote=quote)
-    return EvaluationOutcome(results=results, evaluation=evaluation, report=report)
+    return EvaluationOutcome(results=results, evaluation=evaluation, file=report)
 
 
 def evaluate_run(
@@ -101,16 +101,15 @@ def evaluate_run(
     """Score every trained fold of a run on its test set.
 
     Args:
-        files: where the run's files of embeddings are now, by encoder, if not where they were
-        words: that the test sets are read with; None for those that trained the run. Scores of others go into files of
-            their own, beside those of the run's.
-        with_audio: put the speech of the errors that the report shows into it
+        files: present paths of the run's embeddings, by encoder, if they have moved
+        words: words of the test sets; None for those that trained the run. Scores on other words have their own files.
+        with_audio: include the audio of the shown errors in the report
         quote: let the report quote the corpus's words
         device: of the models, as in ``moodline.load``
 
     Raises:
-        MoodlineError: no fold is trained, the protocol has no test set, or the corpus or the embeddings are not the
-            run's any more; or there are no such words
+        MoodlineError: no fold is trained, the protocol has no test set, the corpus or the embeddings have changed, or
+            the corpus has no such words
     """
     run = read_run(folder)
     corpus = read_run_corpus(run, words or run.words)
@@ -128,9 +127,11 @@ def evaluate_run(
 def describe_run(
     run: Run, corpus: Corpus, folds: Sequence[Fold], of: int, given: Mapping[str, EmbeddingsFile]
 ) -> dict[str, Any]:
-    """What is told beside the scores of some of a run's folds, of so many in its protocol.
+    """Describe a run for results.json.
 
     Args:
+        folds: those that are scored
+        of: number of folds in the protocol
         given: the run's files of embeddings, by encoder
     """
     return {
@@ -151,52 +152,59 @@ def describe_run(
 
 
 def select_folds(run: Run, all_folds: Sequence[Fold]) -> list[Fold]:
-    """Those of its protocol's folds that a run has trained, with a test set each.
+    """Select the folds that a run has trained.
 
     Raises:
-        MoodlineError: there is none
+        MoodlineError: no fold is trained, or the protocol has no test set
     """
     folds = [fold for fold in all_folds if run.is_complete(fold.name)]
     if not folds:
         begun = [fold.name for fold in all_folds if run.get_files(fold.name).folder.is_dir()]
         lacks = "".join(f"; fold {name}: {run.explain_incomplete(name)}" for name in begun)
-        raise MoodlineError(f"{run.folder} has no trained fold of its recipe yet{lacks}; finish moodline train first")
+        raise MoodlineError(
+            f"{run.folder} has no trained fold of its recipe yet{lacks}. Finish moodline train first.",
+            code="run.no_trained_fold",
+        )
     if not all(fold.test for fold in folds):
         raise MoodlineError(
-            f"protocol {run.protocol} has no test set, its model is for use: "
-            "score it elsewhere with moodline evaluate --model FOLDER --corpus OTHER"
+            f"protocol {run.protocol} has no test set. Score its model on another corpus with "
+            "moodline evaluate --model FOLDER --corpus OTHER.",
+            code="evaluation.no_test_set",
         )
     return folds
 
 
 def note_calibration(run: Run, folds: Sequence[Fold]) -> list[str]:
-    """A sentence where models of a run are not calibrated: an older moodline made them."""
+    """Note models of a run without calibration, written by an older moodline."""
     lacking = [fold.name for fold in folds if not load_description(run.get_model_folder(fold.name)).temperatures]
     which = "" if len(lacking) == len(folds) else f"fold {', '.join(lacking)}: "
     return [f"{which}{NOT_CALIBRATED}"] if lacking else []
 
 
 def read_run_corpus(run: Run, words: str) -> Corpus:
-    """The run's corpus, unchanged since training, with words of one kind; those that trained it unchanged too."""
+    """Read the run's corpus with the given words, and check that it has not changed since training."""
     corpus = read_corpus_with_words(words, run.corpus_folder)
     if corpus.table_hash != run.corpus_hash:
         raise MoodlineError(
             f"{run.folder} was trained on a corpus with hash {run.corpus_hash}, and {run.corpus_folder} now has "
-            f"{corpus.table_hash}: prepare that corpus again, or train anew"
+            f"{corpus.table_hash}. Prepare that corpus again, or train a new run.",
+            code="run.other_corpus",
         )
     if corpus.recognition and run.words == RECOGNISED and corpus.recognition.words_hash != run.words_hash:
         raise MoodlineError(
             f"{run.folder} was trained on recognised words with hash {run.words_hash}, and those of "
-            f"{run.corpus_folder} now have {corpus.recognition.words_hash}: bring those back, or train anew"
+            f"{run.corpus_folder} now have {corpus.recognition.words_hash}. Restore the former words, or train a new "
+            "run.",
+            code="run.other_words",
         )
     return corpus
 
 
 def read_run_embeddings(run: Run, files: Mapping[str, Path]) -> dict[str, EmbeddingsFile]:
-    """What the run was trained on, by encoder, from where it was or from where ``files`` say that it is now.
+    """Read the run's embeddings by encoder, from their recorded paths or from ``files``.
 
     Raises:
-        MoodlineError: a file is gone, or it is another one by its hash
+        MoodlineError: a file is missing, or its hash differs
     """
     refuse_other_encoders(run.recipe, {*run.embeddings, *files})
     embeddings: dict[str, EmbeddingsFile] = {}
@@ -204,14 +212,16 @@ def read_run_embeddings(run: Run, files: Mapping[str, Path]) -> dict[str, Embedd
         path, option = files.get(encoder, given.file), EMBEDDINGS_OPTIONS[encoder]
         if encoder not in files and not path.is_file():
             raise MoodlineError(
-                f"{run.folder} was trained on embeddings {path} (hash {given.hash}), which is gone: "
-                f"say where that file is now with {option} FILE"
+                f"{path}, the embeddings that {run.folder} was trained on (hash {given.hash}), is missing. "
+                f"Give its present path with {option} FILE.",
+                code="embeddings.missing_file",
             )
         found = read_embeddings(path)
         if found.hash != given.hash:
             raise MoodlineError(
                 f"{run.folder} was trained on embeddings with hash {given.hash}, and {path} has {found.hash}: "
-                f"give the file that it was trained on with {option} FILE, or train anew"
+                f"give the file that it was trained on with {option} FILE, or train a new run",
+                code="embeddings.other_file",
             )
         embeddings[encoder] = found
     return embeddings
@@ -236,27 +246,19 @@ def refuse_other_fold(predictor: Predictor, fold: Fold) -> None:
     found = predictor.model.provenance.fold_hash
     if found != fold.hash:
         raise MoodlineError(
-            f"a fold's model is scored on that fold: the model was trained on one with hash {found}, and "
-            f"{fold.protocol}, fold {fold.name} has {fold.hash}; train into a new folder"
+            f"the model was trained on a fold with hash {found}, but {fold.protocol}, fold {fold.name} has "
+            f"{fold.hash}. Train into a new folder.",
+            code="run.other_fold",
         )
 
 
-# The stages that hear more than the turn itself, as they are called where they hear what came before alone.
+# Keys of the stages with context when they read the past alone.
 CAUSAL_STAGES: Mapping[str, str] = {stage: f"{stage}_causal" for stage in (AUDIO_CONTEXT, TEXT_CONTEXT, FUSION)}
 CAUSAL_STAGE_NAMES: Mapping[str, str] = {
     **STAGE_NAMES,
-    **{causal: f"{STAGE_NAMES[stage].split(',')[0]}, causal" for stage, causal in CAUSAL_STAGES.items()},
+    **{causal: f"{STAGE_NAMES[stage]}, causal" for stage, causal in CAUSAL_STAGES.items()},
 }
 CAUSAL_GAINS = tuple((causal, stage) for stage, causal in CAUSAL_STAGES.items())
-
-
-@dataclass(frozen=True, kw_only=True)
-class CausalOutcome:
-    """What was found, and where it is written."""
-
-    results: Mapping[str, Any]
-    evaluation: Evaluation
-    file: Path
 
 
 def evaluate_causally(
@@ -266,12 +268,12 @@ def evaluate_causally(
     *,
     words: str | None = None,
     device: str | torch.device = AUTO,
-) -> CausalOutcome:
-    """Score a run's test sets twice, each turn from the whole conversation, and from itself and what came before.
+) -> EvaluationOutcome:
+    """Score a run's test sets twice: each utterance in its whole conversation, and with the past alone.
 
-    The encoders read each turn once. The results go into a file of their own beside the run's.
+    The encoders read each utterance once. The results have their own file beside the run's.
 
-    Args and errors: as of ``evaluate_run``
+    Args and errors: see ``evaluate_run``
     """
     run = read_run(folder)
     corpus = read_run_corpus(run, words or run.words)
@@ -282,22 +284,22 @@ def evaluate_causally(
     embeddings = get_vectors(given)
     predictions = pa.concat_tables([predict_both_ways(run, fold, embeddings, progress, device) for fold in folds])
     evaluation = score_predictions(predictions, run.label_set.classes, stages=CAUSAL_STAGE_NAMES, gains=CAUSAL_GAINS)
-    told = describe_run(run, corpus, folds, len(all_folds), given)
+    description = describe_run(run, corpus, folds, len(all_folds), given)
     results = {
-        **told,
-        "notes": [*told["notes"], *note_few_conversations(evaluation.scores)],
+        **description,
+        "notes": [*description["notes"], *note_few_conversations(evaluation.scores)],
         "history": MAX_HISTORY,
         **dataclasses.asdict(evaluation),
     }
     file = get_file(CAUSAL_FILE, folder, corpus.words, run.words)
     write_json(file, results)
-    return CausalOutcome(results=results, evaluation=evaluation, file=file)
+    return EvaluationOutcome(results=results, evaluation=evaluation, file=file)
 
 
 def predict_both_ways(
     run: Run, fold: Fold, embeddings: PrecomputedEmbeddings, progress: ProgressCallback, device: str | torch.device
 ) -> pa.Table:
-    """What a fold's model says of its test set, by stage, and by later stages causally: a row each, as in scores."""
+    """Predict a fold's test set by every stage, and causally by the stages with context; one row each."""
     predictor = load(run.get_model_folder(fold.name), device=device).with_embeddings(embeddings)
     refuse_other_fold(predictor, fold)
     refuse_training_overlap(predictor.model.provenance, fold.test, fold.test_speaker)

@@ -1,4 +1,4 @@
-"""Examples for the report: groups of speakers or sessions, confident errors, conversations turn by turn."""
+"""Select examples for the report: groups of speakers or sessions, confident errors, conversations."""
 
 import heapq
 from collections import Counter
@@ -17,7 +17,7 @@ from moodline.metrics import compute_confusion, compute_unweighted_accuracy, com
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GroupScores:
-    """The utterances that share a speaker or a session, and how many of them are right."""
+    """Hold the scores of the utterances of one speaker or session."""
 
     name: str
     utterances: int
@@ -27,7 +27,7 @@ class GroupScores:
 
 
 def score_groups(column: str, predictions: pa.Table, classes: Sequence[str]) -> tuple[GroupScores, ...]:
-    """One stage's predictions by ``column``, in the order of its values; rows without one belong to no group."""
+    """Score one stage's predictions by ``column``, in the order of its values; rows without a value are left out."""
     known = predictions.filter(pc.field(column).is_valid()).sort_by(column)
     sizes = Counter(known[column].to_pylist())  # in the order of its values, as these are sorted
     starts = accumulate(sizes.values(), initial=0)
@@ -49,7 +49,7 @@ def _score_group(name: str, rows: pa.Table, classes: Sequence[str]) -> GroupScor
 
 
 def select_largest(groups: Sequence[GroupScores], most: int) -> tuple[GroupScores, ...]:
-    """The groups with the most utterances, at most so many, in the order that they came in."""
+    """Select the ``most`` groups with the most utterances, in their given order."""
     chosen = sorted(groups, key=lambda group: -group.utterances)[:most]
     return tuple(group for group in groups if group in chosen)
 
@@ -59,7 +59,7 @@ ROWS_PER_BATCH = 2**12
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConfidentError:
-    """A wrong prediction: the probability of the predicted class, that of the label, and what was said."""
+    """Hold a wrong prediction, with the probabilities of the predicted class and of the label."""
 
     conversation_id: str
     utterance: Utterance
@@ -72,7 +72,7 @@ class ConfidentError:
 def find_confident_errors(
     predictions: pa.Table, conversations: Sequence[Conversation], most: int
 ) -> tuple[ConfidentError, ...]:
-    """One stage's errors of highest probability, at most so many; of equals, the first by id."""
+    """Find one stage's ``most`` errors of highest probability; ties are broken by id."""
     wrong = predictions.filter(pc.field("label") != pc.field("predicted"))
     rows = (row for batch in wrong.to_batches(ROWS_PER_BATCH) for row in batch.to_pylist())
     chosen = heapq.nsmallest(most, rows, key=rank_error)
@@ -97,7 +97,7 @@ def rank_error(row: Mapping[str, Any]) -> tuple[float, str, str]:
 def find_utterances(
     conversations: Sequence[Conversation], chosen: Collection[str]
 ) -> Mapping[tuple[str, str], Utterance]:
-    """By conversation and utterance id; an utterance id alone need not be unique in a corpus."""
+    """Index utterances by conversation and utterance id; an utterance id alone may not be unique in a corpus."""
     return {
         (conversation.id, utterance.id): utterance
         for conversation in conversations
@@ -108,7 +108,7 @@ def find_utterances(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoredTurn:
-    """An utterance and what was said of it; None three times where it is not scored."""
+    """Hold an utterance and its prediction; all three fields are None if it is not scored."""
 
     utterance: Utterance
     label: str | None = None
@@ -122,7 +122,7 @@ class ScoredTurn:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConversationExcerpt:
-    """A conversation's first turns. ``right`` and ``scored`` count utterances of the whole conversation."""
+    """Hold a conversation's first turns; ``right`` and ``scored`` count utterances of the whole conversation."""
 
     conversation: Conversation
     turns: tuple[ScoredTurn, ...]
@@ -137,7 +137,7 @@ class ConversationExcerpt:
 def build_excerpts(
     predictions: pa.Table, conversations: Sequence[Conversation], most: int
 ) -> tuple[ConversationExcerpt, ...]:
-    """The best conversation and the worst by one stage's predictions, each cut to so many turns; one if it is alone."""
+    """Select the best and the worst conversation by one stage's predictions, each cut to ``most`` turns."""
     scored = Counter(predictions["conversation_id"].to_pylist())
     right = Counter(predictions.filter(pc.field("label") == pc.field("predicted"))["conversation_id"].to_pylist())
     by_id = {conversation.id: conversation for conversation in conversations}
@@ -148,7 +148,7 @@ def build_excerpts(
 
 
 def find_best_and_worst(counts: Mapping[str, tuple[int, int]]) -> tuple[str, ...]:
-    """Ids of two conversations, or of the only one, from how many of each one's utterances are right and scored."""
+    """Find the ids of the best and the worst conversation from (right, scored) counts; one id if it is the only one."""
     typical = median_low([scored for _, scored in counts.values()])
     share = {name: right / scored for name, (right, scored) in counts.items() if scored >= typical}
     best = min(share, key=lambda name: (-share[name], -counts[name][1], name))

@@ -1,4 +1,4 @@
-"""Figures as SVG in one style; learning curves and conversations over time."""
+"""Draw figures as SVG in one style; learning curves and conversations over time."""
 
 import io
 import re
@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from moodline.evaluation.examples import ConversationExcerpt, ScoredTurn
 from moodline.io import open_atomic_file, write_text
 
-# Okabe & Ito's colours, told apart by colour-blind readers; markers and dashes differ as well.
+# Okabe & Ito's colours, distinct for colour-blind readers; markers and dashes differ as well.
 BLUE, VERMILLION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#6b6b6b"
 INK, LIGHT = "#222222", "#e2e2e2"
 _MAX_NAME_LENGTH = 20
@@ -44,21 +44,20 @@ _STYLE: dict[Any, Any] = {
 
 @contextmanager
 def open_figure(width: float, height: float) -> Iterator[Figure]:
-    """A figure of that size in inches, drawn in the report's style."""
+    """Open a figure of a size in inches, in the report's style."""
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
-        # The reader's fonts have the letters that the one for measuring lacks.
+        # The reader's fonts have letters that the font for measuring lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield Figure(figsize=(width, height), layout="constrained")
 
 
 def shorten_name(name: str) -> str:
-    """A name as an axis can hold it."""
+    """Shorten a name to fit an axis."""
     return name if len(name) <= _MAX_NAME_LENGTH else name[: _MAX_NAME_LENGTH - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def write_figure(figure: Figure, path: Path, name: str, title: str, description: str) -> None:
-    """The drawing on white as a file of its own, in the format that the path ends with: .svg (see ``render_svg``) "
-    "or .png."""
+    """Write the figure on white, as .svg (see ``render_svg``) or .png by the path's suffix."""
     if path.suffix == ".png":
         with open_atomic_file(path) as temporary:
             figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH, metadata={"Title": title, "Software": None})
@@ -67,9 +66,9 @@ def write_figure(figure: Figure, path: Path, name: str, title: str, description:
 
 
 def render_svg(figure: Figure, name: str, title: str, description: str, *, transparent: bool = True) -> str:
-    """The drawing alone, with a title and a description for who hears it; ``name`` keeps its ids apart from others'.
+    """Render the figure as SVG, with a title and a description for screen readers; ``name`` makes its ids unique.
 
-    It has no XML declaration, no metadata, and of matplotlib's ids those that something refers to.
+    The XML declaration, metadata and unused ids are left out.
     """
     written = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name}):
@@ -83,21 +82,23 @@ def render_svg(figure: Figure, name: str, title: str, description: str, *, trans
     drawing = drawing[drawing.index("<svg") :]
     referred = set(re.findall(r'(?:url\(|href=")#([^")]+)', drawing))
     drawing = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in referred else "", drawing).strip()
-    told = (
+    opening = (
         f' role="img" aria-labelledby="{name}-title {name}-description">'
         f'<title id="{name}-title">{escape(title)}</title>'
         f'<desc id="{name}-description">{escape(description)}</desc>'
     )
-    return drawing.replace(">", told, 1)
+    return drawing.replace(">", opening, 1)
 
 
 EpochHistory = Sequence[Mapping[str, float]]
 
 
 def draw_learning_curves(stage: str, name: str, folds: Sequence[EpochHistory]) -> str:
-    """One stage's losses and validation UA by epoch, a line per fold; a dot marks each fold's best epoch.
+    """Draw one stage's losses and validation UA by epoch, a line per fold; a dot marks each fold's best epoch.
 
-    ``stage`` is the stage's key and ``name`` how a reader is told of it.
+    Args:
+        stage: the stage's key
+        name: its name for people
     """
     with open_figure(3.3, 3.1) as figure:
         loss, accuracy = figure.subplots(2, sharex=True, height_ratios=(3, 2))
@@ -123,12 +124,12 @@ def draw_learning_curves(stage: str, name: str, folds: Sequence[EpochHistory]) -
 
 
 def find_best_epoch(epochs: EpochHistory) -> Mapping[str, float]:
-    """The epoch whose weights were kept: the lowest validation loss, the earliest of equals."""
+    """Find the selected epoch: the lowest validation loss, the earliest of equals."""
     return min(epochs, key=lambda epoch: epoch["validation_loss"])
 
 
 def _draw_curve(axes: Axes, epochs: EpochHistory, measure: str, **style: Any) -> None:
-    # A single epoch makes no line, so it is a point.
+    # A single epoch is drawn as a point.
     axes.plot(
         [epoch["epoch"] for epoch in epochs],
         [epoch[measure] for epoch in epochs],
@@ -152,7 +153,7 @@ _LABEL_STYLE: dict[str, Any] = {"facecolor": LIGHT, "edgecolor": INK, "linewidth
 
 
 def draw_timeline(name: str, timeline: ConversationExcerpt, classes: Sequence[str]) -> str:
-    """Three strips over one axis of time, or of turns where times are not known."""
+    """Draw emotions, probabilities and speakers over time, or over turns if times are unknown."""
     speakers = list(dict.fromkeys(turn.utterance.speaker for turn in timeline.turns))
     lanes = [*speakers[:_MAX_SPEAKERS], *(["others"] if len(speakers) > _MAX_SPEAKERS else [])]
     heights = (0.28 * len(classes), 0.75, 0.22 * len(lanes))
@@ -197,7 +198,7 @@ def draw_timeline(name: str, timeline: ConversationExcerpt, classes: Sequence[st
 
 
 def _compute_spans(timeline: ConversationExcerpt) -> list[tuple[float, float]]:
-    """When each turn begins and ends, in seconds, or one after another."""
+    """Compute start and end of each turn, in seconds or in turns."""
     if timeline.timed:
         return [(turn.utterance.start or 0.0, turn.utterance.end or 0.0) for turn in timeline.turns]
     return [(number - 0.45, number + 0.45) for number in range(1, len(timeline.turns) + 1)]
@@ -233,6 +234,6 @@ def _draw_lanes(axes: Axes, names: Sequence[str]) -> None:
 
 def _describe_timeline(timeline: ConversationExcerpt) -> str:
     return (
-        f"{timeline.right} of {timeline.scored} scored utterances are right; the table below the figure tells of each "
-        "turn when it was, who spoke, its label, the predicted class and its probability"
+        f"{timeline.right} of {timeline.scored} scored utterances are right; the table below the figure lists each "
+        "turn's time, speaker, label, predicted class and probability"
     )

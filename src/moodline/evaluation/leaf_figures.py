@@ -1,4 +1,4 @@
-"""Figures of a trained model's LEAF front-end."""
+"""Draw a trained model's LEAF front-end."""
 
 import math
 from collections.abc import Callable
@@ -23,11 +23,11 @@ from moodline.modeling.frontend import LogMel
 from moodline.modeling.leaf import HALF_MAXIMUM_WIDTH, Leaf
 from moodline.modeling.model import build_audio_utterance
 
-_COLOUR_PERCENTILES = 1, 99.5  # percentiles of a panel's values: what lies outside takes the map's last colour
+_COLOUR_PERCENTILES = 1, 99.5  # percentiles of a panel's values at the ends of the colour map
 
 
 def draw_features(figure: Figure, waveform: Tensor, before: Leaf, after: Leaf, frequencies: tuple[float, float]) -> str:
-    """Waveform (T,), at LEAF's sample rate -> three panels over one axis of time.
+    """Draw log-mel and LEAF features of a waveform (T,), at LEAF's sample rate, over one axis of time.
 
     ``frequencies`` are the lowest and the highest of the mel filters, in Hz.
     """
@@ -57,13 +57,13 @@ def draw_features(figure: Figure, waveform: Tensor, before: Leaf, after: Leaf, f
 
 @torch.no_grad()
 def compute_features(waveform: Tensor, leaf: Leaf) -> np.ndarray:
-    """Waveform (T,) -> (filters, F)."""
+    """Compute LEAF features: waveform (T,) -> (filters, F)."""
     return leaf(waveform[None])[0][0].cpu().numpy()
 
 
 @torch.no_grad()
 def compute_log_mel(waveform: Tensor, leaf: Leaf, frequencies: tuple[float, float]) -> np.ndarray:
-    """What log-mel of LEAF's number of filters, window and frames makes of it: (T,) -> (filters, F)."""
+    """Compute log-mel features with LEAF's number of filters, window and stride: (T,) -> (filters, F)."""
     minimum, maximum = frequencies
     box = LogMel(
         filters=leaf.filters,
@@ -82,28 +82,28 @@ PCEN_LABELS = {
     "root": "root r",
     "smoothing": "smoothing s",
 }
-_SPECTRUM_SIZE = 4096  # bins of some Hz: fine beside the narrowest filter
+_SPECTRUM_SIZE = 4096  # bins of a few Hz, finer than the narrowest filter
 _OCTAVE_TICKS = (62.5, 125, 250, 500, 1000, 2000, 4000, 8000, 16000)
-_MIN_FREQUENCY = 40  # Hz, where the axis of responses begins
+_MIN_FREQUENCY = 40  # Hz, lower end of the axis of responses
 
 
 def get_centre_frequencies(leaf: Leaf) -> np.ndarray:
-    """In Hz (filters,)."""
+    """Return the centre frequencies in Hz (filters,)."""
     return _get_values(leaf.gabor.centre_frequencies) * leaf.sample_rate / (2 * math.pi)
 
 
 def compute_bandwidths(leaf: Leaf) -> np.ndarray:
-    """Full widths at half maximum of the filters' responses, in Hz (filters,); the window's cut left aside."""
+    """Compute full widths at half maximum of the filters' responses, in Hz (filters,), without the window's effect."""
     return 2 * HALF_MAXIMUM_WIDTH / _get_values(leaf.gabor.inverse_bandwidths) * leaf.sample_rate / (2 * math.pi)
 
 
 def compute_pooling_deviations(leaf: Leaf) -> np.ndarray:
-    """Standard deviations of the pooling windows, in ms (filters,)."""
+    """Compute standard deviations of the pooling windows, in ms (filters,)."""
     return _get_values(leaf.pooling.widths) * (leaf.window // 2) * 1000 / leaf.sample_rate
 
 
 def compute_responses(leaf: Leaf) -> tuple[np.ndarray, np.ndarray]:
-    """Frequencies in Hz (bins,), and the gains there of the filters as the window cuts them (filters, bins)."""
+    """Compute frequencies in Hz (bins,) and the windowed filters' gains (filters, bins)."""
     half = leaf.window // 2
     time = np.arange(-half, half + 1)
     mu = _get_values(leaf.gabor.centre_frequencies)[:, None]
@@ -114,8 +114,8 @@ def compute_responses(leaf: Leaf) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_filters(figure: Figure, before: Leaf, after: Leaf) -> str:
-    """Centre frequencies and bandwidths by channel, and to the right how far training moved them."""
-    told = []
+    """Draw centre frequencies and bandwidths by channel, and their changes in training to the right."""
+    descriptions = []
     measures = {"centre frequency": get_centre_frequencies, "bandwidth": compute_bandwidths}
     for (values, changes), (name, measure) in zip(figure.subplots(2, 2, sharex=True), measures.items(), strict=True):
         initial, trained = measure(before), measure(after)
@@ -126,18 +126,18 @@ def draw_filters(figure: Figure, before: Leaf, after: Leaf) -> str:
         changes.vlines(_number_channels(initial), 0, trained - initial, color=VERMILLION, linewidth=1.4)
         changes.set_ylabel("change (Hz)")
         changes.grid(axis="y")
-        told.append(_describe(name, initial, trained, "Hz"))
+        descriptions.append(_describe(name, initial, trained, "Hz"))
     _finish_figure(figure, columns=2)
-    return "; ".join(told)
+    return "; ".join(descriptions)
 
 
 def draw_responses(figure: Figure, before: Leaf, after: Leaf) -> str:
-    """Every filter's magnitude response, the initial ones above and the trained ones below."""
+    """Draw each filter's magnitude response, initial above and trained below."""
     for axes, leaf, title in zip(figure.subplots(2, sharex=True), (before, after), ("initial", "trained"), strict=True):
         frequencies, magnitudes = compute_responses(leaf)
         shown = frequencies >= _MIN_FREQUENCY
         for channel, magnitude in enumerate(magnitudes):
-            colour, dashes = ((BLUE, "-"), (VERMILLION, "--"))[channel % 2]  # neighbours are told apart
+            colour, dashes = ((BLUE, "-"), (VERMILLION, "--"))[channel % 2]  # neighbours differ
             axes.plot(frequencies[shown], magnitude[shown], color=colour, linestyle=dashes, linewidth=0.9)
         axes.set_title(title, fontsize=9, loc="left")
         axes.set_ylabel("gain")
@@ -153,7 +153,7 @@ def draw_responses(figure: Figure, before: Leaf, after: Leaf) -> str:
 
 
 def draw_pooling(figure: Figure, before: Leaf, after: Leaf) -> str:
-    """Widths of the pooling windows by channel."""
+    """Draw widths of the pooling windows by channel."""
     axes = figure.subplots()
     _draw_by_channel(
         axes, compute_pooling_deviations(before), compute_pooling_deviations(after), "standard deviation (ms)"
@@ -163,14 +163,14 @@ def draw_pooling(figure: Figure, before: Leaf, after: Leaf) -> str:
 
 
 def draw_pcen(figure: Figure, before: Leaf, after: Leaf) -> str:
-    """The four parameters of the energy normalisation by channel."""
-    told = []
+    """Draw the four parameters of PCEN by channel."""
+    descriptions = []
     for axes, (name, label) in zip(figure.subplots(2, 2, sharex=True).flat, PCEN_LABELS.items(), strict=True):
         values = _get_values(getattr(before.pcen, name)), _get_values(getattr(after.pcen, name))
         _draw_by_channel(axes, *values, label)
-        told.append(_describe(name, *values))
+        descriptions.append(_describe(name, *values))
     _finish_figure(figure, columns=2)
-    return "; ".join(told)
+    return "; ".join(descriptions)
 
 
 def _draw_by_channel(axes: Axes, before: np.ndarray, after: np.ndarray, label: str) -> None:
@@ -187,14 +187,14 @@ def _number_channels(values: np.ndarray) -> np.ndarray:
 
 
 def _label_octaves(axis: Axis) -> None:
-    """The labels of a logarithmic axis of frequencies."""
+    """Label a logarithmic axis of frequencies."""
     axis.set_major_locator(FixedLocator(_OCTAVE_TICKS))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter("{x:g}")
 
 
 def _finish_figure(figure: Figure, columns: int) -> None:
-    """What the panels of one grid share: the axis of channels below, and one legend above."""
+    """Add a grid's shared axis of channels below and one legend above."""
     for axes in figure.axes[-columns:]:
         axes.set_xlabel("channel")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
@@ -211,7 +211,7 @@ def _get_values(parameter: torch.Tensor) -> np.ndarray:
 
 
 class Picture(NamedTuple):
-    """A file's name without its ending, the title, inches, and what draws it and tells what it shows."""
+    """Hold a picture's name, title and size in inches, and the function that draws and describes it."""
 
     name: str
     title: str
@@ -230,12 +230,12 @@ FEATURES_TITLE = "LEAF features beside the log-mel spectrogram"
 
 
 def plot_leaf(folder: Path, out: Path, audio: Path | None = None, file_format: str = "svg") -> list[Path]:
-    """Draw the front-end of a model as it began and as it was trained; with a recording, its features too.
+    """Draw a model's initial and trained front-end; with a recording, its features too.
 
     Args:
         folder: a model folder, or a run's fold with one
         out: the pictures' folder
-        audio: a recording; it is scaled as the model scales speech
+        audio: a recording; scaled as in the model
         file_format: svg or png
 
     Raises:
@@ -251,13 +251,13 @@ def plot_leaf(folder: Path, out: Path, audio: Path | None = None, file_format: s
     for picture in pictures:
         paths.append(out / f"{picture.name}.{file_format}")
         with open_figure(picture.width, picture.height) as figure:
-            told = picture.draw(figure, before, after)
-            write_figure(figure, paths[-1], picture.name, picture.title, told)
+            description = picture.draw(figure, before, after)
+            write_figure(figure, paths[-1], picture.name, picture.title, description)
     return paths
 
 
 def load_encoder(folder: Path) -> tuple[LeafCnn, AudioUtteranceConfig]:
-    """The speech encoder of a model folder, or of a run's fold with one, and its part of the recipe."""
+    """Load the audio encoder of a model folder or of a run's fold, and its part of the recipe."""
     if not (folder / CONFIG_FILE).exists() and (folder / "model" / CONFIG_FILE).exists():
         folder = folder / "model"
     description = load_description(folder)
@@ -265,13 +265,13 @@ def load_encoder(folder: Path) -> tuple[LeafCnn, AudioUtteranceConfig]:
     if AUDIO_UTTERANCE not in recipe.stages:
         given = "embeddings from a file" if AUDIO_UTTERANCE in recipe.given else "words alone"
         raise MoodlineError(
-            f"LEAF is drawn of a model that was trained on recordings, and {folder} reads {given}: "
-            "name a model with speech"
+            f"{folder} has no LEAF: it reads {given}. Choose a model that was trained on recordings.",
+            code="model.no_audio_encoder",
         )
-    if recipe.audio_utterance.front_end != "leaf":
+    if recipe.audio_utterance.frontend != "leaf":
         raise MoodlineError(
-            f"LEAF is drawn of a model that has it, and {folder} has audio_utterance.front_end "
-            f"{recipe.audio_utterance.front_end}: name a model with leaf"
+            f"{folder} has audio_utterance.frontend {recipe.audio_utterance.frontend}, not leaf. Choose another.",
+            code="model.no_leaf",
         )
     encoder = load_part(folder, AUDIO_UTTERANCE, recipe, description.label_set)
     assert isinstance(encoder, LeafCnn)

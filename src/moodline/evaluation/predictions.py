@@ -1,8 +1,8 @@
-"""What a model says of the utterances that it may be scored on: the table that every score is computed from.
+"""Predict the utterances that a model is scored on: the table that every score is computed from.
 
 Columns: utterance_id, conversation_id, session, speaker, part, fold, stage, label, predicted, temperature and
-p_<class>; a row for each scored utterance and stage. Probabilities are those of softmax(logits / temperature); what has
-no temperature, a baseline or a model of an older moodline, is not calibrated.
+p_<class>; one row per scored utterance and stage. Probabilities are softmax(logits / temperature); a baseline, or a
+model of an older moodline, has no temperature and is not calibrated.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from moodline.config import FUSION, SINGLE_MODALITY_FUSION, Modalities, Recipe
-from moodline.conversation import Conversation, LabelSet, Utterance, uses_made_of
+from moodline.conversation import Conversation, LabelSet, Utterance, find_training_overlap
 from moodline.errors import MoodlineError
 from moodline.evaluation.scores import MAJORITY
 from moodline.inference.predictor import Predictor
@@ -22,24 +22,25 @@ from moodline.timeline.timeline import UtterancePrediction
 ROWS_PER_BATCH = 2**12
 
 ProgressCallback = Callable[[str, int, int], None]
-"""Is told what is read, how many of its conversations are, and of how many."""
+"""Receives a name, the number of finished conversations, and their total."""
 
 
 def refuse_training_overlap(
     provenance: Provenance, conversations: Sequence[Conversation], speaker: str | None = None
 ) -> None:
-    """Refuse to score a model on what it was trained or selected on.
+    """Refuse to score a model on conversations that trained or selected it.
 
     Args:
-        speaker: whose turns alone are scored; None where everyone's are
+        speaker: the only speaker who is scored; None scores all
 
     Raises:
-        MoodlineError: names the first conversation that the model has seen
+        MoodlineError: the model has seen a conversation
     """
-    for conversation, use in uses_made_of(provenance, conversations, speaker):
+    for conversation, use in find_training_overlap(provenance, conversations, speaker):
         raise MoodlineError(
-            f"a model is scored on what it has not seen, and this one was {use} {conversation.id} "
-            f"({provenance.protocol}, fold {provenance.fold}): score its test set, or another corpus"
+            f"the model was {use} {conversation.id} ({provenance.protocol}, fold {provenance.fold}). "
+            "Score it on its test set, or on another corpus.",
+            code="evaluation.seen_conversation",
         )
 
 
@@ -51,13 +52,13 @@ def predict_for_scores(
     progress: Callable[[int], None],
     speaker: str | None = None,
 ) -> pa.Table:
-    """Predictions of the utterances that have a class, by every stage and by the majority baseline.
+    """Predict the utterances that have a class, by every stage and by the majority baseline.
 
     Args:
-        labels: the model's classes, and the labels as found that each takes in
-        fold: the name that the rows carry
-        progress: told how many conversations are done
-        speaker: whose turns alone are scored, the others being context; None for everyone's
+        labels: the model's classes and the corpus's labels that map to them
+        fold: name of the fold in the table
+        progress: receives the number of finished conversations
+        speaker: the only speaker who is scored, the others being context; None scores all
 
     Raises:
         MoodlineError: a conversation was in the model's training or validation set, or none has a scored utterance
@@ -89,7 +90,8 @@ def build_table(rows: Iterable[dict[str, Any]], labels: LabelSet, conversations:
     if not tables:
         raise MoodlineError(
             f"nothing can be scored: no utterance {f'of {speaker} ' if speaker else ''}in {conversations} "
-            f"conversations has a label of {labels.name} ({', '.join(labels.mapping)})"
+            f"conversations has a label of {labels.name} ({', '.join(labels.mapping)})",
+            code="evaluation.no_labels",
         )
     return pa.concat_tables(tables)
 
@@ -121,7 +123,7 @@ def iter_rows(
 def iter_scored_turns(
     conversation: Conversation, labels: LabelSet, fold: str, speaker: str | None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Positions of a conversation's turns that are scored, each with the columns that its rows share."""
+    """Iterate over the positions of scored turns, each with the columns that its rows share."""
     for turn, utterance in enumerate(conversation.utterances):
         index = labels.index(utterance.label)
         if index is not None and speaker in (None, utterance.speaker):
@@ -129,11 +131,12 @@ def iter_scored_turns(
 
 
 def refuse_missing_modality(utterance: Utterance, predicted: UtterancePrediction, recipe: Recipe) -> None:
-    """Refuse to score an utterance of which a stage has no opinion: stages are compared on the same ones."""
+    """Refuse an utterance that a stage cannot predict: stages are compared on the same utterances."""
     if len(predicted.by_stage) < len(recipe.stages):
         raise MoodlineError(
-            f"all stages are scored on the same utterances, and {utterance.id} has no audio: prepare the corpus with "
-            "its audio, or score a model of words alone"
+            f"{utterance.id} has no audio, and stages are scored on the same utterances. Prepare the corpus with its "
+            "audio, or score a text-only model.",
+            code="evaluation.missing_audio",
         )
 
 
@@ -150,12 +153,12 @@ def get_facts(conversation: Conversation, utterance: Utterance) -> dict[str, Any
 def iter_stage_columns(
     predicted: Mapping[Modalities, UtterancePrediction], temperatures: Mapping[str, float], majority: str
 ) -> Iterator[dict[str, Any]]:
-    """Each stage's prediction and probabilities, those of the fusion given one modality, and the majority class's.
+    """Iterate over the columns of each stage, of the fusion with one modality, and of the majority baseline.
 
     Args:
-        predicted: in each mode that the model was trained in
-        temperatures: by stage; the fusion has one in all modes
-        majority: the training set's most frequent class, which the baseline always says
+        predicted: by mode that the model supports
+        temperatures: by stage; the fusion has one for all modes
+        majority: the training set's most frequent class, which the baseline always predicts
     """
     both = predicted["both"]
     for stage, probabilities in both.by_stage.items():
@@ -169,7 +172,7 @@ def iter_stage_columns(
 def build_stage_columns(
     stage: str, probabilities: Mapping[str, float], temperature: float | None = None
 ) -> dict[str, Any]:
-    """The columns of a row that are a stage's own, from its probability of each class."""
+    """Build a stage's own columns of a row from its probabilities."""
     return {
         "stage": stage,
         "predicted": max(probabilities, key=lambda name: probabilities[name]),

@@ -1,4 +1,4 @@
-"""An evaluation -> one HTML page that needs nothing beside it, for a screen of any width and for paper."""
+"""Write an evaluation as one self-contained HTML page, for a screen of any width and for paper."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,7 +31,7 @@ from moodline.io import write_text
 LearningCurves = Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]]
 """By fold and stage, an entry for each epoch: epoch, train_loss, validation_loss, validation_ua."""
 
-# However large the corpus, the page shows no more than this of it, and says so.
+# Limits of the page's tables and figures, for a corpus of any size; the page states them.
 MAX_GROUPS = 24
 MAX_ERRORS = 10
 MAX_TURNS = 40
@@ -53,11 +53,11 @@ def write_report(
         results: the content of results.json, with ``calibration`` and ``coverage``
         predictions: the table that it was computed from
         conversations: those of the corpus; all that are in ``predictions`` are among them
-        with_audio: put the speech of the errors that are shown into the page
+        with_audio: include the audio of the shown errors
         quote: show the words of the errors and of the conversations
 
     Raises:
-        MoodlineError: audio is asked for and cannot be read
+        MoodlineError: audio cannot be read
     """
     stages = {stage["stage"]: stage for stage in results["scores"]}
     final = stages[find_final_stage(list(stages))]
@@ -85,7 +85,7 @@ def write_report(
 
 
 def _draw_figures(results: Mapping[str, Any], final: Mapping[str, Any]) -> dict[str, Markup | None]:
-    # The distance to the baseline is so much larger that it would flatten the others; it stands in the table.
+    # The gain over the baseline is much larger and would flatten the others; the table shows it.
     gains = [gain for gain in results["differences"] if gain["minus"] != "majority"]
     return {
         "stage_figure": Markup(draw_stages(results["scores"], STAGES)),
@@ -98,7 +98,7 @@ def _draw_figures(results: Mapping[str, Any], final: Mapping[str, Any]) -> dict[
 
 
 def _summarise_groups(predictions: pa.Table, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Speakers and sessions, each where there are several to compare."""
+    """Score speakers and sessions, each if there are several to compare."""
     kinds = {kind: score_groups(kind, predictions, classes) for kind in ("session", "speaker")}
     return [
         {
@@ -141,7 +141,7 @@ def _build_excerpts(
 
 
 def _build_learning_figures(curves: LearningCurves) -> list[dict[str, Any]]:
-    """Each trained stage's figure and, by fold, the epoch that was kept."""
+    """Draw each trained stage's curves, and find the selected epoch by fold."""
     by_stage = {
         stage: {fold: stages[stage] for fold, stages in curves.items() if stages.get(stage)} for stage in STAGES
     }
@@ -157,7 +157,7 @@ def _build_learning_figures(curves: LearningCurves) -> list[dict[str, Any]]:
 
 
 def build_environment(*packages: str) -> Environment:
-    """What reports are made with: the templates of these packages, then the report's own, which they may include."""
+    """Build the templates' environment: those of these packages, then the report's own."""
     environment = pages.build_environment(*packages, "moodline.evaluation")
     environment.filters |= {
         "estimate": lambda estimate: str(Estimate(**estimate)),
@@ -171,7 +171,7 @@ def build_environment(*packages: str) -> Environment:
 
 
 def format_difference(estimate: Mapping[str, Any]) -> str:
-    """As an estimate, with its signs."""
+    """Format a difference and its interval with signs."""
     value, interval = estimate["value"], estimate["interval"]
     signed = f"{value:+.3f}" if interval is None else f"{value:+.3f} [{interval[0]:+.3f}, {interval[1]:+.3f}]"
     return signed.replace("-", "\N{MINUS SIGN}")

@@ -1,4 +1,4 @@
-"""The content of results.json: scores with intervals, and the description of what is scored."""
+"""Define the content of results.json: scores with intervals, and a description of the data."""
 
 import datetime
 from collections import Counter
@@ -15,7 +15,7 @@ from moodline.corpora.storage import REFERENCE
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A score, or a difference of scores, and its 95 % interval; None where one conversation is all there is."""
+    """Hold a score or a difference of scores, and its 95 % interval; None for a single conversation."""
 
     value: float
     interval: tuple[float, float] | None
@@ -28,7 +28,7 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scores:
-    """The three measures over a set of utterances."""
+    """Hold the three measures over a set of utterances."""
 
     utterances: int
     conversations: int
@@ -39,7 +39,7 @@ class Scores:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FoldStatistic:
-    """Mean and standard deviation (n - 1 in the denominator) over folds; one fold has no deviation."""
+    """Hold mean and standard deviation (n - 1 in the denominator) over folds; one fold has no deviation."""
 
     mean: float
     deviation: float | None
@@ -54,7 +54,7 @@ class FoldStatistics:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassResult:
-    """A class's scores; None where undefined (see moodline.metrics.ClassScores)."""
+    """Hold a class's scores; None where undefined (see moodline.metrics.ClassScores)."""
 
     precision: float | None
     recall: float | None
@@ -64,7 +64,7 @@ class ClassResult:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageScores:
-    """All that is said of one stage.
+    """Hold all scores of one stage.
 
     ``confusion`` has a row per reference class and a column per predicted one, in the order of ``classes``.
     ``parts`` is empty unless the predictions hold more than one part of a corpus.
@@ -81,7 +81,7 @@ class StageScores:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """``stage`` minus ``minus``, paired over conversations."""
+    """Hold the scores of ``stage`` minus those of ``minus``, paired over conversations."""
 
     stage: str
     minus: str
@@ -97,14 +97,14 @@ class Evaluation:
 
 SCHEMA = 1
 NOT_CALIBRATED = (
-    "probabilities are not calibrated, since the model is of an older moodline: the moodline train command that made "
-    "it, run once more, calibrates it and trains nothing"
+    "probabilities are not calibrated, since an older moodline wrote the model. Rerun its moodline train command to "
+    "calibrate it without training"
 )
 PACKAGES = ("moodline", "torch", "transformers", "lightning", "numpy", "scikit-learn")
 
 
 def describe_evaluation(labels: LabelSet, context: str, corpus: Corpus, trained_words: str) -> dict[str, Any]:
-    """What of results.json does not depend on what is scored."""
+    """Describe labels, corpus, words and versions for results.json."""
     return {
         "schema": SCHEMA,
         "label_set": convert_to_content(labels),
@@ -134,7 +134,7 @@ def count_fold(fold: Fold, labels: LabelSet) -> dict[str, Any]:
 
 
 def collect_notes(folds: Sequence[Fold], of: int) -> list[str]:
-    """What a reader of the scores must know of the folds, of so many in the protocol; what holds for all, once."""
+    """Collect the folds' notes, each once, and note missing folds of the ``of`` in the protocol."""
     names: dict[str, list[str]] = {}
     for fold in folds:
         for note in fold.notes:
@@ -144,19 +144,19 @@ def collect_notes(folds: Sequence[Fold], of: int) -> list[str]:
 
 
 def note_missing_folds(count: int, of: int) -> list[str]:
-    """A note where not all folds of a protocol are scored."""
+    """Note that not all folds of a protocol are scored."""
     return [f"{count} of the protocol's {of} folds: the others are not trained yet"] if count < of else []
 
 
 def note_words(trained: str, corpus: Corpus) -> list[str]:
-    """What a reader of the scores must know of the words, where they are not the reference ones throughout."""
+    """Note the words of training and scoring, unless both are the reference words."""
     if trained == corpus.words == REFERENCE:
         return []
     return [f"trained on {trained} words, scored on {corpus.recognition or 'reference words'}"]
 
 
 def count_conversations(conversations: Sequence[Conversation], labels: LabelSet) -> dict[str, Any]:
-    """Conversations, scored utterances, and these by class."""
+    """Count conversations, scored utterances, and these by class."""
     classes = Counter(
         labels.classes[index]
         for conversation in conversations

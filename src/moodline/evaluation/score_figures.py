@@ -1,4 +1,4 @@
-"""Figures of scores: estimates with intervals, coverage, reliability."""
+"""Draw scores: estimates with intervals, coverage, reliability."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,28 +12,47 @@ MARKERS = {"ua": ("UA", BLUE, "o"), "wa": ("WA", VERMILLION, "s")}
 
 
 def draw_stages(scores: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> str:
-    """UA and WA of every stage with their intervals; ``scores`` are StageScores as in results.json."""
+    """Draw UA and WA of every stage with their intervals; ``scores`` are StageScores as in results.json."""
     rows = [stage["pooled"] for stage in scores]
     return draw_scores("stages", "Scores of each stage", rows, [names[stage["stage"]] for stage in scores])
 
 
-def draw_scores(name: str, title: str, rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> str:
-    """UA and WA with their intervals, a line for each row; rows have both as results.json has them."""
-    with open_figure(4.0, 0.8 + 0.42 * len(rows)) as figure:
+def draw_scores(
+    name: str,
+    title: str,
+    rows: Sequence[Mapping[str, Any]],
+    labels: Sequence[str],
+    *,
+    ticks: Sequence[str] | None = None,
+    row_height: float = 0.42,
+    bounds: tuple[float, float] | None = None,
+) -> str:
+    """Draw UA and WA with their intervals, one row each.
+
+    Args:
+        rows: each with both measures as in results.json
+        labels: the rows' names
+        ticks: shorter names for the axis
+        row_height: in inches
+        bounds: of the axis of scores; None fits it to the rows
+    """
+    with open_figure(4.0, 0.8 + row_height * len(rows)) as figure:
         axes = figure.subplots()
-        _draw_estimates(axes, rows, labels)
+        _draw_estimates(axes, rows, ticks or labels)
+        if bounds is not None:
+            axes.set_xlim(*bounds)
         axes.set_xlabel("score")
         return render_svg(figure, name, title, _describe_estimates(rows, labels))
 
 
 def draw_gains(differences: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> str:
-    """Differences between stages with their intervals; ``differences`` as in results.json."""
+    """Draw differences between stages with their intervals; ``differences`` as in results.json."""
     pairs = [(names[gain["stage"]], names[gain["minus"]]) for gain in differences]
     return draw_differences("gains", "Differences between stages", differences, pairs)
 
 
 def draw_differences(name: str, title: str, rows: Sequence[Mapping[str, Any]], pairs: Sequence[tuple[str, str]]) -> str:
-    """Differences of UA and WA with their intervals; pairs say what is above what."""
+    """Draw differences of UA and WA with their intervals; each pair names minuend and subtrahend."""
     with open_figure(4.0, 0.8 + 0.5 * len(rows)) as figure:
         axes = figure.subplots()
         axes.axvline(0, color=GREY, linewidth=1)
@@ -45,31 +64,27 @@ def draw_differences(name: str, title: str, rows: Sequence[Mapping[str, Any]], p
 
 
 def draw_parts(parts: Mapping[str, Mapping[str, Any]]) -> str:
-    """One stage's UA and WA in each part of the corpus; ``parts`` as in results.json."""
-    with open_figure(4.0, 0.8 + 0.42 * len(parts)) as figure:
-        axes = figure.subplots()
-        _draw_estimates(axes, list(parts.values()), [shorten_name(part) for part in parts])
-        axes.set_xlabel("score")
-        return render_svg(
-            figure, "parts", "Scores by part of the corpus", _describe_estimates(list(parts.values()), list(parts))
-        )
+    """Draw one stage's UA and WA in each part of the corpus; ``parts`` as in results.json."""
+    ticks = [shorten_name(part) for part in parts]
+    return draw_scores("parts", "Scores by part of the corpus", list(parts.values()), list(parts), ticks=ticks)
 
 
 def draw_groups(kind: str, groups: Sequence[GroupScores]) -> str:
-    """UA and WA of each speaker or session."""
+    """Draw UA and WA of each speaker or session."""
     rows = [{m: {"value": getattr(group, m), "interval": None} for m in MARKERS} for group in groups]
-    with open_figure(4.0, 0.8 + 0.26 * len(groups)) as figure:
-        axes = figure.subplots()
-        _draw_estimates(axes, rows, [shorten_name(group.name) for group in groups])
-        axes.set_xlim(-0.03, 1.03)
-        axes.set_xlabel("score")
-        return render_svg(
-            figure, f"spread-{kind}", f"Scores by {kind}", _describe_estimates(rows, [group.name for group in groups])
-        )
+    return draw_scores(
+        f"spread-{kind}",
+        f"Scores by {kind}",
+        rows,
+        [group.name for group in groups],
+        ticks=[shorten_name(group.name) for group in groups],
+        row_height=0.26,
+        bounds=(-0.03, 1.03),
+    )
 
 
 def draw_folds(scores: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> str:
-    """Each stage's UA in every fold, a ring each; their mean and, to both sides of it, their standard deviation."""
+    """Draw each stage's UA in every fold, with mean and standard deviation."""
     labels = [names[stage["stage"]] for stage in scores]
     with open_figure(4.0, 0.8 + 0.36 * len(scores)) as figure:
         axes = figure.subplots()
@@ -90,16 +105,16 @@ def draw_folds(scores: Sequence[Mapping[str, Any]], names: Mapping[str, str]) ->
             )
         _label_rows(axes, labels)
         axes.set_xlabel("UA")
-        told = "; ".join(
+        description = "; ".join(
             f"{label}: mean {stage['over_folds']['ua']['mean']:.3f}, standard deviation "
             f"{stage['over_folds']['ua']['deviation']:.3f}"
             for label, stage in zip(labels, scores, strict=True)
         )
-        return render_svg(figure, "folds", "UA in each fold, by stage", told)
+        return render_svg(figure, "folds", "UA in each fold, by stage", description)
 
 
 def _draw_estimates(axes: Axes, rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> None:
-    """One line per row, from the top: each measure a point on its interval."""
+    """Draw rows from the top: each measure is a point on its interval."""
     for offset, (measure, (name, colour, marker)) in zip((-0.13, 0.13), MARKERS.items(), strict=True):
         for position, row in enumerate(rows):
             estimate = row[measure]
@@ -134,7 +149,7 @@ def _describe_estimates(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]
 
 
 def draw_coverage(coverage: Mapping[str, Any]) -> str:
-    """Lines on their 95 % bands, and the threshold that each share takes; ``coverage`` as in results.json."""
+    """Draw scores with 95 % bands and thresholds by coverage; ``coverage`` as in results.json."""
     points = coverage["points"]
     shares = [point["coverage"] for point in points]
     with open_figure(4.0, 3.4) as figure:
@@ -164,13 +179,11 @@ def draw_coverage(coverage: Mapping[str, Any]) -> str:
         thresholds.set_ylim(0, 1.05)
         thresholds.set_ylabel("threshold")
         thresholds.set_xlabel("share answered")
-        thresholds.set_xlim(1.03, 0)  # the further right, the more is answered "uncertain"
+        thresholds.set_xlim(1.03, 0)  # coverage falls to the right
         for each in (axes, thresholds):
             each.grid()
         figure.align_ylabels()
-        return render_svg(
-            figure, "coverage", "Scores by the share of utterances that is answered", _describe_coverage(points)
-        )
+        return render_svg(figure, "coverage", "Scores by the share of answered utterances", _describe_coverage(points))
 
 
 def _describe_coverage(points: list[Mapping[str, Any]]) -> str:
@@ -182,7 +195,7 @@ def _describe_coverage(points: list[Mapping[str, Any]]) -> str:
 
 
 def draw_reliability(calibration: Mapping[str, Any]) -> str:
-    """How often each bin's utterances are right, against how probable they were held to be; below, how many they are.
+    """Draw accuracy by top probability in each bin, and the bins' sizes below.
 
     ``calibration`` is a stage's, as in results.json.
     """

@@ -1,4 +1,4 @@
-"""Scores as a table on the terminal, in 80 columns, on a screen or in a file."""
+"""Print scores as a table of 80 columns."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -6,7 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from moodline.errors import format_count, terminal
+from moodline.console import create_console
+from moodline.errors import format_count
 from moodline.evaluation.results import FoldStatistic, Scores, StageScores
 from moodline.evaluation.scores import STAGES
 
@@ -24,9 +25,9 @@ def print_table(
     """Print every stage's scores: pooled, their mean ± standard deviation over several folds, and each part's alone.
 
     Args:
-        names: of the stages, for people
+        names: stage names for people
     """
-    console = console or terminal()
+    console = console or create_console()
     for line in (*_build_heading(scores, protocol), *(f"Note: {note}." for note in notes)):
         console.print(line, markup=False, highlight=False)
     console.print(_build_table(scores, names))
@@ -42,7 +43,7 @@ def print_calibration(
     calibrated = {one["stage"]: one["calibration"] for one in scores if one["calibration"]["before"]}
     if not calibrated:
         return
-    console = console or terminal()
+    console = console or create_console()
     console.print("\nCalibration (0 is best; before: without the temperature)", markup=False, highlight=False)
     table = _create_table("temperature", "ECE", "before", "Brier", "before")
     for stage, found in calibrated.items():
@@ -56,7 +57,7 @@ def print_calibration(
 
 
 def format_temperature_range(temperatures: Iterable[float]) -> str:
-    """The lowest and the highest of all folds; one where they are the same."""
+    """Format the lowest and the highest temperature of all folds; one number if they are equal."""
     found = list(temperatures)
     low, high = f"{min(found):.2f}", f"{max(found):.2f}"
     return low if low == high else f"{low}\N{EN DASH}{high}"

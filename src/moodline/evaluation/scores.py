@@ -1,8 +1,7 @@
-"""Predictions -> scores of every stage, with 95 % bootstrap intervals over conversations.
+"""Score the predictions of every stage, with 95 % bootstrap intervals over conversations.
 
-The utterances of one conversation share speakers, topic and mood, so conversations are what is resampled; an
-interval over utterances would be too narrow. All stages are measured on the same resamples, which pairs them: the
-interval of a difference between two stages is that of one system measured twice on the same conversations.
+Conversations are resampled, since the utterances of one conversation share speakers, topic and mood; an interval over
+utterances would be too narrow. All stages are measured on the same resamples, which pairs their differences.
 """
 
 import math
@@ -41,7 +40,7 @@ from moodline.metrics import (
 )
 
 MAJORITY = "majority"
-# The order in which a system is built up, and how a reader is told of each stage.
+# Stages in the order of a system's construction, and their names for people.
 STAGES: Mapping[str, str] = {**STAGE_NAMES, **SINGLE_MODALITY_FUSION_NAMES, MAJORITY: "majority class"}
 GAINS = (
     ("audio_context", "audio_utterance"),
@@ -49,9 +48,9 @@ GAINS = (
     ("fusion", "audio_context"),
     ("fusion", "text_context"),
 )
-# Of fewer conversations a percentile interval holds the truth clearly less often than it says (docs/protocols.md).
+# With fewer conversations a percentile interval covers the truth in clearly less than 95 % (docs/protocols.md).
 MIN_CONVERSATIONS = 20
-# How the note on it begins.
+# Start of the note on few conversations.
 FEW_CONVERSATIONS_NOTE = "intervals over"
 
 
@@ -64,13 +63,12 @@ def score_predictions(
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> Evaluation:
-    """Scores of all stages in a table of predictions, pooled over its folds, per fold, per part and per class.
+    """Score all stages in a table of predictions, pooled over its folds, per fold, per part and per class.
 
     The table has a row for each utterance and stage, with the columns utterance_id, conversation_id, fold, part,
     stage, label and predicted. Raises MoodlineError for an unknown stage, for an utterance that a stage scores
-    twice, and where stages do not score the same utterances. ``stages`` are those known, in the order of their scores:
-    further systems on the same utterances stand beside the usual ones. ``gains`` are pairs of stages whose difference
-    is told where both are scored.
+    twice, and where stages do not score the same utterances. ``stages`` are the known stages in the order of their
+    scores; they may include further systems on the same utterances. ``gains`` are pairs of stages to compare.
     """
     scored = align_predictions(predictions, stages)
     pairs = _find_gains(scored.stages, gains)
@@ -114,12 +112,12 @@ def score_predictions(
 
 
 def find_final_stage(stages: Sequence[str]) -> str:
-    """The stage that speaks for the system: the last one that is no baseline, in the order of STAGES."""
+    """Return the system's final stage: the last one in the order of STAGES that is not a baseline."""
     return max((stage for stage in stages if stage in STAGE_NAMES), key=list(STAGES).index, default=MAJORITY)
 
 
 def note_few_conversations(scores: Sequence[StageScores]) -> list[str]:
-    """A sentence where there are few conversations for an interval: in all, or in parts of the corpus."""
+    """Note too few conversations for an interval, in all or in parts of the corpus."""
     first = scores[0]
     parts = [
         note for part, found in first.parts.items() for note in note_conversation_count(found.conversations, f"{part} ")
@@ -128,16 +126,18 @@ def note_few_conversations(scores: Sequence[StageScores]) -> list[str]:
 
 
 def note_conversation_count(conversations: int, which: str = "") -> list[str]:
-    """A sentence where so many conversations are few for an interval; ``which`` says of what part, with a space."""
+    """Note too few conversations for an interval; ``which`` names the part, with a space."""
     few = 1 < conversations < MIN_CONVERSATIONS
-    sentence = (
-        f"{FEW_CONVERSATIONS_NOTE} {conversations} {which}conversations are rough and too narrow: one to rely on takes "
-    )
-    return [f"{sentence}{MIN_CONVERSATIONS} or more"] if few else []
+    if not few:
+        return []
+    return [
+        f"{FEW_CONVERSATIONS_NOTE} {conversations} {which}conversations are too narrow: intervals are unreliable with "
+        f"fewer than {MIN_CONVERSATIONS} conversations"
+    ]
 
 
 def _find_gains(stages: Sequence[str], gains: Sequence[tuple[str, str]]) -> list[tuple[int, int]]:
-    """Positions of the stages to compare, as (higher, lower): of these gains, and of the system over its baseline."""
+    """Find positions of stages to compare as (higher, lower): the gains, and the final stage over the baseline."""
     pairs = [*gains, (find_final_stage(stages), MAJORITY)]
     return [
         (stages.index(above), stages.index(below))
@@ -153,7 +153,7 @@ class _Settings(NamedTuple):
 
 
 class _Estimates(NamedTuple):
-    """Estimates by row: first the stages, then any differences."""
+    """Hold estimates by row: first the stages, then any differences."""
 
     utterances: int
     conversations: int
@@ -172,7 +172,7 @@ class _Estimates(NamedTuple):
 
 
 def _compute_estimates(scored: AlignedPredictions, contrasts: NDArray, settings: _Settings) -> _Estimates:
-    """Contrasts (R, stages) turn the stages' measures into what is estimated: themselves, or a difference of two."""
+    """Estimate contrasts (R, stages) of the stages' measures: single stages, or differences of two."""
     confusions = _count_by_conversation(scored, settings.classes)
     values = contrasts @ compute_measures(confusions.sum(axis=1))[..., None]  # (3, stages, 1) -> (3, R, 1)
     intervals = _compute_intervals(confusions, contrasts, settings)
@@ -184,7 +184,7 @@ def _compute_estimates(scored: AlignedPredictions, contrasts: NDArray, settings:
 
 
 def _count_by_conversation(scored: AlignedPredictions, classes: Sequence[str]) -> NDArray[np.int64]:
-    """Confusion matrices (stages, conversations, C, C), conversations in the order of their ids."""
+    """Count confusion matrices (stages, conversations, C, C), conversations in the order of their ids."""
     _, groups = np.unique(scored.conversations, return_inverse=True)
     rows = np.split(np.argsort(groups, kind="stable"), np.cumsum(np.bincount(groups))[:-1])
     return np.array(
@@ -196,7 +196,7 @@ def _count_by_conversation(scored: AlignedPredictions, classes: Sequence[str]) -
 
 
 def compute_measures(confusions: NDArray) -> NDArray[np.float64]:
-    """WA, UA and weighted F1: (..., C, C) -> (3, ...)."""
+    """Compute WA, UA and weighted F1: (..., C, C) -> (3, ...)."""
     return np.stack(
         [
             compute_weighted_accuracy(confusions),
@@ -207,7 +207,7 @@ def compute_measures(confusions: NDArray) -> NDArray[np.float64]:
 
 
 def compute_resampled_measures(confusions: NDArray, drawn: NDArray[np.integer]) -> NDArray[np.float64]:
-    """The measures of resampled conversations.
+    """Compute the measures of resampled conversations.
 
     Confusion matrices (stages, conversations, C, C) and B draws of positions of conversations (B, draws) ->
     (3, stages, B).
@@ -221,7 +221,7 @@ def compute_resampled_measures(confusions: NDArray, drawn: NDArray[np.integer]) 
 def _compute_intervals(
     confusions: NDArray, contrasts: NDArray, settings: _Settings
 ) -> list[list[tuple[float, float]]] | list[list[None]]:
-    """Percentile intervals for the three measures of each contrast."""
+    """Compute percentile intervals for the three measures of each contrast."""
     bounds = compute_percentile_bounds(
         confusions.shape[1],
         lambda drawn: contrasts @ compute_resampled_measures(confusions, drawn),  # (3, R, B)

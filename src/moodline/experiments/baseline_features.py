@@ -1,4 +1,4 @@
-"""Classical systems: eGeMAPS with an SVM, sentence embeddings and tf-idf with logistic regression."""
+"""Classical baselines: eGeMAPS with an SVM, sentence embeddings and tf-idf with logistic regression."""
 
 import hashlib
 import warnings
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import filelock
 import numpy as np
@@ -30,30 +30,28 @@ from moodline.metrics import compute_confusion, compute_unweighted_accuracy
 from moodline.modeling.batching import build_length_batches, build_length_mask, compute_masked_mean, pad_sequences
 from moodline.modeling.text_encoder import Tokenizer, fingerprint_model, load_bert
 
-# From strongly regularised to hardly: C of scikit-learn's classifiers.
+# C of scikit-learn's classifiers, from strong to weak regularisation.
 REGULARISATION_STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
 
 Features = Sequence[str] | NDArray[np.float32]
-"""Of N utterances: their words (N,), or vectors (N, D)."""
+"""The words of N utterances (N,), or their vectors (N, D)."""
 FeatureReader = Callable[[Sequence[Utterance]], Features]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """One system. Nothing of it is random: it is the same for every seed.
+    """A deterministic system: fixed features and a scikit-learn classifier.
 
     Attributes:
         key: its stage in a table of predictions
-        name: as a table shows it
-        modality: what it reads of an utterance
-        reader: makes the function that reads utterances, which learns nothing of them, from the recipe, a folder
-            that keeps what takes long, and the device of a network; a MoodlineError where what it needs is not there
-        classifier: makes the scikit-learn classifier, untrained, from its C and the weight of each class
+        name: its name in tables
+        reader: creates the function that computes features, from the recipe, a folder that caches them, and the device
+            of a network; raises MoodlineError if a package or a model is missing
+        classifier: creates the untrained scikit-learn classifier from its C and the weight of each class
     """
 
     key: str
     name: str
-    modality: Literal["audio", "text"]
     reader: Callable[[Recipe, Path, torch.device], FeatureReader]
     classifier: Callable[[float, Mapping[str, float]], Any]
 
@@ -63,21 +61,22 @@ class Baseline:
         validation: tuple[Features, Sequence[str]],
         class_weights: Mapping[str, float],
     ) -> Any:
-        """The classifier trained with that C which has the highest UA on the validation set; of equals the smallest.
+        """Train a classifier for each C and select that of the highest UA on the validation set, ties to the smaller.
 
         Args:
             train, validation: features of utterances and their classes
-            class_weights: of all classes
+            class_weights: weight of every class
 
         Raises:
-            MoodlineError: scikit-learn cannot train on these, as where no utterance has a word
+            MoodlineError: scikit-learn cannot train on these features, for example if no utterance has a word
         """
         names = list(class_weights)
         try:
             trained = [self.classifier(strength, class_weights).fit(*train) for strength in REGULARISATION_STRENGTHS]
         except ValueError as error:
             raise MoodlineError(
-                f"{self.name} cannot be trained on this training set: {get_first_line(error)}; leave that baseline out"
+                f"{self.name} cannot be trained on this training set: {get_first_line(error)}; leave {self.key} out",
+                code="experiment.baseline_training",
             ) from error
         features, classes = validation
         matrices = np.stack([compute_confusion(classes, one.predict(features).tolist(), names) for one in trained])
@@ -85,10 +84,10 @@ class Baseline:
 
 
 def compute_probabilities(trained: Any, features: Features, classes: Sequence[str]) -> NDArray[np.float64]:
-    """The softmax of a classifier's decision values: (N, C), columns in the order of the classes.
+    """Compute the softmax of a classifier's decision values (N, C), columns in the order of the classes.
 
-    For logistic regression these are its probabilities. For a support vector machine they say the class that it says,
-    and are not calibrated.
+    For logistic regression these are its probabilities. For a support vector machine they are not calibrated, and have
+    their maximum at its prediction.
     """
     decisions = np.asarray(trained.decision_function(features))  # (N, C), of two classes (N,)
     if decisions.ndim == 1:
@@ -97,20 +96,20 @@ def compute_probabilities(trained: Any, features: Features, classes: Sequence[st
     return softmax(decisions, axis=1)[:, [columns.index(name) for name in classes]]
 
 
-BATCH_SIZE = 500  # computed between one write and the next: what a kill loses
+BATCH_SIZE = 500  # features computed between two writes, which is what a killed process loses
 
 
 def compute_cached_features(
     path: Path, keys: Sequence[str], compute: Callable[[Sequence[int]], NDArray[np.float32]]
 ) -> NDArray[np.float32]:
-    """Features (N, D) by their keys, from a file of vectors; what it lacks is computed and added to it.
+    """Read features (N, D) by their keys from a file of vectors, after computing and adding the missing ones.
 
-    Processes that share the file wait for each other, so that nothing is computed twice.
+    Processes that share the file wait for each other, and none computes a feature twice.
 
     Args:
-        path: see ``moodline.embeddings``; the keys are its ids
-        keys: of all that the features are a function of, N of them; the same may come twice
-        compute: the features (n, D) of what has these places in ``keys``
+        path: file of ``moodline.embeddings``, with the keys as ids
+        keys: N keys that identify everything the features depend on; duplicates are allowed
+        compute: computes the features (n, D) of these positions in ``keys``
 
     Raises:
         MoodlineError: the file cannot be read or written
@@ -128,7 +127,7 @@ def compute_cached_features(
 
 @contextmanager
 def lock_file(path: Path) -> Iterator[None]:
-    """Keep other processes from a file meanwhile; wait for one that has it."""
+    """Lock a file against other processes, waiting for the one that holds it."""
     lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,7 +144,7 @@ SVM_ITERATIONS = 10_000
 
 
 def create_egemaps_reader(recipe: Recipe, folder: Path, device: torch.device = CPU) -> FeatureReader:
-    """Reads speech at the recipe's sample rate; a turn's functionals are kept under its recording's hash and times.
+    """Create a reader of eGeMAPS functionals, cached by the recording's hash and the utterance's times.
 
     Raises:
         MoodlineError: openSMILE is not installed
@@ -154,8 +153,9 @@ def create_egemaps_reader(recipe: Recipe, folder: Path, device: torch.device = C
         import opensmile
     except ImportError:
         raise MoodlineError(
-            f"eGeMAPS needs openSMILE, the extra reproduce: {format_install_hint('reproduce')}; "
-            "moodline baselines leaves it out with --only tf_idf,sentence_embeddings"
+            f"openSMILE, which computes eGeMAPS, is not installed: {format_install_hint('reproduce')}; or leave "
+            "eGeMAPS out with moodline baselines --only tf_idf,sentence_embeddings",
+            code="experiment.missing_package",
         ) from None
     smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
     rate = recipe.audio_utterance.sample_rate
@@ -172,7 +172,7 @@ def create_egemaps_reader(recipe: Recipe, folder: Path, device: torch.device = C
 
 
 def compute_functionals(smile: Any, utterance: Utterance, rate: int) -> NDArray[np.float32]:
-    """An utterance's functionals (88,); what openSMILE leaves open is zero, in the shortest turns all of it."""
+    """Compute an utterance's functionals (88,); undefined ones, in very short utterances all of them, are zero."""
     samples = read_waveform(utterance, rate).numpy()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Segment too short")
@@ -181,7 +181,7 @@ def compute_functionals(smile: Any, utterance: Utterance, rate: int) -> NDArray[
 
 
 def identify_recordings(utterances: Sequence[Utterance]) -> list[str]:
-    """What tells each utterance's sound from any other.
+    """Build a key for each utterance's sound from its file's hash and its times.
 
     Raises:
         MoodlineError: an utterance has no audio, or its file cannot be read
@@ -192,8 +192,9 @@ def identify_recordings(utterances: Sequence[Utterance]) -> list[str]:
         clip = utterance.audio
         if clip is None:
             raise MoodlineError(
-                f"eGeMAPS is of speech, and {utterance.id} has no audio: prepare the corpus with its audio, or leave "
-                "that baseline out"
+                f"{utterance.id} has no audio, from which eGeMAPS is computed; prepare the corpus with its audio, or "
+                "leave egemaps out",
+                code="experiment.missing_audio",
             )
         if clip.path not in hashes:
             hashes[clip.path] = clip.file_hash or hash_file(clip.path)
@@ -202,7 +203,7 @@ def identify_recordings(utterances: Sequence[Utterance]) -> list[str]:
 
 
 def create_svm(strength: float, class_weights: Mapping[str, float]) -> Any:
-    # The primal problem, whose solver draws nothing at random.
+    # The solver of the primal problem is deterministic.
     machine = LinearSVC(
         C=strength,
         class_weight=dict(class_weights),
@@ -215,7 +216,6 @@ def create_svm(strength: float, class_weights: Mapping[str, float]) -> Any:
 EGEMAPS = Baseline(
     key="egemaps",
     name="speech, eGeMAPS and a linear SVM",
-    modality="audio",
     reader=create_egemaps_reader,
     classifier=create_svm,
 )
@@ -226,7 +226,7 @@ SENTENCE_ITERATIONS = 2000
 
 
 def create_sentence_reader(recipe: Recipe, folder: Path, device: torch.device = CPU) -> FeatureReader:
-    """Reads words with the recipe's BERT on a device; a turn's vector is kept under its words."""
+    """Create a reader of mean BERT embeddings on a device, cached by the utterance's words."""
     text = recipe.text_utterance
     bert, tokenizer = load_bert(text.bert, text.maximum_tokens)
     bert.to(device)
@@ -244,7 +244,7 @@ def create_sentence_reader(recipe: Recipe, folder: Path, device: torch.device = 
 
 @torch.inference_mode()
 def pool_means(words: Sequence[str], bert: Any, tokenizer: Tokenizer) -> NDArray[np.float32]:
-    """The means (N, D) over each turn's tokens, its two marks included."""
+    """Average BERT's last layer over each text's tokens, [CLS] and [SEP] included: (N, D)."""
     tokens = tokenizer(words)
     means = torch.empty(len(words), bert.config.hidden_size)
     for batch in build_length_batches([len(ids) for ids in tokens], batch_size=SENTENCE_BATCH_SIZE):
@@ -264,23 +264,19 @@ def create_sentence_classifier(strength: float, class_weights: Mapping[str, floa
 SENTENCE_EMBEDDINGS = Baseline(
     key="sentence_embeddings",
     name="words, frozen BERT and logistic regression",
-    modality="text",
     reader=create_sentence_reader,
     classifier=create_sentence_classifier,
 )
 
 
-# Of one letter too: "I" is a word. And marks that tell a mood.
+# Includes words of one letter ("I") and expressive punctuation.
 WORD_PATTERN = r"\w+|[!?]"
 TF_IDF_ITERATIONS = 2000
 
 
-def get_words(utterances: Sequence[Utterance]) -> list[str]:
-    return [utterance.words for utterance in utterances]
-
-
 def create_tf_idf_reader(recipe: Recipe, folder: Path, device: torch.device = CPU) -> FeatureReader:
-    return get_words
+    """Create a reader of the words themselves: the classifier's pipeline vectorises them."""
+    return lambda utterances: [utterance.words for utterance in utterances]
 
 
 def create_tf_idf_classifier(strength: float, class_weights: Mapping[str, float]) -> Any:
@@ -293,7 +289,6 @@ def create_tf_idf_classifier(strength: float, class_weights: Mapping[str, float]
 TF_IDF = Baseline(
     key="tf_idf",
     name="words, TF-IDF and logistic regression",
-    modality="text",
     reader=create_tf_idf_reader,
     classifier=create_tf_idf_classifier,
 )

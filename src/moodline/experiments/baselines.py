@@ -1,4 +1,4 @@
-"""Classical systems under the same folds, labels and scores as the paper's."""
+"""Train and score classical baselines on the same folds, labels and scores as the paper's system."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -35,14 +35,14 @@ from moodline.training.run import PREDICTIONS_FILE, RESULTS_FILE
 
 
 def predict_baseline(baseline: Baseline, read: FeatureReader, fold: Fold, labels: LabelSet, recipe: Recipe) -> pa.Table:
-    """Predictions of a fold's test utterances that have a class: the columns of ``evaluation.predictions``.
+    """Predict a fold's test utterances that have a class, with the columns of ``evaluation.predictions``.
 
-    The labels of the test set, and in cv10 those of the test speaker, are read for the column label alone. Classes are
-    weighted as the recipe weights them.
+    Labels of the test set, in cv10 those of the test speaker, only fill the column label. Class weights are the
+    recipe's.
 
     Args:
-        read: the baseline's reader, made once for all folds
-        recipe: context and class weights are read of it
+        read: the baseline's feature reader, created once for all folds
+        recipe: gives context and class weights
 
     Raises:
         MoodlineError: the fold has no test set or a class without training utterances, or an utterance lacks audio
@@ -51,8 +51,9 @@ def predict_baseline(baseline: Baseline, read: FeatureReader, fold: Fold, labels
     weights = compute_class_weights(sets.train, labels, recipe)
     if missing := [name for name, weight in weights.items() if not weight]:
         raise MoodlineError(
-            f"every class needs training utterances: {fold.protocol}, fold {fold.name} has none of "
-            f"{', '.join(missing)}; choose another label set or protocol"
+            f"{fold.protocol}, fold {fold.name} has no training utterances of {', '.join(missing)}; choose another "
+            "label set or protocol",
+            code="experiment.missing_class",
         )
     trained = baseline.select(
         collect_examples(read, sets.train, labels),
@@ -76,7 +77,7 @@ def predict_baseline(baseline: Baseline, read: FeatureReader, fold: Fold, labels
 
 
 def compute_class_weights(train: Sequence[Conversation], labels: LabelSet, recipe: Recipe) -> dict[str, float]:
-    """The recipe's weight of each class; 0 for a class that the training set lacks."""
+    """Compute the recipe's weight of each class; 0 for a class that the training set lacks."""
     _, classes = select_scored(train, labels)
     weights = compute_rarity_weights(classes, len(labels.classes), CLASS_WEIGHTS[recipe.class_weights])
     return dict(zip(labels.classes, weights.tolist(), strict=True))
@@ -85,28 +86,28 @@ def compute_class_weights(train: Sequence[Conversation], labels: LabelSet, recip
 def collect_examples(
     read: FeatureReader, conversations: Sequence[Conversation], labels: LabelSet
 ) -> tuple[Features, list[str]]:
-    """The utterances that have a class, as the baseline reads them, and their classes."""
+    """Collect the features of the utterances that have a class, and their classes."""
     utterances, classes = select_scored(conversations, labels)
     return read(utterances), [labels.classes[index] for index in classes.tolist()]
 
 
-__all__ = ["BASELINES", "BASELINE_NAMES", "Baseline", "predict_baseline", "select_baselines"]
-
 BASELINES: Mapping[str, Baseline] = {one.key: one for one in (EGEMAPS, TF_IDF, SENTENCE_EMBEDDINGS)}
-# As a table shows them; beside ``STAGES`` they let ``score`` take their predictions.
+# Names in tables; together with STAGES, the stages of score_predictions.
 BASELINE_NAMES: Mapping[str, str] = {key: baseline.name for key, baseline in BASELINES.items()}
 
 
 def select_baselines(named: str | None) -> Sequence[Baseline]:
-    """The baselines that a list of their keys with commas between names; None names all.
+    """Select baselines by a comma-separated list of keys; None selects all.
 
     Raises:
-        MoodlineError: there is no such baseline
+        MoodlineError: a key is unknown
     """
     keys = list(BASELINES) if named is None else [key.strip() for key in named.split(",")]
     for key in keys:
         if key not in BASELINES:
-            raise MoodlineError(f"the baselines are {', '.join(BASELINES)}: {key!r} is none of them")
+            raise MoodlineError(
+                f"unknown baseline {key!r}: choose from {', '.join(BASELINES)}", code="experiment.unknown_baseline"
+            )
     return [BASELINES[key] for key in dict.fromkeys(keys)]
 
 
@@ -121,27 +122,30 @@ def score_baselines(
     out: Path,
     device: str | torch.device = AUTO,
 ) -> tuple[Evaluation, list[str]]:
-    """Train and score baselines on some folds, of so many in the protocol; write predictions.parquet, results.json.
+    """Train and score baselines on some folds; write predictions.parquet and results.json.
 
     Args:
-        recipe: label set, context, class weights, BERT and sample rate are read of it
-        features: a folder that keeps what takes long
-        device: of a network that reads, as in ``moodline.load``
+        recipe: gives label set, context, class weights, BERT and sample rate
+        of: number of folds of the protocol
+        features: folder that caches features
+        device: device of BERT, as in ``moodline.load``
 
     Returns:
-        The scores, and what a reader of them must know.
+        The scores, and the notes on them.
 
     Raises:
-        MoodlineError: see ``predict_baseline``; a protocol without test sets; what a baseline needs is not
-            installed
+        MoodlineError: as ``predict_baseline``; the protocol has no test sets; a baseline's package is not installed
     """
     refuse_unlabelled(corpus)
     labels = find_label_set(recipe.label_set)
     for fold in folds:
         if not fold.test:
-            raise MoodlineError(f"baselines are scored on test sets, and protocol {fold.protocol} has none")
-        build_provenance(recipe, labels, corpus, fold, {})  # of all folds before the first one trains
-    # Made once: a reader may load BERT, and hashes its files.
+            raise MoodlineError(
+                f"protocol {fold.protocol} has no test set, on which baselines are scored; choose another --protocol",
+                code="experiment.no_test_set",
+            )
+        build_provenance(recipe, labels, corpus, fold, {})  # checks all folds before the first one trains
+    # Once for all folds: a reader may load BERT and hash its files.
     chosen = choose_device(device)
     read = [(baseline, baseline.reader(recipe, features, chosen)) for baseline in baselines]
     predictions = pa.concat_tables(

@@ -1,4 +1,4 @@
-"""The ledger: a row for each number, with all that it depends on."""
+"""The ledger: one row per number, with everything that it depends on."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 from moodline.config import STAGE_NAMES
 from moodline.corpora.storage import RECOGNISED, WORDS
 from moodline.errors import MoodlineError
-from moodline.evaluation.results import Estimate, Scores, note_missing_folds
+from moodline.evaluation.results import Scores, note_missing_folds
 from moodline.evaluation.scores import FEW_CONVERSATIONS_NOTE, MAJORITY, note_conversation_count, score_predictions
+from moodline.experiments.comparisons import MEASURES, build_number
 from moodline.experiments.plan import RUNS_FOLDER
-from moodline.experiments.runner import TASK_FILE, shown_command
+from moodline.experiments.runner import TASK_FILE, hide_folders
 from moodline.experiments.tables import PART_NAMES
 from moodline.io import open_atomic_file, read_json
 from moodline.training.fold_training import FoldFiles
@@ -24,33 +25,33 @@ from moodline.training.run import PREDICTIONS_FILE, RESULTS_FILE, get_file
 
 LEDGER_FILE = "ledger.parquet"
 POOLED = "pooled"
-MEASURES = ("wa", "ua", "weighted_f1")
-SCHEMA = pa.schema(
+LEDGER_SCHEMA = pa.schema(
     [
         ("system", pa.string()),
         ("part", pa.string()),
         ("words_in_training", pa.string()),
         ("words_in_test", pa.string()),
-        ("corpus_word_error_rate", pa.float64()),  # of the words in the test, over the corpus; none of reference ones
+        (
+            "corpus_word_error_rate",
+            pa.float64(),
+        ),  # of the test's words, over the whole corpus; null for reference words
         ("protocol", pa.string()),
-        ("fold", pa.string()),  # a fold's name, or pooled over all folds
+        ("fold", pa.string()),  # a fold's name, or "pooled" over all folds
         ("seed", pa.int64()),
         ("metric", pa.string()),
         ("value", pa.float64()),
-        ("low", pa.float64()),  # of the 95 % interval; none over one conversation
+        ("low", pa.float64()),  # of the 95 % interval; null for one conversation
         ("high", pa.float64()),
         ("utterances", pa.int64()),
         ("conversations", pa.int64()),
-        ("folds", pa.int64()),  # how many the value is pooled over
-        ("validation_loss", pa.float64()),  # of the part's best epoch, the mean over the folds
+        ("folds", pa.int64()),  # number of folds over which the value is pooled
+        ("validation_loss", pa.float64()),  # of the part's best epoch, averaged over folds
         ("label_set", pa.string()),
         ("corpus_hash", pa.string()),
         ("fold_hashes", pa.list_(pa.string())),
-        (
-            "seconds",
-            pa.float64(),
-        ),  # of training the part and what it reads, on all folds; the baselines', of all of them
-        ("peak_mebibytes", pa.float64()),  # that a process had held when it had trained the part, on its worst fold
+        # Training of the part and its inputs on all folds; of a classical baseline, the task of all of them.
+        ("seconds", pa.float64()),
+        ("peak_mebibytes", pa.float64()),  # peak memory of the process after training the part, maximum over folds
         ("versions", pa.string()),
         ("created", pa.string()),
         ("command", pa.string()),
@@ -61,7 +62,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedTask:
-    """A task that is done, as its folder tells."""
+    """A finished task, read from its folder."""
 
     folder: Path
     facts: Mapping[str, Any]
@@ -73,14 +74,14 @@ class FinishedTask:
 
     @property
     def words(self) -> str:
-        """Those that trained it."""
+        """The kind of words that it was trained on."""
         return self.results["words"]["trained"]
 
-    def record(self, stage: str) -> Mapping[str, Any]:
-        return read_json(self.files.record(stage), "stage")
+    def read_record(self, stage: str) -> Mapping[str, Any]:
+        return read_json(self.files.get_record(stage), "stage")
 
     def read_results(self, words: str) -> Mapping[str, Any]:
-        """results.json of a test on such words."""
+        """Read results.json of a test on these words."""
         return read_json(get_file(RESULTS_FILE, self.folder, words, self.words), "run's scores")
 
     def read_predictions(self, words: str) -> pa.Table:
@@ -89,7 +90,7 @@ class FinishedTask:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """One system under one protocol with one seed: all of its folds that are done."""
+    """All finished folds of one system under one protocol with one seed."""
 
     system: str
     protocol: str
@@ -97,7 +98,7 @@ class Experiment:
     tasks: tuple[FinishedTask, ...]
 
     def restrict_to_words(self, words: str) -> "Experiment | None":
-        """The folds that are scored on such words; None where none is."""
+        """Select the folds that are scored on these words; None if there are none."""
         tasks = tuple(task for task in self.tasks if words in task.facts["tested"])
         return replace(self, tasks=tasks) if tasks else None
 
@@ -109,16 +110,16 @@ class Experiment:
         return pa.concat_tables([task.read_predictions(words) for task in self.tasks])
 
     def compute_validation_loss(self, stage: str) -> float | None:
-        """Of a part's best epoch, the mean over the folds; None for what is not selected by it."""
+        """Average the loss of a part's best epoch over the folds; None for parts that are not trained."""
         if stage not in STAGE_NAMES:
             return None
-        return mean(min(row["validation_loss"] for row in task.record(stage)["epochs"]) for task in self.tasks)
+        return mean(min(row["validation_loss"] for row in task.read_record(stage)["epochs"]) for task in self.tasks)
 
-    def notes(self, words: str) -> list[str]:
-        """What a reader of its numbers must know."""
+    def collect_notes(self, words: str) -> list[str]:
+        """Collect the notes on its scores on these words."""
         of = self.tasks[0].facts["folds"]
         found = dict.fromkeys(note for task in self.tasks for note in task.read_results(words)["notes"])
-        # What a task says of itself alone holds of several no more.
+        # Notes on the number of folds and conversations are wrong for several tasks together.
         of_one_fold = [
             note for note in found if note in note_missing_folds(1, of) or note.startswith(FEW_CONVERSATIONS_NOTE)
         ]
@@ -131,10 +132,10 @@ class Experiment:
 
 
 def find_experiments(runs: Path, words_hash: str | None = None) -> list[Experiment]:
-    """Every system, protocol and seed of which a fold is done.
+    """Find every system, protocol and seed with a finished fold.
 
     Args:
-        words_hash: of the corpus's recognised words now: what was read with others before is left out
+        words_hash: hash of the corpus's current recognised words; scores on other ones are left out
     """
     groups: dict[tuple[str, str, int], list[FinishedTask]] = {}
     for path in sorted(runs.glob(f"*/*/{TASK_FILE}")):
@@ -153,12 +154,12 @@ def find_experiments(runs: Path, words_hash: str | None = None) -> list[Experime
 
 
 def build_ledger(experiments: Sequence[Experiment]) -> pa.Table:
-    """All numbers of all experiments."""
-    rows = [row for experiment in experiments for row in iter_rows(experiment)]
-    return pa.Table.from_pylist(rows, schema=SCHEMA)
+    """Build the ledger of all experiments."""
+    rows = [row for experiment in experiments for row in iter_ledger_rows(experiment)]
+    return pa.Table.from_pylist(rows, schema=LEDGER_SCHEMA)
 
 
-def iter_rows(experiment: Experiment) -> Iterator[dict[str, Any]]:
+def iter_ledger_rows(experiment: Experiment) -> Iterator[dict[str, Any]]:
     classes = experiment.tasks[0].results["label_set"]["classes"]
     for words in WORDS:
         tested = experiment.restrict_to_words(words)
@@ -166,25 +167,23 @@ def iter_rows(experiment: Experiment) -> Iterator[dict[str, Any]]:
             continue
         by_fold = {task.facts["fold"]: replace(tested, tasks=(task,)) for task in tested.tasks}
         for part in score_predictions(tested.read_predictions(words), classes, stages=PART_NAMES, seed=0).scores:
-            facts = get_facts(tested, part.stage, words)
+            facts = build_columns(tested, part.stage, words)
             yield from iter_measures(part.pooled, facts | {"fold": POOLED, "folds": len(by_fold)})
             for fold, scores in part.folds.items():
                 yield from iter_measures(
-                    scores, get_facts(by_fold[fold], part.stage, words) | {"fold": fold, "folds": 1}
+                    scores, build_columns(by_fold[fold], part.stage, words) | {"fold": fold, "folds": 1}
                 )
 
 
 def iter_measures(scores: Scores, facts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """A row for each measure."""
+    """Yield a row for each measure."""
     size = {"utterances": scores.utterances, "conversations": scores.conversations}
     for metric in MEASURES:
-        estimate: Estimate = getattr(scores, metric)
-        low, high = estimate.interval or (None, None)
-        yield {**facts, **size, "metric": metric, "value": estimate.value, "low": low, "high": high}
+        yield {**facts, **size, **build_number(metric, getattr(scores, metric))}
 
 
-def get_facts(experiment: Experiment, part: str, words: str) -> dict[str, Any]:
-    """What all numbers of a part of an experiment, tested on such words, have in common."""
+def build_columns(experiment: Experiment, part: str, words: str) -> dict[str, Any]:
+    """Build the columns shared by all numbers of a part of an experiment tested on these words."""
     tasks, first = experiment.tasks, experiment.tasks[0].results
     recognition = tasks[0].read_results(words)["words"]["recognition"]
     return {
@@ -200,24 +199,22 @@ def get_facts(experiment: Experiment, part: str, words: str) -> dict[str, Any]:
         "corpus_hash": first["corpus"]["table_hash"],
         "fold_hashes": [task.facts["fold_hash"] for task in tasks],
         **compute_cost(experiment, part),
-        "versions": "; ".join(dict.fromkeys(format_versions(task.results) for task in tasks)),
+        "versions": "; ".join(
+            dict.fromkeys(", ".join(map(" ".join, task.results["versions"].items())) for task in tasks)
+        ),
         "created": max(task.results["created"] for task in tasks),
-        "command": shown_command(tasks[0].facts["command"]),  # of an older moodline it has whole paths
-        "notes": experiment.notes(words),
+        "command": hide_folders(tasks[0].facts["command"]),  # an older moodline wrote absolute paths
+        "notes": experiment.collect_notes(words),
     }
 
 
-def format_versions(results: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-
-
 def compute_cost(experiment: Experiment, part: str) -> dict[str, float | None]:
-    """What training a part and all that it reads took; of a classical baseline, what the task of all of them did."""
+    """Sum the cost of training a part and its inputs; for a classical baseline, of the task of all baselines."""
     tasks, trained = experiment.tasks, list_stages(part)
     if part == MAJORITY:
         return {"seconds": None, "peak_mebibytes": None}
     if trained:
-        records = [task.record(stage) for task in tasks for stage in trained]
+        records = [task.read_record(stage) for task in tasks for stage in trained]
         seconds, peaks = sum(one["seconds"] for one in records), [one["peak_mebibytes"] for one in records]
     else:
         seconds, peaks = sum(task.facts["seconds"] for task in tasks), [task.facts["peak_mebibytes"] for task in tasks]
@@ -225,7 +222,7 @@ def compute_cost(experiment: Experiment, part: str) -> dict[str, float | None]:
 
 
 def list_stages(part: str) -> list[str]:
-    """A part and all that it reads; none for a baseline."""
+    """List the stages that a part consists of, itself included; empty for a baseline."""
     if part not in STAGE_NAMES:
         return []
     read = [one for source in STAGE_INPUTS.get(part, ()) for one in list_stages(source)]
@@ -238,15 +235,16 @@ def write_ledger(table: pa.Table, out: Path) -> None:
 
 
 def refuse_other_corpus(out: Path, corpus_hash: str) -> None:
-    """Refuse to go on in a folder whose ledger is of another corpus.
+    """Refuse an output folder whose ledger has another corpus.
 
     Raises:
-        MoodlineError: names the two corpora by their hashes
+        MoodlineError: the hashes differ
     """
     for experiment in find_experiments(out / RUNS_FOLDER):
         for task in experiment.tasks:
             if (found := task.results["corpus"]["table_hash"]) != corpus_hash:
                 raise MoodlineError(
-                    f"a ledger is of one corpus: {out} has numbers of a corpus with hash {found}, and this one has "
-                    f"{corpus_hash}; choose another -o"
+                    f"the ledger has another corpus: {out} has scores of a corpus with hash {found}, and the hash of "
+                    f"this one is {corpus_hash}; choose another -o",
+                    code="experiment.other_corpus",
                 )

@@ -1,7 +1,7 @@
-"""What is trained for some tables: a task per system, fold and seed, what tasks share, and how long they take."""
+"""The plan of an experiment: a task per system, fold and seed, the stages that tasks share, and estimated durations."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from moodline.config import AUDIO_UTTERANCE, TEXT_UTTERANCE, Recipe
-from moodline.conversation import Conversation, LabelSet, find_label_set
+from moodline.conversation import LabelSet, find_label_set
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.folds import Fold, TrainingSets
 from moodline.corpora.protocols import build_folds, choose_fold
@@ -36,21 +36,21 @@ from moodline.training.lightning_module import compute_conversation_loss
 from moodline.training.provenance import STAGE_INPUTS, compute_origins, hash_origin
 from moodline.training.trainer import Hardware
 
-# In DIR.
+# In the output folder.
 RUNS_FOLDER = "runs"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentTask:
-    """One fold of one system with one seed: a run of its own, so that tasks do not wait for one another's folders.
+    """One fold of one system with one seed, in a run of its own, so that tasks do not lock each other's folders.
 
     Args:
-        folds: how many the protocol has
-        corpus_hash: of the corpus's table
-        origins: hashes of what its stages are made from, by stage
-        made_from: a hash of all that its numbers are a function of, tests aside
-        tested: the kinds of words that it is scored on
-        words_hash: of the corpus's recognised words, where it reads them
+        folds: number of folds of the protocol
+        corpus_hash: hash of the corpus's table
+        origins: hash of the inputs of each stage, by stage
+        made_from: hash of everything that determines its models
+        test_words: kinds of words on which it is scored
+        words_hash: hash of the corpus's recognised words; None if it reads none
     """
 
     system: System
@@ -66,13 +66,13 @@ class ExperimentTask:
 
     @property
     def name(self) -> str:
-        # A run is of one kind of words: other recognised ones have runs of their own.
-        heard = f"-words{self.words_hash}" if self.system.words == RECOGNISED else ""
-        return f"{self.system.name}/{self.protocol}-seed{self.seed}-fold{self.fold.name}{heard}"
+        # A run has one kind of words: another set of recognised words has its own runs.
+        words = f"-words{self.words_hash}" if self.system.words == RECOGNISED else ""
+        return f"{self.system.name}/{self.protocol}-seed{self.seed}-fold{self.fold.name}{words}"
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What its numbers are of."""
+        """Describe what its scores depend on, for task.json."""
         return {
             "system": self.system.name,
             "protocol": self.protocol,
@@ -92,13 +92,13 @@ class ExperimentTask:
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentPlan:
-    """Tasks in the order in which they are begun, and the first to need each stage, which trains it for all."""
+    """Tasks in starting order; the first task that needs a stage trains it for all."""
 
     tasks: tuple[ExperimentTask, ...]
 
     @cached_property
     def owners(self) -> dict[str, ExperimentTask]:
-        """By the hash of a stage's origin."""
+        """The task that trains each stage, by the hash of the stage's origin."""
         found: dict[str, ExperimentTask] = {}
         for task in self.tasks:
             for origin in task.origins.values():
@@ -106,11 +106,11 @@ class ExperimentPlan:
         return found
 
     def list_own_stages(self, task: ExperimentTask) -> list[str]:
-        """The stages that a task trains itself."""
+        """List the stages that a task trains itself."""
         return [stage for stage, origin in task.origins.items() if self.owners[origin] is task]
 
     def find_dependencies(self, task: ExperimentTask) -> set[str]:
-        """The names of the tasks whose stages it takes over."""
+        """Find the names of the tasks whose stages it reuses."""
         return {self.owners[origin].name for origin in task.origins.values()} - {task.name}
 
 
@@ -121,14 +121,14 @@ def build_plan(
     fold: str | None = None,
     words_hash: str | None = None,
 ) -> ExperimentPlan:
-    """All tasks of some tables; those of the tables' base system and of the first seed come first.
+    """Plan all tasks of some tables, the first seed and the systems with most stages first.
 
     Args:
-        fold: the name of the one fold that is trained of each protocol; None for all
-        words_hash: of the corpus's recognised words, where a table reads them
+        fold: name of the one fold to train of each protocol; None for all
+        words_hash: hash of the corpus's recognised words; None if no table reads them
 
     Raises:
-        MoodlineError: the corpus does not serve a protocol, it has no such fold, or BERT's files cannot be read
+        MoodlineError: the corpus does not fit a protocol, the protocol lacks the fold, or BERT cannot be read
     """
     tested: dict[tuple[System, str], set[str]] = {}
     for table in tables:
@@ -137,9 +137,7 @@ def build_plan(
     folds = {
         protocol: build_tested_folds(corpus, protocol) for protocol in dict.fromkeys(table.protocol for table in tables)
     }
-    fingerprint_of = cache(
-        text_encoder.fingerprint_model
-    )  # the files hold for the whole plan: hundreds of tasks share them
+    fingerprint = cache(text_encoder.fingerprint_model)  # hundreds of tasks share the same files
     tasks = (
         build_task(
             system,
@@ -147,41 +145,39 @@ def build_plan(
             one,
             system.recipe.seed + number,
             corpus.table_hash,
-            fingerprint_of(system.recipe.text_utterance.bert) if TEXT_UTTERANCE in system.recipe.stages else "",
+            fingerprint(system.recipe.text_utterance.bert) if TEXT_UTTERANCE in system.recipe.stages else "",
             folds=len(folds[protocol]),
-            # The words that it reads in training are among them: results.json is of those.
+            # Includes the training words: results.json has the scores on those.
             tested=tuple(sorted(words | {system.words})),
             words_hash=words_hash if RECOGNISED in words | {system.words} else None,
         )
         for number in range(seeds)
         for (system, protocol), words in tested.items()
         for one in choose_fold(folds[protocol], fold)
-        if number == 0 or system.name != CLASSICAL_NAME  # of which nothing is random
+        if number == 0 or system.name != CLASSICAL_NAME  # the classical baselines are deterministic
     )
-    return ExperimentPlan(tasks=sort_tasks(tasks))
+    # Systems with more stages first: they train the stages that the others reuse.
+    return ExperimentPlan(tasks=tuple(sorted(tasks, key=lambda task: (task.seed, -len(task.origins)))))
 
 
 def build_tested_folds(corpus: Corpus, protocol: str) -> tuple[Fold, ...]:
-    """All folds of a protocol, each with a test set.
+    """Build all folds of a protocol, each with a test set.
 
     Raises:
-        MoodlineError: the corpus does not serve the protocol, or it has no test set; names the option, as nobody need
-            have typed the protocol
+        MoodlineError: the corpus does not fit the protocol, or the protocol has no test set; the error names the
+            option, because the protocol may be a default
     """
     try:
         folds = build_folds(corpus, protocol)
     except MoodlineError as error:
-        raise MoodlineError(f"{error} (the option is --protocols, as --protocols kfold5)") from error
+        raise MoodlineError(f"{error} (option: --protocols, such as --protocols kfold5)", code=error.code) from error
     if not all(one.test for one in folds):
         raise MoodlineError(
-            f"tables are of test sets, and protocol {protocol} has none: choose others, as --protocols kfold5"
+            f"protocol {protocol} has no test set, and the tables score test sets; choose others, such as "
+            "--protocols kfold5",
+            code="experiment.no_test_set",
         )
     return folds
-
-
-def sort_tasks(tasks: Iterable[ExperimentTask]) -> tuple[ExperimentTask, ...]:
-    """Systems with more stages first: they train what the others take over."""
-    return tuple(sorted(tasks, key=lambda task: (task.seed, -len(task.origins))))
 
 
 def build_task(
@@ -196,6 +192,7 @@ def build_task(
     tested: tuple[str, ...] = (REFERENCE,),
     words_hash: str | None = None,
 ) -> ExperimentTask:
+    """Build a task with the hashes of its stages' inputs."""
     recipe = replace(system.recipe, seed=seed)
     system = replace(system, recipe=recipe)
     labels, precision = find_label_set(recipe.label_set), Hardware().precision
@@ -215,26 +212,26 @@ def build_task(
     )
 
 
-# Batches of a stage that are measured, beside one that warms up.
+# Batches of a stage that are timed, after one that warms up.
 MEASURED_BATCHES = 3
 
 
 class StepRate(NamedTuple):
-    """Seconds for a unit of padded length, of a step of training and of the forward pass alone."""
+    """Seconds per unit of padded length of a training step, and of the forward pass alone."""
 
     step: float
     forward: float
 
 
 class DurationProbe:
-    """Estimates tasks on a device; what stages of one kind have in common is measured once."""
+    """Estimates durations of tasks on a device; stages with the same configuration are timed once."""
 
     def __init__(self, device: torch.device = CPU) -> None:
         self.device = device
         self._rates: dict[str, StepRate] = {}
 
     def estimate_seconds(self, task: ExperimentTask, stages: Sequence[str]) -> float:
-        """Of training these stages of a task for all their epochs, and of what their part makes of the sets."""
+        """Estimate the duration of training these stages for all their epochs and of embedding the sets once."""
         recipe = task.system.recipe
         labels = find_label_set(recipe.label_set)
         sets = task.fold.get_training_sets(labels, recipe.context)
@@ -254,7 +251,7 @@ class DurationProbe:
 
 
 def get_input_sizes(stage: str, recipe: Recipe) -> list[int]:
-    """The sizes of the embeddings that a stage reads."""
+    """Return the sizes of the embeddings that a stage reads."""
     if stage in ENCODER_BY_STAGE:
         return [getattr(recipe, ENCODER_BY_STAGE[stage]).embedding]
     return [2 * recipe.get_context_config(source).hidden for source in STAGE_INPUTS.get(stage, ())]
@@ -263,34 +260,31 @@ def get_input_sizes(stage: str, recipe: Recipe) -> list[int]:
 def build_stage_data(
     stage: str, recipe: Recipe, sets: TrainingSets, labels: LabelSet
 ) -> tuple[nn.Module | None, StageData]:
-    """BERT, for the stage that has it, and what the stage reads; embeddings that are not there yet are noise."""
+    """Build a stage's data, with BERT for the text encoder; embeddings that do not exist yet are noise."""
     if stage == AUDIO_UTTERANCE:
         return None, build_waveform_data(sets.train, sets.validation, recipe, labels)
     if stage == TEXT_UTTERANCE:
         bert, tokenizer = load_bert(recipe.text_utterance.bert, recipe.text_utterance.maximum_tokens)
         return bert, build_token_data(sets.train, sets.validation, tokenizer, labels)
     everyone = (*sets.train, *sets.validation)
-    sequences = [draw_embeddings(everyone, size) for size in get_input_sizes(stage, recipe)]
+    ids = [turn.id for one in everyone for turn in one.utterances]
+    sequences = [{name: torch.randn(size) for name in ids} for size in get_input_sizes(stage, recipe)]
     return None, build_conversation_data(sets.train, sets.validation, sequences, labels)
 
 
-def draw_embeddings(conversations: Sequence[Conversation], size: int) -> dict[str, Tensor]:
-    """Embeddings (E,) by utterance id."""
-    return {turn.id: torch.randn(size) for one in conversations for turn in one.utterances}
-
-
 def build_batches(stage: str, recipe: Recipe, lengths: Sequence[float]) -> list[list[int]]:
-    most = recipe.audio_utterance.batch_seconds if stage == AUDIO_UTTERANCE else float("inf")
-    return build_length_batches(lengths, batch_size=recipe.get_training_config(stage).batch_size, maximum_total=most)
+    """Batch utterances or conversations by length, as training does."""
+    maximum = recipe.audio_utterance.batch_seconds if stage == AUDIO_UTTERANCE else float("inf")
+    return build_length_batches(lengths, batch_size=recipe.get_training_config(stage).batch_size, maximum_total=maximum)
 
 
 def count_units(batches: Sequence[Sequence[int]], lengths: Sequence[float]) -> float:
-    """Of padded length: what a pass over the batches is proportional to."""
+    """Count the units of padded length of all batches, to which the duration of a pass is proportional."""
     return sum(len(batch) * max(lengths[index] for index in batch) for batch in batches)
 
 
 def measure_rate(part: nn.Module, stage: str, recipe: Recipe, data: StageData, device: torch.device) -> StepRate:
-    """Time passes over batches, from the shortest to the longest, by a part on this device."""
+    """Time a part on a device over batches from the shortest to the longest."""
     batches = build_batches(stage, recipe, data.train_lengths)
     chosen = [batches[(2 * at + 1) * len(batches) // (2 * MEASURED_BATCHES)] for at in range(MEASURED_BATCHES)]
     inputs = [move(collate_items([data.train[index] for index in batch]), device) for batch in (chosen[0], *chosen)]
@@ -308,13 +302,13 @@ def measure_rate(part: nn.Module, stage: str, recipe: Recipe, data: StageData, d
         return part(*batch.inputs).logits
 
     total = count_units(chosen, data.train_lengths)
-    return StepRate(*(time_batches(work, inputs) / total for work in (step, forward)))
+    return StepRate(*(time_batches(compute, inputs) / total for compute in (step, forward)))
 
 
-def time_batches(work: Callable[[Batch], Tensor], batches: Sequence[Batch]) -> float:
-    """Seconds of all batches but the first, which warms up."""
-    work(batches[0]).cpu()
+def time_batches(compute: Callable[[Batch], Tensor], batches: Sequence[Batch]) -> float:
+    """Time all batches in seconds except the first, which warms up."""
+    compute(batches[0]).cpu()
     started = time.perf_counter()
     for batch in batches[1:]:
-        work(batch).cpu()  # a GPU works on while the clock is read, unless its result is waited for
+        compute(batch).cpu()  # waits for a GPU, which computes asynchronously
     return time.perf_counter() - started

@@ -1,9 +1,9 @@
-"""Result tables as Markdown, LaTeX and one self-contained HTML page."""
+"""Render result tables as Markdown, LaTeX and one self-contained HTML page."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,27 +19,32 @@ from moodline.io import write_text
 
 NUMBER_COLUMNS = ("WA", "UA", "weighted F1", "validation loss", "seeds", "folds")
 DIFFERENCE_COLUMNS = ("difference", "WA", "UA", "weighted F1", "effect", "seeds")
-MEASURES = {"WA": "wa", "UA": "ua", "weighted F1": "weighted_f1"}
+MEASURE_BY_COLUMN = {"WA": "wa", "UA": "ua", "weighted F1": "weighted_f1"}
 TABLE_NOTE = (
-    "In brackets: 95 % over conversations, of the mean over seeds; ± standard deviation over seeds. Selected: the "
-    "lowest validation loss of its choice over the seeds that all of its rows have, once all of it is done; test "
-    "scores take no part. Bold: a UA whose difference from each other row of its choice leaves out zero. Differences "
-    "are paired over conversations; effect: Cohen's d over conversations. Intervals are not corrected for how many "
-    "differences there are, and do not tell how far other seeds would move them."
+    "In brackets: 95 % interval over conversations of the mean over seeds; ±: standard deviation over seeds. Selected: "
+    "the lowest validation loss among the alternatives, over the seeds that all of them have, once all are run; test "
+    "scores are not used. Bold: the UA differs from that of each alternative by an interval that excludes zero. "
+    "Differences are paired over conversations; effect: Cohen's d over conversations. Intervals are not corrected for "
+    "multiple comparisons, and do not include the variation over further seeds."
 )
 
 
-def format_cells(row: ResultsRow) -> list[str]:
-    """A row's cells in plain text."""
-    first = [*row.row.cells[:-1], row.row.cells[-1] + (" (selected)" if row.selected else "")]
-    if not row.measures:
-        return [*first, *("not run" for _ in MEASURES), "", "0", "0"]
-    numbers = [format_score(row, measure) for measure in MEASURES.values()]
-    loss = "" if row.validation_loss is None else f"{row.validation_loss:.3f}"
-    return [*first, *numbers, loss, str(row.seeds), str(len(row.folds))]
+def format_rows(table: ResultsTable) -> list[list[str]]:
+    """Format the rows' cells; two stars around a UA mark it as bold, as in Markdown."""
+    found = []
+    for row in table.rows:
+        first = [*row.row.cells[:-1], row.row.cells[-1] + (" (selected)" if row.selected else "")]
+        scores = {name: format_score(row, measure) for name, measure in MEASURE_BY_COLUMN.items()}
+        if row.is_highlighted:
+            scores["UA"] = f"**{scores['UA']}**"
+        loss = "" if row.validation_loss is None else f"{row.validation_loss:.3f}"
+        found.append([*first, *scores.values(), loss, str(row.seeds), str(len(row.folds))])
+    return found
 
 
 def format_score(row: ResultsRow, measure: str) -> str:
+    if not row.measures:
+        return "not run"
     deviation = f" ± {row.deviations[measure]:.3f}" if measure in row.deviations else ""
     return f"{row.measures[measure]}{deviation}"
 
@@ -48,7 +53,7 @@ def format_differences(table: ResultsTable) -> list[list[str]]:
     return [
         [
             f"{pair.one.title} minus {pair.other.title}",
-            *(format_signed(getattr(pair.comparison, measure)) for measure in MEASURES.values()),
+            *(format_signed(getattr(pair.comparison, measure)) for measure in MEASURE_BY_COLUMN.values()),
             "" if pair.comparison.effect is None else f"{pair.comparison.effect:+.2f}",
             " and ".join(map(str, dict.fromkeys(pair.seeds))),
         ]
@@ -61,29 +66,16 @@ def format_signed(estimate: Estimate) -> str:
     return f"{estimate.value:+.3f}" + ("" if low is None else f" [{low:+.3f}, {high:+.3f}]")
 
 
-def render_markdown(tables: Sequence[ResultsTable]) -> str:
-    parts = [TABLE_NOTE]
-    for table in tables:
-        parts += [
-            f"## {table.table.name}",
-            render_grid([*table.table.columns, *NUMBER_COLUMNS], format_bold_rows(table)),
-        ]
-        parts += [*describe_chance(table), *collect_notes(table)]
-        if table.pairs:
-            parts.append(render_grid(DIFFERENCE_COLUMNS, format_differences(table)))
-    return "\n\n".join(parts) + "\n"
-
-
 def describe_chance(table: ResultsTable) -> list[str]:
-    """A sentence with what every row is to be held against; none where a row says it."""
+    """Describe the scores of the majority class, unless a row of the table shows them."""
     if not table.majority:
         return []
-    told = ", ".join(f"{name} {table.majority[measure]}" for name, measure in MEASURES.items())
-    return [f"Always saying the most frequent class: {told}."]
+    scores = ", ".join(f"{name} {table.majority[measure]}" for name, measure in MEASURE_BY_COLUMN.items())
+    return [f"Always predicting the most frequent class: {scores}."]
 
 
 def collect_notes(table: ResultsTable) -> list[str]:
-    """What a reader of a table's numbers must know, and of which rows it holds."""
+    """Collect the notes on a table's numbers, each with the rows that it concerns."""
     rows: dict[str, list[str]] = {}
     for row in table.rows:
         for note in row.notes:
@@ -93,55 +85,55 @@ def collect_notes(table: ResultsTable) -> list[str]:
     return own + [f"{'All rows' if len(those) == done else '; '.join(those)}: {note}." for note, those in rows.items()]
 
 
-def format_bold_rows(table: ResultsTable) -> list[list[str]]:
-    """The rows' cells; the UA that stands out is between two stars, which is bold type in Markdown."""
-    at = len(table.table.columns) + list(MEASURES).index("UA")
-    found = []
-    for row in table.rows:
-        cells = format_cells(row)
-        if row.is_highlighted:
-            cells[at] = f"**{cells[at]}**"
-        found.append(cells)
-    return found
+class Grid(NamedTuple):
+    """A table of text cells, as all formats write it, with the sentences that belong to it."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    sentences: Sequence[str]
 
 
-def render_grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
+def build_grids(table: ResultsTable) -> list[Grid]:
+    """Build the grid of a table's scores and, if rows are compared, that of their differences."""
+    notes, name = collect_notes(table), table.table.name
+    columns = [*table.table.columns, *NUMBER_COLUMNS]
+    scores = Grid(f"{name}.", columns, format_rows(table), [*describe_chance(table), *notes])
+    if not table.pairs:
+        return [scores]
+    return [scores, Grid(f"{name}, differences.", DIFFERENCE_COLUMNS, format_differences(table), notes)]
+
+
+def render_markdown(tables: Sequence[ResultsTable]) -> str:
+    parts = [TABLE_NOTE]
+    for table in tables:
+        scores, *differences = build_grids(table)
+        parts += [f"## {table.table.name}", render_pipes(scores), *scores.sentences, *map(render_pipes, differences)]
+    return "\n\n".join(parts) + "\n"
+
+
+def render_pipes(grid: Grid) -> str:
+    lines = [grid.columns, ["---"] * len(grid.columns), *grid.rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
 
 
 def render_latex(tables: Sequence[ResultsTable]) -> str:
-    """Tables for booktabs."""
-    return "\n".join(
-        [
-            *(one for table in tables for one in render_latex_table(table)),
-            rf"{{\footnotesize {escape_latex(TABLE_NOTE)}\par}}",
-            "",
-        ]
-    )
+    """Render tables for LaTeX with the package booktabs."""
+    grids = [render_tabular(grid) for table in tables for grid in build_grids(table)]
+    return "\n".join([*grids, rf"{{\footnotesize {escape_latex(TABLE_NOTE)}\par}}", ""])
 
 
-def render_latex_table(table: ResultsTable) -> list[str]:
-    header = [*table.table.columns, *NUMBER_COLUMNS]
-    caption = " ".join([f"{table.table.name}.", *describe_chance(table), *collect_notes(table)])
-    found = [render_tabular(header, format_bold_rows(table), caption)]
-    if table.pairs:
-        caption = " ".join([f"{table.table.name}, differences.", *collect_notes(table)])
-        found.append(render_tabular(DIFFERENCE_COLUMNS, format_differences(table), caption))
-    return found
-
-
-def render_tabular(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
-    lines = [" & ".join(map(escape_latex, line)) + r" \\" for line in (header, *rows)]
+def render_tabular(grid: Grid) -> str:
+    header, *rows = [" & ".join(map(escape_latex, line)) + r" \\" for line in (grid.columns, *grid.rows)]
     return "\n".join(
         [
             r"\begin{table}",
-            rf"\caption{{{escape_latex(caption)}}}",
-            rf"\begin{{tabular}}{{{'l' * len(header)}}}",
+            rf"\caption{{{escape_latex(' '.join([grid.title, *grid.sentences]))}}}",
+            rf"\begin{{tabular}}{{{'l' * len(grid.columns)}}}",
             r"\toprule",
-            lines[0],
+            header,
             r"\midrule",
-            *lines[1:],
+            *rows,
             r"\bottomrule",
             r"\end{tabular}",
             r"\end{table}",
@@ -150,7 +142,6 @@ def render_tabular(header: Sequence[str], rows: Sequence[Sequence[str]], caption
     )
 
 
-# What LaTeX takes for its own.
 LATEX_ESCAPES = {
     **{sign: f"\\{sign}" for sign in "%&_#${}"},
     "\\": r"\textbackslash{}",
@@ -163,7 +154,7 @@ LATEX_ESCAPES = {
 
 
 def escape_latex(text: str) -> str:
-    """Text for LaTeX; two stars around a cell are bold type."""
+    """Escape text for LaTeX; two stars around a cell become bold type."""
     if text.startswith("**"):
         return rf"\textbf{{{escape_latex(text[2:-2])}}}"
     return "".join(LATEX_ESCAPES.get(sign, sign) for sign in text)
@@ -173,14 +164,14 @@ REPORT_FILE = "report.html"
 
 
 def write_report(tables: Sequence[ResultsTable], ledger: pa.Table, out: Path) -> None:
-    """Write the page into ``out``; tables of which nothing is done yet are left out, and named."""
-    shown = [table for table in tables if any(row.measures for row in table.rows)]
+    """Write the page into ``out``; it names tables without finished rows instead of showing them."""
+    finished = [table for table in tables if any(row.measures for row in table.rows)]
     page = (
         build_environment("moodline.experiments")
         .get_template("ledger.html.jinja")
         .render(
-            tables=[build_section(table) for table in shown],
-            waiting=[table.table.name for table in tables if table not in shown],
+            tables=[build_section(table) for table in finished],
+            waiting=[table.table.name for table in tables if table not in finished],
             of=summarise_ledger(ledger),
             systems=summarise_costs(ledger),
             columns=NUMBER_COLUMNS,
@@ -192,14 +183,14 @@ def write_report(tables: Sequence[ResultsTable], ledger: pa.Table, out: Path) ->
 
 
 def build_section(table: ResultsTable) -> dict[str, Any]:
-    """What the page shows of a table."""
+    """Build the page's section on a table."""
     key = f"{table.table.key}-{table.table.protocol}"
     done = [row for row in table.rows if row.measures]
     return {
         "id": f"table-{key}",
         "name": table.table.name,
         "columns": table.table.columns,
-        "rows": format_bold_rows(table),
+        "rows": format_rows(table),
         "differences": format_differences(table),
         "chance": describe_chance(table),
         "notes": collect_notes(table),
@@ -227,39 +218,42 @@ def build_section(table: ResultsTable) -> dict[str, Any]:
 
 
 def describe_selections(rows: Sequence[ResultsRow]) -> Iterator[str]:
-    """Which row of each choice validation selected, and whether it is that of the highest UA."""
+    """Describe which alternative validation selected, and whether it has the highest UA of the test."""
     for row in rows:
         rivals = [one for one in rows if one.row.choice == row.row.choice]
         if row.selected:
             best = max(rivals, key=lambda one: one.measures["ua"].value)
-            told = "the highest UA of the test is its too" if best is row else f"the highest UA is that of {best.title}"
-            yield f"Selected: {row.title}, of the lowest validation loss of {len(rivals)} rows; {told}."
+            result = "it also has" if best is row else f"{best.title} has"
+            yield (
+                f"Selected: {row.title}, with the lowest validation loss of {len(rivals)} rows; {result} the highest "
+                "UA of the test."
+            )
 
 
 def describe_findings(table: ResultsTable) -> Iterator[str]:
-    """Each difference in words: clear where its interval leaves out zero."""
+    """Describe each difference in words: clear if its interval excludes zero."""
     for pair in table.pairs:
         estimate = pair.comparison.ua
         if estimate.interval is None:
             continue
         low, high = estimate.interval
         if pair.comparison.is_clear:
-            what = "above" if estimate.value > 0 else "below"
-            yield f"{pair.one.title} is clearly {what} {pair.other.title} in UA ({low:+.3f} to {high:+.3f})."
+            direction = "higher" if estimate.value > 0 else "lower"
+            yield f"{pair.one.title} has a clearly {direction} UA than {pair.other.title} ({low:+.3f} to {high:+.3f})."
         elif pair.comparison.conversations < MIN_CONVERSATIONS:
             yield (
-                f"{pair.comparison.conversations} conversations are too few to tell whether {pair.one.title} and "
+                f"{pair.comparison.conversations} conversations are too few to decide whether {pair.one.title} and "
                 f"{pair.other.title} differ in UA."
             )
         else:
             yield (
-                f"{pair.one.title} is not clearly apart from {pair.other.title} in UA: the interval of the difference "
+                f"{pair.one.title} and {pair.other.title} do not clearly differ in UA: the interval of the difference "
                 f"({low:+.3f} to {high:+.3f}) includes zero."
             )
 
 
 def summarise_ledger(ledger: pa.Table) -> dict[str, Any]:
-    """What all numbers have in common, and how many there are."""
+    """Summarise what all numbers share, and how many there are."""
     first = ledger.slice(0, 1).to_pylist()[0] if ledger.num_rows else {}
     return {
         "numbers": ledger.num_rows,
@@ -271,7 +265,7 @@ def summarise_ledger(ledger: pa.Table) -> dict[str, Any]:
 
 
 def summarise_costs(ledger: pa.Table) -> list[dict[str, Any]]:
-    """Of each system under each protocol: its seeds and folds, its last part's time and memory, its commands."""
+    """Summarise each system under each protocol: seeds, folds, time and memory of its last part, and command."""
     pooled = ledger.filter((pc.field("fold") == POOLED) & (pc.field("metric") == "ua") & pc.field("seconds").is_valid())
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for row in pooled.to_pylist():

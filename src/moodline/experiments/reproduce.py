@@ -1,4 +1,4 @@
-"""The paper's tables from one corpus: checks, plan, work, ledger, tables."""
+"""Reproduce the paper's tables from one corpus: checks, plan, tasks, ledger, tables."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -40,10 +40,10 @@ from moodline.training.run import lock_folder, refuse_foreign
 
 
 def refuse_missing_asr(tables: Sequence[PaperTable], folder: Path, corpus: Corpus) -> None:
-    """Refuse tables that read recognised words of a corpus that has none.
+    """Refuse tables that read recognised words if the corpus has none.
 
     Raises:
-        MoodlineError: there are none, or they are not whole
+        MoodlineError: recognised words are missing or incomplete
     """
     reading = [table for table in tables if any(RECOGNISED in (row.words, row.system.words) for row in table.rows)]
     if not reading:
@@ -52,22 +52,16 @@ def refuse_missing_asr(tables: Sequence[PaperTable], folder: Path, corpus: Corpu
         read_asr_column(folder, corpus)
     except MoodlineError as error:
         others = ",".join(dict.fromkeys(table.key for table in tables if table not in reading))
-        how = f"; or leave it out with --tables {others}" if others else ""
-        raise MoodlineError(f"{reading[0].name}: {error}{how}") from error
-
-
-def read_words_hash(folder: Path) -> str | None:
-    """Of the corpus's recognised words; None where it has none, or not all."""
-    recognition = read_asr_metadata(folder)
-    return recognition.words_hash if recognition else None
+        remedy = f"; or leave this table out with --tables {others}" if others else ""
+        raise MoodlineError(f"{reading[0].name}: {error}{remedy}", code=error.code) from error
 
 
 def refuse_unfit_plan(plan: ExperimentPlan, corpus: Corpus, out: Path) -> None:
-    """Refuse a plan of which a task could not be done.
+    """Refuse a plan with a task that would fail.
 
     Raises:
-        MoodlineError: the corpus has no labels, an utterance id is there twice, a fold's training set lacks a class or
-            its validation set labels, or what a baseline needs is not installed
+        MoodlineError: the corpus has no labels or a duplicate utterance id, a fold's training set lacks a class or its
+            validation set labels, or a baseline's package is not installed
     """
     labels = find_label_set(plan.tasks[0].system.recipe.label_set)
     refuse_unlabelled(corpus)
@@ -83,52 +77,47 @@ def refuse_unfit_plan(plan: ExperimentPlan, corpus: Corpus, out: Path) -> None:
 
 
 def find_warnings(plan: ExperimentPlan) -> Iterator[str]:
-    """What makes some of a plan's numbers weak, a sentence each."""
+    """Yield a sentence for each weakness of a plan's test sets."""
     tested: dict[str, set[str]] = {}
-    for task in select_first_tasks(plan):
+    first_tasks: dict[tuple[str, str], ExperimentTask] = {}
+    for task in plan.tasks:
+        first_tasks.setdefault((task.protocol, task.fold.name), task)
+    for task in first_tasks.values():
         labels = find_label_set(task.system.recipe.label_set)
         found = count_conversations(task.fold.scored["test"], labels)
         tested.setdefault(task.fold.protocol, set()).update(one.id for one in task.fold.test)
         if missing := [name for name, count in found["classes"].items() if not count]:
             yield (
-                f"{task.fold.protocol}, fold {task.fold.name}: its test set has none of {', '.join(missing)}, so that "
+                f"{task.fold.protocol}, fold {task.fold.name}: the test set has no utterances of {', '.join(missing)}; "
                 "its UA is over the other classes"
             )
     for protocol, conversations in tested.items():
         if len(conversations) == 1:
-            yield f"{protocol}: its test sets have one conversation, over which there is no interval"
+            yield f"{protocol}: the test sets have one conversation, which gives no interval"
         elif len(conversations) < MIN_CONVERSATIONS:
             yield (
-                f"{protocol}: its test sets have {len(conversations)} conversations; intervals over fewer than "
-                f"{MIN_CONVERSATIONS} are rough and too narrow"
+                f"{protocol}: the test sets have {len(conversations)} conversations; intervals are unreliable with "
+                f"fewer than {MIN_CONVERSATIONS}"
             )
 
 
-def select_first_tasks(plan: ExperimentPlan) -> list[ExperimentTask]:
-    """The first task on each fold, which has the most parts."""
-    found: dict[tuple[str, str], ExperimentTask] = {}
-    for task in plan.tasks:
-        found.setdefault((task.protocol, task.fold.name), task)
-    return list(found.values())
-
-
-# In DIR: the tables that were asked for so far, in any command, and the sizes of Table 1. It is written first.
+# In the output folder, written first: the tables requested so far, by any command, and the sizes of Table 1.
 REQUESTED_TABLES_FILE = "asked.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReproductionRequest:
-    """What is asked for.
+    """The options of one command.
 
     Args:
-        tables: their keys
-        protocols: Tables 3 and 4 are of each, the others of the first
-        sizes: of the utterance embedding, in Table 1
-        seeds: how many, from the recipe's on
-        fold: the one fold that is trained of each protocol; None for all
-        jobs: tasks at a time
+        tables: keys of the tables
+        protocols: protocols of Tables 3 and 4; the other tables use the first
+        sizes: sizes of the utterance embedding in Table 1
+        seeds: number of seeds, from the recipe's upwards
+        fold: name of the one fold to train of each protocol; None for all
+        jobs: number of tasks that run in parallel
         quote: let the reports of the runs quote the corpus's words
-        device: that the tasks run on, by its name: see ``moodline.load``
+        device: name of the tasks' device, as in ``moodline.load``
     """
 
     tables: Sequence[str]
@@ -144,21 +133,23 @@ class ReproductionRequest:
 def reproduce(
     corpus_folder: Path, recipe: Recipe, out: Path, request: ReproductionRequest, console: Console, *, dry: bool
 ) -> None:
-    """Print the plan and, unless ``dry``, work it off and write the ledger and the tables.
+    """Print the plan and, unless ``dry``, run it and write the ledger and the tables.
 
     Raises:
-        MoodlineError: the corpus or the recipe does not serve the tables, the folder is no ledger's or another
-            corpus's, a task failed
+        MoodlineError: the corpus or the recipe does not fit the tables, the folder is not a ledger or has another
+            corpus, or a task failed
     """
     device = choose_device(request.device)
-    refuse_occupied(out, "a ledger's numbers")
+    refuse_occupied(out, "a ledger")
     refuse_foreign(out, "ledger", REQUESTED_TABLES_FILE)
     corpus = read_corpus(corpus_folder)
     refuse_other_corpus(out, corpus.table_hash)
     longest = find_longest_seconds(corpus)
-    asked = select_tables(request.tables, request.protocols)
-    tables = build_tables(asked, recipe, TableOptions(sizes=request.sizes, longest_seconds=longest))
-    plan = build_plan(tables, corpus, request.seeds, request.fold, read_words_hash(corpus_folder))
+    requested = select_tables(request.tables, request.protocols)
+    tables = build_tables(requested, recipe, TableOptions(sizes=request.sizes, longest_seconds=longest))
+    recognition = read_asr_metadata(corpus_folder)
+    words_hash = recognition.words_hash if recognition else None
+    plan = build_plan(tables, corpus, request.seeds, request.fold, words_hash)
     refuse_unfit_plan(plan, corpus, out)
     refuse_missing_asr(tables, corpus_folder, corpus)
     refuse_other_recipes(plan, out)
@@ -168,26 +159,26 @@ def reproduce(
     if dry:
         return
     with lock_folder(out):
-        asked, sizes = merge_requests(out, asked, request.sizes)
+        requested, sizes = merge_requests(out, requested, request.sizes)
         write_recipes(plan, out)
         failure: MoodlineError | None = None
         try:
-            said = partial(print_line, console)
+            report = partial(print_line, console)
             run_tasks(
-                plan, corpus_folder.resolve(), out, request.jobs, said, quote=request.quote, device=request.device
+                plan, corpus_folder.resolve(), out, request.jobs, report, quote=request.quote, device=request.device
             )
         except MoodlineError as error:
-            failure = error  # what is done is worth its tables
-        every = build_tables(asked, recipe, TableOptions(sizes=sizes, longest_seconds=longest))
-        found = write_findings(out, every, read_words_hash(corpus_folder))
+            failure = error  # raised after the tables of the finished tasks are written
+        every = build_tables(requested, recipe, TableOptions(sizes=sizes, longest_seconds=longest))
+        found = write_results(out, every, words_hash)
     print_line(console, render_markdown(found))
     print_line(console, f"report: {out / REPORT_FILE}")
     if failure is not None:
         raise failure
 
 
-def write_findings(out: Path, tables: Sequence[PaperTable], words_hash: str | None) -> list[ResultsTable]:
-    """The ledger and the tables of all that is done in a folder, with recognised words of this hash."""
+def write_results(out: Path, tables: Sequence[PaperTable], words_hash: str | None) -> list[ResultsTable]:
+    """Write the ledger and the tables of all finished tasks of a folder, with recognised words of this hash."""
     experiments = find_experiments(out / RUNS_FOLDER, words_hash)
     ledger = build_ledger(experiments)
     write_ledger(ledger, out)
@@ -200,28 +191,25 @@ def write_findings(out: Path, tables: Sequence[PaperTable], words_hash: str | No
 
 
 def merge_requests(
-    out: Path, asked: Sequence[TableRequest], sizes: Sequence[int]
+    out: Path, requested: Sequence[TableRequest], sizes: Sequence[int]
 ) -> tuple[list[TableRequest], list[int]]:
-    """Add these to what was asked for before, and return all: a further command shows the earlier ones' tables too."""
-    before = (
-        read_json(out / REQUESTED_TABLES_FILE, "ledger")
-        if (out / REQUESTED_TABLES_FILE).is_file()
-        else {"tables": [], "sizes": []}
-    )
-    every = {TableRequest(*one) for one in before["tables"]} | {*asked}
+    """Add tables and sizes to those of earlier commands, and return all."""
+    file = out / REQUESTED_TABLES_FILE
+    before = read_json(file, "ledger") if file.is_file() else {"tables": [], "sizes": []}
+    every = {TableRequest(*one) for one in before["tables"]} | {*requested}
     ordered = [
         TableRequest(key, protocol) for key in TABLE_BUILDERS for protocol in sorted({one.protocol for one in every})
     ]
     tables, sizes = [one for one in ordered if one in every], sorted({*before["sizes"], *sizes})
-    write_json(out / REQUESTED_TABLES_FILE, {"tables": tables, "sizes": sizes})
+    write_json(file, {"tables": tables, "sizes": sizes})
     return tables, sizes
 
 
 def print_plan(plan: ExperimentPlan, out: Path, jobs: int, probe: DurationProbe, console: Console) -> None:
-    """The tasks, what each trains itself, and about how long: early stopping and scoring are not foreseen."""
+    """Print the tasks, the stages that each trains, and estimated durations without early stopping and scoring."""
     finished, total = find_finished_stages(out / RUNS_FOLDER), 0.0
     if not all(is_done(task, out) for task in plan.tasks):
-        print_line(console, "Some batches of each stage are timed first, for the plan.")
+        print_line(console, "Timing a few batches of each stage to estimate durations.")
     for task in plan.tasks:
         if is_done(task, out):
             print_line(console, f"{task.name}: done")
@@ -230,18 +218,17 @@ def print_plan(plan: ExperimentPlan, out: Path, jobs: int, probe: DurationProbe,
         seconds = probe.estimate_seconds(task, own)
         total += seconds
         print_line(console, f"{task.name}: {describe_task(task, own)} ({format_minutes(seconds)})")
-    beside = f", {jobs} at a time" if jobs > 1 else ""
-    print_line(
-        console, f"{len(plan.tasks)} tasks: about {format_minutes(total / jobs)}{beside}, by a probe on this machine"
-    )
+    parallel = f", {jobs} in parallel" if jobs > 1 else ""
+    duration = format_minutes(total / jobs)
+    print_line(console, f"{len(plan.tasks)} tasks: about {duration}{parallel}, estimated on this machine")
 
 
 def describe_task(task: ExperimentTask, own: Sequence[str]) -> str:
-    """What a task trains itself."""
+    """Describe the stages that a task trains itself."""
     if not task.system.stages:
-        return "the classical baselines, whose time is not measured before"
+        return "the classical baselines, duration not estimated"
     stages = "; ".join(STAGE_NAMES[stage] for stage in own)
-    return f"trains {stages or 'nothing, another task trains all of its stages'}"
+    return f"trains {stages or 'nothing: another task trains all of its stages'}"
 
 
 def format_minutes(seconds: float) -> str:

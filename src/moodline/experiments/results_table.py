@@ -1,4 +1,4 @@
-"""Tables with their numbers: finished rows, selected rows, significant differences, and their export."""
+"""Result tables: finished rows, selected rows, paired differences, and their export."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,13 +13,15 @@ import pyarrow.parquet as pq
 from moodline.evaluation.results import Estimate
 from moodline.evaluation.scores import MAJORITY
 from moodline.experiments.comparisons import (
+    MEASURES,
     Comparison,
     PartPredictions,
     average_seeds,
+    build_number,
     collect_predictions,
     compare_parts,
 )
-from moodline.experiments.ledger import MEASURES, Experiment
+from moodline.experiments.ledger import Experiment
 from moodline.experiments.systems import CLASSICAL_NAME
 from moodline.experiments.tables import PaperTable, TableRow
 from moodline.io import open_atomic_file
@@ -27,17 +29,17 @@ from moodline.io import open_atomic_file
 
 @dataclass(frozen=True, kw_only=True)
 class ResultsRow:
-    """What is known of a row.
+    """The results of a row.
 
     Args:
-        measures: the mean over seeds, with its interval over conversations, by measure; empty where nothing is done
-        deviations: the standard deviation over seeds, by measure, of several
-        seeds: how many were done
-        folds: the names of those that were done with each
-        validation_loss: the mean over seeds and folds; selection is by it alone
-        notes: what a reader of the numbers must know
-        selected: whether it is the lowest of its choice, all of which is done on the same folds
-        stands_out: whether its UA is the highest of such a choice, and clearly above each other one
+        measures: mean over seeds with its interval over conversations, by measure; empty before any run
+        deviations: standard deviation over several seeds, by measure
+        seeds: number of finished seeds
+        folds: names of the folds that every seed has finished
+        validation_loss: mean over seeds and folds, the only criterion of selection
+        notes: caveats on the numbers
+        selected: whether its loss is the lowest among its alternatives, all run on the same folds
+        is_highlighted: whether its UA is the highest among its alternatives, and clearly above each other one
     """
 
     row: TableRow
@@ -57,10 +59,10 @@ class ResultsRow:
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedRows:
-    """How far one row is above another.
+    """The difference of two rows.
 
     Args:
-        seeds: how many of the one's and of the other's are compared
+        seeds: numbers of seeds of the one and of the other
     """
 
     one: ResultsRow
@@ -71,11 +73,11 @@ class ComparedRows:
 
 @dataclass(frozen=True, kw_only=True)
 class ResultsTable:
-    """What is known of a table.
+    """The results of a table.
 
     Args:
-        majority: what always saying the most frequent class scores on the row of the most folds, by measure; empty
-            where nothing is done, or a row of the table says it
+        majority: scores of the majority class on the row with the most folds, by measure; empty before any run, or if
+            a row of the table has them
     """
 
     table: PaperTable
@@ -85,19 +87,19 @@ class ResultsTable:
 
 
 def fill_table(table: PaperTable, experiments: Sequence[Experiment]) -> ResultsTable:
-    """A table from all that is done, complete or not."""
+    """Fill a table from all finished experiments, complete or not."""
     done = {row.title: select_complete(row, table.protocol, experiments) for row in table.rows}
-    said = {(row.title, one.seed): collect_row_predictions(one, row) for row in table.rows for one in done[row.title]}
-    rows = [fill_row(row, of_row := done[row.title], select_predictions(said, row.title, of_row)) for row in table.rows]
+    found = {(row.title, one.seed): collect_row_predictions(one, row) for row in table.rows for one in done[row.title]}
 
-    def apart(one: ResultsRow, other: ResultsRow) -> ComparedRows:
+    def select(title: str, seeds: Sequence[Experiment]) -> list[PartPredictions]:
+        return [found[title, one.seed] for one in seeds]
+
+    def compare(one: ResultsRow, other: ResultsRow) -> ComparedRows:
         first, second = select_common_seeds(done[one.title], done[other.title])
-        comparison = compare_parts(
-            select_predictions(said, one.title, first), select_predictions(said, other.title, second)
-        )
+        comparison = compare_parts(select(one.title, first), select(other.title, second))
         return ComparedRows(one=one, other=other, comparison=comparison, seeds=(len(first), len(second)))
 
-    def marked(row: ResultsRow) -> ResultsRow:
+    def mark(row: ResultsRow) -> ResultsRow:
         rivals = [one for one in rows if one.row.choice == row.row.choice]
         if not row.row.choice or not all(one.measures and one.folds == row.folds for one in rivals):
             return row
@@ -106,38 +108,34 @@ def fill_table(table: PaperTable, experiments: Sequence[Experiment]) -> ResultsT
         return replace(
             row,
             selected=row.title == find_lowest_loss({one.title: done[one.title] for one in rivals}, row.row.stage),
-            is_highlighted=row is best and bool(others) and all(apart(row, one).comparison.is_clear for one in others),
+            is_highlighted=row is best
+            and bool(others)
+            and all(compare(row, one).comparison.is_clear for one in others),
         )
 
-    shown = tuple(map(marked, rows))
+    rows = [fill_row(row, done[row.title], select(row.title, done[row.title])) for row in table.rows]
+    marked = tuple(map(mark, rows))
     return ResultsTable(
         table=table,
-        rows=shown,
-        pairs=tuple(apart(*pair) for pair in pair_rows(table, shown)),
+        rows=marked,
+        pairs=tuple(compare(*pair) for pair in pair_rows(table, marked)),
         majority=score_majority([(row, done[row.title][0]) for row in table.rows if done[row.title]]),
     )
 
 
 def score_majority(rows: Sequence[tuple[TableRow, Experiment]]) -> Mapping[str, Estimate]:
-    """What always saying the most frequent class scores, from rows with one of their experiments each."""
-    # The classical baselines' own predictions do not say it.
+    """Score the majority class, from rows with one of their experiments each."""
+    # The predictions of the classical baselines do not include it.
     trained = [(row, experiment) for row, experiment in rows if row.system.name != CLASSICAL_NAME]
     if not trained or any(row.stage == MAJORITY for row, _ in rows):
         return {}
     row, experiment = max(trained, key=lambda one: len(one[1].tasks))
-    said = collect_row_predictions(experiment, replace(row, stage=MAJORITY))
-    return dict(zip(MEASURES, average_seeds([said]), strict=True))
-
-
-def select_predictions(
-    said: Mapping[tuple[str, int], PartPredictions], title: str, experiments: Sequence[Experiment]
-) -> list[PartPredictions]:
-    """Those of a row's experiments, from what was said by row and seed."""
-    return [said[title, one.seed] for one in experiments]
+    predictions = collect_row_predictions(experiment, replace(row, stage=MAJORITY))
+    return dict(zip(MEASURES, average_seeds([predictions]), strict=True))
 
 
 def select_complete(row: TableRow, protocol: str, experiments: Sequence[Experiment]) -> list[Experiment]:
-    """A row's seeds, of those that have the same folds, as many as there are: others are no mean of one thing."""
+    """Select a row's seeds that have the same folds: the most folds first, then the most seeds."""
     own = [one for one in experiments if (one.system, one.protocol) == (row.system.name, protocol)]
     found = [tested for one in own if (tested := one.restrict_to_words(row.words)) is not None]
     groups: dict[frozenset[str], list[Experiment]] = {}
@@ -149,9 +147,9 @@ def select_complete(row: TableRow, protocol: str, experiments: Sequence[Experime
 def select_common_seeds(
     one: Sequence[Experiment], other: Sequence[Experiment]
 ) -> tuple[Sequence[Experiment], Sequence[Experiment]]:
-    """The seeds that both have, so that a lucky one is on both sides; all of them, where there is none in common.
+    """Select the seeds that both rows have, or all seeds if they share none.
 
-    The classical systems are the same for every seed, and are compared with all of another's.
+    The classical baselines do not depend on the seed, and are compared with all seeds of the other row.
     """
     common = {experiment.seed for experiment in one} & {experiment.seed for experiment in other}
     if not common or CLASSICAL_NAME in (one[0].system, other[0].system):
@@ -166,7 +164,7 @@ def collect_row_predictions(experiment: Experiment, row: TableRow) -> PartPredic
 
 
 def fill_row(row: TableRow, experiments: Sequence[Experiment], seeds: Sequence[PartPredictions]) -> ResultsRow:
-    """A row without its marks, from its experiments and what its part says in each."""
+    """Fill a row, without its marks, from its experiments and its part's predictions in each."""
     if not experiments:
         return ResultsRow(row=row)
     by_seed = [average_seeds([one]) for one in seeds]
@@ -179,23 +177,23 @@ def fill_row(row: TableRow, experiments: Sequence[Experiment], seeds: Sequence[P
         seeds=len(experiments),
         folds=experiments[0].fold_names,
         validation_loss=mean(losses) if losses else None,
-        notes=tuple(dict.fromkeys(note for one in experiments for note in one.notes(row.words))),
+        notes=tuple(dict.fromkeys(note for one in experiments for note in one.collect_notes(row.words))),
     )
 
 
 def find_lowest_loss(choice: Mapping[str, Sequence[Experiment]], stage: str) -> str:
-    """The row that validation selects: of the lowest validation loss over the seeds that all have, or over all."""
+    """Find the row with the lowest validation loss over the seeds that all rows have, or over all seeds."""
     common = set.intersection(*({one.seed for one in seeds} for seeds in choice.values()))
 
-    def loss(title: str) -> float:
+    def average_loss(title: str) -> float:
         seeds = [one for one in choice[title] if one.seed in common] or choice[title]
         return mean(found for one in seeds if (found := one.compute_validation_loss(stage)) is not None)
 
-    return min(choice, key=loss)
+    return min(choice, key=average_loss)
 
 
 def pair_rows(table: PaperTable, rows: Sequence[ResultsRow]) -> list[tuple[ResultsRow, ResultsRow]]:
-    """The rows whose difference a reader of the table asks for, one minus the other, where both have the same folds."""
+    """Pair the rows that the table compares, one minus the other, if both have the same folds."""
     if table.differences is not None:
         pairs = [(rows[one], rows[other]) for one, other in table.differences]
     else:
@@ -204,17 +202,17 @@ def pair_rows(table: PaperTable, rows: Sequence[ResultsRow]) -> list[tuple[Resul
 
 
 TABLES_FILE = "tables.parquet"
-SCHEMA = pa.schema(
+TABLES_SCHEMA = pa.schema(
     [
         ("table", pa.string()),
         ("protocol", pa.string()),
         ("row", pa.string()),
-        ("minus", pa.string()),  # the row that is taken away, of a difference; none of a score
+        ("minus", pa.string()),  # the row that a difference subtracts; null for a score
         ("metric", pa.string()),
         ("value", pa.float64()),
         ("low", pa.float64()),  # of the 95 % interval over conversations
         ("high", pa.float64()),
-        ("deviation", pa.float64()),  # of a score, over its seeds
+        ("deviation", pa.float64()),  # of a score, over seeds
         ("effect", pa.float64()),  # of a difference
         ("seeds", pa.int64()),
         ("folds", pa.list_(pa.string())),
@@ -226,15 +224,15 @@ SCHEMA = pa.schema(
 
 
 def write_tables(tables: Sequence[ResultsTable], out: Path) -> None:
-    rows = [row for table in tables for row in iter_rows(table)]
+    rows = [row for table in tables for row in iter_table_rows(table)]
     with open_atomic_file(out / TABLES_FILE) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary)
+        pq.write_table(pa.Table.from_pylist(rows, schema=TABLES_SCHEMA), temporary)
 
 
-def iter_rows(filled: ResultsTable) -> Iterator[dict[str, Any]]:
-    """The scores of a table's rows that are done, then its differences."""
-    of_table = {"table": filled.table.key, "protocol": filled.table.protocol}
-    for row in filled.rows:
+def iter_table_rows(results: ResultsTable) -> Iterator[dict[str, Any]]:
+    """Yield the scores of a table's finished rows, then its differences."""
+    of_table = {"table": results.table.key, "protocol": results.table.protocol}
+    for row in results.rows:
         facts = {
             **of_table,
             "row": row.title,
@@ -246,7 +244,7 @@ def iter_rows(filled: ResultsTable) -> Iterator[dict[str, Any]]:
         }
         for metric, estimate in row.measures.items():
             yield facts | build_number(metric, estimate) | {"deviation": row.deviations.get(metric)}
-    for pair in filled.pairs:
+    for pair in results.pairs:
         facts = {
             **of_table,
             "row": pair.one.title,
@@ -258,8 +256,3 @@ def iter_rows(filled: ResultsTable) -> Iterator[dict[str, Any]]:
         }
         for metric in MEASURES:
             yield facts | build_number(metric, getattr(pair.comparison, metric))
-
-
-def build_number(metric: str, estimate: Estimate) -> dict[str, Any]:
-    low, high = estimate.interval or (None, None)
-    return {"metric": metric, "value": estimate.value, "low": low, "high": high}

@@ -1,4 +1,4 @@
-"""Robustness of a run: predictions for corrupted test sets, fold by fold and point by point. It never trains."""
+"""Measure the robustness of a run: score its models, without training, on corrupted test sets."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,9 +18,8 @@ from moodline.corpora.corpus import Corpus
 from moodline.corpora.folds import Fold
 from moodline.device import AUTO
 from moodline.embeddings import Embeddings
-from moodline.evaluation.results import Estimate, StageScores
 from moodline.evaluation.scores import note_few_conversations, score_predictions
-from moodline.experiments.comparisons import Comparison, collect_predictions, compare_parts
+from moodline.experiments.comparisons import MEASURES, build_number, collect_predictions, compare_parts
 from moodline.experiments.corruptions import BabbleNoise, apply_telephone_band, mix_at_ratio
 from moodline.experiments.robustness_plan import (
     CLEAN_RATIO,
@@ -32,7 +31,7 @@ from moodline.experiments.robustness_plan import (
     CorruptionPoint,
     FoldWords,
     RobustnessPlan,
-    build_plan,
+    build_robustness_plan,
     find_clean_point,
     mix_words,
     read_test_set,
@@ -47,13 +46,13 @@ METADATA_KEY = b"moodline_robustness"
 
 
 class CachedPredictions(NamedTuple):
-    """Where a point's predictions are kept, and the hash that they must have."""
+    """The cache file of a point's predictions, and the hash of their inputs."""
 
     path: Path
     key: str
 
     def read_or_compute(self, compute: Callable[[], pa.Table]) -> pa.Table:
-        """Those kept; computed first where there are none, or others."""
+        """Read the cached predictions, after computing and caching them if they are missing or outdated."""
         if self.is_valid():
             return pq.read_table(self.path)
         table = compute()
@@ -63,7 +62,7 @@ class CachedPredictions(NamedTuple):
         return table
 
     def is_valid(self) -> bool:
-        """Whether a whole file of this hash is there; what cannot be read is no such file."""
+        """Return whether the file is complete and has this hash."""
         try:
             return (pq.read_schema(self.path).metadata or {}).get(METADATA_KEY) == self.key.encode()
         except (OSError, pa.ArrowException):
@@ -71,33 +70,32 @@ class CachedPredictions(NamedTuple):
 
 
 def hash_model(folder: Path) -> list[tuple[str, str]]:
-    """Of all that a model predicts with: its weights, its description, and what its BERT is."""
+    """Hash the files that determine a model's predictions: weights, description and BERT's configuration."""
     files = sorted(path for path in folder.rglob("*") if path.suffix in (".safetensors", ".json"))
     return [(path.relative_to(folder).as_posix(), hash_file(path)) for path in files]
 
 
-MEASURES = ("wa", "ua", "weighted_f1")
-SCHEMA = pa.schema(
+CURVES_SCHEMA = pa.schema(
     [
         ("curve", pa.string()),
         ("part", pa.string()),
         ("protocol", pa.string()),
-        ("x", pa.float64()),  # a share, a WER aimed at, or an SNR in dB, infinite without babble: see points.py
-        ("wer", pa.float64()),  # measured; none for speech
+        ("x", pa.float64()),  # see CorruptionPoint
+        ("wer", pa.float64()),  # measured; null for curves of speech
         ("metric", pa.string()),
         ("value", pa.float64()),
-        ("low", pa.float64()),  # of the 95 % interval over conversations; none over one conversation
+        ("low", pa.float64()),  # of the 95 % interval over conversations; null for one conversation
         ("high", pa.float64()),
-        ("difference", pa.float64()),  # from the same part where nothing is altered, on the same conversations
+        ("difference", pa.float64()),  # from the same part without corruption, on the same conversations
         ("difference_low", pa.float64()),
         ("difference_high", pa.float64()),
         ("utterances", pa.int64()),
         ("conversations", pa.int64()),
         ("folds", pa.int64()),
         ("seed", pa.int64()),
-        ("words", pa.string()),  # those that trained the run
+        ("words", pa.string()),  # kind of words that the run was trained on
         ("corpus_hash", pa.string()),
-        ("recognition", pa.string()),  # whose words the recognised ones are; none for speech
+        ("recognition", pa.string()),  # source of the recognised words; null for curves of speech
         ("notes", pa.list_(pa.string())),
     ]
 )
@@ -105,72 +103,63 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class PointResult:
-    """What a model says at a point, in all folds, and how wrong the words are there; None for speech."""
+    """Predictions of all folds at a point, and the errors of its words; None for curves of speech."""
 
     point: CorruptionPoint
     predictions: pa.Table
     errors: WordErrors | None
 
 
-def build_table(measured: Sequence[PointResult], classes: Sequence[str], facts: Mapping[str, Any]) -> pa.Table:
-    """All curves' numbers.
+def build_curves_table(measured: Sequence[PointResult], classes: Sequence[str], facts: Mapping[str, Any]) -> pa.Table:
+    """Build the table of all curves.
 
     Args:
-        facts: the columns that all rows have in common, ``recognition`` among them
+        facts: the columns that all rows share, ``recognition`` included
     """
     at = {one.point: one.predictions for one in measured}
-    rows = [row for one in measured for row in iter_rows(one, at[find_clean_point(one.point.curve)], classes, facts)]
-    return pa.Table.from_pylist(rows, schema=SCHEMA)
+    rows = [
+        row for one in measured for row in iter_curve_rows(one, at[find_clean_point(one.point.curve)], classes, facts)
+    ]
+    return pa.Table.from_pylist(rows, schema=CURVES_SCHEMA)
 
 
-def iter_rows(
+def iter_curve_rows(
     one: PointResult, clean: pa.Table, classes: Sequence[str], facts: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """A row a part and measure."""
-    parts = PARTS_BY_ENCODER[ENCODER_BY_CURVE[one.point.curve]]
-    for stage in score_predictions(one.predictions.filter(pc.field("stage").isin(parts)), classes).scores:
-        altered, unaltered = (collect_predictions(table, stage.stage, classes) for table in (one.predictions, clean))
-        compared = compare_parts([altered], [unaltered])
-        yield from iter_measures(one, stage, compared, facts)
-
-
-def iter_measures(
-    one: PointResult, stage: StageScores, compared: Comparison, facts: Mapping[str, Any]
-) -> Iterator[dict[str, Any]]:
-    common = {
+    """Yield a row for each part and measure of a point."""
+    facts = {
         **facts,
         "curve": one.point.curve,
-        "part": stage.stage,
         "x": one.point.x,
         "wer": one.errors.rate if one.errors else None,
         "recognition": facts["recognition"] if one.errors else None,
-        "utterances": stage.pooled.utterances,
-        "conversations": stage.pooled.conversations,
     }
-    for metric in MEASURES:
-        found: Estimate = getattr(stage.pooled, metric)
-        difference: Estimate = getattr(compared, metric)
-        low, high = found.interval or (None, None)
-        difference_low, difference_high = difference.interval or (None, None)
-        yield {
-            **common,
-            "metric": metric,
-            "value": found.value,
-            "low": low,
-            "high": high,
-            "difference": difference.value,
-            "difference_low": difference_low,
-            "difference_high": difference_high,
-        }
+    parts = PARTS_BY_ENCODER[ENCODER_BY_CURVE[one.point.curve]]
+    for part in score_predictions(one.predictions.filter(pc.field("stage").isin(parts)), classes).scores:
+        compared = compare_parts(
+            *([collect_predictions(table, part.stage, classes)] for table in (one.predictions, clean))
+        )
+        size = {"utterances": part.pooled.utterances, "conversations": part.pooled.conversations}
+        for metric in MEASURES:
+            difference = build_number(metric, getattr(compared, metric))
+            yield {
+                **facts,
+                **size,
+                "part": part.stage,
+                **build_number(metric, getattr(part.pooled, metric)),
+                "difference": difference["value"],
+                "difference_low": difference["low"],
+                "difference_high": difference["high"],
+            }
 
 
 class CorruptedFold:
-    """A fold's test set at every point; its model is loaded when the first of them is asked for.
+    """A fold's test set at every point; the model is loaded only when a point is not cached.
 
     Args:
-        load: the fold with its model
-        words: for the curves of words; None where there are none
-        babble: for the curves of speech
+        load: loads the fold with its model
+        words: words of the curves of words; None without them
+        babble: babble of the curves of speech
     """
 
     def __init__(self, load: Callable[[], CorruptibleFold], words: FoldWords | None, babble: BabbleNoise) -> None:
@@ -180,40 +169,40 @@ class CorruptedFold:
     def test_fold(self) -> CorruptibleFold:
         return self.load()
 
-    def read_predictions(self, point: CorruptionPoint) -> pa.Table:
+    def compute_predictions(self, point: CorruptionPoint) -> pa.Table:
         encoder = ENCODER_BY_CURVE[point.curve]
-        altered = self._embed_words_at(point) if encoder == TEXT_UTTERANCE else self._embed_sound_at(point)
-        return self.test_fold.compute_predictions({encoder: altered})
+        corrupted = self._embed_words(point) if encoder == TEXT_UTTERANCE else self._embed_audio(point)
+        return self.test_fold.compute_predictions({encoder: corrupted})
 
     def count_errors(self, point: CorruptionPoint) -> WordErrors | None:
-        """Of the words that are read at a point of a curve of words."""
+        """Count the word errors at a point; None for curves of speech."""
         if ENCODER_BY_CURVE[point.curve] != TEXT_UTTERANCE or self.words is None:
             return None
-        read = self.words.at(point)
-        return count_word_errors(list(self.words.reference.values()), [read[name] for name in self.words.reference])
+        words = self.words.build_words(point)
+        return count_word_errors(list(self.words.reference.values()), [words[name] for name in self.words.reference])
 
-    def _embed_words_at(self, point: CorruptionPoint) -> Embeddings:
-        assert self.words is not None, "points of words are asked for where there are words"
+    def _embed_words(self, point: CorruptionPoint) -> Embeddings:
+        assert self.words is not None, "a plan without words has no points of words"
         if point.curve == INTERPOLATED:
             return mix_words(*self._clean_and_recognised, point.x, self.words.seed)
-        return self.test_fold.text(self.words.at(point)) if point.x else self._clean_and_recognised[0]
+        return self.test_fold.embed_words(self.words.build_words(point)) if point.x else self._clean_and_recognised[0]
 
     @cached_property
     def _clean_and_recognised(self) -> tuple[Embeddings, Embeddings]:
-        """Of the reference words and of the recognised ones."""
-        assert self.words is not None, "points of words are asked for where there are words"
-        return self.test_fold.text(self.words.reference), self.test_fold.text(self.words.recognised)
+        """Embeddings of the reference words and of the recognised ones."""
+        assert self.words is not None, "a plan without words has no points of words"
+        return self.test_fold.embed_words(self.words.reference), self.test_fold.embed_words(self.words.recognised)
 
-    def _embed_sound_at(self, point: CorruptionPoint) -> Embeddings:
+    def _embed_audio(self, point: CorruptionPoint) -> Embeddings:
         if point == find_clean_point(point.curve):
             return self.test_fold.clean[AUDIO_UTTERANCE]
-        return self.test_fold.audio(corrupt_sound(point, self.babble))
+        return self.test_fold.embed_audio(create_corrupted_reader(point, self.babble))
 
 
-def corrupt_sound(point: CorruptionPoint, babble: BabbleNoise) -> WaveformReader:
-    """How an utterance sounds at a point of a curve of speech."""
+def create_corrupted_reader(point: CorruptionPoint, babble: BabbleNoise) -> WaveformReader:
+    """Create a reader of utterances' waveforms (T,) corrupted as at a point of a curve of speech."""
 
-    def sound(utterance: Utterance, sample_rate: int) -> Tensor:
+    def read(utterance: Utterance, sample_rate: int) -> Tensor:
         samples = read_waveform(utterance, sample_rate).numpy()
         if point.x != CLEAN_RATIO:
             samples = mix_at_ratio(samples, babble.generate_babble(utterance, len(samples), sample_rate), point.x)
@@ -221,7 +210,7 @@ def corrupt_sound(point: CorruptionPoint, babble: BabbleNoise) -> WaveformReader
             samples = apply_telephone_band(samples, sample_rate)
         return torch.from_numpy(samples)
 
-    return sound
+    return read
 
 
 PointProgressCallback = Callable[[str, int, int, str], None]
@@ -229,11 +218,11 @@ PointProgressCallback = Callable[[str, int, int, str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class RobustnessCurves:
-    """What was drawn.
+    """The curves of a run.
 
     Attributes:
-        table: see ``rows``
-        notes: what a reader must know, and what was left out and why: a sentence each
+        table: the scores, with the columns of CURVES_SCHEMA
+        notes: a sentence for each caveat and each group of curves that is left out
     """
 
     run: Run
@@ -249,31 +238,31 @@ def draw_curves(
     *,
     device: str | torch.device = AUTO,
 ) -> RobustnessCurves:
-    """Draw the curves of a run's trained folds, and write robustness.parquet; points that are kept are not drawn anew.
+    """Compute the curves of a run's trained folds, reusing cached points, and write robustness.parquet.
 
     Args:
-        progress: told what is drawn, how many points of it are done, of how many, and what is counted
-        files: where the run's files of embeddings are now, by encoder, if not where they were
-        device: of the models, as in ``moodline.load``
+        progress: called with the fold, the number of finished points, their total number and their name
+        files: current paths of the run's precomputed embeddings, by encoder, if they moved
+        device: the models' device, as in ``moodline.load``
 
     Raises:
-        MoodlineError: as of ``evaluate_run``; an utterance id is in two conversations; another process has the run
+        MoodlineError: as ``evaluate_run``; two conversations share an utterance id; another process holds the run
     """
-    read_run(folder)  # before a lock is put where no run is
+    read_run(folder)  # before the lock, which creates the folder
     with lock_folder(folder):
-        plan = build_plan(read_run(folder), files or {})
+        plan = build_robustness_plan(read_run(folder), files or {})
         run = plan.run
         remove_leftovers(run.folder / CACHE_FOLDER)
         by_fold = [predict_points(plan, fold, progress, device) for fold in plan.folds]
         measured = [
             PointResult(
                 point=point,
-                predictions=pa.concat_tables([drawn[point][0] for drawn in by_fold]),
-                errors=sum_errors(drawn[point][1] for drawn in by_fold),
+                predictions=pa.concat_tables([fold[point][0] for fold in by_fold]),
+                errors=sum_errors(fold[point][1] for fold in by_fold),
             )
             for point in plan.points
         ]
-        table = build_table(measured, run.label_set.classes, get_facts(plan))
+        table = build_curves_table(measured, run.label_set.classes, build_common_columns(plan))
         with open_atomic_file(run.folder / CURVES_FILE) as temporary:
             pq.write_table(table, temporary)
     few = note_few_conversations(score_predictions(measured[0].predictions, run.label_set.classes).scores)
@@ -283,27 +272,25 @@ def draw_curves(
 def predict_points(
     plan: RobustnessPlan, fold: Fold, progress: PointProgressCallback, device: str | torch.device
 ) -> dict[CorruptionPoint, tuple[pa.Table, WordErrors | None]]:
-    """A fold's predictions and word errors at each point."""
+    """Compute a fold's predictions and word errors at each point."""
     run = plan.run
-    altered = CorruptedFold(
+    corrupted = CorruptedFold(
         lambda: CorruptibleFold(run, fold, plan.given, device),
         build_fold_words(plan, fold) if plan.recognised else None,
         plan.babble,
     )
     folder, model = run.folder / CACHE_FOLDER / f"fold-{fold.name}", hash_model(run.get_model_folder(fold.name))
-    drawn = {}
+    results = {}
     for done, point in enumerate(plan.points, start=1):
-        kept = CachedPredictions(folder / f"{point.name}.parquet", plan.key(fold, point, model))
-        drawn[point] = (
-            kept.read_or_compute(lambda point=point: altered.read_predictions(point)),
-            altered.count_errors(point),
-        )
+        cache = CachedPredictions(folder / f"{point.name}.parquet", plan.hash_inputs(fold, point, model))
+        predictions = cache.read_or_compute(lambda point=point: corrupted.compute_predictions(point))
+        results[point] = (predictions, corrupted.count_errors(point))
         progress(f"fold {fold.name}", done, len(plan.points), "points")
-    return drawn
+    return results
 
 
 def build_fold_words(plan: RobustnessPlan, fold: Fold) -> FoldWords:
-    """The words of a fold's test set; the recogniser's confusions are those of all other conversations."""
+    """Build the words of a fold's test set, with the recogniser's confusions from all other conversations."""
     assert plan.recognised is not None
     ids = {one.id for one in fold.test}
     return FoldWords(
@@ -315,13 +302,13 @@ def build_fold_words(plan: RobustnessPlan, fold: Fold) -> FoldWords:
 
 
 def sum_errors(errors: Iterable[WordErrors | None]) -> WordErrors | None:
-    """Word errors over all folds; None for speech."""
+    """Sum word errors over all folds; None for curves of speech."""
     counts = [asdict(one) for one in errors if one is not None]
     return WordErrors(**{name: sum(one[name] for one in counts) for name in counts[0]}) if counts else None
 
 
-def get_facts(plan: RobustnessPlan) -> dict[str, Any]:
-    """The columns that all rows have in common."""
+def build_common_columns(plan: RobustnessPlan) -> dict[str, Any]:
+    """Build the columns that all rows share."""
     run = plan.run
     return {
         "protocol": run.protocol,

@@ -1,7 +1,8 @@
-"""Robustness curves as numbers, figures, a page and a terminal table."""
+"""Show robustness curves as figures on a page and as tables on a terminal."""
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from moodline.config import STAGE_NAMES
-from moodline.errors import format_count, terminal
+from moodline.console import create_console
+from moodline.errors import format_count
 from moodline.evaluation.figures import BLUE, GREY, VERMILLION, open_figure, render_svg
 from moodline.evaluation.report import build_environment, format_difference
 from moodline.evaluation.results import Estimate
@@ -20,9 +22,9 @@ from moodline.experiments.robustness_plan import CURVE_NAMES, DRAWN, ENCODER_BY_
 from moodline.io import write_text
 
 CurveRow = Mapping[str, Any]
-MEASURES = {"ua": "UA", "wa": "WA"}
-AXIS_MARGIN = 0.02  # of the scale, beyond what it shows
-CLEAN_POSITION = 26.0  # dB, on the axis of ratios: left of all of them, with a gap
+MEASURE_NAMES = {"ua": "UA", "wa": "WA"}
+AXIS_MARGIN = 0.02  # of the score, above and below the values
+CLEAN_POSITION = 26.0  # dB, on the axis of ratios: left of all ratios, with a gap
 
 
 class LineStyle(NamedTuple):
@@ -32,31 +34,31 @@ class LineStyle(NamedTuple):
     fill: str
 
 
-# Of one modality alone, and fused: told apart by colour, marker and dashes.
+# Of one modality alone, and fused: distinct in colour, marker and dashes.
 STYLES = (LineStyle(BLUE, "o", "-", BLUE), LineStyle(VERMILLION, "s", "--", "white"))
 
 
 def draw_curve(curve: str, metric: str, rows: Sequence[CurveRow], real: Sequence[CurveRow], chance: float) -> str:
-    """One curve's score of one measure.
+    """Draw one measure of one curve.
 
     Args:
-        rows: of the curve, see ``rows.SCHEMA``; of all measures
-        real: of the point where all words are recognised, shown beside; none for speech
-        chance: the UA of a guess, which its figure marks
+        rows: the curve's rows of all measures, with the columns of ``robustness.CURVES_SCHEMA``
+        real: the rows of the point with all words recognised, drawn separately; empty for curves of speech
+        chance: UA of random guessing, marked in the figure of UA
     """
-    told = []
+    descriptions = []
     with open_figure(4.0, 3.0) as figure:
         axes = figure.subplots()
         for style, part in zip(STYLES, PARTS_BY_ENCODER[ENCODER_BY_CURVE[curve]], strict=True):
             own = sorted((row for row in rows if (row["part"], row["metric"]) == (part, metric)), key=compute_position)
             if own:
                 draw_line(axes, own, style, STAGE_NAMES[part])
-                told.append(
+                descriptions.append(
                     f"{STAGE_NAMES[part]}: "
                     + ", ".join(f"{row['value']:.3f} at {describe_position(row)}" for row in own)
                 )
             draw_point(axes, [row for row in real if (row["part"], row["metric"]) == (part, metric)], style)
-        axes.set_ylabel(MEASURES[metric])
+        axes.set_ylabel(MEASURE_NAMES[metric])
         axes.set_ylim(*compute_limits([*rows, *real], chance))
         if metric == "ua":
             axes.axhline(chance, color=GREY, linewidth=0.8, linestyle="-.", label="chance")
@@ -70,15 +72,17 @@ def draw_curve(curve: str, metric: str, rows: Sequence[CurveRow], real: Sequence
         axes.legend(
             loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(names), borderaxespad=0.2, columnspacing=1.2
         )
-        return render_svg(figure, f"{curve}-{metric}", f"{MEASURES[metric]}: {CURVE_NAMES[curve]}", "; ".join(told))
+        return render_svg(
+            figure, f"{curve}-{metric}", f"{MEASURE_NAMES[metric]}: {CURVE_NAMES[curve]}", "; ".join(descriptions)
+        )
 
 
 def draw_line(axes: Axes, rows: Sequence[CurveRow], style: LineStyle, label: str) -> None:
-    """A line with its band; what has no babble stands beside, on its interval."""
+    """Draw a line with the band of its intervals, and the point without babble beside it."""
     joined = [row for row in rows if math.isfinite(row["x"])]
-    places = [compute_position(row) for row in joined]
+    positions = [compute_position(row) for row in joined]
     axes.plot(
-        places,
+        positions,
         [row["value"] for row in joined],
         color=style.colour,
         marker=style.marker,
@@ -89,14 +93,14 @@ def draw_line(axes: Axes, rows: Sequence[CurveRow], style: LineStyle, label: str
     )
     if joined and joined[0]["low"] is not None:
         low, high = ([row[bound] for row in joined] for bound in ("low", "high"))
-        axes.fill_between(places, low, high, color=style.colour, alpha=0.16, linewidth=0)
+        axes.fill_between(positions, low, high, color=style.colour, alpha=0.16, linewidth=0)
         for bound in (low, high):
-            axes.plot(places, bound, color=style.colour, linestyle=style.line, linewidth=0.5)
+            axes.plot(positions, bound, color=style.colour, linestyle=style.line, linewidth=0.5)
     draw_point(axes, [row for row in rows if not math.isfinite(row["x"])], style, "" if joined else label)
 
 
 def draw_point(axes: Axes, rows: Sequence[CurveRow], style: LineStyle, label: str = "") -> None:
-    """A point that no line goes through."""
+    """Draw single points with their intervals."""
     for row in rows:
         bounds = [[row["value"] - row["low"]], [row["high"] - row["value"]]] if row["low"] is not None else None
         axes.errorbar(
@@ -123,20 +127,20 @@ def format_ratio_axis(axes: Axes, rows: Sequence[CurveRow]) -> None:
 
 
 def compute_limits(rows: Sequence[CurveRow], chance: float) -> tuple[float, float]:
-    """One scale for a curve's figures of all measures, on which chance and every interval have their place."""
+    """Compute the common scale of a curve's figures, which includes chance and every interval."""
     known = [row[name] for row in rows for name in ("value", "low", "high") if row[name] is not None]
     return min(chance, *known) - AXIS_MARGIN, max(chance, *known) + AXIS_MARGIN
 
 
 def compute_position(row: CurveRow) -> float:
-    """Where a row stands on its axis: the measured WER in %, or the ratio in dB."""
+    """Compute a row's position on its axis: the measured WER in %, or the ratio in dB."""
     if row["wer"] is not None:
         return 100 * row["wer"]
     return row["x"] if math.isfinite(row["x"]) else CLEAN_POSITION
 
 
 def describe_position(row: CurveRow) -> str:
-    """Where a row stands, for people."""
+    """Describe a row's position on its axis in words."""
     if row["wer"] is not None:
         return f"WER {row['wer']:.3f}"
     return f"{row['x']:g} dB" if math.isfinite(row["x"]) else "no babble"
@@ -145,7 +149,7 @@ def describe_position(row: CurveRow) -> str:
 def write_page(curves: RobustnessCurves, out: Path) -> None:
     """Write the page to ``out``."""
     rows = curves.table.to_pylist()
-    drawn = [curve for curve in CURVE_NAMES if any(row["curve"] == curve for row in rows)]
+    present = [curve for curve in CURVE_NAMES if any(row["curve"] == curve for row in rows)]
     page = (
         build_environment("moodline.experiments")
         .get_template("robustness.html.jinja")
@@ -155,31 +159,31 @@ def write_page(curves: RobustnessCurves, out: Path) -> None:
             notes=curves.notes,
             first=rows[0],
             recognition=next((row["recognition"] for row in rows if row["recognition"]), None),
-            curves=[build_section(curve, rows, 1 / len(curves.run.label_set.classes)) for curve in drawn],
+            curves=[build_curve_section(curve, rows, 1 / len(curves.run.label_set.classes)) for curve in present],
             classes=curves.run.label_set.classes,
         )
     )
     write_text(out, page)
 
 
-def build_section(curve: str, rows: Sequence[CurveRow], chance: float) -> dict[str, Any]:
-    """A curve's figures and the lines of its table; ``chance`` is the UA of a guess."""
+def build_curve_section(curve: str, rows: Sequence[CurveRow], chance: float) -> dict[str, Any]:
+    """Build a curve's figures and the lines of its table; ``chance`` is the UA of random guessing."""
     own = [row for row in rows if row["curve"] == curve]
     is_of_words = curve in (INTERPOLATED, DRAWN)
     real = [row for row in rows if is_of_words and (row["curve"], row["x"]) == (INTERPOLATED, 1)]
     return {
         "key": curve,
         "title": CURVE_NAMES[curve],
-        "figures": [Markup(draw_curve(curve, metric, own, real, chance)) for metric in MEASURES],
+        "figures": [Markup(draw_curve(curve, metric, own, real, chance)) for metric in MEASURE_NAMES],
         "lines": build_lines(own),
     }
 
 
 def build_lines(rows: Sequence[CurveRow]) -> list[dict[str, str]]:
-    """What a table says of each part at each point of a curve."""
-    by_place: dict[tuple[float, str], dict[str, CurveRow]] = {}
+    """Build the line of each part at each point of a curve."""
+    by_point: dict[tuple[float, str], dict[str, CurveRow]] = {}
     for row in rows:
-        by_place.setdefault((row["x"], row["part"]), {})[row["metric"]] = row
+        by_point.setdefault((row["x"], row["part"]), {})[row["metric"]] = row
     return [
         {
             "x": f"{x:g}" if found["ua"]["wer"] is not None else "",
@@ -187,37 +191,32 @@ def build_lines(rows: Sequence[CurveRow]) -> list[dict[str, str]]:
             "part": STAGE_NAMES[part],
             "wa": str(build_estimate(found["wa"])),
             "ua": str(build_estimate(found["ua"])),
-            "difference": format_change(found["ua"], with_interval=True),
-            "change": format_change(found["ua"], with_interval=False),
+            "difference": format_difference(asdict(build_estimate(found["ua"], "difference"))),
+            "change": format_difference({"value": found["ua"]["difference"], "interval": None}),
         }
-        for (x, part), found in by_place.items()
+        for (x, part), found in by_point.items()
     ]
 
 
-def build_estimate(row: CurveRow) -> Estimate:
-    return Estimate(row["value"], None if row["low"] is None else (row["low"], row["high"]))
+def build_estimate(row: CurveRow, column: str = "value") -> Estimate:
+    """Build the estimate of a row's score, or of its column "difference"."""
+    prefix = "" if column == "value" else f"{column}_"
+    low, high = row[f"{prefix}low"], row[f"{prefix}high"]
+    return Estimate(row[column], None if low is None else (low, high))
 
 
-def format_change(row: CurveRow, *, with_interval: bool) -> str:
-    """The difference from where nothing is altered."""
-    interval = (row["difference_low"], row["difference_high"])
-    if not with_interval or None in interval:
-        return format_difference({"value": row["difference"], "interval": None})
-    return format_difference({"value": row["difference"], "interval": interval})
-
-
-COLUMNS = {"place": "at", "part": "part", "wa": "WA", "ua": "UA", "change": "change of UA"}
+TERMINAL_COLUMNS = {"place": "at", "part": "part", "wa": "WA", "ua": "UA", "change": "change of UA"}
 
 
 def print_curves(curves: RobustnessCurves, console: Console | None = None) -> None:
-    """Print a table a curve: WA and UA with their intervals, and how far UA is from where nothing is altered."""
-    console = console or terminal()
+    """Print a table for each curve: WA and UA with their intervals, and the change of UA by the corruption."""
+    console = console or create_console()
     rows = curves.table.to_pylist()
     first = rows[0]
     size = f"{format_count(first['utterances'], 'utterance')}, {format_count(first['conversations'], 'conversation')}"
     lines = (
         f"Protocol {first['protocol']}, {format_count(first['folds'], 'fold')}: n = {size}",
-        f"Classes: {', '.join(curves.run.label_set.classes)}. In brackets: 95 % over conversations.",
+        f"Classes: {', '.join(curves.run.label_set.classes)}. In brackets: 95 % intervals over conversations.",
         *(f"Note: {note}." for note in curves.notes),
     )
     for line in lines:
@@ -225,13 +224,13 @@ def print_curves(curves: RobustnessCurves, console: Console | None = None) -> No
     for curve, name in CURVE_NAMES.items():
         if own := [row for row in rows if row["curve"] == curve]:
             console.print(f"\n{name}", markup=False, highlight=False)
-            console.print(build_table(build_lines(own)))
+            console.print(build_terminal_table(build_lines(own)))
 
 
-def build_table(lines: list[dict[str, str]]) -> Table:
+def build_terminal_table(lines: list[dict[str, str]]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), highlight=False)
-    for title in COLUMNS.values():
+    for title in TERMINAL_COLUMNS.values():
         table.add_column(title, no_wrap=True)
     for line in lines:
-        table.add_row(*(line[key] for key in COLUMNS))
+        table.add_row(*(line[key] for key in TERMINAL_COLUMNS))
     return table

@@ -1,4 +1,4 @@
-"""Curves and points of a robustness test, which of them a run can have, and what is read at each."""
+"""The grid of a robustness test: curves, points, which of them fit a run, and the input at each."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ from moodline.training.provenance import note_selection
 from moodline.training.run import Run
 
 INTERPOLATED, DRAWN, BABBLE, TELEPHONE = "interpolated", "drawn", "babble", "telephone"
-# Whose input a curve alters, the parts of a system that this reaches, and how a reader is told of the curve.
+# The encoder whose input a curve corrupts, the parts of a system that this affects, and the curve's title.
 ENCODER_BY_CURVE: Mapping[str, str] = {
     INTERPOLATED: TEXT_UTTERANCE,
     DRAWN: TEXT_UTTERANCE,
@@ -60,7 +60,7 @@ PARTS_BY_ENCODER: Mapping[str, tuple[str, ...]] = {
 }
 CURVE_NAMES: Mapping[str, str] = {
     INTERPOLATED: "Recognised words in a share of the utterances",
-    DRAWN: "Words with errors drawn from the recogniser's confusions",
+    DRAWN: "Words with errors sampled from the recogniser's confusions",
     BABBLE: "Speech in babble",
     TELEPHONE: "Speech in babble, through a telephone band",
 }
@@ -72,11 +72,11 @@ NOISE_RATIOS = (20.0, 15.0, 10.0, 5.0, 0.0, -5.0)
 
 @dataclass(frozen=True)
 class CorruptionPoint:
-    """A place on a curve.
+    """A point of a curve.
 
     Attributes:
-        x: of ``interpolated`` the share of utterances with recognised words, of ``drawn`` the WER that is aimed at, of
-            ``babble`` and ``telephone`` the SNR in dB, CLEAN without babble
+        x: for ``interpolated`` the share of utterances with recognised words, for ``drawn`` the target WER, for
+            ``babble`` and ``telephone`` the SNR in dB, CLEAN_RATIO without babble
     """
 
     curve: str
@@ -100,26 +100,22 @@ def list_speech_points(*, with_babble: bool) -> list[CorruptionPoint]:
 
 
 def find_clean_point(curve: str) -> CorruptionPoint:
-    """What the points of a curve are compared with: nothing is altered."""
-    return (
-        CorruptionPoint(BABBLE, CLEAN_RATIO)
-        if ENCODER_BY_CURVE[curve] == AUDIO_UTTERANCE
-        else CorruptionPoint(curve, 0.0)
-    )
+    """Find the uncorrupted point with which the points of a curve are compared."""
+    is_speech = ENCODER_BY_CURVE[curve] == AUDIO_UTTERANCE
+    return CorruptionPoint(BABBLE, CLEAN_RATIO) if is_speech else CorruptionPoint(curve, 0.0)
 
 
 WordsById = Mapping[str, str]
-"""By utterance id."""
 Value = TypeVar("Value")
 
 
 class FoldWords:
-    """Words of a fold's test utterances, right and wrong.
+    """Reference, recognised and corrupted words of a fold's test utterances, by utterance id.
 
     Args:
-        tested: the utterances that the model reads, labelled or not
-        others: the corpus's other conversations, of which the recogniser's confusions are learned
-        recognised: words of all utterances
+        tested: utterances that the model reads, labelled or not
+        others: the corpus's other conversations, from which the recogniser's confusions are estimated
+        recognised: recognised words of all utterances
     """
 
     def __init__(
@@ -129,49 +125,48 @@ class FoldWords:
         self.recognised = {turn.id: recognised[turn.id] for turn in tested}
         self.pairs = [(turn.said, recognised[turn.id]) for one in others for turn in one.utterances]
         self.seed = seed
-        self._drawn: dict[CorruptionPoint, WordsById] = {}
+        self._corrupted: dict[CorruptionPoint, WordsById] = {}
 
-    def at(self, point: CorruptionPoint) -> WordsById:
-        """The words that are read at a point."""
+    def build_words(self, point: CorruptionPoint) -> WordsById:
+        """Build the words at a point."""
         if point.curve == INTERPOLATED:
             return mix_words(self.reference, self.recognised, point.x, self.seed)
         if point.x == 0:
             return self.reference
-        if point not in self._drawn:
-            self._drawn[point] = WordCorruption(self.reference, self.confusions, self.seed).corrupt_to_rate(point.x)
-        return self._drawn[point]
+        if point not in self._corrupted:
+            self._corrupted[point] = WordCorruption(self.reference, self.confusions, self.seed).corrupt_to_rate(point.x)
+        return self._corrupted[point]
 
     @cached_property
     def confusions(self) -> WordConfusions:
         return count_confusions(self.pairs)
 
 
-def draws_recognised(utterance_id: str, share: float, seed: int) -> bool:
-    """Whether an utterance is among those that are recognised: with each share those of a smaller one, and more."""
-    return float(create_generator(seed, "recognised", utterance_id).random()) < share
-
-
 def mix_words(
     reference: Mapping[str, Value], recognised: Mapping[str, Value], share: float, seed: int
 ) -> dict[str, Value]:
-    """What is recognised of that share of the utterances, drawn at random, and the reference of the others."""
-    return {name: (recognised if draws_recognised(name, share, seed) else reference)[name] for name in reference}
+    """Take a random share of the utterances from the recognised side, a larger share including each smaller one."""
+
+    def is_recognised(name: str) -> bool:
+        return float(create_generator(seed, "recognised", name).random()) < share
+
+    return {name: (recognised if is_recognised(name) else reference)[name] for name in reference}
 
 
 def read_test_set(run: Run, fold: Fold) -> list[Conversation]:
-    """A fold's test set as the run's model reads it."""
+    """Read a fold's test set as the run's model does."""
     return [one.prepare_for_context(run.label_set, run.recipe.context) for one in fold.test]
 
 
 class CorruptibleFold:
-    """The test set of one fold of a run, as its model reads it.
+    """The test set and the model of one fold of a run.
 
     Args:
-        given: what the run reads in the place of its encoders, if it does
-        device: of the model, as in ``moodline.load``
+        given: precomputed embeddings that the run reads instead of its encoders'
+        device: the model's device, as in ``moodline.load``
 
     Raises:
-        MoodlineError: the model is of another fold
+        MoodlineError: the model was trained on another fold
     """
 
     def __init__(self, run: Run, fold: Fold, given: PrecomputedEmbeddings, device: str | torch.device) -> None:
@@ -181,21 +176,21 @@ class CorruptibleFold:
         self.labels = run.label_set
         self.conversations = read_test_set(run, fold)
 
-    def text(self, words: Mapping[str, str]) -> Embeddings:
-        """The text encoder's embeddings of these words, by utterance id."""
-        altered = [
+    def embed_words(self, words: WordsById) -> Embeddings:
+        """Compute the text encoder's embeddings of these words, by utterance id."""
+        conversations = [
             replace(one, utterances=tuple(replace(turn, words=words[turn.id]) for turn in one.utterances))
             for one in self.conversations
         ]
-        return self._encode(TEXT_UTTERANCE, altered)
+        return self._encode(TEXT_UTTERANCE, conversations)
 
-    def audio(self, sound: WaveformReader) -> Embeddings:
-        """The speech encoder's embeddings of this sound, by utterance id."""
-        return self._encode(AUDIO_UTTERANCE, self.conversations, sound)
+    def embed_audio(self, read: WaveformReader) -> Embeddings:
+        """Compute the audio encoder's embeddings of these waveforms, by utterance id."""
+        return self._encode(AUDIO_UTTERANCE, self.conversations, read)
 
     @cached_property
     def clean(self) -> Mapping[str, Embeddings]:
-        """What the run itself reads, by encoder."""
+        """The embeddings without corruption, by encoder."""
         own = {
             encoder: self._encode(encoder, self.conversations)
             for encoder in ENCODERS
@@ -203,10 +198,10 @@ class CorruptibleFold:
         }
         return own | dict(self.given)
 
-    def compute_predictions(self, altered: Mapping[str, Embeddings]) -> pa.Table:
-        """What the later parts say with these embeddings in the place of the clean ones, by encoder."""
+    def compute_predictions(self, corrupted: Mapping[str, Embeddings]) -> pa.Table:
+        """Compute the later parts' predictions with these encoders' embeddings replaced."""
         return predict_for_scores(
-            Predictor(remove_encoders(self.predictor.model), {**self.clean, **altered}),
+            Predictor(remove_encoders(self.predictor.model), {**self.clean, **corrupted}),
             self.fold.test,
             self.labels,
             self.fold.name,
@@ -215,9 +210,9 @@ class CorruptibleFold:
         )
 
     def _encode(
-        self, encoder: str, conversations: list[Conversation], sound: WaveformReader = read_waveform
+        self, encoder: str, conversations: list[Conversation], read: WaveformReader = read_waveform
     ) -> Embeddings:
-        """A conversation at a time, as the predictor does: what is not altered comes out the same to the last bit."""
+        """Encode a conversation at a time, as the predictor does, for bit-identical embeddings of clean input."""
         model = self.predictor.model
         part = model.network.parts[encoder]
         return {
@@ -226,14 +221,14 @@ class CorruptibleFold:
             if one.utterances
             for turn, vector in zip(
                 one.utterances,
-                encode_utterances(encoder, part, one.utterances, model.recipe, model.tokenizer, sound).embeddings,
+                encode_utterances(encoder, part, one.utterances, model.recipe, model.tokenizer, read).embeddings,
                 strict=True,
             )
         }
 
 
 def remove_encoders(model: TrainedModel) -> TrainedModel:
-    """The same model, which reads embeddings in the place of its utterance encoders."""
+    """Copy the model without its utterance encoders, whose embeddings it reads instead."""
     sizes = {
         encoder: getattr(model.recipe, encoder).embedding for encoder in ENCODERS if encoder in model.recipe.stages
     }
@@ -241,17 +236,16 @@ def remove_encoders(model: TrainedModel) -> TrainedModel:
     return replace(model, recipe=model.recipe.with_precomputed(sizes), network=ConversationModel(later).eval())
 
 
-VERSION = 1  # of how points are made: one that was made otherwise is drawn anew
+VERSION = 1  # of the corruptions: cached points of another version are computed again
 
 
 @dataclass(frozen=True, kw_only=True)
 class RobustnessPlan:
-    """What there is to draw.
+    """The points that a run and its corpus allow.
 
     Attributes:
-        recognised: None where no curve of words is drawn
-        notes: what a reader must know of the folds, and a sentence for each curve that the run or its corpus cannot
-            have
+        recognised: recognised words; None without curves of words
+        notes: caveats on the folds, and a sentence for each group of curves that is left out
     """
 
     run: Run
@@ -263,29 +257,29 @@ class RobustnessPlan:
     points: Sequence[CorruptionPoint]
     notes: Sequence[str]
 
-    def key(self, fold: Fold, point: CorruptionPoint, model: object) -> str:
-        """A hash of all that a fold's predictions at a point are a function of."""
+    def hash_inputs(self, fold: Fold, point: CorruptionPoint, model: object) -> str:
+        """Hash everything on which a fold's predictions at a point depend."""
         run = self.run
-        of_words = ENCODER_BY_CURVE[point.curve] == TEXT_UTTERANCE
+        reads_words = ENCODER_BY_CURVE[point.curve] == TEXT_UTTERANCE
         return hash_json(
             [
                 VERSION,
                 [point.curve, str(point.x), run.recipe.seed],
                 [run.corpus_hash, fold.hash, model],
                 [run.words, run.words_hash, {encoder: given.hash for encoder, given in run.embeddings.items()}],
-                self.recognised.recognition.words_hash if self.recognised and of_words else None,
+                self.recognised.recognition.words_hash if self.recognised and reads_words else None,
             ]
         )
 
 
-def build_plan(run: Run, files: Mapping[str, Path]) -> RobustnessPlan:
-    """What of a run can be drawn.
+def build_robustness_plan(run: Run, files: Mapping[str, Path]) -> RobustnessPlan:
+    """Plan the curves of a run.
 
     Args:
-        files: of the run's embeddings, by encoder, if they are not where they were
+        files: current paths of the run's precomputed embeddings, by encoder, if they moved
 
     Raises:
-        MoodlineError: nothing; or as of ``draw``
+        MoodlineError: no curve fits the run; or as ``draw_curves``
     """
     corpus = read_run_corpus(run, run.words)
     all_folds = build_folds(corpus, run.protocol)
@@ -294,15 +288,15 @@ def build_plan(run: Run, files: Mapping[str, Path]) -> RobustnessPlan:
     given = read_run_embeddings(run, files)
     babble = BabbleNoise(corpus.conversations, run.recipe.seed)
     recognised, no_words = read_recognised_words(run, corpus)
-    no_speech, no_babble = explain_missing_encoder(run, AUDIO_UTTERANCE), ""
+    no_audio, no_babble = explain_missing_encoder(run, AUDIO_UTTERANCE), ""
     points = list_word_points() if recognised else []
-    if not no_speech:
+    if not no_audio:
         tested = (turn for fold in folds for one in read_test_set(run, fold) for turn in one.utterances)
         no_babble = explain_missing_babble(babble, tested)
         points += list_speech_points(with_babble=not no_babble)
-    left_out = [lack for lack in (no_words, no_speech, no_babble) if lack]
+    left_out = [reason for reason in (no_words, no_audio, no_babble) if reason]
     if not points:
-        raise MoodlineError(f"no curve can be drawn for {run.folder}: {'; '.join(left_out)}")
+        raise MoodlineError(f"no robustness curve fits {run.folder}: {'; '.join(left_out)}", code="experiment.no_curve")
     return RobustnessPlan(
         run=run,
         corpus=corpus,
@@ -321,35 +315,30 @@ def build_plan(run: Run, files: Mapping[str, Path]) -> RobustnessPlan:
 
 
 def explain_missing_encoder(run: Run, encoder: str) -> str:
-    """Why a run has no curves of what an encoder reads; empty where it has."""
+    """Explain why a run has no curves of an encoder's input; empty if it has them."""
     if encoder in run.recipe.stages:
         return ""
     what = "words" if encoder == TEXT_UTTERANCE else "speech"
-    how = f"has --modalities {run.recipe.modalities}"
+    reason = f"has --modalities {run.recipe.modalities}"
     if encoder in run.recipe.given:
-        how = f"reads embeddings in the place of {encoder} ({EMBEDDINGS_OPTIONS[encoder]})"
-    return f"curves of {what} are left out: the run {how}"
+        reason = f"reads precomputed embeddings instead of {encoder} ({EMBEDDINGS_OPTIONS[encoder]})"
+    return f"curves of {what} are left out: the run {reason}"
 
 
 def read_recognised_words(run: Run, corpus: Corpus) -> tuple[AsrColumn | None, str]:
-    """The corpus's recognised words, or why no curve is drawn with them.
+    """Read the corpus's recognised words, or explain why there are no curves of words.
 
     Raises:
-        MoodlineError: they are not what stands beside them, or jiwer is not installed
+        MoodlineError: the words do not match their description, or jiwer is not installed
     """
-    if lack := explain_missing_encoder(run, TEXT_UTTERANCE):
-        return None, lack
+    if reason := explain_missing_encoder(run, TEXT_UTTERANCE):
+        return None, reason
     folder = run.corpus_folder
+    left_out = f"curves of words are left out: the corpus {folder.name} has no"
     if read_asr_metadata(folder) is None:
-        return None, (
-            f"curves of words are left out: the corpus {folder.name} has no recognised words, or not all; "
-            "moodline transcribe makes them"
-        )
-    build_normalisation()
+        return None, f"{left_out} complete recognised words; moodline transcribe adds them"
+    build_normalisation()  # reports a missing package before any point is computed
     found = read_asr_column(folder, corpus)
     if found.recognition.errors.rate is None:
-        return (
-            None,
-            f"curves of words are left out: the corpus {folder.name} has no reference words to measure word errors by",
-        )
+        return None, f"{left_out} reference words, against which word errors are counted"
     return found, ""

@@ -1,4 +1,4 @@
-"""Tasks at work: moodline's own commands in processes, some side by side."""
+"""Run tasks as moodline's own commands in processes, several in parallel."""
 
 import dataclasses
 import multiprocessing
@@ -15,10 +15,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
+
 from moodline.config import Recipe, parse_recipe, read_recipe
+from moodline.console import format_path
 from moodline.corpora.storage import RECOGNISED
 from moodline.device import AUTO
-from moodline.errors import MoodlineError, shown
+from moodline.errors import MoodlineError
 from moodline.experiments.plan import RUNS_FOLDER, ExperimentPlan, ExperimentTask
 from moodline.experiments.systems import System
 from moodline.io import read_json, write_json, write_text
@@ -26,16 +29,15 @@ from moodline.runtime import end_with_parent
 from moodline.training.fold_training import measure_peak_mebibytes
 from moodline.training.run import RESULTS_FILE, get_file, read_run
 
-# Loaded once, in the process that the commands' processes are forked from: a task has two or three commands, and
-# loading takes longer than many a stage trains.
+# Imported once by the fork server: a task runs two or three commands, and the imports of each take several seconds.
 PRELOADED_MODULES = ["moodline.training.run", "moodline.evaluation.evaluate"]
-# A process that starts asks the others for their status, which can be read once: two threads at a time would lose it.
+# Starting a process polls the exit status of all others, which can be read only once: threads must take turns.
 STATUS_LOCK = threading.Lock()
 START_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
 class CommandCost(NamedTuple):
-    """What a command took: seconds by the clock, and the most memory that its process held, where the system tells."""
+    """Wall-clock seconds of a command, and the peak memory of its process if the system reports it."""
 
     seconds: float
     peak_mebibytes: int | None
@@ -45,11 +47,11 @@ def run_command(arguments: Sequence[object], log: Path, jobs: int) -> CommandCos
     """Run one of moodline's commands with its share of the cores.
 
     Args:
-        log: takes what it says
-        jobs: how many run at a time
+        log: file to which the output is appended
+        jobs: number of commands that run in parallel
 
     Raises:
-        MoodlineError: what the command said, where it failed
+        MoodlineError: the command failed; the error repeats its last line of output
     """
     context: Any = multiprocessing.get_context(START_METHOD)
     if START_METHOD == "forkserver":
@@ -67,20 +69,21 @@ def run_command(arguments: Sequence[object], log: Path, jobs: int) -> CommandCos
     with STATUS_LOCK:
         process.join()
     if process.exitcode:
-        raise MoodlineError(f"{find_failure_reason(process.exitcode, log, before)} (all that it said: {log})")
+        reason = find_failure_reason(process.exitcode, log, before)
+        raise MoodlineError(f"{reason} (full output: {log})", code="experiment.task_failed")
     return CommandCost(time.monotonic() - started, receiver.recv())
 
 
 def find_failure_reason(status: int, log: Path, before: int) -> str:
-    """Why a command failed: what it said last, after what the log had before, or that it was ended from outside."""
+    """Return the last line that a failed command logged after byte ``before``, or the signal that ended it."""
     if status < 0:
-        return f"moodline was ended from outside by signal {-status}, for its memory perhaps"
-    said = log.read_bytes()[before:].decode(errors="replace").strip().splitlines() if log.exists() else []
-    return said[-1].removeprefix("moodline: ") if said else f"moodline ended with status {status}"
+        return f"moodline was killed by signal {-status}, possibly for lack of memory"
+    lines = log.read_bytes()[before:].decode(errors="replace").strip().splitlines() if log.exists() else []
+    return lines[-1].removeprefix("moodline: ") if lines else f"moodline ended with status {status}"
 
 
 def run_in_process(arguments: list[str], log: str, threads: int, cost: Connection) -> None:
-    """What the process does: the command as from a terminal, its output appended to a file."""
+    """Run the command in this process as from a terminal, with its output appended to a file."""
     import torch
 
     end_with_parent()
@@ -91,22 +94,21 @@ def run_in_process(arguments: list[str], log: str, threads: int, cost: Connectio
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     torch.set_num_threads(threads)
     sys.argv = ["moodline", *arguments]
-    # As python -m moodline does, which what the command starts itself can do again; a module that is loaded in this
-    # process already, as cli.main may be, would run with a warning.
+    # As python -m moodline, so that processes of the command's own can import the main module again.
     runpy.run_module("moodline", run_name="__main__", alter_sys=True)
     cost.send(measure_peak_mebibytes())
 
 
-# In a task's run: its command, and what it took.
+# In a task's run folder: its command and cost.
 TASK_FILE = "task.json"
-# In DIR: what the classical baselines read, computed once for all folds.
+# In the output folder: features of the classical baselines, computed once for all folds.
 FEATURES_FOLDER = "features"
 
 ReportCallback = Callable[[str], None]
 
 
 def is_done(task: ExperimentTask, out: Path) -> bool:
-    """Whether a task is trained as it is planned now, and scored on all that is asked for."""
+    """Return whether a task is trained as planned now, and scored on all requested kinds of words."""
     folder = task.get_run_folder(out)
     if not (folder / TASK_FILE).is_file():
         return False
@@ -122,7 +124,7 @@ def is_done(task: ExperimentTask, out: Path) -> bool:
             return True
         run = read_run(folder)
         return run.recipe == task.system.recipe and run.is_complete(task.fold.name)
-    except (MoodlineError, KeyError):  # the task itself will say what is wrong, and keeps no other from its work
+    except (MoodlineError, KeyError):  # running the task reports the fault without stopping other tasks
         return False
 
 
@@ -131,15 +133,15 @@ def run_tasks(
     corpus: Path,
     out: Path,
     jobs: int,
-    tell: ReportCallback,
+    report: ReportCallback,
     *,
     quote: bool = True,
     device: str = AUTO,
 ) -> None:
-    """Train and score all tasks that are not done, so many at a time; one that fails keeps no other from its work.
+    """Train and score all unfinished tasks, ``jobs`` in parallel; the others continue when one fails.
 
     Raises:
-        MoodlineError: a task failed: of the first, what it said
+        MoodlineError: a task failed; the error repeats that of the first
     """
     left = [task for task in plan.tasks if not is_done(task, out)]
     unfinished, running, failed = {task.name for task in left}, dict[Future[None], ExperimentTask](), dict[str, str]()
@@ -148,7 +150,7 @@ def run_tasks(
             ready = [task for task in left if not plan.find_dependencies(task) & unfinished][: jobs - len(running)]
             for task in ready:
                 left.remove(task)
-                tell(f"{task.name}: begun ({len(left)} wait)")
+                report(f"{task.name}: started ({len(left)} waiting)")
                 running[pool.submit(run_task, task, corpus, out, jobs, quote=quote, device=device)] = task
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
@@ -156,17 +158,20 @@ def run_tasks(
                 unfinished.discard(task.name)
                 try:
                     future.result()
-                    tell(f"{task.name}: done")
+                    report(f"{task.name}: done")
                 except (MoodlineError, OSError) as error:
                     failed[task.name] = str(error)
-                    tell(f"{task.name}: failed: {error}")
+                    report(f"{task.name}: failed: {error}")
     if failed:
         first = next(iter(failed))
-        raise MoodlineError(f"{len(failed)} of {len(plan.tasks)} tasks failed, {first} first: {failed[first]}")
+        raise MoodlineError(
+            f"{len(failed)} of {len(plan.tasks)} tasks failed, {first} first: {failed[first]}",
+            code="experiment.task_failed",
+        )
 
 
 def run_task(task: ExperimentTask, corpus: Path, out: Path, jobs: int, *, quote: bool, device: str) -> None:
-    """Train what no other task has trained, and score it."""
+    """Train the stages that no other task has trained, and score the task."""
     folder = task.get_run_folder(out)
     (folder / TASK_FILE).unlink(missing_ok=True)
     log = out / "logs" / f"{task.name}.txt"
@@ -178,7 +183,7 @@ def run_task(task: ExperimentTask, corpus: Path, out: Path, jobs: int, *, quote:
         folder / TASK_FILE,
         {
             **task.facts,
-            "command": shown_command(shlex.join(map(str, ["moodline", *commands[0]]))),
+            "command": hide_folders(shlex.join(map(str, ["moodline", *commands[0]]))),
             "seconds": round(sum(cost.seconds for cost in costs), 1),
             "peak_mebibytes": max((cost.peak_mebibytes for cost in costs if cost.peak_mebibytes), default=None),
         },
@@ -186,10 +191,10 @@ def run_task(task: ExperimentTask, corpus: Path, out: Path, jobs: int, *, quote:
 
 
 def refuse_changed_scores(task: ExperimentTask, folder: Path) -> None:
-    """Refuse scores of another corpus, or of other recognised words, than the plan is of.
+    """Refuse scores of another corpus or other recognised words than those of the plan.
 
     Raises:
-        MoodlineError: the corpus has changed meanwhile
+        MoodlineError: the corpus changed while the task ran
     """
     for words in task.test_words:
         found = read_json(get_file(RESULTS_FILE, folder, words, task.system.words), "run's scores")
@@ -197,17 +202,18 @@ def refuse_changed_scores(task: ExperimentTask, folder: Path) -> None:
         hashes = (found["corpus"]["table_hash"], recognition and recognition["words_hash"])
         if hashes != (task.corpus_hash, task.words_hash if words == RECOGNISED else None):
             raise MoodlineError(
-                f"{task.name}: the corpus, or its recognised words, changed while this ran; give the same command again"
+                f"the corpus or its recognised words changed while {task.name} ran; run the same command again",
+                code="experiment.corpus_changed",
             )
 
 
-def shown_command(command: str) -> str:
-    """A command as a ledger may show it to others: paths from the working folder, or names alone."""
-    return shlex.join(shown(one) if Path(one).is_absolute() else one for one in shlex.split(command))
+def hide_folders(command: str) -> str:
+    """Replace absolute paths in a command by paths from the working folder, or by names alone."""
+    return shlex.join(format_path(one) if Path(one).is_absolute() else one for one in shlex.split(command))
 
 
 def build_commands(task: ExperimentTask, corpus: Path, out: Path, *, quote: bool = True) -> list[list[object]]:
-    """What trains a task, and what scores it on each kind of words."""
+    """Build the commands that train a task and score it on each kind of words."""
     folder, system = task.get_run_folder(out), task.system
     of_fold = ["--recipe", get_recipe_file(system, out), "--protocol", task.protocol, "--fold", task.fold.name]
     if not system.stages:
@@ -223,29 +229,28 @@ def get_recipe_file(system: System, out: Path) -> Path:
 
 
 def collect_recipes(plan: ExperimentPlan, out: Path) -> dict[Path, Recipe]:
-    """Every system's recipe, by the file where the tasks' commands read it."""
-    # The first task of a system is of the base's own seed; the others' is given by their commands.
+    """Return every system's recipe, by the file from which the tasks' commands read it."""
+    # The first task of a system has the base's own seed; the commands of the others pass --seed.
     systems = {task.system.name: task.system for task in reversed(plan.tasks)}
     return {get_recipe_file(system, out): system.recipe for system in systems.values()}
 
 
 def refuse_other_recipes(plan: ExperimentPlan, out: Path) -> None:
-    """Refuse to go on in a folder whose ledger is of another recipe.
+    """Refuse an output folder whose ledger has another recipe.
 
     Raises:
-        MoodlineError: the folder has numbers of a system of that name and of another recipe
+        MoodlineError: the folder has a system of the same name with another recipe
     """
     for path, recipe in collect_recipes(plan, out).items():
-        # As recipes, not as texts: that of a former moodline lacks the keys that came since.
+        # Compared as recipes rather than texts: a recipe of an older moodline lacks newer keys.
         if path.exists() and parse_recipe(read_recipe(str(path))[0], str(path)) != recipe:
             raise MoodlineError(
-                f"a ledger is of one recipe, and {path} is of another than is asked for: choose another -o"
+                f"the ledger has another recipe: {path} differs from the requested one; choose another -o",
+                code="experiment.other_recipe",
             )
 
 
 def write_recipes(plan: ExperimentPlan, out: Path) -> None:
-    """Write every system's recipe, whole."""
-    import yaml
-
+    """Write every system's recipe with all of its keys."""
     for path, recipe in collect_recipes(plan, out).items():
         write_text(path, yaml.safe_dump(dataclasses.asdict(recipe), sort_keys=False))

@@ -1,4 +1,4 @@
-"""The paper's tables, and those that belong beside them, as the systems that their rows compare."""
+"""The paper's tables and further ones, as the systems that their rows compare."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,29 +14,24 @@ from moodline.experiments.baselines import BASELINE_NAMES
 from moodline.experiments.systems import (
     System,
     create_base,
-    create_bc_lstm,
     create_classical,
-    create_concatenation,
     create_fusion,
-    create_log_mel,
-    create_recognised,
     create_released,
     create_unimodal,
+    create_variant,
 )
 
 PART_NAMES: Mapping[str, str] = {**SCORED_STAGES, **BASELINE_NAMES}
-
-
 CONTEXT_BY_MODALITY = {"audio": AUDIO_CONTEXT, "text": TEXT_CONTEXT}
-# Of Table 2; the paper's own values are not at hand, those of its text (3 layers of 120, 12 heads) are among them.
+# Of Table 2: the paper's grid is not published; the values of its text (3 layers of 120, 12 heads) are included.
 LAYERS = (1, 2, 3, 4)
 HIDDEN = (60, 120, 240)
 HEADS = (4, 8, 12)
 SIZES = (50, 100, 200)
-# What the rows' names take for granted of the base recipe.
+# Values of the base recipe that the names of the rows presuppose.
 BASE_VALUES = {
     "selection": "fold",
-    "audio_utterance.front_end": "leaf",
+    "audio_utterance.frontend": "leaf",
     "audio_utterance.padding": "masked",
     "audio_context.kind": "bigru_attention",
     "text_context.kind": "bigru_attention",
@@ -48,14 +43,12 @@ BASE_VALUES = {
 
 @dataclass(frozen=True, kw_only=True)
 class TableRow:
-    """What a row of a table is of.
+    """A row of a table: one stage of a system.
 
     Args:
-        cells: what tells it from the others, under the table's columns
-        system: whose scores it shows, at the stage
-        words: those of the corpus that it is tested on
-        choice: rows of one choice are candidates for the same part, of which validation selects one; empty where
-            nothing is selected
+        cells: its distinguishing cells, under the table's columns
+        words: kind of the corpus's words on which it is tested
+        choice: name shared by alternative rows, of which validation selects one; empty if nothing is selected
     """
 
     cells: tuple[str, ...]
@@ -74,9 +67,9 @@ class PaperTable:
     """Rows under one protocol.
 
     Args:
-        key: what the command line calls it
-        notes: what a reader of the table must know, whatever its numbers
-        differences: the places of two rows, one minus the other; None: the selected row minus each other one
+        key: its name on the command line
+        notes: caveats that hold for any numbers
+        differences: positions of two rows, one minus the other; None: the selected row minus each other one
     """
 
     key: str
@@ -89,18 +82,18 @@ class PaperTable:
 
     @property
     def name(self) -> str:
-        """With the paper's number, where the paper has it."""
+        """The title, with the paper's number for tables of the paper."""
         numbered = f"Table {self.key}: " if self.key.isdigit() else ""
         return f"{numbered}{self.title} ({self.protocol})"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableOptions:
-    """What some tables depend on beside the base recipe.
+    """Options of some tables beside the base recipe.
 
     Args:
-        sizes: of the utterance embedding, in Table 1
-        longest_seconds: of the corpus's utterances, to which the released code pads all
+        sizes: sizes of the utterance embedding in Table 1
+        longest_seconds: duration of the corpus's longest utterance, to which the released code pads
     """
 
     sizes: Sequence[int]
@@ -115,13 +108,15 @@ class TableRequest(NamedTuple):
 
 
 def select_tables(keys: Sequence[str], protocols: Sequence[str]) -> list[TableRequest]:
-    """Tables 3 and 4 under each protocol, the others under the first.
+    """Select Tables 3 and 4 under each protocol, the others under the first.
 
     Raises:
-        MoodlineError: there is no table of a key
+        MoodlineError: a key is unknown
     """
-    if strangers := [key for key in keys if key not in TABLE_BUILDERS]:
-        raise MoodlineError(f"the tables are {', '.join(TABLE_BUILDERS)}: {strangers[0]} is none of them")
+    if unknown := [key for key in keys if key not in TABLE_BUILDERS]:
+        raise MoodlineError(
+            f"unknown table {unknown[0]!r}: choose from {', '.join(TABLE_BUILDERS)}", code="experiment.unknown_table"
+        )
     return [
         TableRequest(key, protocol)
         for key in TABLE_BUILDERS
@@ -130,26 +125,30 @@ def select_tables(keys: Sequence[str], protocols: Sequence[str]) -> list[TableRe
     ]
 
 
-def build_tables(asked: Sequence[TableRequest], base: Recipe, choices: TableOptions) -> list[PaperTable]:
-    """The tables that are asked for.
+def build_tables(requested: Sequence[TableRequest], base: Recipe, choices: TableOptions) -> list[PaperTable]:
+    """Build the requested tables.
 
     Raises:
-        MoodlineError: the base recipe is not of what the tables name
+        MoodlineError: the base recipe has other values than the tables' rows presuppose
     """
-    if base.modalities != "both" or base.given:
-        what = (
-            f"modalities is both, not {base.modalities}" if not base.given else f"{next(iter(base.given))} is trained"
+    if base.given:
+        raise MoodlineError(
+            f"the recipe reads precomputed embeddings for {next(iter(base.given))}, and the tables train every stage; "
+            "remove them from the recipe",
+            code="experiment.precomputed_embeddings",
         )
-        raise MoodlineError(f"the tables compare speech, words and both, from sound and text on: {what}")
-    for key, value in BASE_VALUES.items():
+    for key, value in {"modalities": "both", **BASE_VALUES}.items():
         section, _, name = key.rpartition(".")
         if (found := getattr(getattr(base, section) if section else base, name)) != value:
-            raise MoodlineError(f"the tables compare other choices with the paper's: {key} is {value}, not {found}")
-    return [TABLE_BUILDERS[key](base, protocol, choices) for key, protocol in asked]
+            raise MoodlineError(
+                f"the recipe has {key}: {found}, and the tables compare alternatives with {value}; set {key}: {value}",
+                code="experiment.unfit_recipe",
+            )
+    return [TABLE_BUILDERS[key](base, protocol, choices) for key, protocol in requested]
 
 
 def build_embeddings_table(base: Recipe, protocol: str, choices: TableOptions) -> PaperTable:
-    """Table 1: the size of the utterance embedding, with and without self-attention, speech and words."""
+    """Build Table 1: size of the utterance embedding, with and without self-attention, speech and words."""
     rows = tuple(
         TableRow(
             cells=(PART_NAMES[CONTEXT_BY_MODALITY[modality]], str(size), "yes" if attention else "no"),
@@ -170,7 +169,7 @@ def build_embeddings_table(base: Recipe, protocol: str, choices: TableOptions) -
 
 
 def build_transformer_table(base: Recipe, protocol: str, choices: TableOptions) -> PaperTable:
-    """Table 2: layers and hidden size of the transformer, and its heads at the base's size."""
+    """Build Table 2: layers and hidden size of the transformer, and its heads at the base's size."""
     own = base.fusion
     wanted = dict.fromkeys(
         [
@@ -196,12 +195,14 @@ def build_transformer_table(base: Recipe, protocol: str, choices: TableOptions) 
             if hidden % count == 0
         ),
         differences=None,
-        notes=(f"left out, as heads divide the hidden size: {', '.join(left_out)}",) if left_out else (),
+        notes=(f"left out, because the hidden size is not divisible by the number of heads: {', '.join(left_out)}",)
+        if left_out
+        else (),
     )
 
 
 def build_protocol_table(base: Recipe, protocol: str, choices: TableOptions) -> PaperTable:
-    """Table 3: speech, words and both."""
+    """Build Table 3: speech, words and both."""
     return PaperTable(
         key="3",
         title="Speech, words and both",
@@ -216,8 +217,8 @@ def build_protocol_table(base: Recipe, protocol: str, choices: TableOptions) -> 
 
 
 def build_recognised_table(base: Recipe, protocol: str, choices: TableOptions) -> PaperTable:
-    """Table 4: words alone and both, trained and tested on reference and on recognised words."""
-    own, other = create_base(base), create_recognised(base)
+    """Build Table 4: words alone and both, trained and tested on reference and on recognised words."""
+    own, other = create_base(base), System(name="recognised-words", recipe=base, words=RECOGNISED)
     settings = ((own, REFERENCE), (own, RECOGNISED), (other, RECOGNISED))
     return PaperTable(
         key="4",
@@ -233,18 +234,24 @@ def build_recognised_table(base: Recipe, protocol: str, choices: TableOptions) -
 
 
 def build_baselines_table(base: Recipe, protocol: str, choices: TableOptions) -> PaperTable:
-    """The parts of the paper's system beside what is simpler, under the same folds."""
+    """Build the table of the paper's system beside simpler ones, on the same folds."""
     own, classical = create_base(base), create_classical(base)
-    shown = (
+    log_mel = create_variant(base, "log-mel", {"audio_utterance.frontend": "log_mel", "modalities": "audio"})
+    # bc-LSTM (Poria et al. 2017), on the same utterance embeddings.
+    bc_lstm = create_variant(
+        base, "bc-lstm", {f"{part}.kind": "bc_lstm" for part in ("audio_context", "text_context", "fusion")}
+    )
+    concatenation = create_variant(base, "concatenation", {"fusion.kind": "concatenation"})
+    compared = (
         (PART_NAMES[MAJORITY], own, MAJORITY),
         (BASELINE_NAMES["egemaps"], classical, "egemaps"),
-        ("speech, log-mel in the place of LEAF", create_log_mel(base), AUDIO_UTTERANCE),
+        ("speech, log-mel instead of LEAF", log_mel, AUDIO_UTTERANCE),
         ("speech, LEAF", own, AUDIO_UTTERANCE),
         (BASELINE_NAMES["tf_idf"], classical, "tf_idf"),
         (BASELINE_NAMES["sentence_embeddings"], classical, "sentence_embeddings"),
         ("words, BERT and GRU", own, TEXT_UTTERANCE),
-        ("both, bc-LSTM", create_bc_lstm(base), FUSION),
-        ("both, concatenation", create_concatenation(base), FUSION),
+        ("both, bc-LSTM", bc_lstm, FUSION),
+        ("both, concatenation", concatenation, FUSION),
         ("both, transformer", own, FUSION),
     )
     return PaperTable(
@@ -252,13 +259,13 @@ def build_baselines_table(base: Recipe, protocol: str, choices: TableOptions) ->
         title="Baselines",
         columns=("system",),
         protocol=protocol,
-        rows=tuple(TableRow(cells=(name,), system=system, stage=stage) for name, system, stage in shown),
+        rows=tuple(TableRow(cells=(name,), system=system, stage=stage) for name, system, stage in compared),
         differences=((3, 2), (3, 1), (6, 4), (6, 5), (9, 8), (9, 7)),
     )
 
 
 def build_released_table(base: Recipe, protocol: str, choices: TableOptions) -> PaperTable:
-    """Every part with the released code's selection, padding and attention, beside the same part without."""
+    """Build the table of every part with and without the released code's selection, padding and attention."""
     systems = {"clean": create_base(base), "as released": create_released(base, choices.longest_seconds)}
     return PaperTable(
         key="released",

@@ -54,7 +54,9 @@ def find_fused(utterances: Sequence[Utterance], recipe: Recipe, modalities: Moda
     """What the fusion reads of each modality, (S,) by encoder; None of one that was never without any: all."""
     if not recipe.fusion.handles_missing_modality:
         return None
-    return mask_modalities(mask_modalities(find_present(utterances, recipe), recipe.fusion.modalities), modalities)
+    return mask_modalities(
+        mask_modalities(find_present(utterances, recipe), recipe.fusion.input_modalities), modalities
+    )
 
 
 def drop_full_masks(masks: Mapping[str, Tensor] | None) -> dict[str, Tensor] | None:
@@ -73,12 +75,12 @@ def refuse_unreadable(utterances: Sequence[Utterance], name: str, recipe: Recipe
     if AUDIO_UTTERANCE in stages and not present[AUDIO_UTTERANCE].any():
         raise MoodlineError(
             f"a model of speech needs audio, and no utterance of {name} has any: label it from its words "
-            'with --words-only (in Python modalities="text"), or take a model of words alone'
+            'with --modalities text (in Python modalities="text"), or take a model of words alone'
         )
     masks = find_fused(utterances, recipe, modalities) if FUSION in stages else None
     if masks and not any(mask.any() for mask in masks.values()):
         raise MoodlineError(
-            f"no utterance of {name} has any words: label it from its speech with --audio-only "
+            f"no utterance of {name} has any words: label it from its speech with --modalities audio "
             '(in Python modalities="audio")'
         )
 

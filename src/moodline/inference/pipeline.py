@@ -1,110 +1,196 @@
-"""A trained model at work on conversations, recordings, words alone and streams."""
+"""A trained model that labels recordings, texts, conversations and streams."""
 
-from collections.abc import Iterable, Iterator
+import logging
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
 import torch
 
-from moodline.audio.vad import Channels
+from moodline.asr import SpeechRecogniser
+from moodline.audio.recording import open_recording
 from moodline.config import Modalities
-from moodline.device import AUTO, choose_device
-from moodline.inference.predictor import Predictor
-from moodline.inference.recordings import RecognitionOptions, create_timeline
+from moodline.conversation import Conversation
+from moodline.device import AUTO, choose_device, describe_device
+from moodline.errors import MoodlineError
+from moodline.inference.predictor import PrecomputedEmbeddings, Predictor
+from moodline.inference.recordings import (
+    RecognitionOptions,
+    build_chat,
+    holds_words_alone,
+    label_chat,
+    label_words,
+    recognise,
+    refuse_recording_options,
+)
 from moodline.inference.streaming import Stream
-from moodline.modeling.checkpoint import load_model, name_of_model
+from moodline.modeling.checkpoint import TrainedModel, load_model, name_of_model
 from moodline.timeline import Timeline
+from moodline.timeline.timeline import ConversationPrediction
+
+logger = logging.getLogger("moodline")
+
+# A text without blanks in its last word, which ends in a file's suffix, such as talk.wav.
+FILE_NAME = re.compile(r"[^\n]*[^\s.]\.[A-Za-z][A-Za-z0-9]{1,7}")
+Source = str | Path | np.ndarray | Sequence[str]
 
 
-class LoadedModel(Predictor):
-    """What ``moodline.load`` gives."""
+class Model(Predictor):
+    """A trained model, ready to predict; ``moodline.load`` returns it.
+
+    It loads a recogniser when the first recording needs one, and keeps it for the next.
+    """
+
+    def __init__(self, model: TrainedModel, embeddings: PrecomputedEmbeddings | None = None, name: str = "") -> None:
+        super().__init__(model, embeddings, name)
+        self._recognisers: dict[tuple[str | None, int | None, str], SpeechRecogniser] = {}
+
+    @overload
+    def predict(
+        self,
+        source: Conversation,
+        modalities: Modalities = "both",
+        *,
+        threshold: float | None = None,
+        reasons: bool = False,
+    ) -> ConversationPrediction: ...
+
+    @overload
+    def predict(  # pyright: ignore[reportOverlappingOverload]  # Conversation is no Sequence
+        self,
+        source: Source,
+        modalities: Modalities = "both",
+        *,
+        threshold: float | None = None,
+        reasons: bool = False,
+        **options: Any,
+    ) -> Timeline: ...
+
+    def predict(  # pyright: ignore[reportIncompatibleMethodOverride]  # it accepts more than Predictor's
+        self,
+        source: Conversation | Source,
+        modalities: Modalities = "both",
+        *,
+        threshold: float | None = None,
+        reasons: bool = False,
+        **options: Any,
+    ) -> ConversationPrediction | Timeline:
+        """Predict an emotion for every turn of a conversation, a recording or texts, each in the context of all.
+
+        A file may also be a table of words or a transcript, which the model labels from the words alone.
+
+        Args:
+            source: a ``Conversation``; a file; samples (T,) or (T, channels), floats within [-1, 1] or integers of full
+                scale; a text; or a list of texts, the turns of two speakers who alternate. A string is a file if such a
+                file exists or it ends in a file's suffix, such as ``talk.wav``.
+            modalities: both, or audio or text alone
+            threshold: from 0 to 1; turns with a lower probability are labelled ``uncertain``
+            reasons: whether each turn has reasons
+            options: of a recording, see ``recognise``
+
+        Raises:
+            MoodlineError: the source cannot be read, or lacks what the model reads; or an option does not fit it
+        """
+        if isinstance(source, Conversation):
+            if options:
+                raise MoodlineError(
+                    f"option {next(iter(options))!r} is for recordings, not for a Conversation; leave it out",
+                    code="option.not_a_recording",
+                )
+            return super().predict(source, modalities, threshold=threshold, reasons=reasons)
+        return self.recognise(source, modalities=modalities, threshold=threshold, reasons=reasons, **options)
 
     def recognise(
         self,
-        source: str | Path | np.ndarray,
+        source: Source,
         *,
         sample_rate: int | None = None,
-        transcript: str | Path | None = None,
-        channels: Channels = "mixed",
-        modalities: Modalities = "both",
         recogniser: str | None = None,
-        jobs: int = 1,
-        threshold: float | None = None,
-        reasons: bool = False,
-        conversation: str | None = None,
+        jobs: int | None = 1,
+        **options: Any,
     ) -> Timeline:
-        """The timeline of a recording: its turns, what is said in them, and an emotion for each in the context of all.
-
-        A table of words (``moodline.transcripts.chat``), or a transcript in its recording's place, is labelled
-        from the words alone.
+        """Predict the timeline of a recording or of texts; an alias of ``predict`` for these.
 
         Args:
-            source: a file; or samples (T,) or (T, channels), floats within [-1, 1] or integers of full scale
+            source: see ``predict``
             sample_rate: of samples, in Hz
-            transcript: a file of turns, and of words perhaps; without it turns are found by voice activity
-            channels: ``mixed``, or ``speakers`` where each channel has a speaker of its own
-            modalities: both, or audio or text alone
-            recogniser: of words that no transcript tells: pocketsphinx, or a model of faster-whisper
-            jobs: turns whose words are recognised at a time
-            threshold: below this probability a turn is ``uncertain``
-            reasons: whether each turn says why
-            conversation: the one to label of a table of words that has several
+            recogniser: of words that no transcript has: pocketsphinx, or a model of faster-whisper
+            jobs: processes of the recogniser, see ``SpeechRecogniser``
+            options: the other attributes of ``RecognitionOptions``, by name: transcript, channels, modalities,
+                threshold, reasons, conversation, progress
 
         Raises:
             MoodlineError: nothing can be read, no speech or no words are found; the transcript is another recording's
         """
-        hearing = RecognitionOptions(
-            transcript=None if transcript is None else Path(transcript),
-            channels=channels,
-            modalities=modalities,
-            recogniser=recogniser,
-            jobs=jobs,
-            threshold=threshold,
-            reasons=reasons,
-            conversation=conversation,
-        )
-        return create_timeline(self, source, sample_rate, hearing)
+        key = recogniser, jobs, str(self.device)
+        if key not in self._recognisers:
+            self._recognisers[key] = SpeechRecogniser(*key)
+        chosen = RecognitionOptions(recogniser=self._recognisers[key], **options)
+        texts = find_texts(source)
+        if texts is not None:
+            refuse_recording_options("a list of texts", chosen)
+            return label_chat(self, build_chat(texts), chosen)
+        assert isinstance(source, str | Path | np.ndarray) or not isinstance(source, Sequence)
+        if holds_words_alone(source, chosen):
+            return label_words(self, Path(str(source)), chosen)
+        recording = open_recording(source, sample_rate, separate=chosen.channels == "speakers")
+        return recognise(self, recording, chosen)
 
-    def recognise_all(
-        self,
-        sources: Iterable[str | Path],
-        *,
-        channels: Channels = "mixed",
-        modalities: Modalities = "both",
-        recogniser: str | None = None,
-        jobs: int = 1,
-        threshold: float | None = None,
-        reasons: bool = False,
-    ) -> Iterator[Timeline]:
-        """Timelines of many recordings, each as soon as it is ready; arguments and errors as of ``recognise``.
+    def recognise_all(self, sources: Iterable[str | Path], **options: Any) -> Iterator[Timeline]:
+        """Predict the timelines of many recordings, each as soon as it is ready; options and errors as ``recognise``.
 
-        An error is raised in the place of its recording's timeline; ``next`` then goes on with the next recording.
+        A recording's error is raised when its timeline is due; ``next`` then continues with the next recording.
         """
-        recognise = partial(
-            self.recognise,
-            channels=channels,
-            modalities=modalities,
-            recogniser=recogniser,
-            jobs=jobs,
-            threshold=threshold,
-            reasons=reasons,
-        )
-        return map(recognise, sources)
+        return map(partial(self.recognise, **options), sources)
 
     def stream(self, modalities: Modalities = "both", *, threshold: float | None = None) -> Stream:
-        """A conversation that goes on, to be labelled turn by turn; arguments and errors as of ``Stream``."""
+        """Begin a conversation that is labelled turn by turn; see ``Stream`` for arguments and errors."""
         return Stream(self, modalities, threshold)
 
 
-def load(folder: str | Path, *, device: str | torch.device = AUTO) -> LoadedModel:
+def find_texts(source: object) -> Sequence[str] | None:
+    """Return the texts that a source consists of, or None if it is a file or samples.
+
+    Raises:
+        MoodlineError: a list holds anything but texts
+    """
+    if isinstance(source, str):
+        return None if FILE_NAME.fullmatch(source) or is_existing_file(source) else [source]
+    if not isinstance(source, list | tuple):
+        return None
+    if not source or not all(isinstance(one, str) for one in source):
+        kinds = ", ".join(sorted({type(one).__name__ for one in source})) or "nothing"
+        raise MoodlineError(
+            f"a list of turns must hold texts, but holds {kinds}; give samples as a NumPy array, and label several "
+            "recordings with recognise_all",
+            code="transcript.not_texts",
+        )
+    return source
+
+
+def is_existing_file(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):  # too long for a name, or with a NUL
+        return False
+
+
+def load(folder: str | Path, *, device: str | torch.device = AUTO) -> Model:
     """Load a model folder; it needs no corpus, no recipe and no network.
 
     Args:
         device: cpu, cuda, cuda:N or mps; auto takes CUDA, else MPS, else the CPU. Results are on the CPU in any case.
 
     Raises:
-        MoodlineError: the folder is no model, or of a newer schema; or there is no such device
+        MoodlineError: the folder is no model, or has a newer schema; or there is no such device
     """
     chosen = choose_device(device)
-    return LoadedModel(load_model(Path(folder), chosen), name=name_of_model(Path(folder)))
+    model = Model(load_model(Path(folder), chosen), name=name_of_model(Path(folder)))
+    logger.info("loaded model %s on %s", model.name, describe_device(chosen))
+    return model
+
+
+from_pretrained = load

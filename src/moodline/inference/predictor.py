@@ -54,7 +54,7 @@ class UtteranceEncodings(NamedTuple):
 
 
 class Predictor:
-    """Predicts with one trained model. What ``moodline.load`` gives also reads recordings: ``loaded.LoadedModel``.
+    """Predicts with one trained model. What ``moodline.load`` gives also reads recordings: ``loaded.Model``.
 
     Args:
         model: a model folder's content
@@ -172,8 +172,8 @@ class Predictor:
         reads, present = self._build_masks(utterances, modalities)
         if reads is not None:
             raise MoodlineError(
-                "reasons are told where every turn has the audio that is read, and some have none: leave out --why (in "
-                "Python reasons), or label from the words alone"
+                "reasons are told where every turn has the audio that is read, and some have none: leave out --explain "
+                "(in Python reasons), or label from the words alone"
             )
         read = self._build_context_inputs(utterances, alone, modalities)
         why = explain_turns(self.model.network, read, self.probabilities, present)

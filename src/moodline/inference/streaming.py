@@ -38,7 +38,7 @@ from moodline.modeling.context import SpeakerMeans
 from moodline.modeling.model import ENCODER_BY_STAGE, ConversationModel
 from moodline.timeline.timeline import UtterancePrediction
 
-# Turns that a stream's contexts read, the newest included: what a turn's 100 ms allow on two cores (docs/stream.md).
+# Turns that a stream's contexts read, the newest included: what a turn's 100 ms allow on two cores (docs/timeline.md).
 MAX_HISTORY = 128
 
 
@@ -297,8 +297,7 @@ class Stream:
         recording = Recording.from_samples(samples, sample_rate)
 
         def sound(utterance: Utterance, rate: int) -> Tensor:
-            (waveform,) = recording.iter_clips([(0.0, recording.duration, None)], rate)
-            return torch.from_numpy(waveform)
+            return torch.from_numpy(recording.clip(0.0, recording.duration, rate))
 
         clip = AudioClip(path=Path(), offset=0.0, duration=recording.duration, sample_rate=recording.sample_rate)
         return self._label(Utterance(id=str(next(self.numbers)), speaker=speaker, words=words, audio=clip), sound)

@@ -17,7 +17,7 @@ from moodline.modeling.model import ConversationModel
 from moodline.runtime import memory_trimmer
 
 # Turns. More than any conversation of IEMOCAP or MELD has, so that those are read whole; what others cost and change,
-# and why these: docs/stream.md.
+# and why these: docs/timeline.md.
 WINDOW = 256
 OVERLAP = 128
 

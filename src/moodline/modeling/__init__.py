@@ -9,13 +9,9 @@ __all__ = ["Leaf", "LeafStream"]
 
 
 def __getattr__(name: str) -> Any:
-    # torch loads when a front-end does: reading audio files must not wait for it.
-    if name == "Leaf":
-        from moodline.modeling.leaf import Leaf
+    # Loads torch on first use: reading audio files must not wait for it.
+    if name in __all__:
+        from moodline.modeling import leaf
 
-        return Leaf
-    if name == "LeafStream":
-        from moodline.modeling.leaf import LeafStream
-
-        return LeafStream
-    raise AttributeError(f"module 'moodline.modeling' has no attribute {name!r}")
+        return getattr(leaf, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

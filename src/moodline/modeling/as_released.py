@@ -1,7 +1,7 @@
-"""Three choices of the authors' released code that the paper does not make; a recipe names each of them.
+"""Three choices of the authors' released code that differ from the paper; a recipe selects each by name.
 
-They stand apart from the paper's boxes, so that the difference they make can be measured and nobody takes them for the
-method: ``audio_context.attention``, ``audio_utterance.padding``, ``selection``.
+They are separate from the paper's boxes so that their effect can be measured: ``audio_context.attention``,
+``audio_utterance.padding`` and ``selection``.
 """
 
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from moodline.conversation import Conversation, LabelSet
 
 
 class ReleasedAttention(nn.Module):
-    """A = softmax((O W)(O W)^T) O W, each column a distribution; padding takes part.
+    """Compute A = softmax((O W)(O W)^T) O W with each column a distribution, padding included.
 
-    The paper attends over O, and its rows are the distributions: the scores are symmetric, their softmax is not. What
-    padding adds to a column's sum is the only thing by which it counts, as the GRU gives zeros there: a turn's result
-    depends on the longest conversation of its batch.
+    The paper multiplies by O and normalises the rows: the scores are symmetric, their softmax is not. Padding, which
+    the GRU outputs as zeros, changes the columns' sums, so a turn's result depends on the longest conversation of its
+    batch.
     """
 
     def __init__(self, hidden: int) -> None:
@@ -26,27 +26,27 @@ class ReleasedAttention(nn.Module):
         self.map = nn.Linear(hidden, hidden, bias=False)
 
     def forward(self, outputs: Tensor, mask: Tensor) -> Tensor:
-        """Outputs (B, S, H), mask (B, S), which is not looked at -> (B, S, H)."""
+        """Map outputs (B, S, H) and an unused mask (B, S) to (B, S, H)."""
         mapped = self.map(outputs)
         scores = mapped @ mapped.transpose(1, 2)  # (B, S, H) (B, H, S) -> (B, S, S)
         return scores.softmax(dim=1) @ mapped
 
 
 class ReleasedPadding:
-    """Zeros around each waveform up to one length, which nothing tells from speech afterwards.
+    """Pad each waveform with zeros to one length; later stages treat the zeros as speech.
 
     Args:
-        length: in samples; longer waveforms stay as they are
+        length: in samples; longer waveforms are unchanged
     """
 
     def __init__(self, length: int) -> None:
         self.length = length
 
     def __call__(self, waveform: Tensor, place: float = 0.0) -> Tensor:
-        """The waveform (T,) among zeros: (max(T, length),).
+        """Pad a waveform (T,) to (max(T, length),).
 
         Args:
-            place: from 0, the waveform begins at once, to less than 1, it ends last or nearly so
+            place: share of the zeros before the waveform: 0 for none of them, just below 1 for all
         """
         free = max(0, self.length - len(waveform))
         before = int(place * (free + 1))
@@ -54,7 +54,7 @@ class ReleasedPadding:
 
 
 class ReleasedSelection:
-    """Utterances that select drawn at random from the training and the validation set together; the others train.
+    """Draw the utterances that select at random from the training and the validation set together.
 
     Args:
         seed: of the draw
@@ -68,10 +68,10 @@ class ReleasedSelection:
     def __call__(
         self, train: Sequence[Conversation], validation: Sequence[Conversation], labels: LabelSet
     ) -> tuple[list[Conversation], list[Conversation]]:
-        """All conversations twice, with the turns that train and with those that select.
+        """Return all conversations twice: with the turns that train, and with those that select.
 
-        As many turns select as in the validation set have a class. Turns without one are in neither. The draw goes by
-        the utterances' ids, whatever order they come in.
+        The selecting part has as many turns as the validation set has with a class; turns without a class are in
+        neither part. The draw sorts by utterance id and so ignores the order of its input.
         """
         together = (*train, *validation)
         ids = sorted(find_classified(together, labels))
@@ -82,10 +82,11 @@ class ReleasedSelection:
 
 
 def find_classified(conversations: Sequence[Conversation], labels: LabelSet) -> set[str]:
-    """Ids of the turns that have a class."""
+    """Collect the ids of the turns that have a class."""
     turns = (turn for conversation in conversations for turn in conversation.utterances)
     return {turn.id for turn in turns if labels.index(turn.label) is not None}
 
 
 def select_turns(ids: set[str], conversation: Conversation) -> Conversation:
+    """Keep the turns with these ids."""
     return replace(conversation, utterances=tuple(turn for turn in conversation.utterances if turn.id in ids))

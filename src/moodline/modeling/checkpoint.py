@@ -15,9 +15,10 @@ import torch
 from torch import nn
 
 from moodline.config import STAGE_NAMES, TEXT_UTTERANCE, Recipe
+from moodline.console import format_path
 from moodline.conversation import LabelSet, convert_to_content, parse_label_set
 from moodline.device import CPU
-from moodline.errors import MoodlineError, get_first_line, shown
+from moodline.errors import MoodlineError, get_first_line
 from moodline.io import build_write_error, open_atomic_file, read_description, write_json, write_text
 from moodline.modeling.model import ConversationModel, build_stage
 from moodline.modeling.text_encoder import Tokenizer, build_empty_bert
@@ -30,16 +31,16 @@ UNKNOWN_PIECES = "unknown_pieces"  # share of the pieces, from 0 to 1
 MEASURES = (BANDWIDTH, LOUDNESS, SIGNAL_TO_NOISE, PIECES_PER_WORD, UNKNOWN_PIECES)
 
 DataStatistics = Mapping[str, float]
-"""Of one conversation or recording: those of MEASURES that could be measured."""
+"""The measures of one conversation or recording, without those that could not be measured."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingStatistics:
-    """Of a model's training set.
+    """Describe a model's training set by the range of each measure.
 
     Attributes:
-        conversations: how many were measured
-        ranges: by measure, the lowest and the highest of these conversations but for a few
+        conversations: number of measured ones
+        ranges: by measure, the lowest and the highest value among these conversations, without a few extremes
     """
 
     conversations: int
@@ -47,12 +48,12 @@ class TrainingStatistics:
 
 
 def parse_training_statistics(content: Any) -> TrainingStatistics:
-    """What JSON tells.
+    """Parse training statistics from JSON.
 
     Raises:
-        TypeError: it is no count and ranges
+        TypeError: the content is not a count and ranges
     """
-    fault = f"its conditions are a number of conversations and a range for each of {', '.join(MEASURES)}: {content!r}"
+    fault = f"conditions {content!r}, expected a number of conversations and a range for each of {', '.join(MEASURES)}"
     if not isinstance(content, dict) or set(content) != {"conversations", "ranges"}:
         raise TypeError(fault)
     if not isinstance(content["conversations"], int) or not isinstance(content["ranges"], dict):
@@ -65,7 +66,7 @@ def parse_training_statistics(content: Any) -> TrainingStatistics:
     return TrainingStatistics(conversations=content["conversations"], ranges=ranges)
 
 
-SCHEMA = 3  # 2: temperatures, which a reader of 1 would pass over; 3: a licence, which a reader of 2 refuses
+SCHEMA = 3  # 2 adds temperatures, which a reader of 1 ignores; 3 adds a licence, which a reader of 2 refuses
 UNSTATED_LICENCE = "not stated: the terms of its corpus hold"
 CONFIG_FILE = "config.json"
 BERT_CONFIG_FILE = "bert/config.json"
@@ -74,14 +75,14 @@ TOKENIZER_FILE = "bert/tokenizer.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """What a model was made from.
+    """Record what a model was made from.
 
     Attributes:
         trained_on, selected_on, selected_on_turns: see ``moodline.conversation.HasTrainingRecord``
-        notes: what stands beside every score of the model, a sentence each
-        words: the column of the corpus's that the model was trained on: reference, or recognised
-        embeddings: the files that were given in the place of utterance encoders: encoder -> name and hash
-        licence: of the model; empty where nobody gave one
+        notes: sentences that every report prints beside the model's scores
+        words: the words that the model was trained on: reference, or recognised
+        embeddings: files of precomputed embeddings that replaced utterance encoders: encoder -> name and hash
+        licence: of the model; empty if not stated
     """
 
     protocol: str
@@ -112,11 +113,11 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelDescription:
-    """What a model folder says of itself.
+    """Describe a model: the content of its config.json.
 
     Attributes:
-        temperatures: by stage, what its logits are divided by; empty for a model that is not calibrated
-        conditions: of the training set; None for a model of before they were measured
+        temperatures: by stage, the divisor of its logits; empty for a model that is not calibrated
+        conditions: of the training set; None for a model older than these measures
     """
 
     recipe: Recipe
@@ -131,7 +132,7 @@ class ModelDescription:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedModel(ModelDescription):
-    """A model folder's content, loaded."""
+    """Hold the loaded content of a model folder."""
 
     network: ConversationModel
     tokenizer: Tokenizer | None
@@ -152,13 +153,17 @@ def save_stage(folder: Path, stage: str, part: nn.Module) -> None:
         with open_atomic_file(path) as temporary:
             save_file(tensors, temporary)
     except SafetensorError as error:
-        number = re.search(r"os error (\d+)", str(error))  # the system's, in the words of another library
+        number = re.search(r"os error (\d+)", str(error))  # the system's error, inside the library's message
         reason = OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))
         raise build_write_error(path, reason) from error
 
 
 def load_stage(folder: Path, stage: str, part: nn.Module) -> None:
-    """Fill a part with the weights that a folder holds."""
+    """Load a part's weights from a folder.
+
+    Raises:
+        MoodlineError: the file is missing, unreadable or does not fit the part
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -166,18 +171,26 @@ def load_stage(folder: Path, stage: str, part: nn.Module) -> None:
     try:
         part.load_state_dict(load_file(path))
     except FileNotFoundError:
-        raise MoodlineError(f"model {folder} lacks {path.name}: copy the whole folder, or train it again") from None
+        raise build_incomplete_error(folder, path.name) from None
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = get_first_line(error)
         raise MoodlineError(
-            f"{path} does not hold the weights its config.json tells: {reason}; copy it again"
+            f"{path} does not match its config.json ({reason}). Copy the model folder again.",
+            code="model.mismatched_weights",
         ) from error
 
 
+def build_incomplete_error(folder: Path, name: str) -> MoodlineError:
+    """Build the error for a file that a model folder lacks."""
+    return MoodlineError(
+        f"model {folder} lacks {name}. Copy the whole folder, or train it again.", code="model.missing_file"
+    )
+
+
 def save_text_assets(folder: Path, bert: Any, tokenizer: Tokenizer) -> None:
-    """Keep BERT's size and its tokenizer with the model, so that loading needs neither hub nor wheel."""
+    """Save BERT's configuration and tokenizer with the model: loading then needs neither hub nor wheel."""
     size = json.loads(bert.config.to_json_string(use_diff=False))
-    size.pop("_name_or_path", None)  # where BERT lay on this machine
+    size.pop("_name_or_path", None)  # a path of this machine
     write_json(folder / BERT_CONFIG_FILE, size)
     with open_atomic_file(folder / TOKENIZER_FILE) as temporary:
         tokenizer.save(temporary)
@@ -191,8 +204,8 @@ def save_description(
     temperatures: Mapping[str, float] = MappingProxyType({}),
     conditions: TrainingStatistics | None = None,
 ) -> None:
-    """Write the model card and, last of all, config.json: a folder that has it is a whole model."""
-    write_text(folder / "README.md", write_model_card(recipe, label_set, provenance, temperatures))
+    """Write the model card and, last, config.json, which marks a complete model."""
+    write_text(folder / "README.md", render_model_card(recipe, label_set, provenance, temperatures))
     write_json(
         folder / CONFIG_FILE,
         {
@@ -207,73 +220,54 @@ def save_description(
 
 
 def without_places(recipe: Recipe) -> Recipe:
-    """The recipe with the names alone of what lies elsewhere on this machine, BERT's folder and the label set's file.
+    """Reduce the recipe's absolute paths, of BERT's folder and the label set's file, to their last component.
 
-    A model needs neither to load: it holds its label set, BERT's size and its tokenizer.
+    A model needs neither to load: its folder holds the label set, BERT's configuration and the tokenizer.
     """
     text = replace(recipe.text_utterance, bert=name_alone(recipe.text_utterance.bert))
     return replace(recipe, label_set=name_alone(recipe.label_set), text_utterance=text)
 
 
 def name_alone(place: str) -> str:
-    """The name of an absolute path; a path from the working folder or a hub's name as it is."""
+    """Reduce an absolute path to its last component; keep a relative path or a hub's name."""
     return Path(place).name if Path(place).expanduser().is_absolute() else place
 
 
 def name_of_model(folder: Path) -> str:
-    """How outputs name a model: by its folder from the working folder, or elsewhere by its run, fold and name."""
-    name = shown(folder)
+    """Name a model for outputs: its relative path below the working folder, else its run, fold and folder name."""
+    name = format_path(folder)
     of_run = folder.parent.name.startswith("fold-") and name == folder.name
     return "/".join(folder.parts[-3:]) if of_run else name
 
 
-def write_model_card(
+def render_model_card(
     recipe: Recipe, label_set: LabelSet, provenance: Provenance, temperatures: Mapping[str, float]
 ) -> str:
-    counts = "\n".join(f"| {name} | {count} |" for name, count in provenance.class_counts.items())
-    mapping = ", ".join(f"{found} -> {emotion}" for found, emotion in label_set.mapping.items())
-    turns = ", one speaker's turns of each" if provenance.selected_on_turns else ""
-    notes = "".join(f"- {note[:1].upper()}{note[1:]}\n" for note in provenance.notes)
-    given = "".join(
-        f"- Reads embeddings of length {size} in the place of {encoder}; trained on {provenance.embeddings[encoder]}\n"
-        for encoder, size in recipe.given.items()
+    """Render the folder's README.md."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("moodline.modeling"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
-    scaled = ", ".join(f"{STAGE_NAMES[stage]} {value:.3g}" for stage, value in temperatures.items())
-    read = ", ".join(f'"{encoder}": moodline.read_embeddings("FILE").vectors' for encoder in recipe.given)
-    reading = f".with_embeddings({{{read}}})" if read else ""
-    return f"""# A moodline model
-
-Recognises emotion in conversations ({recipe.modalities if recipe.modalities != "both" else "speech and words"}),
-after Dutta & Ganapathy, "Multimodal Transformer with Learnable Frontend and Self Attention for Emotion Recognition",
-ICASSP 2022.
-
-- Labels: {label_set.name}, version {label_set.version} ({mapping}); context: {recipe.context}
-- Corpus: {provenance.corpus_reader}, table {provenance.corpus_hash}
-- Protocol: {provenance.protocol}, fold {provenance.fold} ({provenance.fold_hash})
-- Trained on {len(provenance.trained_on)} conversations, selected on {len(provenance.selected_on)} others{turns}
-- {f"Calibrated on the latter; temperatures: {scaled}" if scaled else "Not calibrated"}
-{notes}{given}- Seed: {recipe.seed}
-- Licence: {provenance.licence_text}
-- Made with moodline {provenance.moodline_version}, torch {provenance.torch_version}
-
-| class | training utterances |
-|---|---|
-{counts}
-
-    import moodline
-    model = moodline.load("this folder"){reading}
-    predictions = model.predict(conversation)
-
-It is as good as the corpus that trained it. Score it on recordings like yours before you rely on it, and do not use it
-to decide about people.
-"""
+    return environment.get_template("model_card.md.jinja").render(
+        recipe=recipe,
+        modalities=recipe.modalities if recipe.modalities != "both" else "speech and words",
+        labels=label_set,
+        mapping=", ".join(f"{found} -> {emotion}" for found, emotion in label_set.mapping.items()),
+        made=provenance,
+        temperatures=", ".join(f"{STAGE_NAMES[stage]} {value:.3g}" for stage, value in temperatures.items()),
+    )
 
 
 def load_description(folder: Path) -> ModelDescription:
-    """What a model folder says of itself, without its weights.
+    """Read a model folder's description, without its weights.
 
     Raises:
-        MoodlineError: the folder is no model, or is of a newer schema
+        MoodlineError: the folder is not a model, or has a newer schema
     """
     from moodline.config import parse_recipe
 
@@ -290,22 +284,23 @@ def load_description(folder: Path) -> ModelDescription:
         )
     except (KeyError, TypeError) as error:
         raise MoodlineError(
-            f"{folder / CONFIG_FILE} is no model's description: {error}; train the model again"
+            f"{folder / CONFIG_FILE} does not describe a model: {error}. Train the model again.",
+            code="model.invalid_description",
         ) from error
 
 
 def parse_temperatures(content: Mapping[str, Any], stages: Sequence[str]) -> Mapping[str, float]:
-    """Those of a description; that of an older schema has none.
+    """Parse a description's temperatures; an older schema has none.
 
     Raises:
-        TypeError: they are not a positive number for each stage
+        TypeError: the content is not a positive number for each stage
     """
     found = content["temperatures"] if content["schema"] > 1 else {}
     if not isinstance(found, dict) or (found and set(found) != set(stages)):
-        raise TypeError(f"its temperatures are one for each of {', '.join(stages)}, not {found!r}")
+        raise TypeError(f"temperatures {found!r}, expected one for each of {', '.join(stages)}")
     for stage, value in found.items():
         if not isinstance(value, float) or not 0 < value < math.inf:
-            raise TypeError(f"a temperature is a positive number, and that of {stage} is {value!r}")
+            raise TypeError(f"temperature {value!r} of {stage}, expected a positive number")
     return found
 
 
@@ -313,7 +308,7 @@ def load_model(folder: Path, device: torch.device = CPU) -> TrainedModel:
     """Load a model folder onto a device.
 
     Raises:
-        MoodlineError: the folder is no model, is of a newer schema, or its files do not fit each other
+        MoodlineError: the folder is not a model, has a newer schema, or its files do not match
     """
     described = load_description(folder)
     recipe, label_set = described.recipe, described.label_set
@@ -333,20 +328,23 @@ def load_model(folder: Path, device: torch.device = CPU) -> TrainedModel:
 
 
 def refuse_run_folder(folder: Path) -> None:
-    """Refuse a run's folder, or one fold's, in the place of a model's, naming the models that it has."""
+    """Refuse the folder of a run or a fold instead of a model, and name the models that it holds."""
     if not (folder / CONFIG_FILE).is_file():
         found = (*folder.glob(f"model/{CONFIG_FILE}"), *folder.glob(f"fold-*/model/{CONFIG_FILE}"))
         models = sorted(str(one.parent) for one in found)
         if models:
-            raise MoodlineError(f"{folder} is a run's folder, not a model's: it holds the models {', '.join(models)}")
+            raise MoodlineError(
+                f"{folder} is the folder of a run, not of a model. Give one of its models: {', '.join(models)}.",
+                code="model.run_folder",
+            )
 
 
 def load_part(folder: Path, stage: str, recipe: Recipe, label_set: LabelSet) -> nn.Module:
-    """One trained part of a model folder, whole model or not yet."""
+    """Load one trained part of a model folder, which need not be complete."""
     if stage == TEXT_UTTERANCE:
         for name in (BERT_CONFIG_FILE, TOKENIZER_FILE):
             if not (folder / name).is_file():
-                raise MoodlineError(f"model {folder} lacks {name}: copy the whole folder, or train it again")
+                raise build_incomplete_error(folder, name)
     bert = build_empty_bert(folder / BERT_CONFIG_FILE) if stage == TEXT_UTTERANCE else None
     part = build_stage(stage, recipe, len(label_set.classes), bert)
     load_stage(folder, stage, part)

@@ -1,4 +1,13 @@
-"""Parts 3a and 3b: utterance embeddings in the context of their conversation (paper, section 2.3)."""
+"""Context (paper, section 2.3): utterance embeddings in the context of their conversation, for each modality.
+
+Shapes: B conversations, S utterances of the longest one, D input size, H hidden size of one direction.
+
+``BiGruAttention`` is the paper's box: for each direction's GRU outputs O (S x H) and one learned W (H x H),
+
+    A = softmax((O W)(O W)^T) O        with the softmax over each row
+
+``BcLstm`` is an alternative without attention. ``subtract_speaker_means`` is no part of the paper.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -8,38 +17,37 @@ from torch import Tensor, nn
 
 from moodline.modeling.batching import Encoding, build_length_mask, run_recurrent
 
-# Shapes: B conversations, S utterances of the longest one, D input size, H hidden size of one direction.
-
 
 class SelfAttention(nn.Module):
-    """A = softmax((O W)(O W)^T) O, the softmax over the last axis; one learned W (H x H)."""
+    """Compute A = softmax((O W)(O W)^T) O, the softmax over the last axis; one learned W (H x H)."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
         self.map = nn.Linear(hidden, hidden, bias=False)
 
     def weights(self, outputs: Tensor, mask: Tensor) -> Tensor:
-        """Who attends to whom: outputs (B, S, H), mask (B, S) -> (B, S, S), each row a distribution over the turns."""
+        """Map outputs (B, S, H) and mask (B, S) to attention weights (B, S, S), each row a distribution over turns."""
         mapped = self.map(outputs)
         scores = mapped @ mapped.transpose(1, 2)  # (B, S, H) (B, H, S) -> (B, S, S)
-        # The columns of padding are masked; the rows of padding are computed and never read.
+        # Masks the columns of padding; the rows of padding are computed and never read.
         return scores.masked_fill(~mask[:, None, :], float("-inf")).softmax(dim=-1)
 
     def forward(self, outputs: Tensor, mask: Tensor) -> Tensor:
+        """Map outputs (B, S, H) and mask (B, S) to (B, S, H)."""
         return self.weights(outputs, mask) @ outputs
 
 
 class BiGruAttention(nn.Module):
-    """A conversation's utterance embeddings to contextual embeddings, and a label for every utterance.
+    """Map a conversation's utterance embeddings to contextual embeddings, and classify each utterance.
 
     Args:
         inputs: D, size of the utterance embeddings
-        classes: how many emotions
+        classes: number of emotions
         hidden: H, of the GRU, each direction
         layers: of the GRU
-        self_attention: each direction attends to its own outputs; without it the outputs are taken as they are
-        attention: of one direction, from H: reads outputs (B, S, H) and their mask (B, S)
-        dropout: on the input, between the GRU's layers, and on what is classified
+        self_attention: whether each direction attends to its own outputs; otherwise the outputs are used unchanged
+        attention: builds one direction's attention from H; it reads outputs (B, S, H) and their mask (B, S)
+        dropout: on the input, between the GRU's layers, and on the input of the classifier
     """
 
     def __init__(
@@ -62,13 +70,12 @@ class BiGruAttention(nn.Module):
             bidirectional=True,
             batch_first=True,
         )
-        directions = 2 if self_attention else 0
-        self.attention = nn.ModuleList(attention(hidden) for _ in range(directions))
+        self.attention = nn.ModuleList(attention(hidden) for _ in range(2 if self_attention else 0))
         self.dropout = nn.Dropout(dropout)
         self.classify = nn.Linear(2 * hidden, classes)
 
     def forward(self, embeddings: Tensor, lengths: Tensor) -> Encoding:
-        """Embeddings (B, S, D), lengths (B,), at least 1 -> contextual ones (B, S, 2H), logits (B, S, classes)."""
+        """Map embeddings (B, S, D), lengths (B,) of at least 1 to embeddings (B, S, 2H), logits (B, S, classes)."""
         outputs = run_recurrent(self.gru, self.dropout(embeddings), lengths)  # (B, S, 2H)
         if self.attention:
             mask = build_length_mask(lengths, outputs.shape[1])
@@ -78,9 +85,9 @@ class BiGruAttention(nn.Module):
         return Encoding(outputs, self.classify(self.dropout(outputs)))
 
     def weights(self, embeddings: Tensor, lengths: Tensor) -> list[Tensor]:
-        """Who attends to whom, by direction: embeddings (B, S, D), lengths (B,) -> twice (B, S, S), or none.
+        """Map embeddings (B, S, D), lengths (B,) to each direction's attention weights, twice (B, S, S).
 
-        There is none without self-attention, nor where an attention's rows are not distributions over the turns.
+        The list is empty without self-attention, and for an attention whose rows are not distributions over the turns.
         """
         if not self.attention:
             return []
@@ -94,20 +101,18 @@ class BiGruAttention(nn.Module):
         ]
 
 
-# Shapes: B conversations, S utterances of the longest one, D input size, H hidden size of one direction.
-
-
 class BcLstm(nn.Module):
-    """A conversation's utterance embeddings to contextual embeddings, and a label for every utterance.
+    """Map a conversation's utterance embeddings to contextual embeddings, and classify each utterance.
 
-    The dense layer's activations are the contextual embeddings. It is as wide as both directions together, so that what
-    reads them reads as much as of the BiGRU (the paper leaves the width to its experiments).
+    The contextual embeddings are the activations of a dense layer over a bidirectional LSTM. The layer is as wide as
+    both directions together, so that the fusion reads as many numbers as from the BiGRU (the paper leaves the width
+    open).
 
     Args:
         inputs: D, size of the utterance embeddings
-        classes: how many emotions
+        classes: number of emotions
         hidden: H, of the LSTM, each direction
-        dropout: on the input and on what is classified
+        dropout: on the input and on the input of the classifier
     """
 
     def __init__(self, inputs: int, *, classes: int, hidden: int = 100, dropout: float = 0.2) -> None:
@@ -118,23 +123,22 @@ class BcLstm(nn.Module):
         self.classify = nn.Linear(2 * hidden, classes)
 
     def forward(self, embeddings: Tensor, lengths: Tensor) -> Encoding:
-        """Embeddings (B, S, D), lengths (B,), at least 1 -> contextual ones (B, S, 2H), logits (B, S, classes)."""
+        """Map embeddings (B, S, D), lengths (B,) of at least 1 to embeddings (B, S, 2H), logits (B, S, classes)."""
         outputs = run_recurrent(self.lstm, self.dropout(embeddings), lengths)  # (B, S, 2H)
         contextual = self.dense(outputs).relu()
         return Encoding(contextual, self.classify(self.dropout(contextual)))
 
 
-# Turns at zero that each speaker's mean counts beside the real ones. Of a voice that is heard once or twice little is
-# known, and without them a lone turn would cancel itself.
+# Zero turns that each speaker's mean includes beside the real ones. Little is known of a speaker with one or two
+# turns, and without them a lone turn would cancel itself.
 PRIOR_TURNS = 4
 
 
 def subtract_speaker_means(embeddings: Tensor, speakers: Sequence[str]) -> Tensor:
-    """Embeddings (S, E) of a conversation -> (S, E): each one's difference from its speaker's mean in it.
+    """Subtract from each embedding of a conversation (S, E) its speaker's mean in that conversation.
 
     Speaker normalisation (Busso, Mariooryad, Metallinou and Narayanan, "Iterative feature normalization scheme for
-    automatic emotion detection from speech", IEEE Transactions on Affective Computing, 2013), with what a single
-    conversation tells of a speaker. It is no part of the paper.
+    automatic emotion detection from speech", IEEE Transactions on Affective Computing, 2013), within one conversation.
 
     Args:
         speakers: of the S turns
@@ -148,18 +152,18 @@ def subtract_speaker_means(embeddings: Tensor, speakers: Sequence[str]) -> Tenso
 
 
 class SpeakerMeans:
-    """The same for a conversation that goes on: each speaker's mean over the turns so far."""
+    """Compute ``subtract_speaker_means`` for a conversation in progress, from each speaker's turns so far."""
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
         self.turns: Counter[str] = Counter()
 
     def add(self, embedding: Tensor, speaker: str) -> None:
-        """Count one more turn, its embedding (E,)."""
+        """Add one more turn, its embedding (E,)."""
         self.sums[speaker] = self.sums.get(speaker, torch.zeros_like(embedding)) + embedding
         self.turns[speaker] += 1
 
     def subtract_from(self, embeddings: Tensor, speakers: Sequence[str]) -> Tensor:
-        """Some of the turns so far (S, E) -> (S, E): what ``subtract_speaker_means`` gives of them among all."""
+        """Subtract the means so far from some of the turns so far (S, E)."""
         means = [self.sums[speaker] / (self.turns[speaker] + PRIOR_TURNS) for speaker in speakers]
         return embeddings - torch.stack(means)

@@ -1,4 +1,14 @@
-"""Part 4: speech and words of a conversation in one transformer (paper, section 2.4), and simpler alternatives."""
+"""Fusion (paper, section 2.4): speech and words of a conversation in one transformer, and two simpler alternatives.
+
+Shapes: B conversations, S utterances of the longest one, D input size of a modality, H hidden size.
+
+``MultimodalTransformer`` is the paper's box. Each utterance s gives one token per modality m,
+
+    token_ms = W_m (p_ms x_ms) + b_m        attention_ij = p_j exp(q_i k_j) / sum over l of p_l exp(q_i k_l)
+
+with x_ms the contextual embedding (D,), p_ms 1 where the utterance has the modality and 0 elsewhere, W_m (H x D),
+and i, j any two of the conversation's 2S tokens. With every p_ms = 1 these are the paper's equations.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -7,41 +17,52 @@ from moodline.modeling.batching import Encoding, build_length_mask
 from moodline.modeling.context import BcLstm
 
 
-def zero_absent(embeddings: Tensor, present: Tensor | None) -> Tensor:
-    """A modality's embeddings (B, S, D), those of utterances that lack it as zeros, whatever stands there.
+class Fusion(nn.Module):
+    """Map the contextual embeddings of both modalities to an encoding of each utterance."""
 
-    Args:
-        present: (B, S), True where the utterance has the modality; None where all have it
-    """
-    return embeddings if present is None else embeddings.masked_fill(~present[..., None], 0.0)  # (B, S) -> (B, S, 1)
+    def forward(
+        self,
+        audio: Tensor,
+        text: Tensor,
+        lengths: Tensor,
+        has_audio: Tensor | None = None,
+        has_text: Tensor | None = None,
+    ) -> Encoding:
+        """Map audio and text (B, S, D), lengths (B,) of at least 1 to embeddings (B, S, ...), logits (B, S, classes).
+
+        Args:
+            has_audio, has_text: (B, S), True where an utterance has the modality, which is zeroed elsewhere; None
+                where every utterance has it. A conversation has at least one modality somewhere.
+        """
+        if has_audio is not None:
+            audio = audio.masked_fill(~has_audio[..., None], 0.0)  # (B, S) -> (B, S, 1)
+        if has_text is not None:
+            text = text.masked_fill(~has_text[..., None], 0.0)
+        return self.fuse_modalities(audio, text, lengths, has_audio, has_text)
+
+    def fuse_modalities(
+        self, audio: Tensor, text: Tensor, lengths: Tensor, has_audio: Tensor | None, has_text: Tensor | None
+    ) -> Encoding:
+        """Compute ``forward`` on embeddings whose absent utterances are already zero."""
+        raise NotImplementedError
 
 
-# Shapes: B conversations, S utterances of the longest one, D input size of a modality, H hidden size.
+class MultimodalTransformer(Fusion):
+    """Fuse with one transformer over the 2S tokens of a conversation, without position encoding.
 
-
-class MultimodalTransformer(nn.Module):
-    """Contextual embeddings of both modalities to a label for every utterance.
-
-    The S tokens of the words and the S tokens of the speech stand in one sequence of 2S, without position
-    encoding; every token attends to all. An utterance's two outputs, side by side, are classified.
-
-    A modality m that utterance s lacks (p_ms = 0) is read as zeros, so that its token is the bias of the modality's
-    map, and no token attends to it. With x_ms the embeddings, W_m and b_m the map, and i, j any two of the 2S tokens:
-
-        token_ms = W_m (p_ms x_ms) + b_m        attention_ij = p_j exp(q_i k_j) / sum over l of p_l exp(q_i k_l)
-
-    The token itself attends to all that is present: the bias stands for "absent", and its output for what the rest of
-    the conversation tells. With everything present these are the paper's equations, and there are no other weights.
+    An utterance's two outputs are concatenated and classified. No token attends to an absent one. The token of an
+    absent modality is the bias b_m; it attends to all present tokens, and its output carries the conversation's
+    context.
 
     Args:
         inputs: D, size of each modality's contextual embeddings
-        classes: how many emotions
+        classes: number of emotions
         hidden: H, of the transformer
         heads: of its attention
-        layers: of its encoder, BERT's: normalised after each sublayer, GELU between
+        layers: of its encoder, which is BERT's: normalisation after each sublayer, GELU between
         feed_forward: hidden size within a layer
         dropout: on the tokens and within the layers
-        output_dropout: on what is classified
+        output_dropout: on the input of the classifier
     """
 
     def __init__(
@@ -67,22 +88,11 @@ class MultimodalTransformer(nn.Module):
         self.output_dropout = nn.Dropout(output_dropout)
         self.classify = nn.Linear(2 * hidden, classes)
 
-    def forward(
-        self,
-        audio: Tensor,
-        text: Tensor,
-        lengths: Tensor,
-        has_audio: Tensor | None = None,
-        has_text: Tensor | None = None,
+    def fuse_modalities(
+        self, audio: Tensor, text: Tensor, lengths: Tensor, has_audio: Tensor | None, has_text: Tensor | None
     ) -> Encoding:
-        """Audio and text (B, S, D), lengths (B,), at least 1 -> fused embeddings (B, S, 2H), logits (B, S, classes).
-
-        Args:
-            has_audio, has_text: (B, S), True where an utterance has the modality; everywhere if left out. A
-                conversation has one of them somewhere.
-        """
+        """Return embeddings (B, S, 2H) and logits; see ``Fusion``."""
         size, data = audio.shape[1], build_length_mask(lengths, audio.shape[1])
-        audio, text = zero_absent(audio, has_audio), zero_absent(text, has_text)
         tokens = torch.cat([self.text_map(text), self.audio_map(audio)], dim=1)  # (B, 2S, H)
         attended = [data if present is None else data & present for present in (has_text, has_audio)]
         unattended = ~torch.cat(attended, dim=1)  # (B, S), (B, S) -> (B, 2S)
@@ -91,20 +101,16 @@ class MultimodalTransformer(nn.Module):
         return Encoding(fused, self.classify(self.output_dropout(fused)))
 
 
-# Shapes: B conversations, S utterances of the longest one, D input size of a modality, H hidden size.
+class Concatenation(Fusion):
+    """Fuse each utterance by itself: fused = relu(W [audio; text] + b), with W (H x 2D).
 
-
-class Concatenation(nn.Module):
-    """Contextual embeddings of both modalities to a label for every utterance, each utterance by itself.
-
-    What it knows of the conversation it has from the contexts: beside the transformer it shows what attention across
-    modalities and turns is worth.
+    Compared with the transformer it measures the worth of attention across modalities and turns.
 
     Args:
         inputs: D, size of each modality's contextual embeddings
-        classes: how many emotions
+        classes: number of emotions
         hidden: H, of the layer between
-        dropout: on the input and on what is classified
+        dropout: on the input and on the input of the classifier
     """
 
     def __init__(self, inputs: int, *, classes: int, hidden: int = 120, dropout: float = 0.2) -> None:
@@ -113,58 +119,32 @@ class Concatenation(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.classify = nn.Linear(hidden, classes)
 
-    def forward(
-        self,
-        audio: Tensor,
-        text: Tensor,
-        lengths: Tensor,
-        has_audio: Tensor | None = None,
-        has_text: Tensor | None = None,
+    def fuse_modalities(
+        self, audio: Tensor, text: Tensor, lengths: Tensor, has_audio: Tensor | None, has_text: Tensor | None
     ) -> Encoding:
-        """Audio and text (B, S, D), lengths (B,) -> fused embeddings (B, S, H), logits (B, S, classes).
-
-        Args:
-            has_audio, has_text: (B, S), True where an utterance has the modality, which is read as zeros where it has
-                not; everywhere if left out
-        """
-        audio, text = zero_absent(audio, has_audio), zero_absent(text, has_text)
-        both = torch.cat([audio, text], dim=-1)  # (B, S, 2D)
-        fused = self.fuse(self.dropout(both)).relu()
+        """Return embeddings (B, S, H) and logits; see ``Fusion``."""
+        fused = self.fuse(self.dropout(torch.cat([audio, text], dim=-1))).relu()  # (B, S, 2D) -> (B, S, H)
         return Encoding(fused, self.classify(self.dropout(fused)))
 
 
-# Shapes: B conversations, S utterances of the longest one, D input size of a modality, H hidden size of one direction.
-
-
-class HierarchicalBcLstm(nn.Module):
-    """Contextual embeddings of both modalities, side by side, through a further contextual LSTM.
+class HierarchicalBcLstm(Fusion):
+    """Fuse with a further contextual LSTM over the concatenated modalities.
 
     Level one of the hierarchy is a contextual LSTM for each modality, trained before and frozen; this is level two.
 
     Args:
         inputs: D, size of each modality's contextual embeddings
-        classes: how many emotions
+        classes: number of emotions
         hidden: H, of the LSTM, each direction
-        dropout: on the input and on what is classified
+        dropout: on the input and on the input of the classifier
     """
 
     def __init__(self, inputs: int, *, classes: int, hidden: int = 120, dropout: float = 0.2) -> None:
         super().__init__()
         self.level = BcLstm(2 * inputs, classes=classes, hidden=hidden, dropout=dropout)
 
-    def forward(
-        self,
-        audio: Tensor,
-        text: Tensor,
-        lengths: Tensor,
-        has_audio: Tensor | None = None,
-        has_text: Tensor | None = None,
+    def fuse_modalities(
+        self, audio: Tensor, text: Tensor, lengths: Tensor, has_audio: Tensor | None, has_text: Tensor | None
     ) -> Encoding:
-        """Audio and text (B, S, D), lengths (B,), at least 1 -> fused embeddings (B, S, 2H), logits (B, S, classes).
-
-        Args:
-            has_audio, has_text: (B, S), True where an utterance has the modality, which is read as zeros where it has
-                not; everywhere if left out
-        """
-        audio, text = zero_absent(audio, has_audio), zero_absent(text, has_text)
+        """Return embeddings (B, S, 2H) and logits; see ``Fusion``."""
         return self.level(torch.cat([audio, text], dim=-1), lengths)  # (B, S, 2D)

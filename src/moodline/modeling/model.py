@@ -1,4 +1,4 @@
-"""The boxes of the paper put together: the one place that builds them from a recipe, and their forward pass."""
+"""The model (paper, figure 1): the five boxes built from a recipe, and their forward pass."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,14 +30,14 @@ from moodline.modeling.text_encoder import BertGru
 
 # The utterance encoder that each context stage reads.
 ENCODER_BY_STAGE = {AUDIO_CONTEXT: AUDIO_UTTERANCE, TEXT_CONTEXT: TEXT_UTTERANCE}
-# Among these a recipe chooses by name.
+# A recipe selects one of these by name.
 FRONT_ENDS = {"leaf": Leaf, "log_mel": LogMel}
 ATTENTIONS = {"paper": SelfAttention, "released": ReleasedAttention}
 
 
 def build_audio_utterance(config: AudioUtteranceConfig, classes: int) -> LeafCnn:
     try:
-        front_end = FRONT_ENDS[config.front_end](
+        front_end = FRONT_ENDS[config.frontend](
             filters=config.filters,
             sample_rate=config.sample_rate,
             window_ms=config.window_ms,
@@ -46,7 +46,9 @@ def build_audio_utterance(config: AudioUtteranceConfig, classes: int) -> LeafCnn
             maximum_frequency=config.maximum_frequency,
         )
     except ValueError as error:
-        raise MoodlineError(f"audio_utterance's front-end: {error}; correct it in the recipe") from error
+        raise MoodlineError(
+            f"audio_utterance cannot build its front-end: {error}. Correct the recipe.", code="recipe.invalid_front_end"
+        ) from error
     try:
         return LeafCnn(
             front_end=front_end,
@@ -61,7 +63,10 @@ def build_audio_utterance(config: AudioUtteranceConfig, classes: int) -> LeafCnn
             shift_channels=config.shift_channels,
         )
     except ValueError as error:
-        raise MoodlineError(f"audio_utterance.filters and audio_utterance.channels do not fit: {error}") from error
+        raise MoodlineError(
+            f"audio_utterance.filters and audio_utterance.channels do not fit: {error}. Correct the recipe.",
+            code="recipe.unfit_channels",
+        ) from error
 
 
 def build_text_utterance(config: TextUtteranceConfig, classes: int, bert: Any) -> BertGru:
@@ -72,7 +77,7 @@ def build_text_utterance(config: TextUtteranceConfig, classes: int, bert: Any) -
         layers=config.layers,
         embedding=config.embedding,
         dropout=config.dropout,
-        trained_layers=config.trained_layers,
+        num_unfrozen_layers=config.num_unfrozen_layers,
     )
 
 
@@ -108,7 +113,7 @@ def build_fusion(config: FusionConfig, inputs: int, classes: int) -> nn.Module:
 
 
 def build_stage(stage: str, recipe: Recipe, classes: int, bert: Any = None) -> nn.Module:
-    """One of the five parts, untrained; ``bert`` is needed for the text utterance encoder alone."""
+    """Build one of the five parts, untrained; only the text utterance encoder needs ``bert``."""
     if stage == AUDIO_UTTERANCE:
         return build_audio_utterance(recipe.audio_utterance, classes)
     if stage == TEXT_UTTERANCE:
@@ -121,15 +126,15 @@ def build_stage(stage: str, recipe: Recipe, classes: int, bert: Any = None) -> n
 
 
 def get_classifier(part: nn.Module) -> nn.Module:
-    """A part's last layer, which gives logits (..., classes) from its embeddings (..., D)."""
+    """Get a part's last layer, which maps its embeddings (..., D) to logits (..., classes)."""
     return getattr(part, "classifier" if isinstance(part, LeafCnn) else "classify")
 
 
 class ConversationModel(nn.Module):
-    """The trained parts in a row.
+    """Hold the trained parts.
 
-    Utterances are encoded by ``parts[AUDIO_UTTERANCE]`` and ``parts[TEXT_UTTERANCE]``, in whatever batches;
-    the forward pass takes their embeddings on, conversation by conversation.
+    ``parts[AUDIO_UTTERANCE]`` and ``parts[TEXT_UTTERANCE]`` encode utterances in batches of any kind; the forward pass
+    continues from their embeddings, conversation by conversation.
     """
 
     def __init__(self, parts: Mapping[str, nn.Module]) -> None:
@@ -143,14 +148,14 @@ class ConversationModel(nn.Module):
         encoded: Mapping[str, Tensor] | None = None,
         present: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Encoding]:
-        """Utterance embeddings (B, S, E) by encoder, lengths (B,) -> each later stage's encoding (B, S, ...).
+        """Map utterance embeddings (B, S, E) by encoder, lengths (B,) to each later stage's encoding (B, S, ...).
 
         Args:
-            embeddings: of one encoder or both; a context whose encoder is not there is left out
-            encoded: by encoder, (B, S), True where an utterance has an embedding: a context reads these turns alone,
-                and its encoding of the others is NaN; everywhere if left out
-            present: by encoder, (B, S), True where the fusion reads the utterance's modality; if left out it reads all,
-                and where one encoder is not there, nothing is fused
+            embeddings: of one encoder or both; a context without its encoder is skipped
+            encoded: by encoder, (B, S), True where an utterance has an embedding (default: everywhere): a context reads
+                only these turns, and its encoding of the others is NaN
+            present: by encoder, (B, S), True where the fusion reads the utterance's modality; by default it reads all,
+                and fuses nothing if one encoder is missing
         """
         encodings = {
             stage: encode_present(self.parts[stage], embeddings[encoder], lengths, (encoded or {}).get(encoder))
@@ -172,12 +177,12 @@ class ConversationModel(nn.Module):
 
 
 def encode_present(part: nn.Module, values: Tensor, lengths: Tensor, mask: Tensor | None) -> Encoding:
-    """A context over those turns of each conversation that a mask (B, S) keeps; its encoding of the others is NaN."""
+    """Encode the turns of each conversation that a mask (B, S) keeps; the encoding of the others is NaN."""
     if mask is None or bool((mask | ~build_length_mask(lengths, values.shape[1])).all()):
         return part(values, lengths)
     order = (~mask).long().argsort(dim=1, stable=True)  # (B, S): the kept turns first, in their order
     front = values.gather(1, order[..., None].expand_as(values))
-    found = part(front, mask.sum(dim=1).clamp(min=1))  # of a conversation without any, one turn is read for nothing
+    found = part(front, mask.sum(dim=1).clamp(min=1))  # a conversation without any reads one unused turn
     back = order.argsort(dim=1)[..., None]  # (B, S, 1)
     return Encoding(
         *(

@@ -1,10 +1,10 @@
-"""What all of moodline's pages share: their look, and how templates become one file that needs nothing beside it."""
+"""Style and template environment of all HTML pages; each page is one self-contained file."""
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 
 def build_environment(*packages: str) -> Environment:
-    """What pages are made with: the templates of these packages, the first that has one, then those of all pages."""
+    """Build a jinja environment with the templates of these packages, in this order, then those of all pages."""
     environment = Environment(
         loader=ChoiceLoader([PackageLoader(package, "templates") for package in (*packages, __name__)]),
         autoescape=True,
@@ -17,7 +17,7 @@ def build_environment(*packages: str) -> Environment:
 
 
 def format_clock(seconds: float) -> str:
-    """Minutes and seconds: ``2:05``; with hours where there are some: ``1:02:05``."""
+    """Format minutes and seconds as ``2:05``, and from one hour on as ``1:02:05``."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from moodline import pages
 from moodline.audio.recording import Recording
 from moodline.timeline.style import assign_styles
-from moodline.timeline.timeline import Timeline, TimelineTurn, round_seconds, round_to_milliseconds
+from moodline.timeline.timeline import TimelineContent, TimelineTurn, round_seconds, round_to_milliseconds
 from moodline.timeline.writers import format_probability
 
 MAX_EMBEDDED_SECONDS = 30 * 60.0  # seconds; a page of some ten megabytes
@@ -58,7 +58,7 @@ def read_page_audio(recording: Recording) -> PageAudio:
     Raises:
         MoodlineError: nothing can be read
     """
-    envelope, compressed = EnvelopeBuilder(), Mp3Encoder() if is_embedded(recording.duration) else None
+    envelope, compressed = EnvelopeBuilder(), Mp3Encoder() if recording.duration <= MAX_EMBEDDED_SECONDS else None
     for samples in recording.iter_blocks(SAMPLE_RATE):
         envelope.add(samples)
         if compressed is not None:
@@ -69,11 +69,6 @@ def read_page_audio(recording: Recording) -> PageAudio:
         embedded=None if compressed is None else compressed.data_uri(),
         beside=None if compressed is not None or recording.path is None else recording.path.name,
     )
-
-
-def is_embedded(seconds: float) -> bool:
-    """Whether the sound of a recording so long is in its page, and not beside it."""
-    return seconds <= MAX_EMBEDDED_SECONDS
 
 
 class Mp3Encoder:
@@ -146,7 +141,7 @@ def _find_extremes(stretches: np.ndarray) -> np.ndarray:
 PACKAGE = "moodline.timeline"
 
 
-def render_page(timeline: Timeline, recording: Recording | None = None) -> str:
+def render_page(timeline: TimelineContent, recording: Recording | None = None) -> str:
     """The page. Words are shown as text whatever is in them, and no script runs but the page's own.
 
     Args:
@@ -185,7 +180,7 @@ def format_signed(value: float) -> str:
     return f"{value:+z.2f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _build_page_data(timeline: Timeline, heard: PageAudio | None) -> dict[str, Any]:
+def _build_page_data(timeline: TimelineContent, heard: PageAudio | None) -> dict[str, Any]:
     """What the script draws; the words it takes from the table."""
     known = assign_styles(timeline.classes)
     place_of_class = {sign.name: place for place, sign in enumerate(known)}

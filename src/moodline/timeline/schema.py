@@ -7,11 +7,12 @@ from typing import Any, TypeVar
 
 from moodline.errors import MoodlineError
 from moodline.timeline.timeline import (
+    Content,
     Gap,
     Influence,
     ModelFacts,
     Reasons,
-    Timeline,
+    TimelineContent,
     TimelineTurn,
     round_to_milliseconds,
 )
@@ -20,13 +21,13 @@ SCHEMA = 1
 Value = TypeVar("Value")
 
 
-def to_json(timeline: Timeline) -> str:
+def to_json(timeline: TimelineContent) -> str:
     """Times in milliseconds, other numbers as they are: what is read back is equal but for that."""
     content = {"schema": SCHEMA, **_to_plain(round_to_milliseconds(timeline))}
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _to_plain(timeline: Timeline) -> dict[str, Any]:
+def _to_plain(timeline: TimelineContent) -> dict[str, Any]:
     # asdict copies mappings by their own type, which need not be one that JSON knows.
     turns = [{**_to_shallow(turn), "probabilities": dict(turn.probabilities)} for turn in timeline.turns]
     return _to_shallow(timeline) | {
@@ -36,12 +37,12 @@ def _to_plain(timeline: Timeline) -> dict[str, Any]:
     }
 
 
-def _to_shallow(one: Timeline | TimelineTurn) -> dict[str, Any]:
+def _to_shallow(one: TimelineContent | TimelineTurn) -> dict[str, Any]:
     return {name: getattr(one, name) for name in one.__dataclass_fields__}
 
 
-def from_json(text: str) -> Timeline:
-    """The timeline of a text.
+def from_json(text: str, kind: type[Content]) -> Content:
+    """Read a timeline of a kind from a text.
 
     Raises:
         MoodlineError: it is no JSON, no timeline, or one of a newer schema
@@ -55,7 +56,7 @@ def from_json(text: str) -> Timeline:
         raise MoodlineError(
             f"the timeline has schema {schema}, and this moodline reads up to {SCHEMA}: install a newer moodline"
         )
-    return Timeline(
+    return kind(
         recording=read.text("recording"),
         duration=read.get_optional("duration", read.number),
         turns=tuple(_parse_turn(one) for one in read.get_objects("turns")),

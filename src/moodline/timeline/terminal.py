@@ -6,26 +6,28 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
-from moodline.errors import clean, terminal
+from moodline.console import create_console, flatten_text
 from moodline.timeline.style import ClassStyle, assign_styles
-from moodline.timeline.timeline import Timeline, TimelineTurn
+from moodline.timeline.timeline import TimelineContent, TimelineTurn
 from moodline.timeline.writers import format_probability
 
 MAX_NAME_WIDTH = 16
 BAR, NARROW_BAR, NARROW = 20, 10, 100
 
 
-def print_timeline(timeline: Timeline, console: Console | None = None) -> None:
+def print_timeline(timeline: TimelineContent, console: Console | None = None) -> None:
     """Print it: the model and what must be known first, then the turns.
 
     The letters in a turn's bar are the classes', as many as their probabilities ask for: colour says nothing alone.
     """
-    console = console or terminal()
+    console = console or create_console()
     for line in _build_heading(timeline):
-        console.print(Text(clean(line)), style="bold" if line.startswith("Note: ") else None)
+        console.print(Text(flatten_text(line)), style="bold" if line.startswith("Note: ") else None)
     console.print()
     marks = {sign.name: sign for sign in assign_styles(timeline.classes)}
-    console.print(Text("  ").join(Text.assemble(_build_badge(sign), f" {clean(sign.name)}") for sign in marks.values()))
+    console.print(
+        Text("  ").join(Text.assemble(_build_badge(sign), f" {flatten_text(sign.name)}") for sign in marks.values())
+    )
     widths = ColumnWidths(timeline, console.width)
     for number, turn in enumerate(timeline.turns):
         console.print(
@@ -33,7 +35,7 @@ def print_timeline(timeline: Timeline, console: Console | None = None) -> None:
         )
 
 
-def _build_heading(timeline: Timeline) -> list[str]:
+def _build_heading(timeline: TimelineContent) -> list[str]:
     model = timeline.model
     return [
         f"Model: {model.name}, trained on {model.trained_on}, licence {model.licence}",
@@ -53,20 +55,22 @@ def _build_heading(timeline: Timeline) -> list[str]:
 class ColumnWidths:
     """Columns in cells of the terminal; the words have what the others leave."""
 
-    def __init__(self, timeline: Timeline, screen: int) -> None:
+    def __init__(self, timeline: TimelineContent, screen: int) -> None:
         def longest(names: list[str]) -> int:
             return min(max(map(cell_len, names), default=1), MAX_NAME_WIDTH, screen // 6)
 
         self.time = max((len(_format_time(number, turn)) for number, turn in enumerate(timeline.turns)), default=1)
-        self.speaker = longest([clean(name) for name in timeline.speakers])
-        self.label = longest([clean(name) for name in (*timeline.classes, *(turn.label for turn in timeline.turns))])
+        self.speaker = longest([flatten_text(name) for name in timeline.speakers])
+        self.label = longest(
+            [flatten_text(name) for name in (*timeline.classes, *(turn.label for turn in timeline.turns))]
+        )
         self.bar = BAR if screen >= NARROW else NARROW_BAR
         others = self.time + self.speaker + self.label + len(format_probability(0.5)) + self.bar
         self.words = max(0, screen - others - 5 * len("  ") + len(" "))
 
 
 def _format_line(
-    number: int, turn: TimelineTurn, timeline: Timeline, marks: Mapping[str, ClassStyle], widths: ColumnWidths
+    number: int, turn: TimelineTurn, timeline: TimelineContent, marks: Mapping[str, ClassStyle], widths: ColumnWidths
 ) -> Text:
     line = Text(f"{_format_time(number, turn):>{widths.time}}  {_truncate(turn.speaker, widths.speaker)}  ")
     line.append(_truncate(turn.label, widths.label), style=_get_style(marks[turn.label]))
@@ -99,7 +103,7 @@ def _format_time(number: int, turn: TimelineTurn) -> str:
 
 def _truncate(text: str, width: int) -> str:
     """Text in so many cells, with an ellipsis where it is cut."""
-    text = clean(text)
+    text = flatten_text(text)
     if cell_len(text) <= width:
         return set_cell_size(text, width)
     return set_cell_size(set_cell_size(text, max(0, width - 1)).rstrip() + "\N{HORIZONTAL ELLIPSIS}", width)

@@ -3,15 +3,10 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Self, TypeVar
 
 from moodline.config import Modalities
 from moodline.errors import MoodlineError
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,8 +143,8 @@ class Gap:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Timeline:
-    """A recording's turns in their order, and how they came about.
+class TimelineContent:
+    """Hold a recording's turns in their order, and how they were found; ``moodline.Timeline`` adds the outputs.
 
     Attributes:
         recording: its name
@@ -221,73 +216,21 @@ class Timeline:
         gaps = (f"from {gap.start:.1f} to {gap.end:.1f} s the recording {gap.reason}" for gap in self.gaps)
         return (*self.model.notes, *self.warnings, *gaps)
 
-    def without_words(self) -> "Timeline":
+    def without_words(self) -> Self:
         """The timeline to pass on where the words are nobody else's to read."""
         return replace(self, turns=tuple(replace(turn, words=None) for turn in self.turns))
-
-    def to_table(self) -> "pa.Table":
-        """A row a turn: start, end, speaker, channel, label, ``p_<class>`` for each class, words."""
-        from moodline.timeline.writers import build_table
-
-        return build_table(self)
-
-    def to_frame(self) -> Any:
-        """``to_table`` as a pandas.DataFrame.
-
-        Raises:
-            MoodlineError: pandas is not installed
-        """
-        try:
-            import pandas  # noqa: F401
-        except ModuleNotFoundError as error:
-            raise MoodlineError(
-                "a frame is made with pandas, which is not installed: pip install pandas, or use to_table()"
-            ) from error
-        return self.to_table().to_pandas()
-
-    def to_json(self) -> str:
-        """All of it, times in milliseconds; ``from_json`` reads it back. docs/timeline.md has the schema."""
-        from moodline.timeline.schema import to_json
-
-        return to_json(self)
-
-    @staticmethod
-    def from_json(text: str) -> "Timeline":
-        """The timeline that ``to_json`` wrote.
-
-        Raises:
-            MoodlineError: the text is none, or of a newer schema
-        """
-        from moodline.timeline.schema import from_json
-
-        return from_json(text)
-
-    def to_html(self, audio: "str | Path | np.ndarray | None" = None, *, sample_rate: int | None = None) -> str:
-        """One page that needs nothing beside it; see ``page.py``.
-
-        Args:
-            audio: the recording, to be heard in the page and seen as a waveform: a file, or samples (T,) or
-                (T, channels), floats within [-1, 1] or integers of full scale
-            sample_rate: of samples, in Hz
-
-        Raises:
-            MoodlineError: the recording cannot be read; samples come without their rate, or a file with one
-        """
-        from moodline.audio.recording import open_recording
-        from moodline.timeline.html import render_page
-
-        return render_page(self, None if audio is None else open_recording(audio, sample_rate))
 
 
 def _is_interval(start: float | None, end: float | None) -> bool:
     return start is not None and end is not None and 0 <= start < end and math.isfinite(end)
 
 
+Content = TypeVar("Content", bound=TimelineContent)
 DECIMALS = 3  # of a second
 MIN_DURATION = 10**-DECIMALS
 
 
-def round_to_milliseconds(timeline: Timeline) -> Timeline:
+def round_to_milliseconds(timeline: Content) -> Content:
     """The same timeline; a turn that would end where it begins is a millisecond long."""
     return replace(
         timeline,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from praatio.utilities.textgrid_io import getTextgridAsStr
 
 from moodline.errors import MoodlineError
-from moodline.tabular import harmless
-from moodline.timeline.timeline import Timeline, TimelineTurn, round_to_milliseconds
+from moodline.tabular import escape_formula
+from moodline.timeline.timeline import TimelineContent, TimelineTurn, round_to_milliseconds
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NOTICE_SECONDS = 4.0
 
 
-def to_srt(timeline: Timeline) -> str:
+def to_srt(timeline: TimelineContent) -> str:
     """A cue a turn, in the order of their begins; overlapping ones are kept as they are.
 
     SRT has no comments: what stands above every output is a cue at the recording's begin.
@@ -35,7 +35,7 @@ def to_srt(timeline: Timeline) -> str:
     return "\n".join(_format_cue(number, *cue) for number, cue in enumerate(cues, start=1))
 
 
-def refuse_without_times(timeline: Timeline, what: str) -> None:
+def refuse_without_times(timeline: TimelineContent, what: str) -> None:
     if not timeline.timed:
         raise MoodlineError(
             f"{what} needs the turns' times, and {timeline.recording} has words alone: write JSON, CSV or HTML"
@@ -66,7 +66,7 @@ def _format_time(time: float) -> str:
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{seconds:02d},{milliseconds:03d}"
 
 
-def build_table(timeline: Timeline) -> "pa.Table":
+def build_table(timeline: TimelineContent) -> "pa.Table":
     """A row a turn: start, end, speaker, channel, label, ``p_<class>`` for each class, words."""
     import pyarrow as pa
 
@@ -79,7 +79,7 @@ def build_table(timeline: Timeline) -> "pa.Table":
     return pa.Table.from_pylist(_build_rows(timeline), schema=pa.schema(list(kinds.items())))
 
 
-def _build_rows(timeline: Timeline) -> list[dict[str, Any]]:
+def _build_rows(timeline: TimelineContent) -> list[dict[str, Any]]:
     return [_build_row(turn) for turn in round_to_milliseconds(timeline).turns]
 
 
@@ -95,23 +95,23 @@ def _build_row(turn: TimelineTurn) -> dict[str, Any]:
     }
 
 
-def to_csv(timeline: Timeline) -> str:
+def to_csv(timeline: TimelineContent) -> str:
     """``recording``, the same columns, ``model`` and ``notices``: each row tells what must be known of it."""
     written = io.StringIO()
     classes = [f"p_{name}" for name in timeline.classes]
     columns = ["recording", "start", "end", "speaker", "channel", "label", *classes, "words", "model", "notices"]
     writer = csv.writer(written)
-    writer.writerow(map(harmless, columns))
+    writer.writerow(map(escape_formula, columns))
     shared = {"recording": timeline.recording, "model": timeline.model.name, "notices": "; ".join(timeline.notices)}
     rows = (row | shared for row in _build_rows(timeline))
-    writer.writerows([harmless(row[column]) for column in columns] for row in rows)
+    writer.writerows([escape_formula(row[column]) for column in columns] for row in rows)
     return written.getvalue()
 
 
 TierEntry = tuple[float, float, str]
 
 
-def to_textgrid(timeline: Timeline) -> str:
+def to_textgrid(timeline: TimelineContent) -> str:
     """In the long text format. A tier holds one interval at a time: a speaker's overlapping turns go to further tiers.
 
     What stands above every output is the first tier's only interval.

@@ -1,23 +1,23 @@
-"""One number a stage by which its logits are divided, so that its probabilities can be believed."""
+"""Calibrate a stage: fit the temperature that its logits are divided by."""
 
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-LOWEST, HIGHEST = 0.1, 10.0  # what a temperature is looked for between
+LOWEST, HIGHEST = 0.1, 10.0  # bounds of the search for a temperature
 NOT_CALIBRATED = "not calibrated (temperature 1): "
 
 
 class FittedTemperature(NamedTuple):
-    """A temperature, and what the probabilities are where it is not the one of the lowest NLL; empty where it is."""
+    """Hold a temperature, and a note unless it minimises the NLL."""
 
     temperature: float
     note: str = ""
 
 
 def compute_nll(logits: NDArray[np.floating], labels: NDArray[np.integer], temperature: float = 1.0) -> float:
-    """NLL, the mean of -log softmax(z_n / T) at the label of n, in nats: logits z (N, C), labels (N,).
+    """Compute the NLL, the mean of -log softmax(z_n / T) at the label of n, in nats: logits z (N, C), labels (N,).
 
     Guo et al., "On calibration of modern neural networks", ICML 2017, section 2.
     """
@@ -28,11 +28,11 @@ def compute_nll(logits: NDArray[np.floating], labels: NDArray[np.integer], tempe
 
 
 def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> FittedTemperature:
-    """The temperature of the lowest NLL, from ``LOWEST`` to ``HIGHEST``: (N, C), (N,) -> T.
+    """Fit the temperature of the lowest NLL, from ``LOWEST`` to ``HIGHEST``: (N, C), (N,) -> T.
 
-    Temperature scaling, Guo et al. 2017, section 4.2. The NLL is convex in 1/T, so that it has one minimum over log T.
-    No class is weighted. T is 1 where the labels cannot tell it: there are none, all are of one class, or all are
-    predicted rightly, since the NLL then falls for ever as T does.
+    Temperature scaling, Guo et al. 2017, section 4.2. The NLL is convex in 1/T and has one minimum over log T. Classes
+    are not weighted. T is 1 if it cannot be estimated: without labels, with labels of one class, or if all predictions
+    are correct, since the NLL then decreases without bound as T decreases.
     """
     from scipy.optimize import minimize_scalar
 
@@ -42,7 +42,7 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
     values = logits.astype(float)
     if (values[np.arange(len(labels)), labels] == values.max(axis=-1)).all():
         return FittedTemperature(
-            1.0, f"{NOT_CALIBRATED}the validation set, all predicted rightly, does not tell how sure to be"
+            1.0, f"{NOT_CALIBRATED}all validation predictions are correct, so the temperature cannot be estimated"
         )
     edges = np.log([LOWEST, HIGHEST])
     found = minimize_scalar(
@@ -53,10 +53,10 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
     )
     temperature = float(np.exp(found.x))
     if np.abs(found.x - edges).min() < 1e-5:
-        left = "too sure" if temperature > 1 else "too unsure"
+        left = "overconfident" if temperature > 1 else "underconfident"
         return FittedTemperature(
             temperature,
-            f"at the limit of their calibration (temperature {temperature:g}), and still {left} on the "
-            "validation set; labels, WA, UA and F1 do not depend on it",
+            f"at the limit of the calibration (temperature {temperature:g}) and still {left} on the validation set; "
+            "labels, WA, UA and F1 do not depend on it",
         )
     return FittedTemperature(temperature)

@@ -1,4 +1,4 @@
-"""What each stage reads in training: batches of utterances or conversations, in an order drawn per epoch."""
+"""Build each stage's training data: batches of utterances or conversations, in an order drawn per epoch."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -27,25 +27,25 @@ from moodline.runtime import create_generator, end_with_parent
 
 
 def change_speed(waveform: Tensor, speed: float) -> Tensor:
-    """The waveform (T,) played at another speed, pitch and all, by linear interpolation -> (T / speed,)."""
+    """Change speed and pitch of a waveform (T,) by linear interpolation -> (T / speed,)."""
     places = torch.arange(0, len(waveform) - 1, speed, dtype=torch.float64)
     before = places.long().clamp(max=len(waveform) - 2)  # rounding may put the last place on the last sample
     share = (places - before).to(waveform.dtype)
     return torch.lerp(waveform[before], waveform[before + 1], share)
 
 
-UNSCORED = -100  # stands for a turn without a class, and for padding
+UNSCORED = -100  # label of an utterance without a class, and of padding
 
 
 class Batch(NamedTuple):
-    """A part's inputs: padded sequences, lengths, masks if any; and labels (B, 1) or (B, S), UNSCORED where unknown."""
+    """Hold a part's padded sequences, lengths, masks if any; and labels (B, 1) or (B, S), UNSCORED where unknown."""
 
     inputs: tuple[Tensor, ...]
     labels: Tensor
 
 
 class Item(NamedTuple):
-    """One row of a batch: the part's sequences (T, ...), its label () or labels (S,), and masks (T,) of sequences."""
+    """Hold a batch's row: the part's sequences (T, ...), its label () or labels (S,), and masks (T,) of sequences."""
 
     sequences: tuple[Tensor, ...]
     labels: Tensor
@@ -63,7 +63,7 @@ def collate_items(items: Sequence[Item]) -> Batch:
 
 
 class Items(Dataset[Item]):
-    """The rows of batches. Random choices for a row are a function of seed, epoch and row: no generator has a state."""
+    """Reads rows of batches; random choices depend on seed, epoch and row alone, never on a generator's state."""
 
     epoch = 0
 
@@ -71,9 +71,9 @@ class Items(Dataset[Item]):
         raise NotImplementedError
 
     def __getitems__(self, batch: tuple[int, Sequence[int]]) -> list[Item] | MoodlineError:
-        """The rows of a batch, by the epoch and their indices; or the reason that one of them cannot be read.
+        """Return a batch's rows, by the epoch and their indices; or the error of a row that cannot be read.
 
-        The reason is returned, not raised: DataLoader would put the worker's traceback into its sentence.
+        The error is returned, not raised: DataLoader would add the worker's traceback to its sentence.
         """
         self.epoch, indices = batch
         try:
@@ -83,9 +83,9 @@ class Items(Dataset[Item]):
 
 
 class WaveformCache:
-    """Reads waveforms, and keeps the first of them that fit into so many bytes.
+    """Reads waveforms and keeps the first that fit into ``maximum_bytes``.
 
-    Nothing is evicted: an epoch reads every waveform once, so that the least recent is the next to be needed.
+    Nothing is evicted: an epoch reads every waveform once, and the least recent is needed next.
     """
 
     def __init__(self, maximum_bytes: int) -> None:
@@ -97,7 +97,7 @@ class WaveformCache:
         self.free = self.maximum_bytes
 
     def __call__(self, utterance: Utterance, sample_rate: int) -> Tensor:
-        """The utterance's waveform (T,), as ``read_waveform`` reads it."""
+        """Return the utterance's waveform (T,), see ``read_waveform``."""
         key = utterance.audio, sample_rate
         if key not in self.kept:
             waveform = read_waveform(utterance, sample_rate)
@@ -109,10 +109,10 @@ class WaveformCache:
 
 
 class WaveformItems(Items):
-    """Labelled utterances' waveforms, read when they are needed.
+    """Reads labelled utterances' waveforms on demand.
 
     Args:
-        train: whether they train: their speed and their place in the padding are then drawn anew in each epoch
+        train: draw speed and place in the padding anew in each epoch
         sound: reads the waveform (T,) of an utterance at a sample rate
     """
 
@@ -146,7 +146,7 @@ class WaveformItems(Items):
 
 
 class CachedItems(Items):
-    """Items that are small enough to be kept: token ids, or embeddings of conversations."""
+    """Keeps small items in memory: token ids, or embeddings of conversations."""
 
     def __init__(self, items: Sequence[Item]) -> None:
         self.items = items
@@ -159,7 +159,7 @@ class CachedItems(Items):
 
 
 class EpochBatches(Sampler[tuple[int, list[int]]]):
-    """The batches of one epoch, or one process's share of them, each with the number of the epoch."""
+    """Yields one epoch's batches, or one process's share of them, each with the epoch's number."""
 
     def __init__(self) -> None:
         self.epoch = 0
@@ -180,8 +180,8 @@ class BatchLoader(DataLoader[Any]):
     of the loader's own.
 
     Args:
-        items: what is read
-        workers: processes that read; 0 reads in this one
+        items: rows to read
+        workers: processes that read; 0 reads in this process
     """
 
     def __init__(self, items: Items, workers: int = 0) -> None:
@@ -196,8 +196,8 @@ class BatchLoader(DataLoader[Any]):
             generator=torch.Generator(),
         )
 
-    def of_epoch(self, epoch: int, batches: Sequence[list[int]]) -> "BatchLoader":
-        """This loader, with the batches of an epoch as lists of indices."""
+    def select_epoch(self, epoch: int, batches: Sequence[list[int]]) -> "BatchLoader":
+        """Set the batches of an epoch, as lists of indices, and return this loader."""
         self.chosen.epoch, self.chosen.batches = epoch, batches
         return self
 
@@ -213,22 +213,22 @@ def collate_read(items: Sequence[Item] | MoodlineError) -> Batch | MoodlineError
 
 
 def begin_worker(number: int) -> None:
-    """End a worker as soon as the process that trains is killed: it may hold the lock of the run's folder too."""
+    """End a worker when the training process is killed: it inherits the lock of the run's folder."""
     end_with_parent()
 
 
 def take_share(batches: Sequence[list[int]], rank: int, processes: int) -> list[list[int]]:
-    """One process's rows of every batch; where a batch has fewer rows than there are processes, its first."""
+    """Select one process's rows of every batch; the first row of a batch that is smaller than the processes' number."""
     return [batch[rank::processes] or batch[:1] for batch in batches]
 
 
 def compute_share_weight(batch: Sequence[int], rank: int, processes: int) -> float:
-    """The weight of a process's mean over its rows in the batch's mean, where the processes are averaged."""
+    """Compute the weight of a process's mean over its rows in the mean over processes."""
     return len(batch[rank::processes]) * processes / len(batch)
 
 
 class StageData(NamedTuple):
-    """Items of a stage's training and validation sets, and how long each item is."""
+    """Hold the items of a stage's training and validation sets, and each item's length."""
 
     train: Items
     train_lengths: Sequence[float]
@@ -237,7 +237,7 @@ class StageData(NamedTuple):
 
 
 def select_scored(conversations: Sequence[Conversation], label_set: LabelSet) -> tuple[list[Utterance], Tensor]:
-    """The utterances that have a class, and their classes (N,)."""
+    """Select the utterances that have a class -> utterances, classes (N,)."""
     pairs = [
         (utterance, index)
         for conversation in conversations
@@ -248,47 +248,52 @@ def select_scored(conversations: Sequence[Conversation], label_set: LabelSet) ->
 
 
 def get_labels(conversation: Conversation, label_set: LabelSet) -> Tensor:
-    """Classes (S,) of a conversation's turns, UNSCORED where there is none."""
+    """Return the classes (S,) of a conversation's utterances, UNSCORED for those without."""
     indices = [label_set.index(utterance.label) for utterance in conversation.utterances]
     return torch.tensor([UNSCORED if index is None else index for index in indices])
 
 
 def refuse_missing_audio(conversations: Iterable[Conversation]) -> None:
-    """Refuse to train speech on utterances without audio.
+    """Refuse to train the audio encoder on utterances without audio.
 
     Raises:
-        MoodlineError: names the first of them, and how many there are
+        MoodlineError: utterances have no audio
     """
     silent = list(dict.fromkeys(turn.id for one in conversations for turn in one.utterances if turn.audio is None))
     if silent:
         raise MoodlineError(
-            f"speech is trained on each utterance's audio, and {silent[0]} has none (of {len(silent)} without): train "
-            "words alone with --modalities text, or give --audio-embeddings FILE"
+            f"{silent[0]} has no audio, one of {len(silent)} such utterances. Train with --modalities text, or give "
+            "--audio-embeddings FILE.",
+            code="corpus.missing_audio",
         )
 
 
 def refuse_unlabelled(corpus: Corpus) -> None:
-    """Refuse to train on a corpus without labels: no label set or protocol would help.
+    """Refuse to train on a corpus without labels.
 
     Raises:
         MoodlineError: no utterance of the corpus has one
     """
     if not corpus.label_counts:
         raise MoodlineError(
-            f"training takes labels, and the corpus {corpus.source} has none at all: prepare it again from a source "
-            "that has them (in a table, in the column label)"
+            f"the corpus {corpus.source} has none at all of the labels that training needs: prepare it again from a "
+            "source with labels (a table has them in the column label)",
+            code="corpus.no_labels",
         )
 
 
 def refuse_unread_words(recipe: Recipe, corpus: Corpus) -> None:
-    """Refuse recognised words where no part reads any.
+    """Refuse recognised words for a system that reads no words.
 
     Raises:
-        MoodlineError: so
+        MoodlineError: the corpus has recognised words, and no part of the recipe reads them
     """
     if corpus.recognition is not None and TEXT_UTTERANCE not in recipe.stages:
         how = "--modalities audio" if recipe.modalities == "audio" else "embeddings in the place of text_utterance"
-        raise MoodlineError(f"--words {corpus.words} is for a system that reads words, and this one has {how}")
+        raise MoodlineError(
+            f"--words {corpus.words} has no effect: it needs a system that reads words, and this one has {how}",
+            code="option.unread_words",
+        )
 
 
 def build_waveform_data(
@@ -319,14 +324,14 @@ def build_token_data(
 
 
 def has_class(conversation: Conversation, label_set: LabelSet) -> bool:
-    """Whether any of its turns has one: without, it teaches nothing."""
+    """Return whether any utterance of a conversation has a class."""
     return any(label_set.index(utterance.label) is not None for utterance in conversation.utterances)
 
 
 def build_conversation_item(
     conversation: Conversation, embeddings: Sequence[Mapping[str, Tensor]], label_set: LabelSet
 ) -> Item:
-    """A conversation as sequences of embeddings: one mapping, utterance id -> (D,), for each sequence read."""
+    """Build a conversation's sequences of embeddings: one mapping, utterance id -> (D,), for each sequence read."""
     ids = [utterance.id for utterance in conversation.utterances]
     sequences = tuple(torch.stack([each[one] for one in ids]) for each in embeddings)
     return Item(sequences, get_labels(conversation, label_set))
@@ -338,7 +343,7 @@ def build_conversation_data(
     embeddings: Sequence[Mapping[str, Tensor]],
     label_set: LabelSet,
 ) -> StageData:
-    """Conversations as sequences of frozen embeddings: one mapping, utterance id -> (D,), for each sequence read."""
+    """Build conversations' sequences of embeddings: one mapping, utterance id -> (D,), for each sequence read."""
     sets = []
     for conversations in (train, validation):
         items = [
@@ -352,11 +357,11 @@ Embeddings = Mapping[str, Tensor]
 
 
 class FusionItems(Items):
-    """Conversations as sequences of both modalities' contextual embeddings, with masks of where each is present.
+    """Holds conversations as sequences of both modalities' contextual embeddings, with masks of presence.
 
     Args:
-        conversations: with a class somewhere
-        read: in which modalities each is given; None draws them anew in each epoch, as ``draw_modalities`` says
+        conversations: each with at least one class
+        read: modalities of each; None draws them anew in each epoch, see ``draw_modalities``
     """
 
     def __init__(
@@ -387,7 +392,7 @@ class FusionItems(Items):
 
 
 def draw_modalities(recipe: Recipe, epoch: int, conversation: Conversation) -> Modalities:
-    """What a conversation is given with in an epoch: a function of the seed, the epoch and its id."""
+    """Draw a conversation's modalities in an epoch, from the seed, the epoch and its id."""
     share = recipe.fusion.modality_dropout
     drawn = create_generator(recipe.seed, FUSION, "modalities", epoch, conversation.id).random()
     if drawn >= share:
@@ -402,10 +407,10 @@ def build_fusion_data(
     recipe: Recipe,
     label_set: LabelSet,
 ) -> StageData:
-    """Conversations that may lack a modality: drawn in training; an epoch is selected by all modes that are served.
+    """Build the fusion's data: modalities are drawn in training; all supported modes select the epoch.
 
-    The validation set is read once in each mode, so that each has the same say in the loss. What leaves nothing to
-    read teaches nothing and selects nothing, and is left out.
+    The validation set is read once in each mode, which gives each mode the same weight in the loss. Conversations
+    without input in a mode are left out.
     """
     modes = recipe.fusion.supported_modalities
     drawn: Sequence[Modalities | None] = [None] if len(modes) > 1 else modes

@@ -1,11 +1,11 @@
-"""The five parts of one fold, trained in order; each is frozen before the next one trains."""
+"""Train the parts of one fold in order; each is frozen before the next one trains."""
 
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -60,13 +60,12 @@ from moodline.training.trainer import LOGGERS, Hardware, TrainedStage, is_main_p
 
 @dataclass(frozen=True)
 class FoldFiles:
-    """The files of one fold, in its folder:
+    """Locate the files of one fold in its folder.
 
-    model/                  the model folder, complete when its config.json is there
-    stages/<stage>.json     written last: the stage is finished, what it was made from, how its epochs went, and the
-                            most memory that the process had held by then
-    stages/<stage>.pt       Lightning's state of a stage that is not finished; loaded as weights only
-    embeddings/             what the finished stages give, for the next ones
+    model/                  the model folder, complete once it contains config.json
+    stages/<stage>.json     written last: the fingerprint of a finished stage, its epochs, and the process's peak memory
+    stages/<stage>.pt       Lightning's checkpoint of an unfinished stage; loaded as weights only
+    embeddings/             outputs of the finished stages, inputs of the next ones
     logs/                   TensorBoard and CSV
     """
 
@@ -80,43 +79,63 @@ class FoldFiles:
     def logs(self) -> Path:
         return self.folder / "logs"
 
-    def record(self, stage: str) -> Path:
+    def get_record(self, stage: str) -> Path:
         return self.folder / "stages" / f"{stage}.json"
 
-    def origin(self, stage: str) -> Path:
-        """What an unfinished stage is made from."""
+    def get_origin(self, stage: str) -> Path:
+        """Return the file with an unfinished stage's fingerprint."""
         return self.folder / "stages" / f"{stage}.unfinished.json"
 
     def get_state(self, stage: str) -> Path:
         return self.folder / "stages" / f"{stage}.pt"
 
-    def embeddings(self, stage: str) -> Path:
+    def get_embeddings(self, stage: str) -> Path:
         return self.folder / "embeddings" / f"{stage}.parquet"
 
+    def read_origin(self, stage: str) -> StageFingerprint | None:
+        """Return the recorded fingerprint of a finished or unfinished stage; None for a stage never started."""
+        for file in (self.get_record(stage), self.get_origin(stage)):
+            if file.is_file():
+                return read_json(file, "stage").get("origin", {})
+        return None
+
     def remove_unfinished(self, stage: str) -> None:
-        """Remove what the stage could go on from."""
-        # The state before the origin: a state without the origin it belongs to would be taken up by another.
-        for file in (self.get_state(stage), self.origin(stage)):
+        """Remove the files that an unfinished stage resumes from."""
+        # The state before the origin: a state without its origin would be resumed by another stage.
+        for file in (self.get_state(stage), self.get_origin(stage)):
             file.unlink(missing_ok=True)
 
     def remove_stages(self, stages: Sequence[str]) -> None:
-        """Remove what tells of these stages: they are to be trained again."""
+        """Remove the records of stages that will be trained again."""
         if stages:
-            # The model first: without its description it is none, and a half-changed one must not pass for whole.
+            # The description first: a model folder without it is incomplete, and a partly replaced one must be.
             (self.model / CONFIG_FILE).unlink(missing_ok=True)
         for stage in stages:
-            self.record(stage).unlink(missing_ok=True)
+            self.get_record(stage).unlink(missing_ok=True)
             self.remove_unfinished(stage)
-            # Loggers add to what is there: two trainings' curves would be drawn as one.
+            # Loggers append to existing files, which would mix the curves of two trainings.
             for logger in LOGGERS:
                 shutil.rmtree(self.logs / logger / stage, ignore_errors=True)
 
 
-class FoldTrainer:
-    """Trains one fold.
+class FoldDecision(NamedTuple):
+    """List the work that is left in a fold; all processes of a run follow the main process's decision.
 
-    Finished stages are kept and not run again, unless what they were made from has changed.
+    Attributes:
+        complete: whether the model is finished as a whole
+        changes: by stage, the difference between its recorded and its present fingerprint; empty if there is none
+        finished: stages that keep their weights
+        resumed: stages that continue from their last epoch
     """
+
+    complete: bool
+    changes: Mapping[str, str]
+    finished: frozenset[str]
+    resumed: frozenset[str]
+
+
+class FoldTrainer:
+    """Trains one fold; a finished stage is kept unless its fingerprint has changed."""
 
     def __init__(
         self,
@@ -138,56 +157,71 @@ class FoldTrainer:
         self.waveforms = WaveformCache(hardware.cache_bytes)
         self.bert: Any = None
         self.tokenizer: Tokenizer | None = None
-        # Given ones, and those of the stages trained just now: every process has them, whether or not the main one
-        # has written them yet.
+        # From files and from the stages trained in this process: all processes have them before the main one writes.
         self.embeddings: dict[str, Embeddings] = {encoder: file.vectors for encoder, file in given.items()}
         self.ids = collect_unique_ids(self.conversations)
 
     @property
     def conversations(self) -> list[Conversation]:
-        """All that training may see, empty conversations aside."""
+        """Return the non-empty conversations of the training and validation sets."""
         return [conversation for conversation in (*self.train, *self.validation) if conversation.utterances]
-
-    @property
-    def changes(self) -> dict[str, str]:
-        """Stage by stage, in what one that was begun or finished before differs from what it would be now."""
-        return {stage: self.find_change(stage) for stage in self.recipe.stages}
 
     def print_line(self, text: str) -> None:
         self.console.print(f"{self.title}{text}", highlight=False, soft_wrap=True)
 
-    def is_finished(self, stage: str) -> bool:
-        return self.files.record(stage).is_file() and not self.find_change(stage)
+    def find_change(self, stage: str) -> str:
+        """Return the first difference between a stage's recorded fingerprint and its present one, or an empty text."""
+        recorded = self.files.read_origin(stage)
+        return "" if recorded is None else find_change(recorded, self.origins[stage], STAGE_NAMES)
 
-    def prepare(self) -> None:
-        """Load and build what training may fail for, while all that an earlier run left is still there."""
-        unfinished = [stage for stage in self.recipe.stages if not self.is_finished(stage)]
+    def is_finished(self, stage: str) -> bool:
+        return self.files.get_record(stage).is_file() and not self.find_change(stage)
+
+    def decide(self, *, complete: bool) -> FoldDecision:
+        """Decide from the fold's files which stages to keep, resume and train again."""
+        changes = {stage: self.find_change(stage) for stage in self.recipe.stages}
+        finished = frozenset(stage for stage in changes if self.is_finished(stage))
+        return FoldDecision(
+            complete=complete and len(finished) == len(changes),
+            changes=changes,
+            finished=finished,
+            resumed=frozenset(
+                stage for stage, change in changes.items() if not change and self.files.get_state(stage).is_file()
+            ),
+        )
+
+    def prepare(self, finished: Collection[str] | None = None) -> None:
+        """Load and build the unfinished stages, so that a stage that cannot train is refused before any file changes.
+
+        Args:
+            finished: stages that keep their weights; None reads them from the fold's files
+        """
+        if finished is None:
+            finished = [stage for stage in self.recipe.stages if self.is_finished(stage)]
+        unfinished = [stage for stage in self.recipe.stages if stage not in finished]
         if TEXT_UTTERANCE in unfinished and self.bert is None:
             text = self.recipe.text_utterance
             self.bert, self.tokenizer = load_bert(text.bert, text.maximum_tokens)
         for stage in unfinished:
             build_stage(stage, self.recipe, len(self.label_set.classes), self.bert)
 
-    def run(self, provenance: Provenance) -> None:
-        """Train what is not trained yet, and describe the model."""
-        self.prepare()
-        # All is decided before the first stage trains: another process, which comes later, then decides the same.
-        changes = self.changes
-        finished = {stage for stage in changes if self.is_finished(stage)}
+    def run(self, decision: FoldDecision, provenance: Provenance) -> None:
+        """Train the stages that are left, then write the model's description."""
+        self.prepare(decision.finished)
         if is_main_process():
-            self.files.remove_stages([stage for stage in changes if changes[stage]])
+            self.files.remove_stages([stage for stage, change in decision.changes.items() if change])
         for number, stage in enumerate(self.recipe.stages, start=1):
             name = f"{self.title}stage {number} of {len(self.recipe.stages)}: {STAGE_NAMES[stage]}"
-            if stage in finished:
+            if stage in decision.finished:
                 self.console.print(f"{name}: finished before", highlight=False)
                 continue
-            if changes[stage]:
-                self.console.print(f"{name}: to be trained again, {changes[stage]}", highlight=False, soft_wrap=True)
-            self.run_stage(stage, name, go_on=not changes[stage])
+            if change := decision.changes[stage]:
+                self.console.print(f"{name}: to be trained again, {change}", highlight=False, soft_wrap=True)
+            self.run_stage(stage, name, resume=stage in decision.resumed)
         self.describe(provenance)
 
     def describe(self, provenance: Provenance) -> None:
-        """Calibrate the trained stages, measure what trained them, and write what makes of them a model."""
+        """Calibrate the trained stages, compute statistics of the training set, and write the model's description."""
         if not is_main_process():
             return
         fitted = {stage: self.fit_temperature(stage) for stage in self.recipe.stages}
@@ -198,17 +232,17 @@ class FoldTrainer:
             self.print_line(note)
         provenance = replace(provenance, notes=merge_fingerprints([provenance.notes, notes]))
         temperatures = {stage: one.temperature for stage, one in fitted.items()}
-        conditions = compute_training_statistics(self.train, self.recipe, self.load_trained_tokenizer())
-        save_description(self.files.model, self.recipe, self.label_set, provenance, temperatures, conditions)
+        statistics = compute_training_statistics(self.train, self.recipe, self.load_trained_tokenizer())
+        save_description(self.files.model, self.recipe, self.label_set, provenance, temperatures, statistics)
 
     def load_trained_tokenizer(self) -> Tokenizer | None:
-        """The trained model's own; None where it reads no words."""
+        """Load the trained model's tokenizer; None for a model without words."""
         if TEXT_UTTERANCE not in self.recipe.stages:
             return None
         return Tokenizer.from_file(self.files.model / TOKENIZER_FILE, self.recipe.text_utterance.maximum_tokens)
 
     def fit_temperature(self, stage: str) -> FittedTemperature:
-        """Of a trained stage, on the labelled utterances that its epoch was selected by."""
+        """Fit a trained stage's temperature on the labelled utterances that selected its epoch."""
         _, validation = self.select_sets(stage)
         scored, labels = select_scored(validation, self.label_set)
         if not scored:
@@ -223,44 +257,43 @@ class FoldTrainer:
         return fit_temperature(logits.numpy(), labels.numpy())
 
     def compute_fused_logits(self, part: nn.Module, conversations: Sequence[Conversation]) -> Embeddings:
-        """The trained fusion's logits: (classes,) by utterance id."""
+        """Compute the trained fusion's logits: (classes,) by utterance id."""
         filled = [one for one in conversations if one.utterances]
         ids, sizes = collect_unique_ids(filled), [len(one.utterances) for one in filled]
-        sequences = [split_by_conversation(stack_embeddings(vectors, ids), sizes) for vectors in self.read(FUSION)]
+        sequences = [
+            split_by_conversation(stack_embeddings(vectors, ids), sizes) for vectors in self.read_inputs(FUSION)
+        ]
         logits = torch.cat([encoding.logits for encoding in encode_conversations(part, *sequences)])
         return dict(zip(ids, logits, strict=True))
 
     def reuse(self, finished: Mapping[str, Path]) -> None:
-        """Take over stages that others have finished: their records, by the hash of their origin."""
+        """Take over stages that other runs have finished.
+
+        Args:
+            finished: their records, by the hash of their fingerprint
+        """
         for stage in self.recipe.stages:
             record = finished.get(hash_origin(self.origins[stage]))
             if record is not None and not self.is_finished(stage):
-                self.files.remove_stages([stage])  # what is half another's must not pass for a whole model
+                self.files.remove_stages([stage])  # a model of mixed stages must not look complete
                 reuse_stage(record, self.files.folder)
 
-    def find_change(self, stage: str) -> str:
-        """In what a stage that was begun or finished before differs from what it would be now; empty if in nothing."""
-        for file in (self.files.record(stage), self.files.origin(stage)):
-            if file.is_file():
-                return find_change(read_json(file, "stage").get("origin", {}), self.origins[stage], STAGE_NAMES)
-        return ""
-
-    def run_stage(self, stage: str, title: str, *, go_on: bool) -> None:
+    def run_stage(self, stage: str, title: str, *, resume: bool) -> None:
         seed_initialisation(self.recipe.seed, stage)
-        part = self.build_part(stage)
-        classes = len(self.label_set.classes)
+        bert, self.bert = (self.bert, None) if stage == TEXT_UTTERANCE else (None, self.bert)
+        part = build_stage(stage, self.recipe, len(self.label_set.classes), bert)
         if is_main_process():
-            write_json(self.files.origin(stage), {"origin": self.origins[stage]})
+            write_json(self.files.get_origin(stage), {"origin": self.origins[stage]})
         trained = train_stage(
             stage,
             part,
-            self.data(stage),
+            self.build_data(stage),
             self.recipe,
-            classes=classes,
+            classes=len(self.label_set.classes),
             scored_labels=select_scored(self.select_sets(stage)[0], self.label_set)[1],
             logs=self.files.logs,
             state=self.files.get_state(stage),
-            go_on=go_on and self.files.get_state(stage).is_file(),
+            resume=resume,
             title=title,
             hardware=self.hardware,
             console=self.console,
@@ -272,9 +305,9 @@ class FoldTrainer:
             self.write_stage(stage, trained)
 
     def write_stage(self, stage: str, trained: TrainedStage) -> None:
-        """Write what a trained stage gives; its record comes last, and what it could go on from is removed."""
+        """Write a trained stage's embeddings and weights, then its record; remove its checkpoint."""
         if stage != FUSION:
-            write_embeddings(self.files.embeddings(stage), self.embeddings[stage])
+            write_embeddings(self.files.get_embeddings(stage), self.embeddings[stage])
         save_stage(self.files.model, stage, trained.part)
         if stage == TEXT_UTTERANCE and self.tokenizer is not None:
             save_text_assets(self.files.model, getattr(trained.part, "bert"), self.tokenizer)  # noqa: B009
@@ -284,21 +317,17 @@ class FoldTrainer:
             "peak_mebibytes": measure_peak_mebibytes(),
             "epochs": trained.history,
         }
-        write_json(self.files.record(stage), record)
+        write_json(self.files.get_record(stage), record)
         self.files.remove_unfinished(stage)
 
-    def build_part(self, stage: str) -> nn.Module:
-        bert, self.bert = (self.bert, None) if stage == TEXT_UTTERANCE else (None, self.bert)
-        return build_stage(stage, self.recipe, len(self.label_set.classes), bert)
-
     def select_sets(self, stage: str) -> tuple[Sequence[Conversation], Sequence[Conversation]]:
-        """What a stage trains on, and what its epoch is selected by."""
+        """Return the conversations that train a stage, and those that select its epoch."""
         if stage in ENCODERS and self.recipe.selection == "released":
             select = ReleasedSelection(derive_seed(self.recipe.seed, "selection"))
             return select(self.train, self.validation, self.label_set)
         return self.train, self.validation
 
-    def data(self, stage: str) -> StageData:
+    def build_data(self, stage: str) -> StageData:
         train, validation = self.select_sets(stage)
         if stage == AUDIO_UTTERANCE:
             return build_waveform_data(train, validation, self.recipe, self.label_set, self.waveforms)
@@ -306,20 +335,20 @@ class FoldTrainer:
             assert self.tokenizer is not None, "prepare loads the tokenizer"
             return build_token_data(train, validation, self.tokenizer, self.label_set)
         if stage == FUSION and self.recipe.fusion.handles_missing_modality:
-            return build_fusion_data(train, validation, self.read(stage), self.recipe, self.label_set)
-        return build_conversation_data(train, validation, self.read(stage), self.label_set)
+            return build_fusion_data(train, validation, self.read_inputs(stage), self.recipe, self.label_set)
+        return build_conversation_data(train, validation, self.read_inputs(stage), self.label_set)
 
-    def read(self, stage: str) -> list[Embeddings]:
-        """What a context stage or the fusion reads: (D,) by utterance id, for each sequence."""
+    def read_inputs(self, stage: str) -> list[Embeddings]:
+        """Return the input sequences of a context stage or the fusion: (D,) by utterance id, for each sequence."""
         found = [self.get_vectors(source) for source in STAGE_INPUTS[stage]]
         return [self.build_context_inputs(stage, *found)] if stage in ENCODER_BY_STAGE else found
 
     def get_vectors(self, stage: str) -> Embeddings:
-        """What a trained stage gives, or what is given in its place."""
-        return self.embeddings.get(stage) or read_embeddings(self.files.embeddings(stage)).vectors
+        """Return a trained stage's embeddings, or the precomputed ones that replace it."""
+        return self.embeddings.get(stage) or read_embeddings(self.files.get_embeddings(stage)).vectors
 
     def build_context_inputs(self, stage: str, vectors: Embeddings) -> Embeddings:
-        """The utterance encoder's embeddings as a context stage reads them, conversation by conversation."""
+        """Convert an utterance encoder's embeddings to a context stage's inputs, conversation by conversation."""
         inputs: dict[str, torch.Tensor] = {}
         for conversation in self.conversations:
             turns = conversation.utterances
@@ -330,20 +359,20 @@ class FoldTrainer:
         return inputs
 
     def encode(self, stage: str, part: nn.Module) -> Embeddings:
-        """The frozen part's embeddings of all that the next stage reads: (D,) by utterance id."""
+        """Compute the frozen part's embeddings for the next stage: (D,) by utterance id."""
         self.console.print("  computing embeddings", highlight=False)
         if stage not in ENCODER_BY_STAGE:
             utterances = [utterance for conversation in self.conversations for utterance in conversation.utterances]
             encoding = encode_utterances(stage, part, utterances, self.recipe, self.tokenizer, self.waveforms)
             return dict(zip(self.ids, encoding.embeddings, strict=True))
-        (vectors,) = self.read(stage)
+        (vectors,) = self.read_inputs(stage)
         sizes = [len(conversation.utterances) for conversation in self.conversations]
         encodings = encode_conversations(part, split_by_conversation(stack_embeddings(vectors, self.ids), sizes))
         return dict(zip(self.ids, torch.cat([encoding.embeddings for encoding in encodings]), strict=True))
 
 
 def measure_peak_mebibytes() -> int | None:
-    """The most memory that this process has held so far; None where the system does not tell."""
+    """Return this process's peak memory; None where the system does not report it."""
     if sys.platform == "win32":
         return None
     import resource

@@ -1,4 +1,4 @@
-"""One of the five parts in training: loss, optimiser, batches, randomness, best weights."""
+"""Train one part with Lightning: loss, optimiser, batches, randomness, best weights."""
 
 import math
 import time
@@ -20,7 +20,7 @@ from moodline.training.dataset import UNSCORED, Batch, BatchLoader, StageData, c
 
 
 def compute_conversation_loss(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
-    """Mean over rows of each row's mean cross-entropy over its scored places (released code).
+    """Compute the mean over rows of each row's mean cross-entropy over its scored places (released code).
 
     A row is a conversation; for utterance encoders it is one utterance.
 
@@ -39,17 +39,17 @@ def compute_conversation_loss(logits: Tensor, labels: Tensor, class_weights: Ten
 
 
 def compute_rarity_weights(labels: Tensor, classes: int, power: float) -> Tensor:
-    """Weights (classes,) by a class's rarity, 1 on average over the labels; a class never seen has 0.
+    """Compute weights (classes,) by rarity, 1 on average over the labels; 0 for a class without labels.
 
     Args:
-        power: 1 gives every class the same say, whatever its frequency; 0.5 goes half of the way
+        power: 1 gives every class the same total weight; 0.5 the geometric mean of that and no weighting
     """
     counts = torch.bincount(labels, minlength=classes).float()
     weights = torch.where(counts > 0, counts.clamp(min=1) ** -power, 0.0)
     return weights * counts.sum() / (weights * counts).sum()
 
 
-# Beside weights and the optimiser's state, what a stage goes on from.
+# State that a stage resumes from, beside weights and the optimiser's state.
 CHECKPOINT_KEYS = ("best_loss", "best_weights", "history", "seconds")
 
 
@@ -61,11 +61,11 @@ class StageModule(lightning.LightningModule):
         part: the part
         data: its training and validation sets
         training: rates and sizes
-        seed: all that is random is drawn from it, the stage and the epoch
-        classes: how many emotions
+        seed: random choices depend on it, the stage and the epoch
+        classes: number of emotions
         class_weights: (classes,), or None
         maximum_total: of a batch's padded length, in the data's unit
-        own_rate: a module within the part and its learning rate, as a multiple of the stage's
+        lr_group: a module within the part, and its learning rate as a multiple of the stage's
         workers: processes that read the training set's batches, and as many the validation set's; 0 reads in this one
     """
 
@@ -82,17 +82,17 @@ class StageModule(lightning.LightningModule):
         classes: int,
         class_weights: Tensor | None,
         maximum_total: float = float("inf"),
-        own_rate: tuple[nn.Module, float] | None = None,
+        lr_group: tuple[nn.Module, float] | None = None,
         workers: int = 0,
     ) -> None:
         super().__init__()
         self.stage, self.part, self.data, self.training_config = stage, part, data, training
-        self.seed, self.classes, self.maximum_total, self.lr_group = seed, classes, maximum_total, own_rate
+        self.seed, self.classes, self.maximum_total, self.lr_group = seed, classes, maximum_total, lr_group
         self.train_batches, self.validation_batches = (
             BatchLoader(items, workers) for items in (data.train, data.validation)
         )
         self.register_buffer("class_weights", class_weights, persistent=False)
-        self.average = create_average(part, training.averaging) if training.averaging else None
+        self.average = create_average(part, training.ema_decay) if training.ema_decay else None
         self.best_loss = math.inf
         self.best_weights: dict[str, Tensor] = {}
         self.history: list[dict[str, float]] = []
@@ -105,18 +105,18 @@ class StageModule(lightning.LightningModule):
 
     @property
     def is_finished(self) -> bool:
-        """Whether all epochs are done, or as many as are waited for have brought no lower validation loss."""
+        """Return whether all epochs are done, or ``patience`` epochs brought no lower validation loss."""
         losses = [row["validation_loss"] for row in self.history]
         waited = len(losses) - 1 - losses.index(min(losses)) if losses else 0
         return len(losses) >= self.training_config.epochs or waited >= self.training_config.patience
 
     @property
     def validated_part(self) -> nn.Module:
-        """What is validated and kept: the part, or the moving average of its weights."""
+        """Return the module that is validated and kept: the part, or the moving average of its weights."""
         return self.part if self.average is None else self.average.module
 
     def train_dataloader(self) -> BatchLoader:
-        """This epoch's batches; Lightning asks anew each epoch."""
+        """Return this epoch's batches; Lightning calls it in each epoch."""
         epoch = self.current_epoch
         batches = build_length_batches(
             self.data.train_lengths,
@@ -126,16 +126,16 @@ class StageModule(lightning.LightningModule):
         )
         processes = self.trainer.world_size
         self._shares = [compute_share_weight(batch, self.global_rank, processes) for batch in batches]
-        return self.train_batches.of_epoch(epoch, take_share(batches, self.global_rank, processes))
+        return self.train_batches.select_epoch(epoch, take_share(batches, self.global_rank, processes))
 
     def val_dataloader(self) -> BatchLoader:
-        """The whole validation set, in every process: all come to the same loss and the same best epoch."""
+        """Return the whole validation set in every process: all compute the same loss and select the same epoch."""
         batches = build_length_batches(
             self.data.validation_lengths,
             batch_size=self.training_config.batch_size,
             maximum_total=self.maximum_total,
         )
-        return self.validation_batches.of_epoch(self.current_epoch, batches)
+        return self.validation_batches.select_epoch(self.current_epoch, batches)
 
     def configure_optimizers(self) -> Any:
         training = self.training_config
@@ -187,14 +187,15 @@ class StageModule(lightning.LightningModule):
         if not math.isfinite(loss):
             raise MoodlineError(
                 f"training diverged: the validation loss of stage {self.stage} is {loss} in epoch "
-                f"{self.current_epoch + 1}; lower {self.stage}.training.learning_rate"
+                f"{self.current_epoch + 1}. Lower {self.stage}.training.learning_rate.",
+                code="run.diverged",
             )
         if loss < self.best_loss:
             self.best_loss = loss
             self.best_weights = {
                 name: value.detach().clone() for name, value in self.validated_part.state_dict().items()
             }
-        # A process's losses are its shares of its batches' means: their mean over processes is the batches' own.
+        # Each process holds its share of the batches' means: the mean over processes is the loss of the whole batches.
         train_loss = self.trainer.strategy.reduce(torch.stack(self._train_losses).mean(), reduce_op="mean")
         row = {
             "epoch": self.current_epoch + 1,
@@ -214,19 +215,19 @@ class StageModule(lightning.LightningModule):
             setattr(self, name, checkpoint["moodline"][name])
 
     def keep_best(self) -> nn.Module:
-        """The part with the weights of its best epoch."""
+        """Load the weights of the best epoch, and return the part in eval mode."""
         self.part.load_state_dict(self.best_weights)
         return self.part.eval()
 
 
 def create_average(part: nn.Module, share: float) -> AveragedModel:
-    """A copy of a part, to hold the moving average of its weights and of its batch norms' statistics."""
+    """Copy a part to hold the moving average of its weights and of its batch norms' statistics."""
     average = AveragedModel(part, multi_avg_fn=get_ema_multi_avg_fn(share), use_buffers=True)
     return average.requires_grad_(False)
 
 
 def compute_rate_factor(training: TrainingConfig, epoch: int) -> float:
-    """What the learning rate is multiplied by in an epoch, counted from 0."""
+    """Compute the factor of the learning rate in an epoch, counted from 0."""
     if training.decay == "constant":
         return 1.0
     return (1 + math.cos(math.pi * epoch / training.epochs)) / 2

@@ -1,4 +1,4 @@
-"""A run: one recipe, one protocol, one corpus, all or some of its folds, in one folder."""
+"""Describe a run: one recipe, one protocol, one corpus, all or some of its folds, in one folder."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -24,7 +24,7 @@ LOCK_FILE = ".lock"
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Hold the run's folder, so that no second run writes into it; a run's own further processes share it."""
+    """Lock the run's folder against a second run; a run's other processes share the lock."""
     if not is_main_process():
         yield
         return
@@ -34,7 +34,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
         lock.acquire()
     except filelock.Timeout:
         raise MoodlineError(
-            f"{folder} is being trained by another process: wait for it, or choose another -o"
+            f"another process is training in {folder}. Wait for it, or choose another -o.", code="run.locked"
         ) from None
     try:
         yield
@@ -52,13 +52,13 @@ SCORE_FILES = (PREDICTIONS_FILE, RESULTS_FILE, REPORT_FILE, CAUSAL_FILE, CURVES_
 
 
 def get_file(name: str, out: Path, words: str, usual_words: str) -> Path:
-    """Where one of an evaluation's files is: of other words than the usual ones, under a name that tells them."""
+    """Return the path of an evaluation's file; words other than the usual ones are part of its name."""
     path = out / name
     return path if words == usual_words else path.with_stem(f"{path.stem}-{words}")
 
 
 def remove_scores(folder: Path) -> list[str]:
-    """Remove the scores of a run, on whichever words, and return the names of the files that were there."""
+    """Remove a run's scores on all words, and return the names of the removed files."""
     paths = [
         path for name in SCORE_FILES for path in (folder / name, *(get_file(name, folder, one, "") for one in WORDS))
     ]
@@ -69,18 +69,20 @@ def remove_scores(folder: Path) -> list[str]:
 
 
 def clean_licence(text: str) -> str:
-    """A licence as it is kept.
+    """Strip a licence's text.
 
     Raises:
         MoodlineError: it is not one line of text
     """
     if len(text.strip().splitlines()) != 1:
-        raise MoodlineError(f"a licence is one line of text, such as 'CC BY-NC 4.0', not {text!r}")
+        raise MoodlineError(
+            f"a licence must be one line of text, such as 'CC BY-NC 4.0', not {text!r}", code="option.licence"
+        )
     return text.strip()
 
 
 def license_models(run: Path, licence: str) -> Iterator[str]:
-    """Give the whole models of a run's folder this licence, and say where that changed it; no weights are touched."""
+    """Set the licence of a run's complete models, and describe each change; weights stay as they are."""
     for config in sorted(run.glob(f"fold-*/model/{CONFIG_FILE}")):
         described = load_description(config.parent)
         if described.provenance.licence != licence:
@@ -99,15 +101,15 @@ def license_models(run: Path, licence: str) -> Iterator[str]:
 
 SCHEMA = 1
 RUN_FILE = "run.json"
-# Where parts of a run were found, which may change; what was found there may not.
+# Locations may change between commands; the content found there may not.
 LOCATION_KEYS = ("corpus_folder", "recipe_name")
-# What is said of a run, and no part of what it is.
+# Statements about a run that do not affect its training.
 MUTABLE_KEYS = ("licence",)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingsReference:
-    """A file of embeddings that a run reads: where it was, and the hash that decides whether it is still that one."""
+    """Refer to a file of embeddings by its path and by the hash of its content."""
 
     file: Path
     hash: str
@@ -115,13 +117,13 @@ class EmbeddingsReference:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run as its folder tells it.
+    """Hold a run's description, the content of ``run.json``.
 
     Attributes:
-        embeddings: those given, by encoder
-        words: which of the corpus's it reads, see ``corpora.recognition.WORDS``
-        words_hash: of recognised words; None for the reference ones, which the corpus's own hash covers
-        licence: of all its models; empty where nobody gave one
+        embeddings: precomputed ones, by encoder
+        words: the corpus's words that it reads, see ``corpora.storage.WORDS``
+        words_hash: of recognised words; None for reference words, which the corpus's own hash covers
+        licence: of all its models; empty if unstated
     """
 
     folder: Path
@@ -143,11 +145,11 @@ class Run:
         return self.get_files(fold).model
 
     def is_complete(self, name: str) -> bool:
-        """Whether a fold's model is whole, and of this run's recipe as it is now."""
+        """Return whether a fold's model is complete and matches this run's present recipe."""
         return not self.explain_incomplete(name)
 
     def explain_incomplete(self, name: str) -> str:
-        """What keeps a fold's model from being whole and of this run's recipe as it is now; empty if nothing does."""
+        """Explain why a fold's model is incomplete or differs from this run's present recipe; empty if neither."""
         config = self.get_model_folder(name) / CONFIG_FILE
         if not config.is_file():
             finished = self.read_histories(name)
@@ -160,8 +162,11 @@ class Run:
             labels = parse_label_set(content["label_set"], str(config))
             recipe = parse_recipe(content["recipe"], str(config))
         except (KeyError, TypeError) as error:
-            raise MoodlineError(f"{config} is no model's description: it lacks {error}; remove it and train") from error
-        # Where the file of a label set lies is no part of what a model is; the set is.
+            raise MoodlineError(
+                f"{config} lacks {error}, which a model's description has. Remove the file and train again.",
+                code="model.incomplete_description",
+            ) from error
+        # The label set's path may differ; its content must match.
         recipe = replace(recipe, label_set=self.recipe.label_set)
         was, now = (
             flatten_keys({**dataclasses.asdict(without_places(one)), "label_set": convert_to_content(of)})
@@ -171,15 +176,15 @@ class Run:
         return f"{key} was {was.get(key)!r} and is {now.get(key)!r}" if key else ""
 
     def read_histories(self, name: str) -> dict[str, list[dict[str, float]]]:
-        """Each finished stage's epochs: losses and validation UA."""
-        records = {stage: self.get_files(name).record(stage) for stage in self.recipe.stages}
+        """Read each finished stage's epochs: losses and validation UA."""
+        records = {stage: self.get_files(name).get_record(stage) for stage in self.recipe.stages}
         return {stage: read_json(path, "stage")["epochs"] for stage, path in records.items() if path.is_file()}
 
     def remove_leftovers(self) -> None:
-        """Remove temporary files that a killed training left; the caller holds the lock of the folder.
+        """Remove temporary files of a killed training; the caller holds the folder's lock.
 
         Only training writes ``run.json`` and the folders of folds. Other temporary files of the run's folder may belong
-        to an evaluation that writes at this moment.
+        to an evaluation that is writing.
         """
         for fold in self.folder.glob("fold-*/"):
             remove_leftovers(fold)
@@ -205,7 +210,7 @@ class Run:
 
 
 def read_run(folder: Path) -> Run:
-    """Read what a run's folder holds.
+    """Read a run's description.
 
     Raises:
         MoodlineError: the folder is no run
@@ -214,9 +219,12 @@ def read_run(folder: Path) -> Run:
     content = read_json(path, "run folder (moodline train makes one)")
     try:
         if content["schema"] > SCHEMA:
-            raise MoodlineError(f"run {folder} has schema {content['schema']}: install a newer moodline to read it")
+            raise MoodlineError(
+                f"run {folder} has schema {content['schema']}, newer than {SCHEMA}. Install a newer moodline.",
+                code="run.newer_schema",
+            )
         recipe = parse_recipe(content["recipe"], str(path))
-        # Runs of moodline's first days name one of its own sets and do not hold it.
+        # The first runs name a built-in set and do not contain it.
         known = "label_set" in content
         return Run(
             folder=folder,
@@ -235,11 +243,14 @@ def read_run(folder: Path) -> Run:
             },
         )
     except (KeyError, TypeError) as error:
-        raise MoodlineError(f"{path} is no run's description: it lacks {error}; train into a new folder") from error
+        raise MoodlineError(
+            f"{path} lacks {error}, which a run's description has. Train into a new folder.",
+            code="run.incomplete_description",
+        ) from error
 
 
 def resolve_label_set(recipe: Recipe, folder: Path) -> LabelSet:
-    """The recipe's label set; that of the run in the folder where the recipe's file of it is there no more."""
+    """Find the recipe's label set; if its file is gone, the one that the run in the folder recorded."""
     own_file = Path(recipe.label_set)
     if own_file.suffix and not own_file.exists() and (folder / RUN_FILE).is_file():
         begun = read_run(folder)
@@ -249,7 +260,7 @@ def resolve_label_set(recipe: Recipe, folder: Path) -> LabelSet:
 
 
 def resolve_licence(given: str | None, folder: Path) -> str:
-    """The licence given, or that of the run in the folder where there is one and none is given.
+    """Return the given licence, or that of the run in the folder.
 
     Raises:
         MoodlineError: it is not one line of text
@@ -260,7 +271,7 @@ def resolve_licence(given: str | None, folder: Path) -> str:
 
 
 def refuse_other_run(run: Run) -> None:
-    """Refuse to go on in another run's folder; in this one's, the recipe may have changed in some of its stages."""
+    """Refuse to resume in another run's folder; stages of the recipe may have changed."""
     if (run.folder / RUN_FILE).is_file():
         found, wanted = read_run(run.folder).build_description(), run.build_description()
         for content in (found, wanted):
@@ -271,27 +282,28 @@ def refuse_other_run(run: Run) -> None:
         if other:
             raise MoodlineError(
                 f"{run.folder} holds another run: its {other[0]} is {found.get(other[0])!r}, here it is "
-                f"{wanted.get(other[0])!r}; choose another -o"
+                f"{wanted.get(other[0])!r}; choose another -o",
+                code="run.other_run",
             )
 
 
 def refuse_foreign(folder: Path, what: str = "run", first: str = RUN_FILE) -> None:
-    """Refuse to write where something else lies.
+    """Refuse to write into a folder with foreign content.
 
     Args:
-        what: is to be written there: a run, or what else has a folder that is locked
-        first: the file that it writes before any other
+        what: kind of folder, for the message
+        first: the first file that is written into it
 
     Raises:
         MoodlineError: the folder is a file, or holds other things
     """
     if folder.exists() and not folder.is_dir():
-        raise MoodlineError(f"a {what} is a folder, and {folder} is a file: choose another -o")
+        raise MoodlineError(f"{folder} is a file, not a {what}'s folder. Choose another -o.", code="file.not_a_folder")
     begun = (folder / first).is_file() or not folder.exists()
     if not begun and any(not is_first_leftover(one, first) for one in folder.iterdir()):
-        raise MoodlineError(f"{folder} is neither empty nor a {what}: choose another -o")
+        raise MoodlineError(f"{folder} is neither empty nor a {what}: choose another -o", code="file.foreign_folder")
 
 
 def is_first_leftover(path: Path, first: str) -> bool:
-    """Whether what was killed while it wrote its first file has left this one."""
+    """Return whether a process that was killed while writing its first file left this one."""
     return path.name == LOCK_FILE or path.name.startswith(f".{first}.")

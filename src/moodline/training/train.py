@@ -1,7 +1,8 @@
-"""The folds of a run, trained one after the other in the run's folder."""
+"""Train the folds of a run one after the other in the run's folder."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -15,8 +16,14 @@ from moodline.io import write_json
 from moodline.modeling.checkpoint import CONFIG_FILE, load_description
 from moodline.modeling.text_encoder import fingerprint_model
 from moodline.training.dataset import refuse_missing_audio, refuse_unlabelled, refuse_unread_words
-from moodline.training.fold_training import FoldTrainer
-from moodline.training.provenance import build_provenance, compute_origins, find_finished_stages, refuse_test_overlap
+from moodline.training.fold_training import FoldDecision, FoldTrainer
+from moodline.training.provenance import (
+    build_provenance,
+    compute_origins,
+    find_finished_stages,
+    refuse_test_overlap,
+    resolve_bert_revision,
+)
 from moodline.training.run import (
     RUN_FILE,
     Run,
@@ -26,9 +33,10 @@ from moodline.training.run import (
     refuse_other_run,
     remove_scores,
 )
-from moodline.training.trainer import Hardware, is_main_process
+from moodline.training.trainer import Hardware, decide_together, is_main_process, isolate_training
 
 
+@isolate_training()
 def train_folds(
     run: Run,
     corpus: Corpus,
@@ -38,15 +46,15 @@ def train_folds(
     console: Console,
     reuse: Path | None = None,
 ) -> None:
-    """Train the folds that are not trained yet; what is finished is kept.
+    """Train the folds of a run that are not finished.
 
     Args:
-        given: embeddings from files, by the encoder whose place they take
-        reuse: a folder of other runs, whose finished stages are taken over where they were made from the same
+        given: precomputed embeddings, by the encoder that they replace
+        reuse: folder of other runs, whose finished stages are taken over where their fingerprints match
 
     Raises:
-        MoodlineError: a fold cannot train, the folder is another run's, or another process trains in it; or the
-            embeddings given are not those of the recipe and the corpus
+        MoodlineError: a fold cannot train, the folder holds another run, another process trains in it, or the
+            precomputed embeddings do not fit the recipe and the corpus
     """
     hardware.check()
     refuse_unread_words(run.recipe, corpus)
@@ -57,7 +65,7 @@ def train_folds(
     refuse_unfit_embeddings(
         run.recipe, given, [one.prepare_for_context(run.label_set, run.recipe.context) for one in corpus.conversations]
     )
-    # Of all folds before the first one trains: a fold that cannot train is told at once.
+    # Check all folds before the first one trains.
     for fold in folds:
         refuse_test_overlap(fold, given)
     prepared = [
@@ -78,62 +86,67 @@ def train_folds(
         if is_main_process():
             run.remove_leftovers()
         for position, (fold, sets, provenance) in enumerate(prepared, start=1):
-            origins = compute_origins(
-                run.recipe,
-                run.label_set,
-                run.corpus_hash,
-                fold.training_hash,
-                hashes,
+            files = run.get_files(fold.name)
+            origins = resolve_bert_revision(
+                files.read_origin(TEXT_UTTERANCE),
                 bert_files,
-                hardware.precision,
-                run.words_hash,
+                partial(
+                    compute_origins,
+                    run.recipe,
+                    run.label_set,
+                    run.corpus_hash,
+                    fold.training_hash,
+                    hashes,
+                    precision=hardware.precision,
+                    recognised=run.words_hash,
+                ),
             )
             training = FoldTrainer(
                 sets,
                 run.recipe,
                 run.label_set,
-                run.get_files(fold.name),
+                files,
                 origins=origins,
                 given=given,
                 title=f"fold {fold.name} ({position} of {len(folds)}), " if len(folds) > 1 else "",
                 hardware=hardware,
                 console=console,
             )
-            training.prepare()
-            done = run.is_complete(fold.name) and all(map(training.is_finished, run.recipe.stages))
-            if is_main_process():  # after all that may be refused: a refused command leaves a run as it was
-                if not done:
-                    remove_former_scores(run, training)
-                begin_run(run, training, reuse)
-            if done:
+            decision = decide_together(partial(begin_fold, run, fold.name, training, reuse))
+            if decision.complete:
                 complete_model(training)
             else:
                 for note in provenance.notes:
                     training.print_line(note)
-                training.run(replace(provenance, licence=run.licence))
+                training.run(decision, replace(provenance, licence=run.licence))
+
+
+def begin_fold(run: Run, name: str, training: FoldTrainer, reuse: Path | None) -> FoldDecision:
+    """Write the run's description, take over what other runs have finished, and decide what is left to train."""
+    training.prepare()  # a refused command leaves a run as it was
+    if is_main_process():
+        if not run.is_complete(name) or not training.decide(complete=True).complete:
+            remove_former_scores(run, training)
+        write_json(run.folder / RUN_FILE, run.build_description())
+        for change in license_models(run.folder, run.licence):
+            training.console.print(change, highlight=False, soft_wrap=True)
+        if reuse is not None:
+            training.reuse(find_finished_stages(reuse))
+    return training.decide(complete=run.is_complete(name))
 
 
 def remove_former_scores(run: Run, training: FoldTrainer) -> None:
-    """Remove the run's scores where a whole model is replaced; a fold that joins others takes nothing from theirs."""
+    """Remove the run's scores if a complete model is replaced; a further fold leaves the scores of the others."""
     if (training.files.model / CONFIG_FILE).is_file() and (gone := remove_scores(run.folder)):
-        training.print_line(f"scores of the model that is replaced are removed: {', '.join(gone)}")
-
-
-def begin_run(run: Run, training: FoldTrainer, reuse: Path | None) -> None:
-    """Write what is run, and take over what others have finished."""
-    write_json(run.folder / RUN_FILE, run.build_description())
-    for change in license_models(run.folder, run.licence):
-        training.console.print(change, highlight=False, soft_wrap=True)
-    if reuse is not None:
-        training.reuse(find_finished_stages(reuse))
+        training.print_line(f"scores of the replaced model are removed: {', '.join(gone)}")
 
 
 def complete_model(training: FoldTrainer) -> None:
-    """Give a model that was finished before what models have by now."""
+    """Add what an older moodline left out of a finished model's description: temperatures, training statistics."""
     model = training.files.model
     training.print_line(f"model {model}: finished before")
     described = load_description(model)
     if not described.temperatures or described.conditions is None:
-        lacked = "calibrated" if not described.temperatures else "told what its training sounds like"
-        training.print_line(f"it is {lacked} now, and trained no more")
+        added = "statistics of the training data added" if described.temperatures else "calibrated"
+        training.print_line(f"{added}; weights unchanged")
         training.describe(described.provenance)

@@ -1,17 +1,20 @@
-"""Training one stage with Lightning, from its data to its best weights, with resume and progress."""
+"""Train one stage with Lightning, from its data to its best weights, with resume and progress."""
 
 import logging
 import pickle
 import time
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import lightning
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
@@ -19,16 +22,18 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 from torch import Tensor, nn
 
-from moodline.config import AUDIO_UTTERANCE, CLASS_WEIGHTS, TEXT_UTTERANCE, Recipe, TrainingConfig
+from moodline.config import AUDIO_UTTERANCE, CLASS_WEIGHTS, TEXT_UTTERANCE, Recipe
 from moodline.errors import MoodlineError, get_first_line
 from moodline.io import open_atomic_file
 from moodline.runtime import seed_torch
 from moodline.training.dataset import StageData
 from moodline.training.lightning_module import StageModule, compute_rarity_weights
 
+Decision = TypeVar("Decision")
+
 
 class EpochLog(lightning.Callback):
-    """Logs a row an epoch, with the epoch as its step; a stage that goes on logs its first epochs anew."""
+    """Logs one row per epoch, with the epoch as its step; a resumed stage logs its earlier epochs again."""
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         for row in pl_module.history:
@@ -44,7 +49,7 @@ class EpochLog(lightning.Callback):
 
 
 class TrainingProgress(lightning.Callback):
-    """A line an epoch; on a terminal also a bar that moves with the batches."""
+    """Prints one line per epoch, and on a terminal a bar that moves with the batches."""
 
     def __init__(self, title: str, epochs: int, console: Console) -> None:
         self.title, self.epochs, self.console = title, epochs, console
@@ -94,18 +99,18 @@ class TrainingProgress(lightning.Callback):
 
 
 def format_clock(seconds: float) -> str:
-    """Minutes and seconds: 95 s is 1:35."""
+    """Format minutes and seconds: 95 s is 1:35."""
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint where it belongs; Lightning's own way leads through memory and a temporary folder."""
+    """Writes a checkpoint directly to its path; Lightning's own way copies through memory and a temporary folder."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         try:
             with Path(path).open("wb") as file:
                 torch.save(checkpoint, file)
-        except RuntimeError as error:  # torch's own, about what it could not finish after the system's
+        except RuntimeError as error:  # torch fails to finish the file after the system's error
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
@@ -119,46 +124,48 @@ class StateCallback(lightning.Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if not trainer.is_global_zero:
-            trainer.save_checkpoint(self.path)  # takes part in what processes gather; only the main one writes
+            trainer.save_checkpoint(self.path)  # all processes take part in gathering; only the main one writes
             return
         with open_atomic_file(self.path) as temporary:
             trainer.save_checkpoint(temporary)
 
 
 def restore_state(module: StageModule, path: Path) -> None:
-    """Tell a stage how far it came, and give it the weights of its best epoch.
+    """Restore a stage's history and the weights of its best epoch.
 
     Raises:
-        MoodlineError: the file is none of ours
+        MoodlineError: the file cannot be read, or is no checkpoint of a stage
     """
     try:
         module.on_load_checkpoint(torch.load(path, map_location="cpu", weights_only=True))
     except (OSError, EOFError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
-        reason = get_first_line(error)
         raise MoodlineError(
-            f"a stage goes on from the state it kept, and {path} cannot be read: {reason}; "
-            "remove that file to train the stage from its start"
+            f"cannot resume the stage from {path}: {get_first_line(error)}. "
+            "Remove that file to train the stage from its start.",
+            code="run.unreadable_checkpoint",
         ) from error
+    if is_distributed():
+        torch.distributed.barrier()  # a stage with no epoch left removes the file
 
 
-# Decoded waveforms that are kept in memory while the audio encoder trains: some four hours of 16 kHz.
+# Memory for decoded waveforms while the audio encoder trains: about four hours at 16 kHz.
 CACHE_BYTES = 2**30
-# What keeps a stage's curves, by the name of its folder.
+# Lightning's loggers of a stage's curves, by folder name.
 LOGGERS = {"tensorboard": TensorBoardLogger, "csv": CSVLogger}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hardware:
-    """The machine that training runs on, in Lightning's words; no weight depends on ``num_workers``.
+    """Describe the hardware to train on with Lightning's options; no weight depends on ``num_workers``.
 
     Args:
         accelerator: auto, cpu, gpu, ...
-        devices: how many, their indices with commas, or auto
-        num_nodes: machines
+        devices: their number, their indices with commas, or auto
+        num_nodes: number of machines
         strategy: auto, ddp, ...
         precision: 32-true, bf16-mixed, 16-mixed, ...
-        num_workers: processes that read and resample the training set's audio, and as many the validation set's;
-            0 reads in the process that trains
+        num_workers: processes that read and resample the training set's audio, and as many for the validation set;
+            0 reads in the training process
     """
 
     accelerator: str = "auto"
@@ -170,14 +177,14 @@ class Hardware:
 
     @property
     def cache_bytes(self) -> int:
-        """Of waveforms, in each process that reads them."""
+        """Return the waveform cache's size in each process that reads audio."""
         return CACHE_BYTES // max(1, 2 * self.num_workers)
 
-    def trainer(self, **options: Any) -> lightning.Trainer:
-        """Lightning's trainer on this hardware.
+    def create_trainer(self, **options: Any) -> lightning.Trainer:
+        """Create Lightning's trainer on this hardware.
 
         Raises:
-            MoodlineError: this machine, or Lightning, has no such thing
+            MoodlineError: this machine or Lightning does not support one of the options
         """
         try:
             return lightning.Trainer(
@@ -190,8 +197,10 @@ class Hardware:
             )
         except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
             chosen = {name: value for name, value in vars(self).items() if name != "num_workers"}
-            told = ", ".join(f"--{name.replace('_', '-')} {value}" for name, value in chosen.items())
-            raise MoodlineError(f"no training with {told}: {get_first_line(error)}") from error
+            shown = ", ".join(f"--{name.replace('_', '-')} {value}" for name, value in chosen.items())
+            raise MoodlineError(
+                f"cannot train with {shown}: {get_first_line(error)}", code="device.unsupported"
+            ) from error
 
     @classmethod
     def on(cls, device: torch.device, **others: Any) -> Self:
@@ -200,21 +209,23 @@ class Hardware:
         return cls(accelerator=device.type, devices=devices, **others)
 
     def check(self) -> None:
-        """Refuse what ``trainer`` would, before anything is loaded."""
+        """Refuse unsupported options before anything is loaded."""
         if self.num_workers < 0:
-            raise MoodlineError(f"--num-workers must be 0 or greater, not {self.num_workers}: give 0 to have none")
-        silence_lightning()
+            raise MoodlineError(
+                f"--num-workers must be 0 or greater, not {self.num_workers}. Use 0 for none.",
+                code="option.num_workers",
+            )
         self.find_device()
 
     def find_device(self) -> torch.device:
         """Find the device that this process trains on."""
         bare = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-        return self.trainer(**bare, enable_model_summary=False).strategy.root_device
+        return self.create_trainer(**bare, enable_model_summary=False).strategy.root_device
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedStage:
-    """A part with its best epoch's weights, on the device that trained it, and what its training was like."""
+    """Hold a part with its best epoch's weights, on the device that trained it, and the history of its training."""
 
     part: nn.Module
     history: list[dict[str, float]]
@@ -231,18 +242,18 @@ def train_stage(
     scored_labels: Tensor,
     logs: Path,
     state: Path,
-    go_on: bool,
+    resume: bool,
     title: str,
     hardware: Hardware,
     console: Console,
 ) -> TrainedStage:
-    """Train a part, or go on from its last epoch; stop early and select by validation loss.
+    """Train a part, or resume after its last epoch; stop early and select the epoch by validation loss.
 
     Args:
         scored_labels: (N,), the training set's classes, for class weights
-        logs: folder for TensorBoard's and CSV's files
-        state: the file that keeps what a stage needs to go on, from epoch to epoch
-        go_on: from the state that is there
+        logs: folder of the TensorBoard and CSV files
+        state: checkpoint that is written after each epoch
+        resume: whether to continue from ``state``
     """
     training = recipe.get_training_config(stage)
     power = CLASS_WEIGHTS[recipe.class_weights]
@@ -256,73 +267,91 @@ def train_stage(
         classes=classes,
         class_weights=weights,
         maximum_total=recipe.audio_utterance.batch_seconds if stage == AUDIO_UTTERANCE else float("inf"),
-        own_rate=find_lr_group(stage, part, recipe),
+        lr_group=find_lr_group(stage, part, recipe),
         workers=hardware.num_workers if stage == AUDIO_UTTERANCE else 0,  # the others' items are in memory
     )
-    silence_lightning()
-    if go_on:
+    if resume:
         restore_state(module, state)
     if not module.is_finished:
-        fit_stage(module, training, logs, state, go_on, title, hardware, console)
-    # Lightning has moved the part to the CPU; it goes on to encode the corpus.
+        trainer = hardware.create_trainer(
+            max_epochs=training.epochs,
+            gradient_clip_val=training.max_grad_norm or None,
+            reload_dataloaders_every_n_epochs=1,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            logger=[logger(logs, name=name, version=stage) for name, logger in LOGGERS.items()],
+            callbacks=[EpochLog(), TrainingProgress(title, training.epochs, console), StateCallback(state)],
+            plugins=[AtomicCheckpointIO()],
+        )
+        try:
+            trainer.fit(module, ckpt_path=state if resume else None, weights_only=True)
+        except SystemExit as error:  # Lightning's reaction to Ctrl-C
+            raise KeyboardInterrupt from error
+    # Lightning moves the part to the CPU after training; the corpus is encoded on the training device.
     part = module.keep_best().to(hardware.find_device())
     return TrainedStage(part=part, history=module.history, seconds=module.seconds)
 
 
-def fit_stage(
-    module: StageModule,
-    training: TrainingConfig,
-    logs: Path,
-    state: Path,
-    go_on: bool,
-    title: str,
-    hardware: Hardware,
-    console: Console,
-) -> None:
-    """Run the epochs that are left."""
-    loggers = [logger(logs, name=name, version=module.stage) for name, logger in LOGGERS.items()]
-    trainer = hardware.trainer(
-        max_epochs=training.epochs,
-        gradient_clip_val=training.gradient_norm or None,
-        reload_dataloaders_every_n_epochs=1,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        logger=loggers,
-        callbacks=[EpochLog(), TrainingProgress(title, training.epochs, console), StateCallback(state)],
-        plugins=[AtomicCheckpointIO()],
-    )
-    try:
-        trainer.fit(module, ckpt_path=state if go_on else None, weights_only=True)
-    except SystemExit as error:  # what Lightning makes of Ctrl-C
-        raise KeyboardInterrupt from error
-
-
 def is_main_process() -> bool:
-    """Whether this process writes; Lightning starts the others of a run and numbers them."""
+    """Return whether this process writes files; Lightning starts and numbers a run's other processes."""
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
+def is_distributed() -> bool:
+    """Return whether this process is connected to a run's other processes."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def decide_together(decide: Callable[[], Decision]) -> Decision:
+    """Return the main process's decision in every process.
+
+    Lightning starts the other processes in the first training; until then each process decides by itself, from the
+    files that the main process has written before.
+    """
+    if not is_distributed():
+        return decide()
+    decisions: list[Any] = [decide() if is_main_process() else None]
+    torch.distributed.broadcast_object_list(decisions, src=0)
+    return decisions[0]
+
+
 def find_lr_group(stage: str, part: Any, recipe: Recipe) -> tuple[nn.Module, float] | None:
-    """The pretrained or signal-near module of an encoder, which learns at its own rate."""
+    """Return an encoder's front-end or pretrained module and its learning-rate scale; None for other stages."""
     if stage == AUDIO_UTTERANCE:
-        return part.front_end, recipe.audio_utterance.front_end_rate
+        return part.front_end, recipe.audio_utterance.frontend_lr_scale
     if stage == TEXT_UTTERANCE:
-        return part.bert, recipe.text_utterance.bert_rate
+        return part.bert, recipe.text_utterance.text_encoder_lr_scale
     return None
 
 
-def silence_lightning() -> None:
-    """Lightning's notices are about choices that are made here on purpose."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
-    for module in ("lightning", "torch"):
-        warnings.filterwarnings("ignore", module=module)
+@contextmanager
+def isolate_training() -> Iterator[None]:
+    """Train without Lightning's advice, and restore the process's warnings, loggers and random state afterwards.
+
+    Lightning's advice concerns choices that are deliberate here; warnings of torch, such as those on non-deterministic
+    operations, are shown.
+    """
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        warnings.filterwarnings("ignore", category=PossibleUserWarning)
+        warnings.filterwarnings("ignore", module="lightning")  # its own use of deprecated functions
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
 
 
 def seed_initialisation(*parts: object) -> None:
-    """Fix the initial weights of what is built next."""
+    """Seed the initial weights of the next part, and use deterministic algorithms."""
     seed_torch(*parts, "initial weights")
     torch.use_deterministic_algorithms(True, warn_only=True)

@@ -1,4 +1,4 @@
-"""NIST's Rich Transcription Time Marked files, .rttm: who speaks when, without words (RT-09 evaluation plan, A)."""
+"""NIST's Rich Transcription Time Marked files, .rttm: speakers and times, without words (RT-09 evaluation plan, A)."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from moodline.transcripts.transcript import Cue, ParsedTranscript
 
 NAME = "RTTM"
 SPEAKER = "SPEAKER"
-OTHER_TYPES = frozenset(  # what else a line may tell
+OTHER_TYPES = frozenset(  # types of lines that are not turns
     {"SEGMENT", "NOSCORE", "NO_RT_METADATA", "LEXEME", "NON-LEX", "NON-SPEECH"}
     | {"FILLER", "EDIT", "IP", "SU", "CB", "A/P", "SPKR-INFO"}
 )
@@ -19,16 +19,16 @@ COMMENT = ";;"
 
 
 def is_rttm(text: str) -> bool:
-    """Whether the first line that is no comment is one of RTTM's."""
+    """Check whether the first line that is not a comment is RTTM's."""
     cells = next((line.split() for line in text.splitlines() if line.strip() and not line.startswith(COMMENT)), [])
     return len(cells) > 4 and cells[0] in OTHER_TYPES | {SPEAKER}
 
 
 def parse_rttm(text: str, origin: str) -> ParsedTranscript:
-    """The turns of the file's one recording.
+    """Parse the turns of the file's one recording.
 
     Raises:
-        MoodlineError: a line is not RTTM's, or the file tells of several recordings
+        MoodlineError: a line is not RTTM's, or the file describes several recordings
     """
     cues: list[Cue] = []
     recordings: dict[str, None] = {}
@@ -44,10 +44,11 @@ def parse_rttm(text: str, origin: str) -> ParsedTranscript:
         recordings[cells[1]] = None
     if len(recordings) > 1:
         raise MoodlineError(
-            f"a transcript is of one recording: {origin} tells of {format_count(len(recordings), 'recording')} "
-            f"({', '.join(list(recordings)[:3])}{', ...' if len(recordings) > 3 else ''}); keep the lines of one"
+            f"{origin} describes {format_count(len(recordings), 'recording')} "
+            f"({', '.join(list(recordings)[:3])}{', ...' if len(recordings) > 3 else ''}). Keep the lines of one.",
+            code="transcript.several_recordings",
         )
-    notes = [f"{format_count(others, 'line')} of other types than {SPEAKER} passed over"] if others else []
+    notes = [f"{format_count(others, 'line')} of other types than {SPEAKER} skipped"] if others else []
     return ParsedTranscript(NAME, cues, notes)
 
 
@@ -60,15 +61,15 @@ def parse_cue(cells: Sequence[str], place: str) -> Cue:
         end = round(begin + float(duration), 6)  # not 0.30000000000000004 of 0.1 and 0.2
     except ValueError:
         raise MoodlineError(
-            f"a line of RTTM is {SPEAKER} file channel start duration {MISSING} {MISSING} name {MISSING} {MISSING}: "
-            f"{place} has "
-            f"{' '.join(cells)[:80]!r}; correct that line"
+            f"{place} has {' '.join(cells)[:80]!r}, expected {SPEAKER} file channel start duration {MISSING} {MISSING} "
+            f"name {MISSING} {MISSING}. Correct that line.",
+            code="transcript.invalid_line",
         ) from None
-    return Cue(place=place, start=begin, end=end, words=None, speaker="" if name == MISSING else name)
+    return Cue(place, Segment(start=begin, end=end, speaker=UNKNOWN if name == MISSING else name))
 
 
 def format_rttm(turns: Sequence[Segment]) -> str:
-    """Times to the millisecond; blanks in names, which the format cannot hold, become ``_``, and words are left out."""
+    """Format turns without words; times to the millisecond, and ``_`` for blanks in names, which RTTM cannot hold."""
     return "".join(f"{format_line(turn)}\n" for turn in turns)
 
 

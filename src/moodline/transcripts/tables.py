@@ -4,13 +4,13 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
 from moodline.conversation import UNKNOWN, Segment
 from moodline.errors import MoodlineError
-from moodline.tabular import harmless, match_columns, original, parse_cells, parse_seconds
+from moodline.tabular import escape_formula, match_columns, parse_cells, parse_seconds, restore_cell
 from moodline.transcripts.subtitles import round_to_milliseconds
 from moodline.transcripts.transcript import Cue, ParsedTranscript
 
@@ -26,7 +26,7 @@ COLUMN_ALIASES: Mapping[str, tuple[str, ...]] = {
     "words": ("words", "text", "transcript", "transcription", "sentence", "utterance", "message"),
     "conversation": ("conversation", "conversationid", "dialogue", "dialogueid", "dialog", "dialogid"),
 }
-# Whisper's own table, .tsv, is in whole milliseconds. No turn of people's lasts as long as this many seconds.
+# Whisper's .tsv has whole milliseconds. People's turns are shorter than this many seconds.
 WHISPERS_COLUMNS, NO_SECONDS = ["start", "end", "text"], 100
 
 LocatedRow = tuple[str, Mapping[str, Any]]  # its place, and its cells by their columns' names in the file
@@ -34,7 +34,7 @@ LocatedRow = tuple[str, Mapping[str, Any]]  # its place, and its cells by their 
 
 @dataclass(frozen=True, slots=True)
 class ParsedTable:
-    """Rows below the names of their columns; ``format`` is for people."""
+    """Hold rows and the names of their columns; ``format`` is for people."""
 
     format: str
     names: Sequence[str]
@@ -42,7 +42,7 @@ class ParsedTable:
 
     @property
     def columns(self) -> dict[str, str]:
-        """Those of ``COLUMN_ALIASES`` that are there, with the name that each has in the file."""
+        """Known columns, each with its name in the file."""
         return match_columns(self.names, COLUMN_ALIASES)
 
     @property
@@ -51,9 +51,9 @@ class ParsedTable:
 
 
 def find_header(text: str) -> tuple[str, list[str]]:
-    """The delimiter by which most columns of the first row are known, and that row's cells by it.
+    """Find the delimiter that gives the first row most known columns, and that row's cells.
 
-    One column has none: commas in it are the words' own.
+    A single column has no delimiter: its commas belong to the words.
     """
     found = max(
         ((one, parse_first_row(text, one)) for one in DELIMITERS),
@@ -70,7 +70,7 @@ def parse_first_row(text: str, delimiter: str) -> list[str]:
 
 
 def is_table(text: str) -> bool:
-    """Whether the first row names two columns or more, or that of words."""
+    """Check whether the first row names at least two known columns, or the column of words."""
     columns = match_columns(find_header(text)[1], COLUMN_ALIASES)
     return len(columns) > 1 or "words" in columns
 
@@ -82,43 +82,47 @@ def parse_csv_table(text: str, origin: str) -> ParsedTable:
 
 def parse_csv(text: str, origin: str) -> ParsedTranscript:
     delimiter, header = find_header(text)
-    told = parse_table(parse_csv_table(text, origin), origin)
+    parsed = parse_table(parse_csv_table(text, origin), origin)
     if (
         delimiter == TAB
         and [name.strip().lower() for name in header] == WHISPERS_COLUMNS
-        and uses_milliseconds(told.cues)
+        and uses_milliseconds([cue.segment for cue in parsed.cues])
     ):
-        cues = [Cue(place=cue.place, start=cue.start / 1000, end=cue.end / 1000, words=cue.words) for cue in told.cues]
-        return ParsedTranscript(
-            "TSV of Whisper", cues, [f"the times of {origin} are milliseconds, as Whisper writes them"]
-        )
-    return told
+        cues = [Cue(place, replace(turn, start=turn.start / 1000, end=turn.end / 1000)) for place, turn in parsed.cues]
+        return ParsedTranscript("TSV of Whisper", cues, [f"the times of {origin} were read as milliseconds"])
+    return parsed
 
 
-def uses_milliseconds(cues: Sequence[Cue]) -> bool:
-    whole = all(time.is_integer() for cue in cues for time in (cue.start, cue.end))
-    return bool(cues) and whole and median(cue.end - cue.start for cue in cues) >= NO_SECONDS
+def uses_milliseconds(turns: Sequence[Segment]) -> bool:
+    """Check whether the times are whole numbers, and too large for seconds."""
+    whole = all(time.is_integer() for turn in turns for time in (turn.start, turn.end))
+    return bool(turns) and whole and median(turn.end - turn.start for turn in turns) >= NO_SECONDS
 
 
 def iter_csv_rows(text: str, delimiter: str, origin: str) -> Iterator[LocatedRow]:
-    """The rows below the header.
+    """Parse the rows below the header.
 
     Raises:
-        MoodlineError: a row has more cells than there are columns
+        MoodlineError: a row has more cells than the header
     """
     rows = parse_cells(text, delimiter, origin)
     _, header = next(rows)
     for number, cells in rows:
         if any(cell.strip() for cell in cells[len(header) :]):
             raise MoodlineError(
-                f"a row has no more cells than there are columns: {origin}:{number} has {len(cells)} for "
-                f"{len(header)}; put words with {delimiter!r} in them into quotes"
+                f"{origin}:{number} has {len(cells)} cells for {len(header)} columns. Put words that contain "
+                f"{delimiter!r} into quotes.",
+                code="transcript.too_many_cells",
             )
-        yield f"{origin}:{number}", dict(zip(header, map(original, cells), strict=False))
+        yield f"{origin}:{number}", dict(zip(header, map(restore_cell, cells), strict=False))
 
 
 def parse_json_lines_table(text: str, origin: str) -> ParsedTable:
-    """Raises MoodlineError where a line is no object."""
+    """Parse a JSON object from each line.
+
+    Raises:
+        MoodlineError: a line is not a JSON object
+    """
     rows: list[LocatedRow] = []
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
@@ -126,7 +130,8 @@ def parse_json_lines_table(text: str, origin: str) -> ParsedTable:
                 content = json.loads(line)
             except (ValueError, RecursionError) as error:
                 raise MoodlineError(
-                    f"each line is one JSON object: {origin}:{number} is none ({error}); correct that line"
+                    f"{origin}:{number} is not a JSON object ({error}). Correct that line.",
+                    code="transcript.invalid_json",
                 ) from error
             rows.append((f"{origin}:{number}", content))
     return ParsedTable(JSON_LINES, collect_names(rows), rows)
@@ -138,28 +143,31 @@ def parse_json_list_table(content: Sequence[Any], origin: str) -> ParsedTable:
 
 
 def collect_names(rows: Sequence[tuple[str, Any]]) -> list[str]:
-    """The names of all rows.
+    """Collect the column names of all rows.
 
     Raises:
-        MoodlineError: a row is no object
+        MoodlineError: a row is not an object
     """
     for place, row in rows:
         if not isinstance(row, dict):
-            raise MoodlineError(f"a turn is a JSON object: {place} is a {type(row).__name__}; write an object a turn")
+            raise MoodlineError(
+                f"{place} is a {type(row).__name__}, expected an object for each turn. Correct it.",
+                code="transcript.invalid_json",
+            )
     return list(dict.fromkeys(name for _, row in rows for name in row))
 
 
 def parse_table(found: ParsedTable, origin: str) -> ParsedTranscript:
-    """The turns of a table's rows.
+    """Parse each row as one turn.
 
     Raises:
-        MoodlineError: the columns tell no times, or a cell is no time, or none where one is needed
+        MoodlineError: the table has no columns of times, or a cell is not a time
     """
     if not found.has_times:
         raise MoodlineError(
-            f"a table of turns has the columns start and end (or duration), and speaker and text: {origin} has "
-            f"{', '.join(map(repr, found.names)) or 'none'}; name its columns so, or, where it has words alone, give "
-            "it in the recording's place"
+            f"{origin} has the columns {', '.join(map(repr, found.names)) or '(none)'}, without start and end (or "
+            "duration). Rename its columns, or, if it has only words, give it instead of a recording.",
+            code="transcript.no_times",
         )
     return ParsedTranscript(found.format, [build_cue(row, found.columns, place) for place, row in found.rows])
 
@@ -170,34 +178,35 @@ def build_cue(row: Mapping[str, Any], columns: Mapping[str, str], place: str) ->
         end = get_time(row, columns["end"], place)
     else:
         end = round(start + get_time(row, columns["duration"], place), 6)  # not 0.30000000000000004 of 0.1 and 0.2
-    words = get_text(row, columns.get("words"))
-    return Cue(place=place, start=start, end=end, words=words, speaker=get_text(row, columns.get("speaker")) or "")
+    speaker, words = (get_text(row, columns.get(name)) for name in ("speaker", "words"))
+    return Cue(place, Segment(start=start, end=end, words=words, speaker=speaker or UNKNOWN))
 
 
 def get_time(row: Mapping[str, Any], name: str, place: str) -> float:
     seconds = parse_seconds(str(row.get(name)))
     if seconds is None:
         raise MoodlineError(
-            f"{name} is a time, in seconds or HH:MM:SS.mmm: {place} has {row.get(name)!r}; correct that row"
+            f"{place} has {row.get(name)!r} as {name}, expected seconds or HH:MM:SS.mmm. Correct that row.",
+            code="transcript.invalid_time",
         )
     return seconds
 
 
 def get_text(row: Mapping[str, Any], name: str | None) -> str | None:
-    """A cell's text; None where there is none."""
+    """Get a cell's text; None if the row or the table lacks it."""
     value = None if name is None else row.get(name)
     return None if value is None else str(value)
 
 
 def format_csv(turns: Sequence[Segment]) -> str:
-    """Times in seconds to the millisecond; no column of words where no turn has any yet."""
+    """Format turns, times in seconds to the millisecond; without a column of words if no turn has any."""
     names = list(dict.fromkeys(name for turn in turns for name in build_record(turn))) or list(
         build_record(EXAMPLE_TURN)
     )
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, names, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: harmless(cell) for name, cell in build_record(turn).items()} for turn in turns)
+    writer.writerows({name: escape_formula(cell) for name, cell in build_record(turn).items()} for turn in turns)
     return file.getvalue()
 
 

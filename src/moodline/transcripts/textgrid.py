@@ -2,18 +2,18 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
+from typing import NamedTuple, TypeVar
 
 from moodline.conversation import Segment
 from moodline.errors import MoodlineError, format_count
 from moodline.transcripts.subtitles import round_to_milliseconds
 from moodline.transcripts.transcript import Cue, ParsedTranscript
 
-# Names without capitals and numbers. One of PARTS may be the last word of several, as in an aligner's "Ann - words".
+# Names in lower case without numbers. A unit may be the last of several words, as in an aligner's "Ann - words".
 UNIT_PATTERN = re.compile(r"words?|phon(?:e(?:me)?s?)?|syllables?|mau|kan")
-ANNOTATION_PATTERN = re.compile(  # the speech, but not what is said
+ANNOTATION_PATTERN = re.compile(  # of the speech, other than its words
     r"comments?|notes?|emotions?|labels?|silences?|noise|events?|gestures?|topics?|pos|translation"
 )
 GENERAL_NAME_PATTERN = re.compile(
@@ -21,30 +21,30 @@ GENERAL_NAME_PATTERN = re.compile(
 )
 NUMBERED_NAME = "{} ({})"  # a further tier of a speaker, who has one of the name alone
 NUMBERED_NAME_PATTERN = re.compile(r"(?P<name>.+) \(\d+\)", re.DOTALL)
-# A tier whatever its name is of words if it has as many intervals, nearly all of one word, most of them abutting.
+# A tier of any name holds single words if it has at least so many intervals, nearly all of one word, most abutting.
 ENOUGH, NEARLY_ALL, MOST, ABUTTING = 8, 0.95, 0.5, 0.005
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """Times in seconds."""
+class Interval(NamedTuple):
+    """Label a stretch of time, in seconds."""
 
     start: float
     end: float
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Tier:
+class Tier(NamedTuple):
+    """Hold intervals in order, none of which overlap."""
+
     name: str
     intervals: Sequence[Interval]
 
 
 def select_utterance_tiers(tiers: Sequence[Tier], origin: str) -> tuple[list[Tier], list[str]]:
-    """The tiers of utterances, and notes on the others.
+    """Select the tiers of utterances, and note the others.
 
     Raises:
-        MoodlineError: there is none
+        MoodlineError: the file has no such tier
     """
     chosen: list[Tier] = []
     notes: list[str] = []
@@ -53,17 +53,18 @@ def select_utterance_tiers(tiers: Sequence[Tier], origin: str) -> tuple[list[Tie
         if what is None:
             chosen.append(tier)
         else:
-            notes.append(f"tier {tier.name!r} passed over, as one of {what}")
+            notes.append(f"tier {tier.name!r} skipped: it holds {what}")
     if not chosen:
         raise MoodlineError(
-            f"a TextGrid tells turns by intervals of utterances, a tier a speaker: {origin} has none "
-            f"({'; '.join(notes) or 'no tier of intervals'}); add a tier of utterances"
+            f"{origin} has no tier of utterances ({'; '.join(notes) or 'no tier of intervals'}). Add a tier of "
+            "utterances for each speaker.",
+            code="transcript.no_utterance_tier",
         )
     return chosen, notes
 
 
 def identify_other(tier: Tier) -> str | None:
-    """What a tier is of; None where it is of utterances."""
+    """Identify the content of a tier without utterances; None for a tier of utterances."""
     letters = extract_letters(tier.name)
     if UNIT_PATTERN.fullmatch(letters.split(" ")[-1]) or is_word_tier(tier):
         return "words or phones"
@@ -71,7 +72,7 @@ def identify_other(tier: Tier) -> str | None:
 
 
 def find_speakers(names: Sequence[str]) -> list[str]:
-    """Each tier's speaker: its name, or none where that is a general one; a further tier is its first one's."""
+    """Find each tier's speaker: its name, or empty for a general one; a numbered tier belongs to its first tier."""
     first = [
         found["name"] if (found := NUMBERED_NAME_PATTERN.fullmatch(name)) and found["name"] in names else name
         for name in names
@@ -80,7 +81,7 @@ def find_speakers(names: Sequence[str]) -> list[str]:
 
 
 def extract_letters(name: str) -> str:
-    """The words of a tier's name, without numbers and capitals."""
+    """Extract the words of a tier's name in lower case, without numbers."""
     return " ".join(re.findall(r"[^\W\d_]+", name.lower()))
 
 
@@ -94,7 +95,8 @@ def is_word_tier(tier: Tier) -> bool:
 
 
 NAME = "TextGrid"
-# A text, a number or a flag that stands free, and a quote without its partner; comments begin with !.
+# A text, a number or a flag between blanks, or an unclosed quote; comments begin with !. Of praatio only the writer is
+# used: its reader drops what follows a malformed interval, names no line, and splits texts that contain "item [".
 TOKEN_PATTERN = re.compile(
     r'"(?P<text>(?:[^"]|"")*)"|(?<!\S)(?P<number>[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)(?!\S)|(?P<flag><\w+>)|'
     r'(?P<open>")|(?<!\S)![^\n]*',
@@ -109,33 +111,30 @@ def is_textgrid(text: str) -> bool:
 
 
 def parse_textgrid(text: str, origin: str) -> ParsedTranscript:
-    """The intervals with a text of each tier of utterances; which these are, and whose: see ``tiers``.
+    """Parse the labelled intervals of each tier of utterances.
 
     Raises:
-        MoodlineError: the file is cut short or malformed, or has no tier of utterances
+        MoodlineError: the file is truncated or malformed, or has no tier of utterances
     """
     tiers, points = read_tiers(TokenReader(text, origin))
     chosen, notes = select_utterance_tiers(tiers, origin)
     if points:
-        notes.append(f"{format_count(points, 'tier')} of points passed over")
+        notes.append(f"{format_count(points, 'tier')} of points skipped")
     speakers = find_speakers([tier.name for tier in chosen])
     cues = [
         Cue(
-            place=f"{origin}, tier {tier.name!r}, interval {number}",
-            start=interval.start,
-            end=interval.end,
-            words=interval.text,
-            speaker=speaker,
+            f"{origin}, tier {tier.name!r}, interval {number}",
+            Segment(start=interval.start, end=interval.end, words=interval.text, speaker=speaker),
         )
         for tier, speaker in zip(chosen, speakers, strict=True)
         for number, interval in enumerate(tier.intervals, start=1)
-        if interval.text.strip()  # the others are silence
+        if interval.text.strip()  # an empty interval is silence
     ]
     return ParsedTranscript(NAME, cues, notes)
 
 
 class TokenReader:
-    """What a TextGrid tells, one after the other."""
+    """Read a TextGrid's tokens in order."""
 
     def __init__(self, text: str, origin: str) -> None:
         self._text = text
@@ -158,19 +157,20 @@ class TokenReader:
         found = next((one for one in self._found if one.lastgroup), None)
         if found is None:
             raise MoodlineError(
-                f"a TextGrid has all the tiers and intervals that it counts: {self._origin} ends where {what} should "
-                "be; save it again in Praat"
+                f"{self._origin} is truncated: it ends before {what}. Save it again in Praat.",
+                code="transcript.truncated",
             )
         if found.lastgroup != kind:
             line = self._text.count("\n", 0, found.start()) + 1
             raise MoodlineError(
-                f"a TextGrid has {what} here: {self._origin}:{line} has {found[0][:80]!r}; save it again in Praat"
+                f"{self._origin}:{line} has {found[0][:80]!r}, expected {what}. Save it again in Praat.",
+                code="transcript.invalid_line",
             )
         return found[kind]
 
 
 def read_tiers(tokens: TokenReader) -> tuple[list[Tier], int]:
-    """The tiers of intervals, and how many there are of points."""
+    """Read the tiers of intervals, and count the tiers of points."""
     tokens.text("the type of file")
     tokens.text("the class of object")
     tokens.number("its start")
@@ -201,34 +201,50 @@ def read_interval(tokens: TokenReader) -> Interval:
 
 
 def format_textgrid(turns: Sequence[Segment]) -> str:
-    """A tier a speaker, in praatio's long form, times to the millisecond.
+    """Format a tier for each speaker, in the order in which they begin; times to the millisecond.
 
-    A tier holds no overlap: turns that overlap others of the same speaker are on further tiers, ``Ann (2)``. An
-    interval without a text is silence, so that turns without words leave no trace.
+    A speaker's overlapping turns go to further tiers, ``Ann (2)``. An interval without a text is silence: turns
+    without words are lost.
     """
+    spans = [(round_to_milliseconds(turn), turn) for turn in turns if turn.words]
+    by_speaker: dict[str, list[Interval]] = defaultdict(list)
+    for (start, end), turn in sorted(spans, key=lambda span: span[1].start):
+        by_speaker[turn.speaker].append(Interval(start / 1000, end / 1000, turn.words or ""))
+    tiers = [
+        Tier(speaker if number == 1 else NUMBERED_NAME.format(speaker, number), row)
+        for speaker, own in by_speaker.items()
+        for number, row in enumerate(split_overlaps(own, lambda interval: interval[:2]), start=1)
+    ]
+    return format_tiers(tiers, max((end for (_, end), _ in spans), default=0) / 1000)
+
+
+def format_tiers(tiers: Iterable[Tier], end: float) -> str:
+    """Format tiers from 0 s to ``end`` in praatio's long form; intervals in seconds, without overlap within a tier."""
     from praatio.utilities import textgrid_io
 
-    spoken = [turn for turn in turns if turn.words]
-    end = max((round_to_milliseconds(turn)[1] for turn in spoken), default=0) / 1000
-    tiers = [
-        {"class": INTERVALS, "name": name, "xmin": 0, "xmax": end, "entries": entries}
-        for name, entries in build_tiers(spoken)
+    content = [
+        {"class": INTERVALS, "name": tier.name, "xmin": 0.0, "xmax": end, "entries": [*map(tuple, tier.intervals)]}
+        for tier in tiers
     ]
-    grid = {"xmin": 0, "xmax": end, "tiers": tiers}
-    return textgrid_io.getTextgridAsStr(grid, "long_textgrid", includeBlankSpaces=True)
+    return textgrid_io.getTextgridAsStr(
+        {"xmin": 0.0, "xmax": end, "tiers": content},
+        "long_textgrid",
+        includeBlankSpaces=True,
+        minimumIntervalLength=0.0,
+    )
 
 
-def build_tiers(turns: Sequence[Segment]) -> Iterator[tuple[str, list[tuple[float, float, str]]]]:
-    """Name and intervals in seconds of each tier, the speakers in the order in which they begin."""
-    tiers: dict[str, list[list[tuple[int, int, str]]]] = defaultdict(list)
-    for turn in sorted(turns, key=lambda turn: turn.start):
-        start, end = round_to_milliseconds(turn)
-        own = tiers[turn.speaker]
-        free = next((tier for tier in own if tier[-1][1] <= start), None)
+Item = TypeVar("Item")
+
+
+def split_overlaps(items: Iterable[Item], get_span: Callable[[Item], tuple[float, float]]) -> list[list[Item]]:
+    """Distribute items, in order of their starts, over as few rows as hold them without overlap."""
+    rows: list[list[Item]] = []
+    for item in items:
+        start, _ = get_span(item)
+        free = next((row for row in rows if get_span(row[-1])[1] <= start), None)
         if free is None:
-            own.append(free := [])
-        free.append((start, end, turn.words or ""))
-    for speaker, own in tiers.items():
-        for number, tier in enumerate(own, start=1):
-            name = speaker if number == 1 else NUMBERED_NAME.format(speaker, number)
-            yield name, [(start / 1000, end / 1000, words) for start, end, words in tier]
+            rows.append([item])
+        else:
+            free.append(item)
+    return rows

@@ -1,29 +1,30 @@
-"""A transcript of a recording: cues parsed from a file, its segments, and its fit to the recording."""
+"""Transcripts of recordings: cues as files spell them, the checked segments, and their fit to the recording."""
 
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from moodline.conversation import UNKNOWN, Segment
 from moodline.errors import MoodlineError, format_count
 
-# How words are drawn, and no words: HTML's tags in subtitles, overrides as {\an8}, and the notes around what is sung.
+# Not words: HTML tags in subtitles, overrides such as {\an8}, and the notes around song.
 BREAK_PATTERN = re.compile(r"<br\s*/?>", re.IGNORECASE)
 MARKUP_PATTERN = re.compile(r"</?(?:i|b|u|s|em|strong|font|span)(?:\s[^<>]*)?>|\{\\[^{}]*\}|[♩♪♫♬🎵🎶]", re.IGNORECASE)
-MAX_SHOWN = 3  # places of one kind that a note names
+MAX_SHOWN = 3  # places that a note lists
 
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """The turns of a recording as a file tells them.
+    """Hold the turns of a recording, read from a file.
 
     Attributes:
-        turns: in order of their starts, those that overlap too; no two of them need differ
+        turns: in order of their starts; they may overlap or repeat
         format: its name, for people
-        notes: sentences on what was left out or guessed
-        language: as the file spells it; None where it does not tell
+        notes: sentences on omissions and guesses
+        language: as the file spells it; None if the file does not state it
     """
 
     turns: tuple[Segment, ...]
@@ -32,20 +33,16 @@ class Transcript:
     language: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Cue:
-    """What a file tells of a turn, right or wrong; ``place`` is where, for people."""
+class Cue(NamedTuple):
+    """Pair a segment as a file spells it, unchecked, with its place in the file, for errors and notes."""
 
     place: str
-    start: float
-    end: float
-    words: str | None
-    speaker: str = ""
+    segment: Segment
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedTranscript:
-    """What the reader of a format found in a file."""
+    """Hold the content of a file, before it is checked."""
 
     format: str
     cues: Sequence[Cue]
@@ -53,69 +50,73 @@ class ParsedTranscript:
     language: str | None = None
 
 
-def build_transcript(told: ParsedTranscript, path: Path) -> Transcript:
-    """Turns of cues: words without markup and on one line; what has no words or no length is left out and noted.
+def build_transcript(parsed: ParsedTranscript, path: Path) -> Transcript:
+    """Clean cues into turns, words without markup and on one line; leave out and note cues without words or length.
 
     Raises:
-        MoodlineError: a time is negative or not finite, or no turn is left
+        MoodlineError: a time is negative or infinite, or no turn remains
     """
-    cues = [(cue, clean_cue(cue)) for cue in told.cues]
-    empty = [cue for cue, words in cues if words == ""]
-    instants = [cue for cue, words in cues if words != "" and cue.end <= cue.start]
-    turns = [
-        Segment(start=cue.start, end=cue.end, speaker=" ".join(cue.speaker.split()) or UNKNOWN, words=words)
-        for cue, words in cues
-        if words != "" and cue.end > cue.start
-    ]
-    notes = [*told.notes]
+    empty: list[str] = []
+    instants: list[str] = []
+    turns: list[Segment] = []
+    for place, found in parsed.cues:
+        turn = clean_segment(found, place)
+        if turn.words == "":
+            empty.append(place)
+        elif turn.end <= turn.start:
+            instants.append(place)
+        else:
+            turns.append(turn)
+    notes = [*parsed.notes]
     if empty:
-        notes.append(
-            f"{format_count(len(empty), 'cue')} without words left out: {format_places([cue.place for cue in empty])}"
-        )
+        notes.append(f"{format_count(len(empty), 'cue')} without words left out: {format_places(empty)}")
     if instants:
         notes.append(
             f"{format_count(len(instants), 'cue')} whose end is not after the start left out: "
-            f"{format_places([cue.place for cue in instants])}; "
+            f"{format_places(instants)}; "
             "correct these times to have their words"
         )
     if not turns:
-        why = "; ".join(notes) or f"as {told.format} it holds no cue"
-        raise MoodlineError(f"a transcript holds at least one turn: {path} holds none ({why}); check the file")
+        why = "; ".join(notes) or f"read as {parsed.format}, it has no cue"
+        raise MoodlineError(f"{path} holds no turn ({why}). Check the file.", code="transcript.no_turns")
     turns.sort(key=lambda turn: turn.start)
-    return Transcript(tuple(turns), told.format, tuple(notes), told.language)
+    return Transcript(tuple(turns), parsed.format, tuple(notes), parsed.language)
 
 
-def clean_cue(cue: Cue) -> str | None:
-    """A cue's words without markup.
+def clean_segment(found: Segment, place: str) -> Segment:
+    """Remove markup from a segment's words, and extra blanks from its speaker.
 
     Raises:
-        MoodlineError: its times are no times
+        MoodlineError: a time is negative or not finite
     """
-    for time in (cue.start, cue.end):
+    for time in (found.start, found.end):
         if not 0 <= time < math.inf:
-            raise MoodlineError(f"times are in seconds and not negative: {cue.place} has {time}; correct that cue")
-    return None if cue.words is None else remove_markup(cue.words)
+            raise MoodlineError(
+                f"{place} has the time {time}; times are finite seconds and not negative. Correct that cue.",
+                code="transcript.invalid_time",
+            )
+    words = None if found.words is None else remove_markup(found.words)
+    return replace(found, speaker=" ".join(found.speaker.split()) or UNKNOWN, words=words)
 
 
 def remove_markup(words: str) -> str:
-    """Words on one line without markup."""
+    """Put words on one line, without markup."""
     return " ".join(MARKUP_PATTERN.sub("", BREAK_PATTERN.sub(" ", words)).split())
 
 
 def format_places(found: Sequence[str]) -> str:
-    """The first of some places."""
+    """List the first of some places, and count the others."""
     more = f" and {len(found) - MAX_SHOWN:,} more" if len(found) > MAX_SHOWN else ""
     return ", ".join(found[:MAX_SHOWN]) + more
 
 
-ROUNDING_TOLERANCE = (
-    0.001  # seconds: transcripts have times to the millisecond, and so an end may come after the recording's
-)
-MAX_OUTSIDE_SHARE = 0.5  # of the turns past the end: with more of them it is another recording's transcript
+# In seconds: transcripts round times to the millisecond, and an end may pass the recording's by that much.
+ROUNDING_TOLERANCE = 0.001
+MAX_OUTSIDE_SHARE = 0.5  # of turns after the end; a transcript with more of them belongs to another recording
 
 
 def fit_to_duration(transcript: Transcript, duration: float) -> Transcript:
-    """The turns that begin before the recording's end, none of them longer than it; what is changed is noted.
+    """Keep the turns that begin before the recording's end, cut at the end; note each change.
 
     Args:
         duration: of the recording, in seconds
@@ -127,10 +128,10 @@ def fit_to_duration(transcript: Transcript, duration: float) -> Transcript:
     last = max(turn.end for turn in transcript.turns)
     if len(past) > MAX_OUTSIDE_SHARE * len(transcript.turns):
         raise MoodlineError(
-            f"this is a transcript of another recording: {len(past):,} of its "
-            f"{format_count(len(transcript.turns), 'turn')} "
-            f"begin{'s' * (len(past) == 1)} after the recording's end, at {duration:.1f} s, and the last ends at "
-            f"{last:.1f} s; give the recording's own transcript"
+            f"the transcript belongs to another recording: {len(past):,} of its "
+            f"{format_count(len(transcript.turns), 'turn')} begin{'s' * (len(past) == 1)} after the recording's end "
+            f"at {duration:.1f} s, and the last ends at {last:.1f} s. Give the recording's own transcript.",
+            code="transcript.other_recording",
         )
     turns = [turn for turn in transcript.turns if turn.start < duration]
     long = [turn for turn in turns if turn.end > duration + ROUNDING_TOLERANCE]

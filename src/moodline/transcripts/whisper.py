@@ -1,4 +1,4 @@
-"""The JSON of recognisers: of Whisper (openai-whisper, its API and what writes alike), WhisperX and whisper.cpp."""
+"""The JSON of recognisers: Whisper (openai-whisper, its API and compatible programs), WhisperX and whisper.cpp."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,22 +10,25 @@ from moodline.transcripts.subtitles import round_to_milliseconds
 from moodline.transcripts.transcript import Cue, ParsedTranscript
 
 WHISPER, WHISPERX, WHISPER_CPP = "JSON of Whisper", "JSON of WhisperX", "JSON of whisper.cpp"
-SEGMENTS, TRANSCRIPTION = "segments", "transcription"  # the keys by which they are told
+SEGMENTS, TRANSCRIPTION = "segments", "transcription"  # the keys that identify them
 
 MAX_TIME = 1e15
 
 
 def parse_whisper(content: Mapping[str, Any], origin: str) -> ParsedTranscript:
-    """Turns of segments; the words of a segment do not part it.
+    """Parse each segment as one turn, whatever its words' times.
 
     Raises:
-        MoodlineError: a segment has no times or no text
+        MoodlineError: a segment has invalid times or text
     """
     from_cpp = SEGMENTS not in content
     key = TRANSCRIPTION if from_cpp else SEGMENTS
     segments = content[key]
     if not isinstance(segments, list):
-        raise MoodlineError(f"{key} is a list of objects: {origin} has {format_value(segments)}; write it again")
+        raise MoodlineError(
+            f"{key} of {origin} is {format_value(segments)}, expected a list of objects. Export the file again.",
+            code="transcript.invalid_json",
+        )
     cues = [parse_cue(segment, f"{origin}, segment {number}", from_cpp) for number, segment in enumerate(segments, 1)]
     result = content.get("result")
     language = result.get("language") if isinstance(result, dict) else content.get("language")
@@ -38,28 +41,30 @@ def is_whisperx(content: Mapping[str, Any]) -> bool:
 
 
 def parse_cue(segment: Any, place: str, from_cpp: bool) -> Cue:
-    """A segment; the offsets of whisper.cpp are milliseconds."""
+    """Parse a segment; whisper.cpp gives offsets in milliseconds."""
     times = segment.get("offsets") if from_cpp and isinstance(segment, dict) else segment
     names, scale = (("from", "to"), 1000) if from_cpp else (("start", "end"), 1)
     if not isinstance(times, dict) or not all(is_number(times.get(name)) for name in names):
         raise MoodlineError(
-            f"a segment has its times as numbers, {names[0]} and {names[1]}: {place} has {format_value(times)}; "
-            f"correct it"
+            f"{place} has {format_value(times)}, expected the numbers {names[0]} and {names[1]}. Correct it.",
+            code="transcript.invalid_time",
         )
     text = segment.get("text")
     if not isinstance(text, str | None):
-        raise MoodlineError(f"a segment's text is a text: {place} has {format_value(text)}; correct it")
+        raise MoodlineError(
+            f"{place} has the text {format_value(text)}, expected a string. Correct it.", code="transcript.invalid_text"
+        )
     start, end = (times[name] / scale for name in names)
-    return Cue(place=place, start=start, end=end, words=text, speaker=find_speaker(segment))
+    return Cue(place, Segment(start=start, end=end, words=text, speaker=find_speaker(segment)))
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a number that can be a time; no NaN is, nor an integer beyond any float."""
+    """Check whether a value can be a time: NaN cannot, nor an integer beyond any float."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_TIME
 
 
 def find_speaker(segment: Mapping[str, Any]) -> str:
-    """The segment's speaker, or else the only one that its words have."""
+    """Find the segment's speaker, or else the only speaker of its words."""
     words = segment.get("words")
     named = [word.get("speaker") for word in words if isinstance(word, dict)] if isinstance(words, list) else []
     of_words = {speaker for speaker in named if speaker}
@@ -68,13 +73,13 @@ def find_speaker(segment: Mapping[str, Any]) -> str:
 
 
 def format_value(value: Any) -> str:
-    """A value as JSON has it, cut to a glance."""
+    """Format the beginning of a value as JSON."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def format_whisper(turns: Sequence[Segment]) -> str:
-    """WhisperX's form, times to the millisecond."""
+    """Format turns as WhisperX does; times to the millisecond."""
     return json.dumps({SEGMENTS: [build_segment(turn) for turn in turns]}, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from praatio import textgrid
 
 from moodline.errors import MoodlineError
-from moodline.tabular import original
+from moodline.tabular import restore_cell
 from moodline.timeline import UNCERTAIN, write_timeline
 from moodline.timeline.timeline import round_to_milliseconds
 from moodline.timeline.writers import to_csv, to_srt, to_textgrid
@@ -30,7 +30,7 @@ def test_csv_has_the_words_and_the_numbers_as_they_are(one):
     rows = list(csv.DictReader(io.StringIO(to_csv(one), newline="")))
     assert len(rows) == len(one.turns)
     for row, turn in zip(rows, one.turns, strict=True):
-        found = tuple(original(row[name]) for name in ("words", "speaker", "label"))
+        found = tuple(restore_cell(row[name]) for name in ("words", "speaker", "label"))
         assert found == (turn.words or "", turn.speaker, turn.label)
         assert {name: float(row[f"p_{name}"]) for name in one.classes} == turn.probabilities
 

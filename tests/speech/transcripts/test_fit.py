@@ -20,8 +20,9 @@ def test_what_is_within_the_recording_is_kept_and_the_rest_told(transcript: Tran
     within = [turn for turn in transcript.turns if turn.start < duration]
     past = len(transcript.turns) - len(within)
     if past > len(within):
-        with pytest.raises(MoodlineError, match="a transcript of another recording") as caught:
+        with pytest.raises(MoodlineError, match=r"\d") as caught:
             fit_to_duration(transcript, duration)
+        assert caught.value.code == "transcript.other_recording"
         assert f" {past} of its {len(transcript.turns)} turn" in str(caught.value)
         return
     fitted = fit_to_duration(transcript, duration)
@@ -37,5 +38,5 @@ def test_the_sentences_have_counts_and_times() -> None:
     left_out, cut = fit_to_duration(ends, 2.5).notes
     assert left_out == "1 turn of the transcript left out, from 3.0 s on, as the recording ends at 2.5 s"
     assert cut == "2 turns cut at the recording's end, at 2.5 s, the first from 1.0 s to 3.0 s"
-    with pytest.raises(MoodlineError, match=r"3 of its 4 turns begin after .* at 0\.5 s, and the last ends at 5\.0 s"):
+    with pytest.raises(MoodlineError, match=r"3 of its 4 .* 0\.5 s.* 5\.0 s"):
         fit_to_duration(ends, 0.5)

@@ -41,21 +41,22 @@ def test_another_encoding_than_unicode_is_noted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "code"),
     [
-        (b"", "is empty"),
-        (b"\xef\xbb\xbf \r\n\r\n", "is empty"),
-        ("\n\n".encode("utf-16"), "is empty"),
-        (b"RIFF\x24\x00\x00\x00WAVEfmt ", "is binary"),
-        (b"ooBinaryFile\x08TextGrid\x00\x00", "is binary"),
-        (b"Dear Ann,\nall is well.\n", "begins with 'Dear Ann,'.*SRT.*convert"),
-        (b"WEBVTT\n", "holds none"),
-        (b'File type = "ooTextFile"\nObject class = "Pitch 1"\n', "begins with"),
+        (b"", "transcript.empty"),
+        (b"\xef\xbb\xbf \r\n\r\n", "transcript.empty"),
+        ("\n\n".encode("utf-16"), "transcript.empty"),
+        (b"RIFF\x24\x00\x00\x00WAVEfmt ", "transcript.binary"),
+        (b"ooBinaryFile\x08TextGrid\x00\x00", "transcript.binary"),
+        (b"Dear Ann,\nall is well.\n", "transcript.unknown_format"),
+        (b"WEBVTT\n", "transcript.no_turns"),
+        (b'File type = "ooTextFile"\nObject class = "Pitch 1"\n', "transcript.unknown_format"),
     ],
 )
-def test_what_is_no_transcript_is_told(tmp_path: Path, content: bytes, told: str) -> None:
-    with pytest.raises(MoodlineError, match=told):
+def test_what_is_no_transcript_is_told(tmp_path: Path, content: bytes, code: str) -> None:
+    with pytest.raises(MoodlineError, match=r"talk\.txt") as refused:
         read(tmp_path, content)
+    assert refused.value.code == code
 
 
 def test_a_path_that_cannot_be_read_is_told(tmp_path: Path) -> None:

@@ -40,7 +40,8 @@ def generate(out: Path, *, conversations_per_session: int = 8, seed: int = 0) ->
     """
     if not 1 <= conversations_per_session <= _MOST:
         raise MoodlineError(
-            f"{conversations_per_session} conversations per session are out of range: the demo corpus has 1 to {_MOST}"
+            f"{conversations_per_session} conversations per session are out of range: the demo corpus has 1 to {_MOST}",
+            code="option.out_of_range",
         )
     origin = {"conversations_per_session": conversations_per_session, "seed": seed}
     if out.exists():
@@ -48,7 +49,8 @@ def generate(out: Path, *, conversations_per_session: int = 8, seed: int = 0) ->
         if found != origin:
             raise MoodlineError(
                 f"{out} is not the demo corpus of --conversations {conversations_per_session} and --seed {seed}: its "
-                f"{ORIGIN_FILE} has {found}; remove that folder, or choose another -o"
+                f"{ORIGIN_FILE} has {found}; remove that folder, or choose another -o",
+                code="corpus.out_occupied",
             )
         return
     with open_atomic_folder(out) as unfinished, Synthesizer() as synthesizer:

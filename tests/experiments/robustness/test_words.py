@@ -41,7 +41,7 @@ SAID = [said for said, _ in PAIRS] * 40
 
 def test_confusions_are_counted_word_by_word() -> None:
     found = count_confusions(PAIRS)
-    assert {word: [other.spelling for other in others] for word, others in found.instead.items()} == {
+    assert {word: [other.spelling for other in others] for word, others in found.substitutes.items()} == {
         "today": ["day"],
         "not": [""],
         "well": [""],
@@ -49,18 +49,18 @@ def test_confusions_are_counted_word_by_word() -> None:
         "home": ["comb", "comb"],
     }
     assert [word.spelling for word in found.inserted] == ["oh", "to"]
-    assert (found.said["you"], found.said["home"], found.said["known"]) == (2, 2, 1)
+    assert (found.counts["you"], found.counts["home"], found.counts["known"]) == (2, 2, 1)
     # Of 5 + 5 + 5 + 6 + 1 + 3 + 5 words six are wrong.
-    assert found.wrong == pytest.approx(6 / 30)
-    assert found.insertions == pytest.approx(2 / 30)
-    assert found.wrong_of("home") == pytest.approx((2 + 6 / 30) / 3)
-    assert found.wrong_of("never said") == pytest.approx(6 / 30)
+    assert found.error_rate == pytest.approx(6 / 30)
+    assert found.insertion_rate == pytest.approx(2 / 30)
+    assert found.estimate_error_rate("home") == pytest.approx((2 + 6 / 30) / 3)
+    assert found.estimate_error_rate("never said") == pytest.approx(6 / 30)
 
 
 def test_what_is_heard_has_the_frequency_that_it_was_heard_with() -> None:
     """Over all places between 0 and 1: the word's own errors, and with the weight of the rate those of all words."""
     found = count_confusions(PAIRS)
-    heard = [found.heard_of("home", place / 10_000).spelling for place in range(10_000)]
+    heard = [found.choose_substitute("home", place / 10_000).spelling for place in range(10_000)]
     shares = {word: heard.count(word) / 10_000 for word in set(heard)}
     weight = 6 / 30
     # Of all six errors two are comb, two are nothing.
@@ -71,9 +71,9 @@ def test_what_is_heard_has_the_frequency_that_it_was_heard_with() -> None:
 
 def test_a_word_is_never_misheard_as_itself() -> None:
     found = count_confusions(PAIRS)
-    assert all(found.heard_of("comb", place / 999).normal != "comb" for place in range(999))
-    only = WordConfusions(said={"a": 2, "b": 1}, instead={"a": (NormalisedWord("b", "b"),)}, inserted=())
-    assert only.heard_of("b", 0.5) == DELETED
+    assert all(found.choose_substitute("comb", place / 999).normal != "comb" for place in range(999))
+    only = WordConfusions(counts={"a": 2, "b": 1}, substitutes={"a": (NormalisedWord("b", "b"),)}, inserted=())
+    assert only.choose_substitute("b", 0.5) == DELETED
 
 
 @pytest.mark.parametrize("rate", ERROR_RATES)
@@ -105,10 +105,10 @@ def test_errors_grow_on_those_that_are_there(texts: list[str], scale: float, see
     named = {str(number): text for number, text in enumerate(texts)}
     confusions = count_confusions([("yes no well", "yes know well well"), ("so", "")])
     corruption = WordCorruption(named, confusions, seed)
-    assert corruption.at(0) == named
-    words = corruption.at(scale)
-    assert words == WordCorruption(dict(reversed(named.items())), confusions, seed).at(scale)
-    more = corruption.at(2 * scale)
+    assert corruption.corrupt_texts(0) == named
+    words = corruption.corrupt_texts(scale)
+    assert words == WordCorruption(dict(reversed(named.items())), confusions, seed).corrupt_texts(scale)
+    more = corruption.corrupt_texts(2 * scale)
     for name in named:
         assert words[name].count("[LAUGHTER]") == named[name].count("[LAUGHTER]")
         if more[name] == named[name]:
@@ -150,12 +150,12 @@ def fold_words(turns: int = 200, seed: int = 0) -> FoldWords:
 
 def test_shares_of_recognised_utterances_are_nested_and_end_at_all() -> None:
     words = fold_words()
-    assert words.at(CorruptionPoint(INTERPOLATED, 0.0)) == words.reference
-    assert words.at(CorruptionPoint(INTERPOLATED, 1.0)) == words.recognised
+    assert words.build_words(CorruptionPoint(INTERPOLATED, 0.0)) == words.reference
+    assert words.build_words(CorruptionPoint(INTERPOLATED, 1.0)) == words.recognised
     sets = [
         {
             name
-            for name, said in words.at(CorruptionPoint(INTERPOLATED, share)).items()
+            for name, said in words.build_words(CorruptionPoint(INTERPOLATED, share)).items()
             if said == words.recognised[name]
         }
         for share in RECOGNISED_SHARES
@@ -176,7 +176,11 @@ def test_a_mixture_takes_each_utterance_from_one_of_the_two(texts: dict[str, str
 
 def test_confusions_are_learned_from_what_is_not_tested() -> None:
     words = fold_words()
-    assert "said" not in words.confusions.said
-    assert words.at(CorruptionPoint(DRAWN, 0.0)) == words.reference
-    assert words.at(CorruptionPoint(DRAWN, 0.5)) == fold_words().at(CorruptionPoint(DRAWN, 0.5)) != words.reference
-    assert words.at(CorruptionPoint(DRAWN, 0.5)) != fold_words(seed=1).at(CorruptionPoint(DRAWN, 0.5))
+    assert "said" not in words.confusions.counts
+    assert words.build_words(CorruptionPoint(DRAWN, 0.0)) == words.reference
+    assert (
+        words.build_words(CorruptionPoint(DRAWN, 0.5))
+        == fold_words().build_words(CorruptionPoint(DRAWN, 0.5))
+        != words.reference
+    )
+    assert words.build_words(CorruptionPoint(DRAWN, 0.5)) != fold_words(seed=1).build_words(CorruptionPoint(DRAWN, 0.5))

@@ -14,8 +14,8 @@ import pytest
 from moodline.config import Recipe
 from moodline.conversation import IEMOCAP4
 from moodline.corpora.corpus import Corpus
-from moodline.experiments.robustness import PointResult, RobustnessCurves, build_table
-from moodline.experiments.robustness_curves import MEASURES, compute_limits, draw_curve, write_page
+from moodline.experiments.robustness import PointResult, RobustnessCurves, build_curves_table
+from moodline.experiments.robustness_curves import MEASURE_NAMES, compute_limits, draw_curve, write_page
 from moodline.experiments.robustness_plan import ENCODER_BY_CURVE, CorruptionPoint, list_speech_points, list_word_points
 from moodline.metrics import WordErrors
 from moodline.training.run import Run
@@ -50,7 +50,7 @@ def made_up(points: Sequence[CorruptionPoint], stages: Sequence[str] = STAGES, t
         if ENCODER_BY_CURVE[point.curve] == "text_utterance":
             errors = WordErrors(substitutions=round(1000 * point.x), deletions=0, insertions=0, words=1000)
         measured.append(PointResult(point=point, predictions=pa.Table.from_pylist(table), errors=errors))
-    return build_table(measured, IEMOCAP4.classes, FACTS)
+    return build_curves_table(measured, IEMOCAP4.classes, FACTS)
 
 
 def curves_of(table: pa.Table, corpus: Corpus, *notes: str) -> RobustnessCurves:
@@ -90,7 +90,7 @@ def test_a_page_is_whole(pages: dict[str, Path]) -> None:
 
 def test_a_figure_tells_every_point_to_who_cannot_see_it() -> None:
     rows = made_up(list_speech_points(with_babble=True)).to_pylist()
-    for metric, name in MEASURES.items():
+    for metric, name in MEASURE_NAMES.items():
         own = [row for row in rows if row["curve"] == "babble"]
         drawn = draw_curve("babble", metric, own, [], 0.25)
         (told,) = re.findall(r"<desc[^>]*>(.*?)</desc>", drawn)

@@ -19,7 +19,7 @@ from moodline.experiments.corruptions import (
     explain_missing_babble,
     mix_at_ratio,
 )
-from moodline.experiments.robustness import corrupt_sound
+from moodline.experiments.robustness import create_corrupted_reader
 from moodline.experiments.robustness_plan import BABBLE, CLEAN_RATIO, NOISE_RATIOS, TELEPHONE, CorruptionPoint
 from moodline.inference.encode import read_waveform
 
@@ -54,7 +54,7 @@ def test_silence_stays_silent() -> None:
 @pytest.mark.parametrize("ratio", NOISE_RATIOS)
 def test_the_ratio_holds_for_utterances_in_babble_of_the_corpus(corpus: Corpus, ratio: float) -> None:
     babble = BabbleNoise(corpus.conversations, seed=0)
-    sound = corrupt_sound(CorruptionPoint(BABBLE, ratio), babble)
+    sound = create_corrupted_reader(CorruptionPoint(BABBLE, ratio), babble)
     for turn in corpus.conversations[0].utterances:
         clean, heard = read_waveform(turn, RATE).numpy(), sound(turn, RATE).numpy()
         assert decibels(clean, heard.astype(float) - clean) == pytest.approx(ratio, abs=0.1)
@@ -104,8 +104,9 @@ def test_babble_of_nobody_and_of_silence_are_told(tmp_path: Path, corpus: Corpus
     clip = AudioClip(path=tmp_path / "silent.wav", duration=1.0, sample_rate=RATE)
     silent = replace(alone.utterances[0], id="silent", speaker="X", audio=clip)
     babble = BabbleNoise([alone, Conversation(id="other", utterances=(silent,))], 0)
-    with pytest.raises(MoodlineError, match=r"is silence: silent"):
+    with pytest.raises(MoodlineError, match=rf"{alone.utterances[0].id} .*: silent;") as error:
         babble.generate_babble(alone.utterances[0], 100, RATE)
+    assert error.value.code == "experiment.silent_babble"
 
 
 def level_of(tone: float, rate: int) -> float:
@@ -139,8 +140,8 @@ def test_an_utterance_stays_as_long_as_it_is(length: int, rate: int) -> None:
 
 def test_a_telephone_hears_the_babble_too(corpus: Corpus) -> None:
     babble, turn = BabbleNoise(corpus.conversations, 0), corpus.conversations[0].utterances[0]
-    wide = corrupt_sound(CorruptionPoint(BABBLE, 5.0), babble)(turn, RATE).numpy()
-    narrow = corrupt_sound(CorruptionPoint(TELEPHONE, 5.0), babble)(turn, RATE).numpy()
+    wide = create_corrupted_reader(CorruptionPoint(BABBLE, 5.0), babble)(turn, RATE).numpy()
+    narrow = create_corrupted_reader(CorruptionPoint(TELEPHONE, 5.0), babble)(turn, RATE).numpy()
     assert np.array_equal(narrow, apply_telephone_band(wide, RATE))
-    alone = corrupt_sound(CorruptionPoint(TELEPHONE, CLEAN_RATIO), babble)(turn, RATE).numpy()
+    alone = create_corrupted_reader(CorruptionPoint(TELEPHONE, CLEAN_RATIO), babble)(turn, RATE).numpy()
     assert np.array_equal(alone, apply_telephone_band(read_waveform(turn, RATE).numpy(), RATE))

@@ -53,7 +53,7 @@ def test_the_encoders_alone_train_on_what_the_fold_selects_by(corpus: Corpus, tm
 
 def test_the_encoders_read_the_turns_drawn(corpus: Corpus, tmp_path: Path) -> None:
     released = training(corpus, as_released(Recipe()), tmp_path)
-    data = released.data(AUDIO_UTTERANCE)
+    data = released.build_data(AUDIO_UTTERANCE)
     for items, part in zip((data.train, data.validation), released.select_sets(AUDIO_UTTERANCE), strict=True):
         assert isinstance(items, WaveformItems)
         assert {turn.id for turn in items.utterances} == find_classified(part, IEMOCAP4)
@@ -90,8 +90,9 @@ def test_the_longest_utterance_is_what_all_are_padded_to(corpus: Corpus) -> None
     assert find_longest_seconds(corpus) == max(turn.audio.duration for turn in corpus.utterances if turn.audio)
     first = corpus.conversations[0]
     silent = replace(first, utterances=tuple(replace(turn, audio=None) for turn in first.utterances))
-    with pytest.raises(MoodlineError, match=f"{first.utterances[0].id} has no audio"):
+    with pytest.raises(MoodlineError, match=first.utterances[0].id) as error:
         find_longest_seconds(replace(corpus, conversations=(silent, *corpus.conversations[1:])))
+    assert error.value.code == "experiment.missing_audio"
 
 
 def test_a_system_that_trains_no_encoder_has_no_mark() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from moodline.experiments.runner import shown_command
+from moodline.experiments.runner import hide_folders
 
 # What starts with moodline's command line loaded, as the installed script does.
 SCRIPT = """
@@ -40,5 +40,5 @@ def test_a_command_that_is_shown_has_no_home_folder(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     command = f"moodline train '/home/ann/my corpus' --recipe {tmp_path}/out/recipes/base.yaml --seed 1 -o runs/one"
     shown = "moodline train 'my corpus' --recipe out/recipes/base.yaml --seed 1 -o runs/one"
-    assert shown_command(command) == shown
-    assert shown_command(shown) == shown
+    assert hide_folders(command) == shown
+    assert hide_folders(shown) == shown
