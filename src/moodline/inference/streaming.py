@@ -256,7 +256,8 @@ class Stream:
     once.
 
     Args:
-        modalities, threshold: as of ``Predictor.predict``
+        modalities: what is read, as for ``Predictor.predict``
+        threshold: the probability below which a turn is uncertain
 
     Raises:
         MoodlineError: the threshold is no probability, or a class has the name of what it answers

@@ -100,7 +100,8 @@ class Timeline(TimelineContent):
 
         Args:
             format: json, csv, srt, textgrid or html; None takes the one of the file's ending
-            audio, sample_rate: for a page, see ``to_html``
+            audio: the recording of a page, as for ``to_html``
+            sample_rate: of audio samples, in Hz
 
         Raises:
             MoodlineError: there is no such format, the format needs times, or the file cannot be written
