@@ -312,12 +312,12 @@ def test_a_task_that_fails_is_told_and_the_others_are_done(place: Path, capsys: 
     [
         (("--tables", "3,nine"), "'nine': choose from 1, 2, 3, 4, baselines, released"),
         (("--tables", ","), "--tables takes names"),
-        (("--seeds", "0"), "--seeds is 1 or more, not 0"),
-        (("--protocols", "all", "--tables", "3"), "protocol all has none"),
+        (("--seeds", "0"), "--seeds must be 1 or more, not 0"),
+        (("--protocols", "all", "--tables", "3"), "protocol all has no test set"),
         (("--protocols", "cv9", "--tables", "3"), "cv9"),
         (("--selection", "released", "--tables", "3"), "selection: released"),
         (("--fusion.kind", "concatenation", "--tables", "3"), "fusion.kind: concatenation"),
-        (("--tables", "released", "--protocols", "cv10"), "these are the test set's too"),
+        (("--tables", "released", "--protocols", "cv10"), "also tests. Choose another protocol"),
         (("--modalities", "text", "--tables", "3"), "modalities: text"),
     ],
 )
@@ -338,7 +338,7 @@ def test_missing_recognised_words_are_told_before_any_training(place: Path, caps
     with pytest.raises(SystemExit):
         moodline("reproduce", place / "unheard", "-o", place / "refused", "--recipe", place / "tiny.yaml", *ALL)
     told = capsys.readouterr().err
-    assert "has them for 0 of 90" in told
+    assert "for 0 of 90" in told
     assert "--tables 1,3,baselines,released" in told
 
 
