@@ -311,7 +311,7 @@ def test_a_task_that_fails_is_told_and_the_others_are_done(place: Path, capsys: 
     ("change", "rule"),
     [
         (("--tables", "3,nine"), "'nine': choose from 1, 2, 3, 4, baselines, released"),
-        (("--tables", ","), "--tables takes names"),
+        (("--tables", ","), "--tables must be names"),
         (("--seeds", "0"), "--seeds must be 1 or more, not 0"),
         (("--protocols", "all", "--tables", "3"), "protocol all has no test set"),
         (("--protocols", "cv9", "--tables", "3"), "cv9"),
