@@ -244,11 +244,11 @@ def run_transcribe(options: Any, given: Any) -> None:
         transcribe_recordings(options, options.sources)
     else:
         refuse_options(given, RECORDING_OPTIONS, f"for recordings, and {corpus} is a corpus folder")
-        transcribe_corpus(options, corpus)
+        add_recognised_words(options, corpus)
 
 
 @resumable()
-def transcribe_corpus(options: Any, folder: Path) -> None:
+def add_recognised_words(options: Any, folder: Path) -> None:
     """Add recognised words to a corpus."""
     if options.import_words is not None and (options.recogniser is not None or options.tts):
         raise MoodlineError(
