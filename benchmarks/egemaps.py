@@ -20,7 +20,7 @@ from moodline.config import Recipe
 from moodline.conversation import LABEL_SETS, Conversation, LabelSet, Utterance
 from moodline.corpora.corpus import read_corpus
 from moodline.corpora.protocols import build_folds
-from moodline.experiments.baseline_features import EGEMAPS
+from moodline.experiments.baselines import BASELINES
 from moodline.metrics import compute_confusion, compute_unweighted_accuracy, compute_weighted_accuracy
 
 LABELS = LABEL_SETS["iemocap4"]
@@ -52,7 +52,7 @@ def main(folder: Path, protocol: str) -> None:
     corpus = read_corpus(folder)
     utterances = [turn for turn in labelled(corpus.conversations, LABELS) if turn.audio is not None]
     with tempfile.TemporaryDirectory() as kept:
-        rows = np.asarray(EGEMAPS.reader(Recipe(), Path(kept))(utterances))
+        rows = np.asarray(BASELINES["egemaps"].reader(Recipe(), Path(kept))(utterances))
     raw = dict(zip((turn.id for turn in utterances), rows, strict=True))
     everywhere = relative_to(raw, {turn.id: turn.speaker for turn in utterances}, deviation=True)
     within = relative_to(

@@ -98,7 +98,7 @@ def build(name: str, padding: str = "symmetric") -> Callable:
         return lambda waveforms: leaf(waveforms)[0]
     import speechbrain_leaf
 
-    return speechbrain_leaf.build_part(STRIDE_MS)
+    return speechbrain_leaf.build(STRIDE_MS)
 
 
 def waveforms(case: str):

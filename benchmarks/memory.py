@@ -15,8 +15,9 @@ import time
 import torch
 from transformers import BertConfig, BertModel
 
-from moodline.config import AUDIO_UTTERANCE, ENCODERS, TEXT_UTTERANCE, parse_recipe, read_recipe
+from moodline.config import AUDIO_UTTERANCE, ENCODERS, TEXT_UTTERANCE
 from moodline.modeling.model import build_stage
+from moodline.recipe import parse_recipe, read_recipe
 
 VOCABULARY = 28_996
 CLASSES = 4

@@ -45,9 +45,8 @@ def main() -> None:
     for mode, stage in STAGES.items():
         if runs := getattr(options, mode):
             one, single = collect_answers(options.run, stage), collect_answers(runs, FUSION)
-            _, ua, _ = average_seeds(one)
-            _, alone, _ = average_seeds(single)
-            print(f"{mode:<6} {ua!s:<22} {alone!s:<22} {compare_parts(one, single).ua}")
+            ua, alone = (average_seeds(side)["ua"] for side in (one, single))
+            print(f"{mode:<6} {ua!s:<22} {alone!s:<22} {compare_parts(one, single).measures['ua']}")
 
 
 if __name__ == "__main__":

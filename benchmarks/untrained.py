@@ -10,11 +10,12 @@ from typing import Literal
 import torch
 from transformers import BertConfig, BertModel
 
-from moodline.config import TEXT_UTTERANCE, parse_recipe, read_recipe
+from moodline.config import TEXT_UTTERANCE
 from moodline.conversation import IEMOCAP4
 from moodline.modeling.checkpoint import Provenance, TrainedModel, save_description, save_stage, save_text_assets
 from moodline.modeling.model import ConversationModel, build_stage
 from moodline.modeling.text_encoder import load_bert
+from moodline.recipe import parse_recipe, read_recipe
 
 
 def untrained(bert: Literal["wheel", "base"] = "wheel") -> TrainedModel:

@@ -17,6 +17,7 @@ PURPOSES = {
     "evaluation": "scores, intervals, reports",
     "training": "trains the five stages of each fold",
     "inference": "conversations and recordings to labels",
+    "recipe": "recipe files and their former keys",
     "corpora": "corpora on disk, folds, demo corpus",
     "timeline": "labelled turns and their file formats",
     "transcripts": "SRT, TextGrid, RTTM, ... to turns",

@@ -1,4 +1,4 @@
-"""Writes docs/configuration.md, the reference of a recipe's keys, from the classes of config.py.
+"""Write docs/configuration.md, the reference of a recipe's keys, from the classes of config.py.
 
 .venv/bin/python docs/configuration.py
 """
@@ -11,7 +11,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from moodline.config import STAGE_NAMES, STAGES, Recipe, TrainingConfig
+from moodline.config import (
+    AUDIO_CONTEXT,
+    AUDIO_UTTERANCE,
+    FUSION,
+    STAGE_NAMES,
+    STAGES,
+    TEXT_CONTEXT,
+    TEXT_UTTERANCE,
+    Recipe,
+    TrainingConfig,
+)
 from moodline.io import write_text
 
 PAGE = Path(__file__).with_suffix(".md")
@@ -19,24 +29,21 @@ KINDS = {int: "whole number", float: "number", bool: "true or false", str: "text
 INTRODUCTION = """\
 # Every key of a recipe
 
-Written by `docs/configuration.py` from the classes of `config.py`; a test holds the two together.
-
-A recipe is a YAML file. A key that it leaves out has the default given here; a key that does not exist is refused, and
-the nearest one named; a key that another choice makes idle is noted, with that choice. With `base: NAME` a recipe takes
-another one's keys where it has none of its own: one of moodline's by its name, or a file by its path from this one. A
-run keeps the recipe that results. On the command line keys are joined by points and go before the file's values:
-
     moodline train corpora/iemocap --recipe iemocap --protocol session5 -o runs/two --fusion.layers 2 --seed 1
 
-In a run's own folder a changed value trains again the stages that depend on it, and keeps the others. `seed`,
-`context`, `class_weights` and the classes of `label_set` hold for every stage: with another one nothing could be kept,
-so that it is another run, which needs another `-o`.
+A recipe is a YAML file; keys on the command line, joined by points, override it. A key that both leave out has the
+default given here, an unknown key is refused, and a key that another choice makes idle is noted. With `base: NAME` a
+recipe takes the keys of another one, by its name or its path from this file, where it has none of its own.
 
-[recipes/iemocap.yaml](../recipes/iemocap.yaml) writes the paper's values out, which
-[iemocap-10ms](../recipes/iemocap-10ms.yaml) and [as-released](../recipes/as-released.yaml) have as their base;
-[small](../recipes/small.yaml) and [demo](../recipes/demo.yaml) say what differs from the defaults. "Released" marks
-what the paper leaves open and the authors' released code fixes; as a value, what that code does otherwise than the
-paper ([protocols.md](protocols.md#as-released)).
+In a run's own folder, a changed value retrains the stages that depend on it and keeps the others. `seed`, `context`,
+`class_weights` and the classes of `label_set` concern every stage: another one is another run, which needs another
+`-o`.
+
+[recipes/iemocap.yaml](../recipes/iemocap.yaml) contains the paper's values and is the base of
+[iemocap-10ms](../recipes/iemocap-10ms.yaml) and [as-released](../recipes/as-released.yaml);
+[small](../recipes/small.yaml) and [demo](../recipes/demo.yaml) contain what differs from the defaults. "Released"
+marks what the paper leaves open and the authors' code fixes; as a value, what that code does [otherwise than the
+paper](protocols.md#as-released). `docs/configuration.py` writes this page from the classes of `config.py`.
 """
 
 
@@ -47,15 +54,21 @@ def page() -> str:
 def lines() -> Iterator[str]:
     yield INTRODUCTION
     yield from section("The whole", Recipe(), "")
-    for part in STAGES:
+    for part in (AUDIO_UTTERANCE, TEXT_UTTERANCE):
         yield ""
         yield from section(f"`{part}`: {STAGE_NAMES[part]}", getattr(Recipe(), part), f"{part}.")
+    yield ""
+    yield from section(
+        f"`{AUDIO_CONTEXT}`, and the same for `{TEXT_CONTEXT}`", Recipe().audio_context, f"{AUDIO_CONTEXT}."
+    )
+    yield ""
+    yield from section(f"`{FUSION}`", Recipe().fusion, f"{FUSION}.")
     yield ""
     yield from training_section()
 
 
 def section(title: str, config: Any, prefix: str) -> Iterator[str]:
-    """The keys of one class that are no sections themselves."""
+    """List the keys of one class, without its sections."""
     yield f"## {title}\n"
     yield f"{summary(type(config))}\n"
     yield "| key | kind | default | meaning |"
@@ -67,18 +80,15 @@ def section(title: str, config: Any, prefix: str) -> Iterator[str]:
 
 
 def training_section() -> Iterator[str]:
+    """List the training keys, with a column of defaults for each stage."""
     yield "## `training`, a section of each of the five\n"
     yield f"{summary(TrainingConfig)} In a recipe: `fusion.training.epochs` and so on.\n"
-    told, names = meanings(TrainingConfig), [field.name for field in dataclasses.fields(TrainingConfig)]
-    yield "| key | kind | meaning |"
-    yield "|---|---|---|"
+    yield row("key", "kind", *(f"`{stage}`" for stage in STAGES), "meaning")
+    yield "|---" * (3 + len(STAGES)) + "|"
+    told = meanings(TrainingConfig)
     for field in dataclasses.fields(TrainingConfig):
-        yield row(f"`{field.name}`", kind(field.type), told[field.name])
-    yield ""
-    yield row("default", *(f"`{stage}`" for stage in STAGES))
-    yield "|---" * (1 + len(STAGES)) + "|"
-    for name in names:
-        yield row(f"`{name}`", *(default(Recipe().get_training_config(stage), name) for stage in STAGES))
+        defaults = [default(Recipe().get_training_config(stage), field.name) for stage in STAGES]
+        yield row(f"`{field.name}`", kind(field.type), *defaults, told[field.name])
 
 
 def row(*cells: str) -> str:
@@ -90,7 +100,7 @@ def summary(config: type) -> str:
 
 
 def meanings(config: type) -> dict[str, str]:
-    """What the ``Args:`` of a class's docstring say of each key, a line each."""
+    """Parse the meaning of each key from the ``Args:`` of a class's docstring."""
     found: dict[str, str] = {}
     arguments = (inspect.getdoc(config) or "").partition("\nArgs:\n")[2]
     for line in arguments.split("\n"):
@@ -110,7 +120,7 @@ def kind(of: Any) -> str:
 
 
 def default(config: Any, name: str) -> str:
-    """As YAML has it."""
+    """Format a default as in YAML."""
     value = getattr(config, name)
     return f"`{value if isinstance(value, str) else json.dumps(value)}`"
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from moodline.audio import decoders
+from moodline.audio import recording
 
 
 class Decoder:
@@ -17,7 +17,7 @@ class Decoder:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.opened: list[str] = []
         self.frames = 0
-        open_film, decode_film = av.open, decoders._iter_frames
+        open_film, decode_film = av.open, recording.iter_frames
         open_sound, decode_sound = soundfile.SoundFile.__init__, soundfile.SoundFile.read
 
         def begin(file: soundfile.SoundFile, name: object, mode: str = "r", *given: object, **named: object) -> None:
@@ -41,4 +41,4 @@ class Decoder:
         monkeypatch.setattr(soundfile.SoundFile, "__init__", begin)
         monkeypatch.setattr(soundfile.SoundFile, "read", read)
         monkeypatch.setattr(av, "open", begin_film)
-        monkeypatch.setattr(decoders, "_iter_frames", frames)
+        monkeypatch.setattr(recording, "iter_frames", frames)

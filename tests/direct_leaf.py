@@ -66,7 +66,7 @@ def relative_error(actual: Tensor, expected: Tensor) -> float:
 
 
 def most_deviate_by(actual: Tensor, expected: Tensor) -> float:
-    """What 99 % of the energies are near the expected ones by."""
+    """Return the deviation that 99 % of the energies stay below."""
     deviations = ((actual - expected).abs() / (expected + 1e-5)).flatten()
     return deviations.sort().values[int(0.99 * len(deviations))].item()
 
@@ -134,11 +134,8 @@ def assert_as_exact_as_the_definition(
 def with_random_parameters(leaf: Leaf, seed: int = 0) -> Leaf:
     """Parameters from the whole of their ranges, almost up to the ends."""
     generator = torch.Generator().manual_seed(seed)
-    for parameter, (low, high) in (
-        (leaf.gabor.centre_frequencies, (0.0, math.pi)),
-        (leaf.gabor.inverse_bandwidths, leaf.gabor.bandwidth_range),
-        (leaf.pooling.widths, leaf.pooling.width_range),
-    ):
+    limits = leaf.gabor.limits | leaf.pooling.limits
+    for parameter, (low, high) in zip(filter_parameters(leaf), limits.values(), strict=True):
         share = torch.rand(leaf.filters, generator=generator)
         share[torch.randperm(leaf.filters, generator=generator)[:4]] = torch.tensor([0.0, 1.0, 0.0, 1.0])
         parameter.copy_(low * (high / low) ** share if low else high * share)

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from moodline.conversation import Conversation, Utterance
-from moodline.evaluation.calibration import add_calibration, add_coverage
 from moodline.evaluation.predictions import build_schema
+from moodline.evaluation.reliability import add_reliability
 from moodline.evaluation.scores import STAGES, score_predictions
 
 CLASSES = ("angry", "happy", '<b>sad & "tired"</b>')
@@ -79,7 +79,7 @@ def made_up(
         **asdict(score_predictions(predictions, classes, resamples=resamples)),
     }
     curves = {f"fold{fold}": {stage: epochs() for stage in stages if stage != "majority"} for fold in range(folds)}
-    results = add_coverage(add_calibration(results, predictions), predictions)
+    results = add_reliability(results, predictions)
     return json.loads(json.dumps(results)), curves, predictions, conversations
 
 

@@ -105,19 +105,18 @@ class DieInTraining:
 
     def __call__(self) -> None:
         from moodline.training.lightning_module import StageModule
-        from moodline.training.trainer import StateCallback
 
-        step, keep = StageModule.training_step, StateCallback.on_train_epoch_end
+        step, keep = StageModule.training_step, StageModule.on_train_epoch_end
 
         def deadly_step(module: Any, batch: Any, index: int) -> Any:
             self.die_where(module, self.moment == "in" and index == 1)
             return step(module, batch, index)
 
-        def deadly_keep(keeper: Any, trainer: Any, module: Any) -> None:
-            keep(keeper, trainer, module)
+        def deadly_keep(module: Any) -> None:
+            keep(module)
             self.die_where(module, self.moment == "after")
 
-        StageModule.training_step, StateCallback.on_train_epoch_end = deadly_step, deadly_keep
+        StageModule.training_step, StageModule.on_train_epoch_end = deadly_step, deadly_keep
 
     def die_where(self, module: Any, moment: bool) -> None:
         if moment and (module.stage, module.current_epoch) == (self.stage, self.epoch):

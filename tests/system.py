@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from moodline.cli.main import main
 from moodline.corpora.corpus import read_corpus
+from moodline.errors import MoodlineError
 from tests.rounding import rounding
 
 TINY_RECIPE = """
@@ -64,3 +66,16 @@ def bring_recognised_words(place: Path) -> None:
 def moodline(*arguments: object) -> None:
     """The command line, in this process."""
     main([str(argument) for argument in arguments])
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> MoodlineError:
+    """The error of a user's mistake, which the command line prints as its only sentence before it exits with 2."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as end:
+        moodline(*arguments)
+    assert end.value.code == 2
+    error = end.value.__context__
+    assert isinstance(error, MoodlineError)
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("moodline: ")
+    return error

@@ -22,7 +22,7 @@ from moodline.errors import MoodlineError
 from moodline.inference.predictor import Predictor
 from moodline.modeling.checkpoint import load_description
 from moodline.timeline.timeline import UNCERTAIN
-from moodline.training.calibration import HIGHEST, LOWEST, compute_nll, fit_temperature
+from moodline.training.lightning_module import HIGHEST, LOWEST, compute_nll, fit_temperature
 from tests.system import moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree

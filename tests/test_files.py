@@ -20,7 +20,13 @@ from moodline.io import (
 
 
 class Interruption(Exception):
-    """What stops a write midway."""
+    """Stops a write midway."""
+
+
+def refuse_writing(error: MoodlineError, path: Path) -> None:
+    """Check that an error reports that the path cannot be written."""
+    assert error.code == "file.not_writable"
+    assert str(error).startswith(f"{path} ")
 
 
 def test_text_and_json_come_back(tmp_path: Path) -> None:
@@ -136,19 +142,22 @@ def test_writers_of_one_process_do_not_share_a_temporary_name(tmp_path: Path) ->
 
 def test_a_folder_that_exists_is_left_as_it_is(tmp_path: Path) -> None:
     write_text(tmp_path / "out" / "mine.txt", "mine")
-    with pytest.raises(MoodlineError, match=str(tmp_path / "out")), open_atomic_folder(tmp_path / "out") as folder:
+    with pytest.raises(MoodlineError) as error, open_atomic_folder(tmp_path / "out") as folder:
         (folder / "a.txt").write_text("a")
+    refuse_writing(error.value, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(MoodlineError, match="cannot be written"), open_atomic_folder(tmp_path / "file" / "out"):
+    with pytest.raises(MoodlineError) as error, open_atomic_folder(tmp_path / "file" / "out"):
         pass
+    refuse_writing(error.value, tmp_path / "file" / "out")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(MoodlineError, match=f"{tmp_path / 'folder'} cannot be written"):
+    with pytest.raises(MoodlineError) as error:
         write_text(tmp_path / "folder", "text")
+    refuse_writing(error.value, tmp_path / "folder")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
 
@@ -162,8 +171,9 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_put_in_the_place_leaves_the_old_one(tmp_path: Path) -> None:
     write_text(tmp_path / "out" / "old.txt", "old")
-    with pytest.raises(MoodlineError, match="cannot be written"), open_replacement_folder(tmp_path / "out") as folder:
+    with pytest.raises(MoodlineError) as error, open_replacement_folder(tmp_path / "out") as folder:
         folder.rmdir()
+    refuse_writing(error.value, tmp_path / "out")
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["out", "out/old.txt"]
 
 
@@ -179,7 +189,8 @@ def test_a_folder_that_cannot_be_put_in_the_place_leaves_the_old_one(tmp_path: P
 def test_what_to_do_goes_by_the_reason(tmp_path: Path, number: int, remedy: str) -> None:
     with pytest.raises(MoodlineError) as error, open_atomic_file(tmp_path / "a.txt"):
         raise OSError(number, os.strerror(number))
-    assert str(error.value) == f"{tmp_path / 'a.txt'} cannot be written: {os.strerror(number)}; {remedy}"
+    refuse_writing(error.value, tmp_path / "a.txt")
+    assert str(error.value).endswith(f"{os.strerror(number)}; {remedy}")
 
 
 @pytest.mark.parametrize("writing", [open_atomic_file, open_atomic_folder, open_replacement_folder])
@@ -193,15 +204,17 @@ def test_what_cannot_be_read_meanwhile_is_not_told_as_unwritable(tmp_path: Path,
 @pytest.mark.parametrize("writing", [open_atomic_file, open_atomic_folder, open_replacement_folder])
 def test_what_cannot_be_written_meanwhile_is_told_as_that(tmp_path: Path, writing: Any) -> None:
     (tmp_path / "out").mkdir()
-    with pytest.raises(MoodlineError, match=f"{tmp_path}/out cannot be written: "), writing(tmp_path / "out") as place:
+    with pytest.raises(MoodlineError) as error, writing(tmp_path / "out") as place:
         (place / "none" / "a.txt").write_text("a")
+    refuse_writing(error.value, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_file_below_a_file_is_told_as_that(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "a")
-    with pytest.raises(MoodlineError, match=r"cannot be written: (Not a directory|File exists); choose another folder"):
+    with pytest.raises(MoodlineError) as error:
         write_text(tmp_path / "a.txt" / "b.txt", "b")
+    refuse_writing(error.value, tmp_path / "a.txt" / "b.txt")
 
 
 def test_json_that_is_missing_or_broken_is_named(tmp_path: Path) -> None:
@@ -225,11 +238,13 @@ def test_json_that_is_missing_or_broken_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["[]", "3", "{}", '{"schema": "1"}', '{"schema": null}'])
 def test_a_description_without_a_schema_is_not_taken_for_a_newer_one(tmp_path: Path, content: str) -> None:
     (tmp_path / "corpus.json").write_text(content)
-    with pytest.raises(MoodlineError, match=r"corpus\.json .* ('1'|None)") as refused:
+    with pytest.raises(MoodlineError) as refused:
         read_description(tmp_path / "corpus.json", "corpus folder", 1)
     assert refused.value.code == "file.no_schema"
+    assert str(tmp_path / "corpus.json") in str(refused.value)
     (tmp_path / "corpus.json").write_text('{"schema": 2}')
     assert read_description(tmp_path / "corpus.json", "corpus folder", 2) == {"schema": 2}
-    with pytest.raises(MoodlineError, match=r"corpus\.json has schema 2,.* 1") as refused:
+    with pytest.raises(MoodlineError) as refused:
         read_description(tmp_path / "corpus.json", "corpus folder", 1)
     assert refused.value.code == "file.newer_schema"
+    assert all(value in str(refused.value) for value in (str(tmp_path / "corpus.json"), "2", "1"))

@@ -21,6 +21,7 @@ from moodline.conversation import (
 )
 from moodline.corpora import iemocap, meld, ravdess
 from moodline.errors import MoodlineError
+from tests.refusals import refuses
 
 OWN = """
 name: calm_or_not
@@ -158,7 +159,7 @@ def test_whatever_a_file_holds_is_a_label_set_or_refused(
 
 def test_a_misspelt_label_of_ones_own_set_is_told_with_the_nearest() -> None:
     mine = LabelSet(name="mine", version=1, classes=("calm", "tense"), mapping={"neutral": "calm", "angre": "tense"})
-    with pytest.raises(MoodlineError, match=r"'mine' has a class for 'angre', .* did you mean 'anger'\?"):
+    with refuses("label.misspelt", "'mine'", "'angre'", "'anger'?"):
         refuse_misspelt(mine, {"neutral", "anger", "joy"})
     refuse_misspelt(mine, {"neutral", "angre", "anger"})  # both are labels of the corpus
     refuse_misspelt(mine, {"neutral", "joy"})  # none is like it

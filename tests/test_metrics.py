@@ -90,8 +90,9 @@ def test_nothing_to_score_is_undefined_rather_than_zero():
 
 
 def test_a_stranger_among_the_labels_is_named():
-    with pytest.raises(MoodlineError, match=r"'frustrated'.* angry, happy, sad, neutral"):
+    with pytest.raises(MoodlineError, match=r"'frustrated'.* angry, happy, sad, neutral") as refused:
         compute_confusion(["sad", "frustrated"], ["sad", "sad"], CLASSES)
+    assert refused.value.code == "label.unknown_class"
 
 
 @given(forecasts())

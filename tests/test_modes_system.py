@@ -21,6 +21,7 @@ from moodline.errors import MoodlineError
 from moodline.inference.predictor import Predictor
 from moodline.timeline.timeline import ConversationPrediction
 from tests.processes import DieAtWrite, run
+from tests.refusals import refuses
 from tests.system import SAME_PROBABILITY, moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
@@ -130,7 +131,7 @@ def test_turns_may_lack_audio_or_words(served: Predictor, talk: Conversation) ->
     heard = served.predict(replace(talk, utterances=tuple(turns[1:])), "audio").utterances
     for one, other in zip(others, heard, strict=True):
         assert one.by_stage[AUDIO_CONTEXT] == pytest.approx(other.by_stage[AUDIO_CONTEXT], abs=SAME_PROBABILITY)
-    with pytest.raises(MoodlineError, match="reasons are told where every turn has the audio"):
+    with refuses("model.no_reasons"):
         served.predict(some, reasons=True)
     wordless = replace(talk, utterances=(talk.utterances[0], *turns[1:]))
     for told, usual in zip(*(served.predict(wordless, reasons=why).utterances for why in (True, False)), strict=True):
@@ -153,13 +154,13 @@ def test_what_cannot_be_read_is_told_with_what_to_do(
     silent, wordless = with_turns(talk, audio=None), with_turns(talk, words="")
     for model in (served, plain):
         for mode in ("both", "audio"):
-            with pytest.raises(MoodlineError, match=f"no utterance of {TALK} has any: .*--modalities text"):
+            with refuses("model.no_audio", TALK, "--modalities text"):
                 model.predict(silent, mode)
-    with pytest.raises(MoodlineError, match=f"no utterance of {TALK} has any words: .*--modalities audio"):
+    with refuses("model.no_words", TALK, "--modalities audio"):
         served.predict(wordless, "text")
     first, *others = talk.utterances
     some = replace(talk, utterances=(replace(first, audio=None), *others))
-    with pytest.raises(MoodlineError, match=f"{first.id} has none"):
+    with refuses("model.missing_audio", first.id):
         plain.predict(some)
     moodline(*training(place, place / "words", "--modalities=text", "--reuse", place / "plain"))
     words = package.load(place / "words/fold-5/model")

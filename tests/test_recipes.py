@@ -12,8 +12,9 @@ from torch import nn
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 import moodline as package
-from moodline.config import AUDIO_UTTERANCE, STAGES, parse_recipe, read_recipe
+from moodline.config import AUDIO_UTTERANCE, STAGES
 from moodline.modeling.model import build_stage
+from moodline.recipe import parse_recipe, read_recipe
 from tests.rounding import rounding
 from tests.system import moodline
 from tests.tiny import tiny_bert

@@ -18,8 +18,8 @@ from moodline.corpora.asr_column import read_corpus_with_words
 from moodline.corpora.corpus import read_corpus, write_corpus
 from moodline.corpora.protocols import build_folds
 from moodline.errors import MoodlineError
-from moodline.evaluation.cross_corpus import evaluate_model
-from moodline.evaluation.evaluate import evaluate_run
+from moodline.evaluation.evaluate import evaluate_model, evaluate_run
+from tests.refusals import refuses
 from tests.system import SAME_PROBABILITY, moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
@@ -227,7 +227,7 @@ def test_words_that_are_missing_or_not_read_are_refused_before_anything_trains(
     shutil.copytree(place / "run", tmp_path / "run")
     path = tmp_path / "run/run.json"
     path.write_text(path.read_text().replace(str(place / "corpus"), str(tmp_path / "corpus")))
-    with pytest.raises(MoodlineError, match="for 0 of 60"):
+    with refuses("corpus.missing_asr", "0 of 60"):
         evaluate_run(tmp_path / "run", nothing, words="recognised")
 
 

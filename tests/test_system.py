@@ -18,8 +18,7 @@ from moodline.conversation import Conversation
 from moodline.corpora.corpus import read_corpus, write_corpus
 from moodline.corpora.protocols import build_folds
 from moodline.errors import MoodlineError
-from moodline.evaluation.cross_corpus import evaluate_model
-from moodline.evaluation.evaluate import evaluate_run
+from moodline.evaluation.evaluate import evaluate_model, evaluate_run
 from tests.rounding import rounding
 from tests.system import SAME_PROBABILITY, moodline, write_recipe
 from tests.tiny import tiny_bert

@@ -44,20 +44,14 @@ __all__ = [
 logging.getLogger("moodline").addHandler(logging.NullHandler())
 
 # Loaded at first use: PyTorch takes seconds, and the command line's help must not wait for it.
-_MODULES = {
-    "Corpus": "moodline.corpora.corpus",
-    "Model": "moodline.inference.pipeline",
-    "Stream": "moodline.inference.streaming",
-    "Timeline": "moodline.timeline",
-    "TimelineTurn": "moodline.timeline",
-    "Transcription": "moodline.inference.transcribe",
-    "evaluate": "moodline.api",
-    "from_pretrained": "moodline.inference.pipeline",
-    "load": "moodline.inference.pipeline",
-    "read_corpus": "moodline.corpora.corpus",
-    "read_embeddings": "moodline.embeddings",
-    "train": "moodline.api",
-    "transcribe": "moodline.inference.transcribe",
+_NAMES_BY_MODULE = {
+    "moodline.api": ("evaluate", "train"),
+    "moodline.corpora.corpus": ("Corpus", "read_corpus"),
+    "moodline.embeddings": ("read_embeddings",),
+    "moodline.inference.pipeline": ("Model", "from_pretrained", "load"),
+    "moodline.inference.streaming": ("Stream",),
+    "moodline.inference.transcribe": ("Transcription", "transcribe"),
+    "moodline.timeline": ("Timeline", "TimelineTurn"),
 }
 
 
@@ -66,6 +60,7 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'moodline' has no attribute {name!r}")
-    return getattr(importlib.import_module(_MODULES[name]), name)
+    for module, names in _NAMES_BY_MODULE.items():
+        if name in names:
+            return getattr(importlib.import_module(module), name)
+    raise AttributeError(f"module 'moodline' has no attribute {name!r}")

@@ -2,25 +2,23 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
 from rich.console import Console
 
-from moodline.config import merge, parse_recipe, read_recipe
 from moodline.corpora.asr_column import read_corpus_with_words
 from moodline.corpora.protocols import build_folds, choose_fold
 from moodline.corpora.storage import REFERENCE
 from moodline.device import AUTO, choose_device
 from moodline.embeddings import read_embeddings
 from moodline.errors import MoodlineError
-from moodline.evaluation.cross_corpus import evaluate_model
-from moodline.evaluation.evaluate import EvaluationOutcome, evaluate_run
+from moodline.evaluation.evaluate import EvaluationOutcome, evaluate_causally, evaluate_model, evaluate_run
+from moodline.evaluation.predictions import ProgressCallback
+from moodline.recipe import parse_recipe, read_recipe, rename_keys
 from moodline.training.run import EmbeddingsReference, Run, resolve_label_set, resolve_licence
 from moodline.training.train import train_folds
 from moodline.training.trainer import Hardware
-
-if TYPE_CHECKING:
-    import torch
 
 
 def train(
@@ -30,12 +28,14 @@ def train(
     recipe: str | Path,
     protocol: str,
     fold: str | None = None,
-    device: "str | torch.device" = AUTO,
+    device: str | torch.device = AUTO,
     words: str = REFERENCE,
     embeddings: Mapping[str, str | Path] | None = None,
     reuse: str | Path | None = None,
     licence: str | None = None,
     num_workers: int = 0,
+    hardware: Hardware | None = None,
+    console: Console | None = None,
     **keys: Any,
 ) -> tuple[Path, ...]:
     """Train a model for each fold of a corpus, and return the model folders; a second call resumes.
@@ -45,13 +45,15 @@ def train(
         out: the run's folder
         recipe: a YAML file, or the name of a recipe that comes with moodline
         protocol: which conversations train and which test: session5, cv5, official, all, ...
-        fold: train this fold alone
+        fold: the only one to train
         device: see ``moodline.load``
         words: reference or recognised
         embeddings: files of precomputed embeddings, by the encoder that they replace
-        reuse: a folder of other runs, whose finished stages are taken over where they are the same
+        reuse: a folder of other runs, whose equal stages are taken over
         licence: of the models, one line
         num_workers: processes that read audio
+        hardware: replaces ``device`` and ``num_workers``
+        console: shows the progress; None shows none
         keys: keys of the recipe that replace its own, nested as mappings: ``fusion={"epochs": 1}``
 
     Raises:
@@ -59,7 +61,7 @@ def train(
     """
     content, path = read_recipe(str(recipe))
     files = {encoder: read_embeddings(Path(file)) for encoder, file in (embeddings or {}).items()}
-    parsed = parse_recipe(merge(content, keys), str(path)).with_precomputed(
+    parsed = parse_recipe(content | rename_keys(keys, "train"), str(path)).with_precomputed(
         {encoder: file.size for encoder, file in files.items()}
     )
     read, folder = read_corpus_with_words(words, Path(corpus)), Path(out)
@@ -79,11 +81,19 @@ def train(
             encoder: EmbeddingsReference(file=file.path.resolve(), hash=file.hash) for encoder, file in files.items()
         },
     )
-    hardware = Hardware(num_workers=num_workers)
-    if device != AUTO:
-        hardware = Hardware.on(choose_device(device), num_workers=num_workers)
-    train_folds(run, read, folds, files, hardware, Console(quiet=True), None if reuse is None else Path(reuse))
+    if hardware is None:
+        hardware = Hardware(num_workers=num_workers)
+        if device != AUTO:
+            hardware = Hardware.on(choose_device(device), num_workers=num_workers)
+    console = console or Console(quiet=True)
+    train_folds(run, read, folds, files, hardware, console, None if reuse is None else Path(reuse))
+    further = f"; moodline evaluate {out} scores it" if any(one.test for one in folds) else ""
+    console.print(f"{out}: trained{further}", highlight=False, soft_wrap=True)
     return tuple(run.get_model_folder(one.name) for one in folds)
+
+
+def _ignore(*progress: object) -> None:
+    """Report no progress."""
 
 
 def evaluate(
@@ -94,25 +104,35 @@ def evaluate(
     labels: str | None = None,
     words: str | None = None,
     embeddings: Mapping[str, str | Path] | None = None,
-    device: "str | torch.device" = AUTO,
+    device: str | torch.device = AUTO,
+    with_audio: bool = False,
+    quote: bool = True,
+    causal: bool = False,
+    progress: ProgressCallback = _ignore,
 ) -> EvaluationOutcome:
     """Score a run on its test folds, or a model on another corpus, and write the results and the report.
 
     Args:
-        folder: a run's folder; or a model folder, with ``corpus`` and ``out``
-        corpus: the corpus folder that a model is scored on
+        folder: a run's folder; or a model folder, with the ``corpus`` folder that it is scored on
         out: the folder for a model's scores
         labels: the label set that maps the corpus's labels to the model's, a name or a YAML file
         words: reference or recognised; None for the words that trained a run, and for a model reference
         embeddings: files of precomputed embeddings, by the encoder that they replace
         device: see ``moodline.load``
+        with_audio: include the audio of the shown errors in the report
+        quote: let the report quote the corpus's words
+        causal: of a run: label each turn without those after it, and write no report
+        progress: receives what is scored, and how many conversations of how many are done
 
     Raises:
         MoodlineError: the folder, the corpus or the embeddings cannot be used
     """
     files = {encoder: Path(file) for encoder, file in (embeddings or {}).items()}
+    report = {"with_audio": with_audio, "quote": quote}
+    if causal:
+        return evaluate_causally(Path(folder), progress, files, words=words, device=device)
     if corpus is None and out is None:
-        return evaluate_run(Path(folder), _ignore, files, words=words, device=device)
+        return evaluate_run(Path(folder), progress, files, words=words, device=device, **report)
     if corpus is None or out is None:
         missing = "corpus" if corpus is None else "out"
         raise MoodlineError(
@@ -120,9 +140,13 @@ def evaluate(
             code="option.missing",
         )
     return evaluate_model(
-        Path(folder), Path(corpus), Path(out), _ignore, files, labels, words=words or REFERENCE, device=device
+        Path(folder),
+        Path(corpus),
+        Path(out),
+        progress,
+        files,
+        labels,
+        words=words or REFERENCE,
+        device=device,
+        **report,
     )
-
-
-def _ignore(*progress: object) -> None:
-    """Report no progress."""

@@ -3,7 +3,7 @@
 import json
 import sys
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -24,11 +24,16 @@ def print_data(text: str) -> None:
 def create_console(**options: Any) -> "Console":
     """Create a rich Console that reads no markup and prints no control characters of its content."""
     from rich.console import Console
+    from rich.segment import Segment
 
-    console = Console(markup=False, highlight=False, **options)
-    hook: Any = ControlFilter()  # not a subclass of rich's RenderHook, which would import rich with this module
-    console.push_render_hook(hook)
-    return console
+    class FilteredConsole(Console):
+        """Removes control characters from all text, but not from rich's own sequences."""
+
+        def render(self, *arguments: Any, **named: Any) -> Iterator[Segment]:
+            for segment in super().render(*arguments, **named):
+                yield segment if segment.control else Segment(remove_controls(segment.text), segment.style)
+
+    return FilteredConsole(markup=False, highlight=False, **options)
 
 
 def dump_json(content: Any, indent: int | None = None) -> str:
@@ -68,23 +73,3 @@ def escape_control(character: str) -> str:
     if character == "\n":
         return character
     return f"\\u{ord(character):04x}" if ord(character) < 0x10000 else json.dumps(character)[1:-1]
-
-
-class ControlFilter:
-    """Removes control characters from everything that a rich Console prints, except rich's own sequences."""
-
-    def process_renderables(self, renderables: Sequence[Any]) -> list[Any]:
-        return [FilteredRenderable(one) for one in renderables]
-
-
-class FilteredRenderable:
-    """Wraps something that a rich Console prints."""
-
-    def __init__(self, content: Any) -> None:
-        self.content = content
-
-    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
-        from rich.segment import Segment
-
-        for segment in console.render(self.content, options):
-            yield segment if segment.control else Segment(remove_controls(segment.text), segment.style)

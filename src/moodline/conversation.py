@@ -1,8 +1,7 @@
 """Utterances, conversations, segments of recordings, label sets, and the overlap with a model's training data."""
 
 import difflib
-import hashlib
-import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
@@ -10,23 +9,19 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from moodline.errors import MoodlineError, format_count
-from moodline.io import read_yaml
+from moodline.io import hash_json, read_yaml
 
 SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelSet:
-    """The classes of a model and the corpus labels of each.
-
-    ``mapping`` goes from a corpus label to a class; utterances with other labels are not scored. ``version`` changes
-    with the mapping.
-    """
+    """The classes of a model and the corpus labels of each; utterances with other labels are not scored."""
 
     name: str
-    version: int
+    version: int  # changes with the mapping
     classes: tuple[str, ...]
-    mapping: Mapping[str, str] = field(hash=False)
+    mapping: Mapping[str, str] = field(hash=False)  # from a corpus label to a class
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes):
@@ -52,16 +47,13 @@ class LabelSet:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AudioClip:
-    """A segment of an audio file with an utterance's speech. Times are in seconds.
-
-    ``file_hash`` is the hash of the whole file when the corpus was prepared; it detects a changed file.
-    """
+    """A segment of an audio file with an utterance's speech. Times are in seconds."""
 
     path: Path
     offset: float = 0.0
     duration: float
     sample_rate: int
-    file_hash: str | None = None
+    file_hash: str | None = None  # of the whole file when the corpus was prepared; detects a changed file
 
     def __post_init__(self) -> None:
         if self.offset < 0 or self.duration <= 0:
@@ -74,10 +66,7 @@ class AudioClip:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Utterance:
-    """One speaker's turn: its words, its audio and, if known, its label in the corpus's spelling.
-
-    A model reads ``words``. If a recogniser wrote them, ``reference`` holds the transcribed words.
-    """
+    """One speaker's turn: its words, its audio and, if known, its label in the corpus's spelling."""
 
     id: str
     speaker: str
@@ -86,7 +75,7 @@ class Utterance:
     start: float | None = None
     end: float | None = None
     label: str | None = None
-    reference: str | None = None
+    reference: str | None = None  # the transcribed words, if a recogniser wrote ``words``
 
     @property
     def said(self) -> str:
@@ -96,17 +85,13 @@ class Utterance:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conversation:
-    """Utterances in spoken order.
-
-    ``part`` is a kind of conversation within a corpus, in IEMOCAP ``improvised`` or ``scripted``; ``split`` is the set
-    of the publisher's split, one of ``SPLITS``.
-    """
+    """Utterances in spoken order."""
 
     id: str
     utterances: tuple[Utterance, ...]
     session: str | None = None
-    part: str | None = None
-    split: str | None = None
+    part: str | None = None  # a kind within a corpus, in IEMOCAP ``improvised`` or ``scripted``
+    split: str | None = None  # the set of the publisher's split, one of ``SPLITS``
 
     def __post_init__(self) -> None:
         if self.split is not None and self.split not in SPLITS:
@@ -114,14 +99,12 @@ class Conversation:
                 f"conversation {self.id!r} has split {self.split!r}; use one of {', '.join(SPLITS)}",
                 code="corpus.unknown_split",
             )
-        seen: set[str] = set()
-        for utterance in self.utterances:
-            if utterance.id in seen:
-                raise MoodlineError(
-                    f"conversation {self.id!r} has the utterance id {utterance.id!r} twice; make ids unique",
-                    code="corpus.duplicate_id",
-                )
-            seen.add(utterance.id)
+        if len({utterance.id for utterance in self.utterances}) < len(self.utterances):
+            twice = Counter(utterance.id for utterance in self.utterances).most_common(1)[0][0]
+            raise MoodlineError(
+                f"conversation {self.id!r} has the utterance id {twice!r} twice; make ids unique",
+                code="corpus.duplicate_id",
+            )
 
     @property
     def speakers(self) -> frozenset[str]:
@@ -149,33 +132,23 @@ class Conversation:
     def fingerprint(self) -> str:
         """Hash the reference words and times; names, labels and recognised words do not change the hash.
 
-        Utterances without times are identified by words, the recording's file name without its suffix, and its length,
-        since RAVDESS's actors all speak the same two sentences. A turn without words, times and audio is identified by
-        its id, and a conversation of one turn with words alone by its own id too, since many turns are just "Yes.".
+        Utterances without times are identified by words, the recording's name without its suffix, and its length. A
+        turn without words, times and audio is identified by its id, and a conversation of one turn with words alone
+        ("Yes.") by its own id too.
         """
-        said = [
-            (" ".join(u.said.lower().split()), round(u.start or 0.0, 2), round(u.end or 0.0, 2), *identify_recording(u))
-            if u.said or u.audio or u.start is not None or u.end is not None
-            else u.id
-            for u in self.utterances
-        ]
-        content = [self.id, *said] if self.is_lone_words else said
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-
-    @property
-    def is_lone_words(self) -> bool:
-        """Check for a single turn without times and audio, whose words alone do not identify it."""
-        return len(self.utterances) == 1 and all(
-            u.audio is None and u.start is None and u.end is None for u in self.utterances
-        )
-
-
-def identify_recording(utterance: Utterance) -> tuple[str | float, ...]:
-    """Return what identifies an utterance's recording; empty if its times do."""
-    clip = utterance.audio
-    if clip is None or utterance.start is not None:
-        return ()
-    return clip.path.stem, round(clip.offset, 2), round(clip.duration, 2)
+        content: list[Any] = []
+        for turn in self.utterances:
+            clip, is_timed = turn.audio, turn.start is not None or turn.end is not None
+            if len(self.utterances) == 1 and not (clip or is_timed):
+                content.append(self.id)
+            if not (turn.said or clip or is_timed):
+                content.append(turn.id)
+                continue
+            facts = [" ".join(turn.said.lower().split()), round(turn.start or 0.0, 2), round(turn.end or 0.0, 2)]
+            if clip and turn.start is None:
+                facts += [clip.path.stem, round(clip.offset, 2), round(clip.duration, 2)]
+            content.append(facts)
+        return hash_json(content)
 
 
 LABEL_SET_KEYS = ("name", "version", "classes", "mapping")
@@ -183,40 +156,25 @@ YAML_SUFFIXES = (".yaml", ".yml")
 MIN_SIMILARITY = 0.7  # difflib's ratio: matches angre to anger, but not happiness to sadness
 
 
+def create_label_set(name: str, **classes: str) -> LabelSet:
+    """Create a label set from the class of each label; the classes are in the order of their first labels."""
+    return LabelSet(name=name, version=1, classes=tuple(dict.fromkeys(classes.values())), mapping=classes)
+
+
 def create_identity_set(name: str, *labels: str) -> LabelSet:
     """Create a label set in which each label is its own class."""
-    return LabelSet(name=name, version=1, classes=labels, mapping={label: label for label in labels})
+    return create_label_set(name, **{label: label for label in labels})
 
 
 # IEMOCAP's codes (Busso et al. 2008); four classes as in the paper: happy takes in excited.
-IEMOCAP4 = LabelSet(
-    name="iemocap4",
-    version=1,
-    classes=("angry", "happy", "sad", "neutral"),
-    mapping={"ang": "angry", "hap": "happy", "exc": "happy", "sad": "sad", "neu": "neutral"},
+IEMOCAP4 = create_label_set("iemocap4", ang="angry", hap="happy", exc="happy", sad="sad", neu="neutral")
+IEMOCAP6 = create_label_set(
+    "iemocap6", ang="angry", hap="happy", exc="excited", sad="sad", fru="frustrated", neu="neutral"
 )
-IEMOCAP6 = LabelSet(
-    name="iemocap6",
-    version=1,
-    classes=("angry", "happy", "excited", "sad", "frustrated", "neutral"),
-    mapping={
-        "ang": "angry",
-        "hap": "happy",
-        "exc": "excited",
-        "sad": "sad",
-        "fru": "frustrated",
-        "neu": "neutral",
-    },
-)
-# The seven labels of Poria et al. 2019, and their subset that matches IEMOCAP's four classes.
+# The labels of Poria et al. 2019 and of Livingstone & Russo 2018, and those that match IEMOCAP's four classes; calm
+# differs from neutral in RAVDESS.
 MELD7 = create_identity_set("meld7", "anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
-MELD4 = LabelSet(
-    name="meld4",
-    version=1,
-    classes=IEMOCAP4.classes,
-    mapping={"anger": "angry", "joy": "happy", "sadness": "sad", "neutral": "neutral"},
-)
-# The eight labels of Livingstone & Russo 2018, and the four of IEMOCAP's classes; calm differs from neutral there.
+MELD4 = create_label_set("meld4", anger="angry", joy="happy", sadness="sad", neutral="neutral")
 RAVDESS8 = create_identity_set(
     "ravdess8", "neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"
 )
@@ -240,16 +198,10 @@ def find_label_set(name: str) -> LabelSet:
     """
     if name in LABEL_SETS:
         return LABEL_SETS[name]
-    if not is_label_set(name):
-        raise MoodlineError(
-            f"a label set is one of {', '.join(LABEL_SETS)}, or a YAML file ({YAML_SUFFIXES[0]}), not {name!r}",
-            code="label.unknown_set",
-        )
     path = Path(name)
-    if not path.exists():
-        raise MoodlineError(
-            f"label set {path} is neither a file nor one of {', '.join(LABEL_SETS)}", code="label.set_not_found"
-        )
+    if not is_label_set(name) or not path.exists():
+        code = "label.set_not_found" if is_label_set(name) else "label.unknown_set"
+        raise MoodlineError(f"{name!r} is neither an existing YAML file nor one of {', '.join(LABEL_SETS)}", code=code)
     labels = parse_label_set(read_yaml(path, "label set"), name)
     if labels != LABEL_SETS.get(labels.name, labels):
         raise MoodlineError(
@@ -260,90 +212,62 @@ def find_label_set(name: str) -> LabelSet:
 
 
 def parse_label_set(content: Any, origin: str) -> LabelSet:
-    """Build a label set from its keys and values; ``origin`` names their file in errors.
-
-    Raises:
-        MoodlineError: a key is missing or unknown, a value has another type, or classes and mapping do not match
-    """
-    keys = list(content) if isinstance(content, Mapping) else []
-    missing = [key for key in LABEL_SET_KEYS if key not in keys]
-    strangers = [key for key in keys if key not in LABEL_SET_KEYS]
-    if missing or strangers:
-        wrong = f"lacks {missing[0]}" if missing else f"has {strangers[0]!r}"
+    """Build a label set from its keys and values; ``origin`` names their file in errors."""
+    found = content if isinstance(content, Mapping) else {}
+    missing = [f"lacks {key}" for key in LABEL_SET_KEYS if key not in found]
+    wrong = [*missing, *(f"has {key!r}" for key in found if key not in LABEL_SET_KEYS)]
+    if wrong:
         raise MoodlineError(
-            f"the label set {wrong}; its keys are {', '.join(LABEL_SET_KEYS)} ({origin})", code="label.bad_keys"
+            f"the label set {wrong[0]}; its keys are {', '.join(LABEL_SET_KEYS)} ({origin})", code="label.bad_keys"
         )
-    name, version, classes, mapping = (content[key] for key in LABEL_SET_KEYS)
-    require_text("a label set's name", name, origin)
-    if not isinstance(version, int) or isinstance(version, bool):
-        raise MoodlineError(
-            f"a label set's version is a whole number, not {version!r} ({origin})", code="label.bad_type"
-        )
-    if not isinstance(classes, list | tuple) or not isinstance(mapping, Mapping):
-        raise MoodlineError(
-            f"a label set has a list of classes and a mapping from labels to them, not {classes!r} and {mapping!r} "
-            f"({origin})",
-            code="label.bad_type",
-        )
-    for one in (*classes, *mapping, *mapping.values()):
-        require_text("a class, or a label,", one, origin)
+    name, version, classes, mapping = (found[key] for key in LABEL_SET_KEYS)
+    if fault := find_type_fault(name, version, classes, mapping):
+        raise MoodlineError(f"a label set's {fault} ({origin})", code="label.bad_type")
     try:
         return LabelSet(name=name, version=version, classes=tuple(classes), mapping=dict(mapping))
     except MoodlineError as error:
         raise MoodlineError(f"{error} ({origin})", code=error.code) from error
 
 
-def refuse_misspelt(labels: LabelSet, found: Collection[str]) -> None:
-    """Refuse a user's set with a label that no utterance has, if a similar label of the utterances has no class.
+def find_type_fault(name: Any, version: Any, classes: Any, mapping: Any) -> str:
+    """Describe the first value of another type than a label set's; empty without one."""
+    if type(version) is not int:
+        return f"version is a whole number, not {version!r}"
+    if not isinstance(classes, list | tuple) or not isinstance(mapping, Mapping):
+        return f"classes are a list, and its mapping is from labels to classes, not {classes!r} and {mapping!r}"
+    for text in (name, *classes, *mapping, *mapping.values()):
+        if not isinstance(text, str) or not text.strip():
+            return f"name, classes and labels are texts, not {text!r}: put it into quotes, so that YAML keeps it a text"
+    return ""
 
-    Args:
-        found: the labels of a corpus
-    """
+
+def refuse_misspelt(labels: LabelSet, found: Collection[str]) -> None:
+    """Refuse a user's set with a label that no utterance has, if a similar one of the ``found`` labels has no class."""
     if labels == LABEL_SETS.get(labels.name):
         return
     strangers = [label for label in found if label not in labels.mapping]
     for label in labels.mapping:
         if label not in found and (close := difflib.get_close_matches(label, strangers, n=1)):
-            raise MoodlineError(
-                f"label set {labels.name!r} has a class for {label!r}, which no utterance has; "
-                f"did you mean {close[0]!r}? Correct it, or remove it.",
-                code="label.misspelt",
-            )
+            fault = f"label set {labels.name!r} has a class for {label!r}, which no utterance has"
+            raise MoodlineError(f"{fault}; did you mean {close[0]!r}? Correct or remove it.", code="label.misspelt")
 
 
 def note_misspelt(labels: LabelSet, found: Mapping[str, int]) -> list[str]:
-    """Write a sentence if labels without a class resemble labels with one.
-
-    Args:
-        found: the count of each label in a corpus
-    """
-    strangers = sorted((label for label in found if label not in labels.mapping), key=lambda label: -found[label])
-    meant = {label: like for label in strangers if (like := find_nearest_label(label, labels))}
+    """Write a sentence if labels without a class resemble labels with one; ``found`` counts a corpus's labels."""
+    known = {label.lower(): label for label in labels.mapping}
+    meant: dict[str, str] = {}
+    for label in sorted(found, key=lambda label: -found[label]):
+        close = difflib.get_close_matches(label.lower(), known, n=1, cutoff=MIN_SIMILARITY)
+        if close and label not in labels.mapping:
+            meant[label] = known[close[0]]
     if not meant:
         return []
     total = sum(found[label] for label in meant)
-    have = "has a label" if total == 1 else "have labels"
     shown = ", ".join(f"{label} ({found[label]})" for label in meant)
     return [
-        f"{format_count(total, 'labelled utterance')} {have} without a class in {labels.name}: {shown}; "
-        f"did you mean {', '.join(dict.fromkeys(meant.values()))}?"
+        f"{format_count(total, 'labelled utterance')} {'has a label' if total == 1 else 'have labels'} without a class "
+        f"in {labels.name}: {shown}; did you mean {', '.join(dict.fromkeys(meant.values()))}?"
     ]
-
-
-def find_nearest_label(stranger: str, labels: LabelSet) -> str | None:
-    """Find the most similar label with a class, ignoring case; None without a similar one."""
-    known = {label.lower(): label for label in labels.mapping}
-    close = difflib.get_close_matches(stranger.lower(), known, n=1, cutoff=MIN_SIMILARITY)
-    return known[close[0]] if close else None
-
-
-def require_text(what: str, value: Any, origin: str) -> None:
-    """Refuse a value that is not a text, or is blank."""
-    if not isinstance(value, str) or not value.strip():
-        raise MoodlineError(
-            f"{what} is a text, not {value!r}: put it into quotes, so that YAML does not convert it ({origin})",
-            code="label.bad_type",
-        )
 
 
 def convert_to_content(label_set: LabelSet) -> dict[str, Any]:
@@ -356,29 +280,19 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Segment:
-    """A segment of a recording in which one speaker speaks.
-
-    Attributes:
-        start, end: in seconds from the start of the recording
-        speaker: in the source's spelling; ``UNKNOWN`` if not identified
-        words: None before recognition, empty without words
-        channel: the speaker's channel of the recording, from 0; None for the mean of all channels
-    """
+    """A segment of a recording in which one speaker speaks. Times are in seconds from the start of the recording."""
 
     start: float
     end: float
-    speaker: str = UNKNOWN
-    words: str | None = None
-    channel: int | None = None
+    speaker: str = UNKNOWN  # in the source's spelling
+    words: str | None = None  # None before recognition, empty without words
+    channel: int | None = None  # the speaker's, from 0; None for the mean of all channels
 
 
 class HasTrainingRecord(Protocol):
-    """The conversations that trained and selected a model.
+    """The fingerprints of the conversations that trained and selected a model.
 
-    Attributes:
-        trained_on, selected_on: fingerprints of whole conversations, see ``Conversation.fingerprint``
-        selected_on_turns: fingerprints of one speaker's turns in each of ``selected_on``, if only these turns were
-            scored there (cv10)
+    ``selected_on_turns`` are those of one speaker's turns in each of ``selected_on``, if only these were scored (cv10).
     """
 
     @property
@@ -395,31 +309,23 @@ def find_training_overlap(
     """Yield each conversation with scored turns whose labels a model has seen, and how the model used it.
 
     A conversation that trained the model counts for every scored speaker. One whose turns of one speaker selected the
-    model does not count if only the other speaker is scored.
-
-    Args:
-        speaker: the only speaker whose turns are scored; None if all are
+    model does not count if only the other, ``speaker``, is scored; None if all speakers are scored.
     """
     # As sets: a corpus of one-turn conversations has as many fingerprints as utterances.
     trained_on, selected_on = frozenset(seen.trained_on), frozenset(seen.selected_on)
     selected_on_turns = frozenset(seen.selected_on_turns)
     for conversation in conversations:
         fingerprint = conversation.fingerprint
+        turns_by_speaker = conversation.by_speaker() if selected_on_turns else {}
+        scored = (turns.fingerprint for who, turns in turns_by_speaker.items() if speaker in (None, who))
         if fingerprint in trained_on:
             yield conversation, "trained on"
         elif speaker is not None and speaker not in conversation.speakers:
             continue  # none of its turns are scored
-        elif selected_on_turns and not selected_on_turns.isdisjoint(
-            [fingerprint, *fingerprint_speakers(conversation, speaker)]
-        ):
+        elif not selected_on_turns.isdisjoint([fingerprint, *scored]):
             yield conversation, "selected on turns of"
         elif fingerprint in selected_on and not (selected_on_turns and speaker is not None):
             yield conversation, "selected on"
-
-
-def fingerprint_speakers(conversation: Conversation, speaker: str | None) -> Iterator[str]:
-    """Yield the fingerprint of one speaker's turns, or of each speaker's."""
-    return (one.fingerprint for who, one in conversation.by_speaker().items() if speaker in (None, who))
 
 
 def merge_fingerprints(fingerprints: Iterable[Iterable[str]]) -> tuple[str, ...]:

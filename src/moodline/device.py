@@ -1,7 +1,7 @@
 """Choose the device of a model by name, and run modules on it."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -47,11 +47,7 @@ def describe_device(device: torch.device) -> str:
 
 
 def recogniser_device(named: str | torch.device = AUTO) -> str:
-    """Name the device of a recogniser, which chooses itself on auto: it may know GPUs that PyTorch does not.
-
-    Raises:
-        MoodlineError: this machine has no such device
-    """
+    """Name the device of a recogniser, which chooses itself on auto: it may know GPUs that PyTorch does not."""
     return AUTO if named == AUTO else str(choose_device(named))
 
 
@@ -84,17 +80,14 @@ def move(value: Any, device: torch.device) -> Any:
     return value
 
 
-@contextmanager
-def single_precision(device: torch.device) -> Iterator[None]:
+def single_precision(device: torch.device) -> AbstractContextManager[None]:
     """Compute in full single precision, as a CPU does: by default cuDNN rounds factors to 10 bits (TF32)."""
     if device.type != "cuda":
-        yield
-        return
+        return nullcontext()
     cudnn = torch.backends.cudnn
-    with cudnn.flags(
+    return cudnn.flags(
         enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
-    ):
-        yield
+    )
 
 
 def wide_type(device: torch.device) -> torch.dtype:

@@ -1,5 +1,7 @@
 """The error for users' mistakes, and parts of its sentences."""
 
+from collections.abc import Sequence
+
 
 class MoodlineError(Exception):
     """Report a user's mistake, or a fault in a user's file, in one sentence.
@@ -31,6 +33,11 @@ def get_first_line(error: BaseException) -> str:
 def format_count(number: int, noun: str) -> str:
     """Format a count of a noun with a regular plural: ``1 conversation``, ``1,023 conversations``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def format_first(items: Sequence[str], most: int = 3) -> str:
+    """Format the first items of a list, and an ellipsis if there are more: ``a, b, c, ...``."""
+    return ", ".join(items[:most]) + (", ..." if len(items) > most else "")
 
 
 def format_install_hint(extra: str) -> str:

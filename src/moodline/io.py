@@ -68,8 +68,9 @@ def open_atomic_file(path: Path) -> Iterator[Path]:
 @contextmanager
 def open_atomic_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder, which becomes ``path`` when the block ends without an error; ``path`` must not exist."""
+    temporary = create_temporary_name(path)
     with report_write_errors(path):
-        temporary = create_sibling_folder(path)
+        temporary.mkdir(parents=True)  # readable for others as far as the user's umask allows
     with report_write_errors(path, temporary):
         try:
             yield temporary
@@ -85,27 +86,18 @@ def open_atomic_folder(path: Path) -> Iterator[Path]:
 @contextmanager
 def open_replacement_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder, which replaces the folder ``path`` when the block ends without an error."""
-    with report_write_errors(path):
-        aside = create_sibling_folder(path)
-    with report_write_errors(path, path, aside):
-        try:
-            with open_atomic_folder(path) as temporary:
-                yield temporary
-                os.rename(path, aside / path.name)
-        except BaseException:
-            if not path.exists():
-                os.rename(aside / path.name, path)
-            raise
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-
-
-def create_sibling_folder(path: Path) -> Path:
-    """Create a temporary folder beside ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = create_temporary_name(path)
-    temporary.mkdir()  # readable for others as far as the user's umask allows
-    return temporary
+    former = create_temporary_name(path)
+    try:
+        with open_atomic_folder(path) as temporary:
+            yield temporary
+            with report_write_errors(path):
+                os.rename(path, former)
+    except BaseException:
+        if not path.exists():
+            os.rename(former, path)
+        raise
+    finally:
+        shutil.rmtree(former, ignore_errors=True)
 
 
 def create_temporary_name(path: Path) -> Path:
@@ -140,6 +132,11 @@ def hash_file(path: Path) -> str:
         raise build_read_error(path, error) from error
 
 
+def hash_json(content: Any) -> str:
+    """Hash content that JSON can represent."""
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove temporary files that killed processes left in a folder and below it."""
     for path in folder.rglob(".*.part"):
@@ -164,43 +161,32 @@ def read_json(path: Path, what: str) -> Any:
     """Read a JSON file; ``what`` names its kind, or that of its folder, in errors."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if not path.parent.exists():
-            raise MoodlineError(
-                f"there is no folder {path.parent}: check the path of the {what}", code="file.no_folder"
-            ) from None
-        raise MoodlineError(
-            f"{path.parent} is no {what}: it has no {path.name}; check the path", code="file.other_folder"
-        ) from None
-    except NotADirectoryError:
-        raise MoodlineError(
-            f"{path.parent} is no {what}: it is a file; give the folder", code="file.not_a_folder"
-        ) from None
+    except (FileNotFoundError, NotADirectoryError):
+        folder = path.parent
+        if not folder.exists():
+            fault, code = f"there is no folder {folder}: check the path of the {what}", "file.no_folder"
+        elif folder.is_dir():
+            fault, code = f"{folder} is no {what}: it has no {path.name}; check the path", "file.other_folder"
+        else:
+            fault, code = f"{folder} is no {what}: it is a file; give the folder", "file.not_a_folder"
+        raise MoodlineError(fault, code=code) from None
     except OSError as error:
         raise build_read_error(path, error) from error
     except (ValueError, RecursionError) as error:
-        raise MoodlineError(
-            f"{path} is not valid JSON (expected a {what}): {error}; create it again", code="file.bad_json"
-        ) from error
+        fault = f"{path} is not valid JSON (expected a {what}): {error}; create it again"
+        raise MoodlineError(fault, code="file.bad_json") from error
 
 
 def read_description(path: Path, what: str, schema: int) -> dict[str, Any]:
-    """Read the JSON that describes a folder; ``schema`` is the newest that can be read.
-
-    Raises:
-        MoodlineError: there is no such file, it has no schema, or a newer one
-    """
+    """Read the JSON that describes a folder; ``schema`` is the newest that can be read."""
     content = read_json(path, what)
     found = content.get("schema") if isinstance(content, dict) else None
     if not isinstance(found, int):
-        raise MoodlineError(
-            f"{path} has no schema (a whole number), but {found!r}; create the {what} again", code="file.no_schema"
-        )
+        fault = f"{path} has no schema (a whole number), but {found!r}; create the {what} again"
+        raise MoodlineError(fault, code="file.no_schema")
     if found > schema:
-        raise MoodlineError(
-            f"{path} has schema {found}, and this moodline reads up to {schema}: install a newer moodline",
-            code="file.newer_schema",
-        )
+        fault = f"{path} has schema {found}, and this moodline reads up to {schema}: install a newer moodline"
+        raise MoodlineError(fault, code="file.newer_schema")
     return content
 
 
@@ -211,7 +197,7 @@ def flatten_keys(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, dict):
             flat |= flatten_keys(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
+            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
     return flat
 
 
@@ -232,11 +218,7 @@ class UniqueKeyLoader(yaml.SafeLoader):
 
 
 def read_yaml(path: Path, what: str) -> Any:
-    """Read a YAML file; ``what`` names its kind in errors.
-
-    Raises:
-        MoodlineError: the file cannot be read, is not valid YAML, or repeats a key
-    """
+    """Read a YAML file; ``what`` names its kind in errors."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             return yaml.load(file, Loader=UniqueKeyLoader)

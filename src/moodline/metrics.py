@@ -1,11 +1,6 @@
-"""Scores of confusion matrices, calibration errors, and the word error rate.
+"""Scores of confusion matrices (reference, predicted), calibration errors, and the word error rate.
 
-A confusion matrix is (C, C): rows are the reference, columns the prediction, cells count utterances. Every
-score takes matrices of shape (..., C, C) and returns (...), so that one call scores thousands of resamples. A quotient
-with denominator 0 (no utterance, a class without support) is NaN, never 0.
-
-Calibration is measured on probabilities (N, C), whose rows sum to 1, and the reference classes' indices (N,). Without
-utterances it is NaN.
+A quotient with denominator 0 (no utterance, a class without support) is NaN, never 0.
 """
 
 from collections.abc import Sequence
@@ -25,17 +20,14 @@ CALIBRATION_BINS = 15  # Guo et al. 2017
 
 
 def compute_confusion(labels: Sequence[str], predicted: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64]:
-    """Count class names of labels (N,) and predictions (N,): (C, C).
-
-    Raises:
-        MoodlineError: a name is not among the classes
-    """
+    """Count class names of labels (N,) and predictions (N,): (C, C); see ``index_names`` for errors."""
     matrix = np.zeros((len(classes), len(classes)), dtype=np.int64)
-    np.add.at(matrix, (_index_names(labels, classes), _index_names(predicted, classes)), 1)
+    np.add.at(matrix, (index_names(labels, classes), index_names(predicted, classes)), 1)
     return matrix
 
 
-def _index_names(names: Sequence[str], classes: Sequence[str]) -> NDArray[np.intp]:
+def index_names(names: Sequence[str], classes: Sequence[str]) -> NDArray[np.intp]:
+    """Convert class names to their indices: (N,) -> (N,); refuse a name that is not among the classes."""
     index = {name: position for position, name in enumerate(classes)}
     try:
         return np.array([index[name] for name in names], dtype=np.intp)
@@ -49,7 +41,7 @@ def _index_names(names: Sequence[str], classes: Sequence[str]) -> NDArray[np.int
 
 def compute_weighted_accuracy(confusions: NDArray) -> NDArray[np.float64]:
     """Compute WA, the share of correct utterances: (..., C, C) -> (...)."""
-    return _divide(_count_hits(confusions).sum(axis=-1), confusions.sum(axis=(-2, -1)))
+    return _divide(np.trace(confusions, axis1=-2, axis2=-1), confusions.sum(axis=(-2, -1)))
 
 
 def compute_unweighted_accuracy(confusions: NDArray) -> NDArray[np.float64]:
@@ -81,13 +73,10 @@ class ClassScores(NamedTuple):
 
 def compute_class_scores(confusions: NDArray) -> ClassScores:
     """Compute precision, recall, F1 and support of every class: (..., C, C) -> four of (..., C)."""
-    hits, support, predicted = _count_hits(confusions), confusions.sum(axis=-1), confusions.sum(axis=-2)
-    return ClassScores(
-        precision=_divide(hits, predicted),
-        recall=_divide(hits, support),
-        f1=_divide(2 * hits, support + predicted),
-        support=support,
-    )
+    hits = np.diagonal(confusions, axis1=-2, axis2=-1)
+    support, predicted = confusions.sum(axis=-1), confusions.sum(axis=-2)
+    f1 = _divide(2 * hits, support + predicted)
+    return ClassScores(precision=_divide(hits, predicted), recall=_divide(hits, support), f1=f1, support=support)
 
 
 class Reliability(NamedTuple):
@@ -109,11 +98,10 @@ def compute_reliability(
     right = probabilities.argmax(axis=-1) == labels  # (N,)
     places = assign_bins(probabilities, bins)
     utterances = np.bincount(places, minlength=bins)
-    return Reliability(
-        utterances=utterances,
-        confidence=_divide(np.bincount(places, weights=top, minlength=bins), utterances),
-        accuracy=_divide(np.bincount(places, weights=right, minlength=bins), utterances),
+    confidence, accuracy = (
+        _divide(np.bincount(places, weights=values, minlength=bins), utterances) for values in (top, right)
     )
+    return Reliability(utterances, confidence, accuracy)
 
 
 def assign_bins(probabilities: NDArray, bins: int = CALIBRATION_BINS) -> NDArray[np.intp]:
@@ -144,10 +132,6 @@ def compute_brier_score(probabilities: NDArray, labels: NDArray[np.integer]) -> 
     """
     truth = np.eye(probabilities.shape[-1])[labels]  # (N, C)
     return float(_divide(np.sum((probabilities - truth) ** 2), len(labels)))
-
-
-def _count_hits(confusions: NDArray) -> NDArray:
-    return np.diagonal(confusions, axis1=-2, axis2=-1)  # (..., C)
 
 
 def _divide(above: ArrayLike, below: ArrayLike) -> NDArray[np.float64]:
@@ -186,9 +170,6 @@ def count_word_errors(references: Sequence[str], recognised: Sequence[str]) -> W
     """Count the errors of recognised utterances, each aligned with its reference at the least edit distance.
 
     Both sides are normalised. Words recognised in an utterance without reference words count as insertions.
-
-    Raises:
-        MoodlineError: jiwer is not installed
     """
     normalise = build_normalisation()
     from jiwer import process_words
@@ -203,11 +184,7 @@ def count_word_errors(references: Sequence[str], recognised: Sequence[str]) -> W
 
 
 def build_normalisation() -> "Compose":
-    """Build the normalisation of both sides (docs/recordings.md).
-
-    Raises:
-        MoodlineError: jiwer is not installed
-    """
+    """Build the normalisation of both sides (docs/recordings.md), which needs the package jiwer."""
     try:
         import jiwer
     except ModuleNotFoundError:

@@ -17,30 +17,25 @@ import torch
 
 def end_with_parent() -> None:
     """End this process when its parent ends, also when the parent is killed."""
-    threading.Thread(target=_wait_for_parent, daemon=True).start()
-
-
-def _wait_for_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None, "only a child process has a parent to wait for"
-    wait([parent.sentinel])
-    os._exit(1)
 
+    def wait_for_parent() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
 
-TRIM_INTERVAL = 0.25  # seconds; each call costs some 10 ms, including the later reallocation
+    threading.Thread(target=wait_for_parent, daemon=True).start()
 
 
 class MemoryTrimmer:
     """Returns freed memory from glibc to the system; has no effect with other C libraries.
 
     glibc may not join freed pieces of aligned memory (sourceware.org, bug 30723), and tensors are aligned. Without
-    trimming, an encoder's batches occupy a further gigabyte every ten minutes.
-
-    Args:
-        interval: minimal time between two trims, in seconds
+    trimming, an encoder's batches occupy a further gigabyte every ten minutes. Two trims are at least ``interval``
+    seconds apart: each costs some 10 ms, including the later reallocation.
     """
 
-    def __init__(self, interval: float = TRIM_INTERVAL) -> None:
+    def __init__(self, interval: float = 0.25) -> None:
         self.interval = interval
         self.trimmed_at = -math.inf
 

@@ -1,4 +1,4 @@
-"""What LEAF, and log-mel in its place, refuse, and what it makes of signals that give no numbers."""
+"""Errors of LEAF and log-mel, and signals with values that are not numbers."""
 
 from typing import Any
 
@@ -15,23 +15,23 @@ from tests.rounding import assert_rounded_alike
 @pytest.mark.parametrize(
     ("arguments", "rule"),
     [
-        ({"filters": 0}, "filters is 1 or more .*, received 0"),
-        ({"stride_ms": -10.0}, "stride is 1 or more .*, received -160"),
-        ({"stride_ms": 0.01}, "stride is 1 or more .*, received 0"),
-        ({"window_ms": 0.05}, "window is 3 or more .*, received 1"),
-        ({"window_ms": -25.0}, "window is 3 or more .*, received -399"),
-        ({"padding": "valid"}, 'padding is "symmetric" or "same", received "valid"'),
-        ({"maximum_frequency": 8001.0}, "half the sample rate of 16000 Hz, received 60.0 to 8001.0 Hz"),
-        ({"sample_rate": 8000}, "half the sample rate of 8000 Hz, received 60.0 to 7800.0 Hz"),
-        ({"minimum_frequency": 500.0, "maximum_frequency": 500.0}, "ascending .*, received 500.0 to 500.0 Hz"),
-        ({"minimum_frequency": -1.0}, "received -1.0 to 7800.0 Hz"),
-        ({"maximum_frequency": 60.001}, "lie no closer .*, received 40 between 60.0 and 60.001 Hz"),
+        ({"filters": 0}, "filters .* 1, received 0"),
+        ({"stride_ms": -10.0}, "stride .* 1, received -160"),
+        ({"stride_ms": 0.01}, "stride .* 1, received 0"),
+        ({"window_ms": 0.05}, "window .* 3, received 1"),
+        ({"window_ms": -25.0}, "window .* 3, received -399"),
+        ({"padding": "valid"}, 'padding .* "symmetric" .* "same", received "valid"'),
+        ({"maximum_frequency": 8001.0}, "16000 Hz, received 60.0 to 8001.0 Hz"),
+        ({"sample_rate": 8000}, "8000 Hz, received 60.0 to 7800.0 Hz"),
+        ({"minimum_frequency": 500.0, "maximum_frequency": 500.0}, "16000 Hz, received 500.0 to 500.0 Hz"),
+        ({"minimum_frequency": -1.0}, "16000 Hz, received -1.0 to 7800.0 Hz"),
+        ({"maximum_frequency": 60.001}, "received 40 from 60.0 to 60.001 Hz"),
     ],
 )
 def test_a_front_end_that_cannot_be_is_refused(arguments: dict[str, Any], rule: str) -> None:
     with pytest.raises(ValueError, match=rule):
         Leaf(**arguments)
-    if ("padding" not in arguments and "maximum_frequency" not in arguments) or rule.startswith("half"):
+    if "padding" not in arguments and "received 40" not in rule:
         with pytest.raises(ValueError, match=rule):
             LogMel(**arguments)
 
@@ -39,15 +39,15 @@ def test_a_front_end_that_cannot_be_is_refused(arguments: dict[str, Any], rule: 
 @pytest.mark.parametrize(
     ("waveforms", "lengths", "rule"),
     [
-        (torch.zeros(100), None, r"a batch \(B, T\), received the shape \(100,\)"),
-        (torch.zeros(1, 1, 100), None, r"a batch \(B, T\), received the shape \(1, 1, 100\)"),
-        (torch.zeros(1, 100, dtype=torch.int16), None, "floating-point numbers, received torch.int16"),
-        (torch.zeros(1, 100, dtype=torch.complex64), None, "floating-point numbers, received torch.complex64"),
-        (torch.zeros(2, 100), torch.tensor([100]), r"2 whole numbers, .* the shape \(1,\)"),
-        (torch.zeros(1, 100), torch.tensor([50.0]), "1 whole numbers, .* torch.float32"),
-        (torch.zeros(2, 100), torch.tensor([True, False]), "2 whole numbers, .* torch.bool"),
-        (torch.zeros(2, 100), torch.tensor([7, 101]), "from 0 to the waveforms' 100 samples, received 7 to 101"),
-        (torch.zeros(1, 100), torch.tensor([-1]), "received -1 to -1"),
+        (torch.zeros(100), None, r"\(B, T\), received \(100,\)"),
+        (torch.zeros(1, 1, 100), None, r"\(B, T\), received \(1, 1, 100\)"),
+        (torch.zeros(1, 100, dtype=torch.int16), None, "received torch.int16"),
+        (torch.zeros(1, 100, dtype=torch.complex64), None, "received torch.complex64"),
+        (torch.zeros(2, 100), torch.tensor([100]), r"lengths .* 2 .*\(1,\)"),
+        (torch.zeros(1, 100), torch.tensor([50.0]), "lengths .* 1 .* torch.float32"),
+        (torch.zeros(2, 100), torch.tensor([True, False]), "lengths .* 2 .* torch.bool"),
+        (torch.zeros(2, 100), torch.tensor([7, 101]), "lengths .* 100 samples, received 7 to 101"),
+        (torch.zeros(1, 100), torch.tensor([-1]), "lengths .* received -1 to -1"),
     ],
 )
 def test_input_that_is_no_batch_of_waveforms_is_refused(waveforms: Tensor, lengths: Tensor | None, rule: str) -> None:

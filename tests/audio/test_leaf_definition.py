@@ -94,7 +94,7 @@ def test_at_any_parameters_they_are_as_near_as_a_direct_computation_in_single_pr
 def test_filters_closer_than_the_references_spectrum_resolves_are_still_apart() -> None:
     gabor = Leaf(filters=64, sample_rate=48000).gabor
     assert gabor.centre_frequencies.min() > 0
-    low, high = gabor.bandwidth_range
+    low, high = gabor.limits["inverse_bandwidths"]
     assert low <= gabor.inverse_bandwidths.min()
     assert gabor.inverse_bandwidths.max() <= high
 

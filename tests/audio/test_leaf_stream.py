@@ -63,7 +63,7 @@ def test_what_is_kept_does_not_grow(size: int) -> None:
 def test_what_is_no_stream_is_refused() -> None:
     with pytest.raises(ValueError, match='padding "symmetric", received "same"'):
         LeafStream(Leaf(padding="same"))
-    with pytest.raises(ValueError, match=r"\(T,\), received torch.float32 of the shape \(1, 100\)"):
+    with pytest.raises(ValueError, match=r"\(T,\), received torch.float32 .*\(1, 100\)"):
         LeafStream(LEAF).push(torch.zeros(1, 100))
     with pytest.raises(ValueError, match=r"received torch.int16"):
         LeafStream(LEAF).push(torch.zeros(100, dtype=torch.int16))

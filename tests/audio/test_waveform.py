@@ -38,10 +38,11 @@ def cut(path: Path, size: int) -> Path:
     return path
 
 
-def refusal(call, *arguments) -> str:
+def refusal(code: str, call, *arguments) -> str:
     with pytest.raises(MoodlineError) as refused:
         call(*arguments)
     message = str(refused.value)
+    assert refused.value.code == code
     assert "\n" not in message
     return message
 
@@ -108,25 +109,19 @@ def test_a_clip_of_an_mp3_is_what_the_whole_holds_there(tmp_path: Path, rate: in
 @pytest.mark.parametrize("call", [io.inspect_file, lambda path: io.read_clip(clip_of(path), 16000)])
 class TestFilesThatCannotBeOpened:
     def test_missing(self, tmp_path: Path, call) -> None:
-        message = refusal(call, tmp_path / "a.wav")
-        assert str(tmp_path / "a.wav") in message
-        assert "no file" in message
+        assert str(tmp_path / "a.wav") in refusal("audio.missing_file", call, tmp_path / "a.wav")
 
     def test_empty(self, tmp_path: Path, call) -> None:
         (tmp_path / "a.wav").touch()
-        message = refusal(call, tmp_path / "a.wav")
-        assert str(tmp_path / "a.wav") in message
-        assert "empty" in message
+        assert str(tmp_path / "a.wav") in refusal("audio.empty_file", call, tmp_path / "a.wav")
 
     @pytest.mark.parametrize("name", ["a.wav", "a.raw"])
     def test_unreadable(self, tmp_path: Path, call, name: str) -> None:
         (tmp_path / name).write_bytes(b"not audio" * 100)
-        message = refusal(call, tmp_path / name)
-        assert str(tmp_path / name) in message
-        assert "readable" in message
+        assert str(tmp_path / name) in refusal("audio.unreadable", call, tmp_path / name)
 
     def test_folder(self, tmp_path: Path, call) -> None:
-        assert str(tmp_path) in refusal(call, tmp_path)
+        assert str(tmp_path) in refusal("audio.missing_file", call, tmp_path)
 
 
 def clip_of(path: Path, duration: float = 1.0) -> AudioClip:
@@ -135,8 +130,8 @@ def clip_of(path: Path, duration: float = 1.0) -> AudioClip:
 
 def test_a_file_without_samples_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "a.wav", np.zeros(0, dtype=np.float32))
-    assert "has none" in refusal(io.inspect_file, path)
-    assert str(path) in refusal(io.read_clip, clip_of(path), 16000)
+    assert str(path) in refusal("audio.no_samples", io.inspect_file, path)
+    assert str(path) in refusal("audio.short_file", io.read_clip, clip_of(path), 16000)
 
 
 @pytest.mark.parametrize("kind", ["WAV", "WAVEX", "AIFF", "AU", "RF64", "W64"])
@@ -144,9 +139,8 @@ def test_a_truncated_file_is_refused_by_its_header(tmp_path: Path, kind: str) ->
     path = tmp_path / "a.wav"  # libsndfile goes by the content, as files are often misnamed
     soundfile.write(path, tone(1.0, 16000), 16000, format=kind)
     assert io.inspect_file(path).duration == 1.0
-    message = refusal(io.inspect_file, cut(path, 20000))
+    message = refusal("audio.truncated", io.inspect_file, cut(path, 20000))
     assert str(path) in message
-    assert "complete" in message
     announced, held = (int(number) for number in re.findall(r"\d+", message.split(str(path))[1]))
     assert announced in (16000, 32000) or 32000 < announced < 32200  # frames, or bytes with or without the header's
     assert 19800 <= held * (32000 / announced) <= 20000
@@ -154,10 +148,14 @@ def test_a_truncated_file_is_refused_by_its_header(tmp_path: Path, kind: str) ->
 
 def test_a_clip_that_outlasts_its_file_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "a.wav", tone(1.0, 16000))
-    message = refusal(io.read_clip, AudioClip(path=path, offset=0.5, duration=0.75, sample_rate=16000), 16000)
+    message = refusal(
+        "audio.short_file", io.read_clip, AudioClip(path=path, offset=0.5, duration=0.75, sample_rate=16000), 16000
+    )
     assert "1.000 s" in message
     assert "1.250 s" in message
-    message = refusal(io.read_clip, AudioClip(path=path, offset=3.0, duration=1.0, sample_rate=16000), 16000)
+    message = refusal(
+        "audio.short_file", io.read_clip, AudioClip(path=path, offset=3.0, duration=1.0, sample_rate=16000), 16000
+    )
     assert "1.000 s" in message
     assert "4.000 s" in message
 
@@ -165,14 +163,14 @@ def test_a_clip_that_outlasts_its_file_is_refused(tmp_path: Path) -> None:
 def test_a_clips_times_may_be_rounded_by_a_frame(tmp_path: Path) -> None:
     path = written(tmp_path / "a.wav", tone(1.0, 16000))
     assert len(io.read_clip(clip_of(path, 1.00005), 16000)) == 16000
-    refusal(io.read_clip, clip_of(path, 1.0002), 16000)
+    refusal("audio.short_file", io.read_clip, clip_of(path, 1.0002), 16000)
 
 
 def test_a_flac_file_that_breaks_off_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "a.flac", tone(1.0, 16000))
     clip = io.inspect_file(path)
     cut(path, path.stat().st_size // 2)
-    assert str(path) in refusal(io.read_clip, clip, 16000)
+    assert str(path) in refusal("audio.unreadable", io.read_clip, clip, 16000)
 
 
 @pytest.mark.parametrize("size", [0x7FFFF000, 0xFFFFFFFF])
@@ -188,10 +186,10 @@ def test_samples_that_are_no_numbers_are_refused_with_their_time(tmp_path: Path,
     samples = tone(1.0, 16000)
     samples[4000] = value
     path = written(tmp_path / "a.wav", samples, subtype="FLOAT")
-    message = refusal(io.read_clip, clip_of(path), 16000)
+    message = refusal("audio.not_finite", io.read_clip, clip_of(path), 16000)
     assert str(value) in message
     assert "0.250 s" in message
-    assert refusal(io.check_clip, clip_of(path)) == message
+    assert refusal("audio.not_finite", io.check_clip, clip_of(path)) == message
     clip = AudioClip(path=path, offset=0.3, duration=0.7, sample_rate=16000)
     assert np.isfinite(io.read_clip(clip, 16000)).all()
 
@@ -204,28 +202,16 @@ def test_floating_point_samples_beyond_all_bounds_are_refused(tmp_path: Path) ->
         if is_taken:
             np.testing.assert_allclose(io.read_clip(io.inspect_file(path), 16000) / level, samples, rtol=rounding(4))
         else:
-            assert "must be finite numbers" in refusal(io.check_clip, clip_of(path, 0.5))
+            assert "1e+30" in refusal("audio.not_finite", io.check_clip, clip_of(path, 0.5))
 
 
-def test_blocks_are_one_waveform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    samples = np.stack([tone(1.0, 16000), tone(1.0, 16000, 700.0)], axis=1)
-    path = written(tmp_path / "a.wav", samples, subtype="FLOAT")
-    clips = [io.inspect_file(path), AudioClip(path=path, offset=0.25, duration=0.5, sample_rate=16000)]
-    at_once = [io.read_clip(clip, 24000) for clip in clips]
-    monkeypatch.setattr(io, "BLOCK_FRAMES", 999)
-    for clip, whole in zip(clips, at_once, strict=True):
-        np.testing.assert_array_equal(io.read_clip(clip, 24000), whole)
-    path = written(tmp_path / "late.wav", np.append(samples[:, 0], np.nan), subtype="FLOAT")
-    assert "at 1.000 s" in refusal(io.check_clip, io.inspect_file(path))
-
-
-@pytest.mark.parametrize("kind", ["wav", "flac"])
-def test_checking_reads_to_the_end(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "code"), [("wav", "audio.short_file"), ("flac", "audio.unreadable")])
+def test_checking_reads_to_the_end(tmp_path: Path, kind: str, code: str) -> None:
     path = written(tmp_path / f"a.{kind}", tone(1.0, 16000))
     clip = io.inspect_file(path)
     io.check_clip(clip)
     cut(path, path.stat().st_size - 1000)
-    assert str(path) in refusal(io.check_clip, clip)
+    assert str(path) in refusal(code, io.check_clip, clip)
 
 
 def test_reading_audio_needs_no_torch() -> None:

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ import numpy as np
 import pytest
 import soundfile
 
+import moodline as package
 from moodline.cli.main import COMMANDS
 from moodline.cli.options import accept_dashes
 from moodline.corpora.corpus import read_corpus
-from tests.system import SAME_PROBABILITY, moodline, write_recipe
+from tests.system import SAME_PROBABILITY, moodline, refused, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
 
@@ -40,17 +42,6 @@ def train(place: Path, out: str, *options: object) -> tuple[object, ...]:
     return "train", place / "corpus", *recipe, "-o", place / out, *options
 
 
-def mistake(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """The one sentence that a user's mistake gets, with exit code 2."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as exit_:
-        moodline(*arguments)
-    assert exit_.value.code == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    assert line.startswith("moodline: ")
-    return line
-
-
 def test_help_answers_without_torch() -> None:
     code = (
         "import sys\nfrom moodline.cli.main import main\n"
@@ -66,95 +57,113 @@ def test_help_answers_without_torch() -> None:
     )
 
 
+MODEL = "{place}/run/fold-5/model"
+
+
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "code", "values"),
     [
-        (["evalute"], ["evalute", "evaluate"]),
-        ([], ["prepare", "train"]),
-        (["prepare", "iemocap", "{place}/bert", "-o", "{place}/x"], ["is not IEMOCAP", "Session1"]),
-        (["prepare", "iemocap", "{place}/none", "-o", "{place}/x"], ["none", "check the path"]),
-        (["inspect", "{place}/tiny.yaml"], ["tiny.yaml is no corpus folder", "it is a file; give the folder"]),
-        (["inspect", "{place}/tree"], ["is no corpus folder", "corpus.json"]),
-        (["evaluate", "{place}/corpus"], ["is no run folder", "run.json"]),
-        (["evaluate", "{place}/rnu"], ["there is no folder {place}/rnu: check the path of the run folder"]),
-        (["inspect", "{place}/corpsu"], ["there is no folder {place}/corpsu: check the path of the corpus folder"]),
-        (["predict", "{place}/corpus", "--model", "{place}/rnu/model"], ["there is no folder {place}/rnu/model"]),
-        (["evaluate"], ["--model FOLDER --corpus OTHER"]),
-        (["predict", "{place}/corpus", "--model", "{place}/run"], ["{place}/run/fold-5/model"]),
-        (["predict", "{place}/corpus", "--model", "{place}/run/fold-5"], ["{place}/run/fold-5/model"]),
-        (["inspect"], ["missing required argument: CORPUS; see moodline --help"]),
-        (["train"], ["missing required arguments: CORPUS, --recipe, --protocol, -o; see moodline --help"]),
-        (["inspect", "{place}/corpus", "more"], ["moodline: moodline inspect has no option 'more'"]),
-        (["evaluate", "{place}/run", "--label-set", "meld4"], ["--label-set needs --model"]),
-        (["evaluate", "{place}/run", "--corpus", "{place}/corpus"], ["--corpus needs --model"]),
-        (["evaluate", "{place}/run", "-o", "{place}/scores"], ["-o needs --model"]),
+        (["evalute"], "option.invalid", ["evalute", "evaluate"]),
+        ([], "option.invalid", ["prepare", "train"]),
+        (
+            ["prepare", "iemocap", "{place}/bert", "-o", "{place}/x"],
+            "corpus.wrong_source",
+            ["{place}/bert", "Session1"],
+        ),
+        (["prepare", "iemocap", "{place}/none", "-o", "{place}/x"], "corpus.no_source", ["{place}/none"]),
+        (["prepare", "meld", "{place}/tree", "-o", "{place}/x"], "corpus.wrong_source", ["train_sent_emo.csv"]),
+        (["prepare", "ravdess", "{place}/tree", "-o", "{place}/x"], "corpus.wrong_source", ["Actor_01"]),
+        (["prepare", "table", "{place}/tree", "-o", "{place}/x"], "corpus.no_source", ["{place}/tree"]),
+        (
+            ["prepare", "demo", "-o", "{place}/x", "--conversations", "0"],
+            "option.out_of_range",
+            ["--conversations", "0"],
+        ),
+        (["inspect", "{place}/tiny.yaml"], "file.not_a_folder", ["{place}/tiny.yaml"]),
+        (["inspect", "{place}/tree"], "file.other_folder", ["{place}/tree", "corpus.json", "moodline prepare"]),
+        (["inspect", "{place}/corpsu"], "file.no_folder", ["{place}/corpsu"]),
+        (["inspect"], "option.missing", ["CORPUS"]),
+        (["inspect", "{place}/corpus", "more"], "option.unknown", ["moodline inspect", "'more'"]),
+        (["train"], "option.missing", ["CORPUS, --recipe, --protocol, -o"]),
+        (["evaluate", "{place}/corpus"], "file.other_folder", ["{place}/corpus", "run.json", "moodline train"]),
+        (["evaluate", "{place}/rnu"], "file.no_folder", ["{place}/rnu"]),
+        (["evaluate"], "option.contradiction", ["--model FOLDER --corpus OTHER -o OUT"]),
+        (["evaluate", "--model", MODEL], "option.contradiction", ["--model FOLDER --corpus OTHER -o OUT"]),
+        (["evaluate", "{place}/run", "--label-set", "meld4"], "option.unfit", ["--label-set", "--model"]),
+        (["evaluate", "{place}/run", "--corpus", "{place}/corpus"], "option.unfit", ["--corpus", "--model"]),
+        (["evaluate", "{place}/run", "-o", "{place}/scores"], "option.unfit", ["-o", "--model"]),
+        (["evaluate", "{place}/run", "--no-words", "--with-audio"], "option.contradiction", ["--no-words"]),
+        (["evaluate", "{place}/run", "--causal", "--with-audio"], "option.contradiction", ["--with-audio"]),
         *(
             (
-                ["evaluate", "--model", "{place}/run/fold-5/model", "--corpus", "{place}/corpus", "-o", folder],
-                [f"{folder} is a {what}: choose another -o for "],
+                ["evaluate", "--model", MODEL, "--corpus", "{place}/corpus", "-o", folder],
+                "file.occupied",
+                [folder, what],
             )
-            for folder, what in (
-                ("{place}/run", "run"),
-                ("{place}/corpus", "corpus"),
-                ("{place}/run/fold-5/model", "model"),
-            )
+            for folder, what in (("{place}/run", "a run"), ("{place}/corpus", "a corpus"), (MODEL, "a model"))
         ),
-        (["prepare", "meld", "{place}/tree", "-o", "{place}/x"], ["is not MELD", "train_sent_emo.csv"]),
-        (["prepare", "ravdess", "{place}/tree", "-o", "{place}/x"], ["is not RAVDESS", "Actor_01"]),
-        (["prepare", "table", "{place}/tree", "-o", "{place}/x"], ["there is no table {place}/tree"]),
-        (["evaluate", "--model", "{place}/run/fold-5/model"], ["--model FOLDER --corpus OTHER"]),
-        (["predict", "{place}/corpus", "--model", "{place}/corpus"], ["is no model folder", "config.json"]),
-        (["plot", "leaf", "{place}/corpus", "-o", "{place}/x"], ["is no model folder", "config.json"]),
-        (["plot", "leaf", "{place}/run/fold-5", "-o", "{place}/x"], ["model has no LEAF", "reads words alone"]),
-        (["plot", "leave", "{place}/run", "-o", "{place}/x"], ["leave", "leaf"]),
+        (["predict", "{place}/corpus", "--model", "{place}/rnu/model"], "file.no_folder", ["{place}/rnu/model"]),
+        (["predict", "{place}/corpus", "--model", "{place}/run"], "model.run_folder", [MODEL]),
+        (["predict", "{place}/corpus", "--model", "{place}/run/fold-5"], "model.run_folder", [MODEL]),
+        (["predict", "{place}/corpus", "--model", "{place}/corpus"], "file.other_folder", ["config.json"]),
         (
-            ["predict", "{place}/corpus", "--model", "{place}/run/fold-5/model", "--conversation", "Ses09"],
-            ["no conversation 'Ses09'", "Ses01F_impro01"],
+            ["predict", "{place}/corpus", "--model", MODEL, "--conversation", "Ses09"],
+            "corpus.unknown_conversation",
+            ["'Ses09'", "Ses01F_impro01"],
         ),
+        (["predict", "{place}/corpus", "--model", MODEL, "--conversation", ""], "corpus.unknown_conversation", ["''"]),
         (
-            ["predict", "{place}/corpus", "--model", "{place}/run/fold-5/model", "--conversation", ""],
-            ["no conversation ''", "Ses01F_impro01"],
+            ["predict", "{place}/corpus", "--model", MODEL, "--format", "srt"],
+            "option.unknown_format",
+            ["'srt'", "json"],
         ),
+        (["predict", "{place}/corpus", "--model", MODEL, "--explain"], "option.unfit", ["--explain", "--format json"]),
+        (["plot", "leaf", "{place}/corpus", "-o", "{place}/x"], "file.other_folder", ["{place}/corpus", "config.json"]),
+        (["plot", "leaf", "{place}/run/fold-5", "-o", "{place}/x"], "model.no_audio_encoder", [MODEL]),
+        (["plot", "leave", "{place}/run", "-o", "{place}/x"], "option.invalid", ["leave", "leaf"]),
     ],
 )
 def test_mistakes_get_a_sentence(
-    place: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: list[str]
+    place: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: str, values: list[str]
 ) -> None:
-    sentence = mistake(capsys, *(argument.format(place=place) for argument in arguments))
-    assert all(word.format(place=place) in sentence for word in words), sentence
+    error = refused(capsys, *(argument.format(place=place) for argument in arguments))
+    assert error.code == code
+    assert [value for value in values if value.format(place=place) not in str(error)] == []
     assert not (place / "x").exists()
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "code", "values"),
     [
-        (["--fusion.layrs", "2"], ["fusion.layrs", "did you mean --fusion.layers"]),
-        (["--fusion.layers", "0"], ["fusion.layers", "greater than 0", "0"]),
-        (["--fusion.layers", "two"], ["fusion.layers", "two"]),
-        (["--fusion", "3"], ["fusion must be a section of keys and values, not 3; see moodline train --help"]),
-        (["--fusion", "null"], ["fusion must be a section of keys and values, not null; see moodline train --help"]),
-        (["--fusion.training", "3"], ["fusion.training must be a section of keys and values, not 3;"]),
-        (["--audio_utterance.channels", "4"], ["audio_utterance.channels must be a list, not 4;"]),
-        (["--text_utterance.num_unfrozen_layers", "x"], ["num_unfrozen_layers must be a whole number or null, not x;"]),
-        (["--protocol", "kfold05"], ["kfold5 (or 3, ...)", "'kfold05'"]),
-        (["--context", "some"], ["context must be one of labelled, all, not some; see moodline train --help"]),
-        (["--fusion.heads", "5"], ["fusion.heads", "divisor of hidden", "5"]),
-        (["--protocol", "cv7"], ["session5, cv5, cv10", "cv7"]),
-        (["--fold", "7"], ["no fold '7'"]),
-        (["--recipe", "smal"], ["smal", "demo, iemocap, iemocap-10ms, small"]),
-        (["--label_set", "iemocap5"], ["label_set", "iemocap4, iemocap6", "iemocap5"]),
-        (["--label-set", "none.yaml"], ["none.yaml", "iemocap4, iemocap6"]),
-        (["--text_utterance.bert", "wheel:none"], ["wheel:all-minilm-l6-v2", "wheel:none"]),
-        (["--devises", "2"], ["--devises", "--devices"]),
-        (["--audio-embedings", "x"], ["--audio-embedings", "--audio-embeddings"]),
-        (["--text-embeddings", "none.parquet"], ["no file of embeddings none.parquet"]),
+        (["--fusion.layrs", "2"], "recipe.unknown_key", ["--fusion.layrs", "--fusion.layers"]),
+        (["--heads", "2"], "recipe.unknown_key", ["--heads", "--fusion.heads"]),
+        (["--fusion.layers", "0"], "recipe.bad_value", ["fusion.layers", "0"]),
+        (["--fusion.layers", "two"], "option.invalid", ["fusion.layers", "a whole number", "two"]),
+        (["--fusion", "3"], "option.invalid", ["fusion", "3", "moodline train --help"]),
+        (["--fusion", "null"], "option.invalid", ["fusion", "null"]),
+        (["--fusion.training", "3"], "option.invalid", ["fusion.training", "3"]),
+        (["--audio_utterance.channels", "4"], "option.invalid", ["audio_utterance.channels", "a list", "4"]),
+        (["--text_utterance.num_unfrozen_layers", "x"], "option.invalid", ["num_unfrozen_layers", "null", "x"]),
+        (["--protocol", "kfold05"], "corpus.unknown_protocol", ["kfold5", "'kfold05'"]),
+        (["--context", "some"], "option.invalid", ["context", "labelled, all", "some"]),
+        (["--fusion.heads", "5"], "recipe.bad_value", ["fusion.heads", "hidden", "5"]),
+        (["--protocol", "cv7"], "corpus.unknown_protocol", ["session5, cv5, cv10", "'cv7'"]),
+        (["--fold", "7"], "corpus.unknown_fold", ["'7'"]),
+        (["--recipe", "smal"], "recipe.not_found", ["'smal'", "demo, iemocap, iemocap-10ms, small"]),
+        (["--label_set", "iemocap5"], "recipe.bad_value", ["label_set", "iemocap4, iemocap6", "'iemocap5'"]),
+        (["--label-set", "none.yaml"], "label.set_not_found", ["none.yaml", "iemocap4, iemocap6"]),
+        (["--text_utterance.bert", "wheel:none"], "recipe.unknown_bert", ["wheel:all-minilm-l6-v2", "'wheel:none'"]),
+        (["--devises", "2"], "option.unknown", ["--devises", "--devices"]),
+        (["--audio-embedings", "x"], "option.unknown", ["--audio-embedings", "--audio-embeddings"]),
+        (["--text-embeddings", "none.parquet"], "embeddings.not_found", ["none.parquet"]),
     ],
 )
 def test_mistakes_in_training_get_a_sentence_before_anything_trains(
-    place: Path, capsys: pytest.CaptureFixture[str], options: list[str], words: list[str]
+    place: Path, capsys: pytest.CaptureFixture[str], options: list[str], code: str, values: list[str]
 ) -> None:
-    sentence = mistake(capsys, *train(place, "new", *options))
-    assert all(word in sentence for word in words), sentence
+    error = refused(capsys, *train(place, "new", *options))
+    assert error.code == code
+    assert [value for value in values if value not in str(error)] == []
     assert not (place / "new" / "fold-5" / "model").exists()
     shutil.rmtree(place / "new", ignore_errors=True)
 
@@ -164,25 +173,23 @@ def test_a_recipes_unknown_key_is_named_with_the_nearest(
 ) -> None:
     recipe = tmp_path / "odd.yaml"
     recipe.write_text("audio_context:\n  hiden: 50\n")
-    sentence = mistake(capsys, *train(place, "new", "--recipe", recipe))
-    assert "audio_context.hiden" in sentence
-    assert "audio_context.hidden" in sentence
-    assert str(recipe) in sentence
+    error = refused(capsys, *train(place, "new", "--recipe", recipe))
+    assert error.code == "recipe.unknown_key"
+    assert all(value in str(error) for value in ("audio_context.hiden", "audio_context.hidden", str(recipe)))
 
 
 def test_an_output_folder_of_another_run_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sentence = mistake(capsys, *train(place, "run", "--seed", "7"))
-    assert "holds another run" in sentence
-    assert "recipe.seed" in sentence
-    sentence = mistake(capsys, *train(place, "corpus"))
-    assert "neither empty nor a run" in sentence
+    error = refused(capsys, *train(place, "run", "--seed", "7"))
+    assert error.code == "run.other_run"
+    assert "recipe.seed is 0, here it is 7" in str(error)
+    assert refused(capsys, *train(place, "corpus")).code == "file.foreign_folder"
 
 
 def test_a_run_in_training_is_not_entered_by_a_second(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import filelock
 
     with filelock.FileLock(place / "run" / ".lock"):
-        assert "another process is training in" in mistake(capsys, *train(place, "run"))
+        assert refused(capsys, *train(place, "run")).code == "run.locked"
 
 
 def test_a_model_of_a_newer_schema_is_refused(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,15 +197,18 @@ def test_a_model_of_a_newer_schema_is_refused(place: Path, tmp_path: Path, capsy
     shutil.copytree(place / "run/fold-5/model", model)
     content = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps(content | {"schema": content["schema"] + 1}))
-    sentence = mistake(capsys, "predict", place / "corpus", "--model", model)
-    assert "install a newer moodline" in sentence
+    command = ("predict", place / "corpus", "--model", model)
+    assert refused(capsys, *command).code == "file.newer_schema"
     (model / "config.json").write_text(json.dumps(content))
     (model / "text_context.safetensors").write_bytes(b"broken")
-    assert "text_context.safetensors" in mistake(capsys, "predict", place / "corpus", "--model", model)
+    error = refused(capsys, *command)
+    assert (error.code, "text_context.safetensors" in str(error)) == ("model.mismatched_weights", True)
     (model / "text_context.safetensors").unlink()
-    assert "lacks text_context.safetensors" in mistake(capsys, "predict", place / "corpus", "--model", model)
+    error = refused(capsys, *command)
+    assert (error.code, "text_context.safetensors" in str(error)) == ("model.missing_file", True)
     shutil.rmtree(model / "bert")
-    assert "lacks bert/config.json. Copy the whole" in mistake(capsys, "predict", place / "corpus", "--model", model)
+    error = refused(capsys, *command)
+    assert (error.code, "bert/config.json" in str(error)) == ("model.missing_file", True)
 
 
 def test_what_a_fold_lacks_is_named(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -207,10 +217,14 @@ def test_what_a_fold_lacks_is_named(place: Path, tmp_path: Path, capsys: pytest.
     content = json.loads((run / "run.json").read_text())
     content["recipe"]["text_context"]["dropout"] = 0.125
     (run / "run.json").write_text(json.dumps(content))
-    assert "; fold 5: text_context.dropout was 0.2 and is 0.125. Finish" in mistake(capsys, "evaluate", run)
+    error = refused(capsys, "evaluate", run)
+    assert error.code == "run.no_trained_fold"
+    assert "fold 5: text_context.dropout was 0.2 and is 0.125" in str(error)
     (run / "fold-5/model/config.json").unlink()
     (run / "fold-5/stages/text_context.json").unlink()
-    assert "; fold 5: not trained yet: the stage (text context). Finish" in mistake(capsys, "evaluate", run)
+    error = refused(capsys, "evaluate", run)
+    assert error.code == "run.no_trained_fold"
+    assert re.search(r"fold 5: .*\(text context\)", str(error))
 
 
 def test_audio_that_went_missing_is_named(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -218,13 +232,13 @@ def test_audio_that_went_missing_is_named(place: Path, tmp_path: Path, capsys: p
     moodline("prepare", "iemocap", tmp_path / "tree", "-o", tmp_path / "corpus")
     shutil.rmtree(tmp_path / "tree" / "Session3")
     options = ("--recipe", place / "tiny.yaml", "--protocol", "session5", "-o", tmp_path / "run")
-    assert "Session3" in mistake(capsys, "train", tmp_path / "corpus", *options)
+    assert "Session3" in str(refused(capsys, "train", tmp_path / "corpus", *options))
 
 
 def test_sound_that_is_no_number_stops_training_and_is_named(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What prepare leaves out, where it came after prepare."""
+    """``prepare`` leaves such turns out; this file changes afterwards."""
     write_tree(tmp_path / "tree", seed=4)
     moodline("prepare", "iemocap", tmp_path / "tree", "-o", tmp_path / "corpus")
     turns = [turn for turn in read_corpus(tmp_path / "corpus").utterances if turn.id.startswith("Ses03")]
@@ -234,8 +248,8 @@ def test_sound_that_is_no_number_stops_training_and_is_named(
     samples[len(samples) // 2] = np.nan
     soundfile.write(turn.audio.path, samples, rate, subtype="FLOAT")
     options = ("--recipe", place / "tiny.yaml", "--protocol", "session5", "-o", tmp_path / "run")
-    sentence = mistake(capsys, "train", tmp_path / "corpus", *options)
-    assert f"the speech of {turn.id} cannot be read: audio samples must be finite numbers" in sentence
+    error = refused(capsys, "train", tmp_path / "corpus", *options)
+    assert all(value in str(error) for value in (turn.id, str(turn.audio.path), "nan"))
     assert not list((tmp_path / "run").rglob("*.safetensors"))
 
 
@@ -254,10 +268,9 @@ def test_a_demo_corpus_of_another_number_or_seed_is_refused(tmp_path: Path, caps
     moodline(*prepare)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     for other in (("--conversations", "2"), ("--seed", "1")):
-        sentence = mistake(capsys, *prepare, *other)
-        assert "corpus-tree is not the demo corpus of" in sentence
-        assert " ".join(other) in sentence
-        assert "remove that folder" in sentence
+        error = refused(capsys, *prepare, *other)
+        assert error.code == "corpus.out_occupied"
+        assert all(value in str(error) for value in ("corpus-tree", " ".join(other)))
     moodline(*prepare)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
@@ -268,10 +281,11 @@ def test_the_place_for_a_demo_corpus_is_looked_at_before_it_is_made(
     (tmp_path / "file").write_text("mine")
     shutil.copytree(place / "corpus", tmp_path / "corpus")
     (tmp_path / "other-tree").mkdir()
-    options = ("--conversations", "1")
-    assert "neither an empty folder" in mistake(capsys, "prepare", "demo", "-o", tmp_path / "file", *options)
-    assert "here it is demo" in mistake(capsys, "prepare", "demo", "-o", tmp_path / "corpus", *options)
-    assert "no demo.json" in mistake(capsys, "prepare", "demo", "-o", tmp_path / "other", *options)
+    codes = {"file": "corpus.out_occupied", "corpus": "corpus.out_occupied", "other": "file.other_folder"}
+    for name, code in codes.items():
+        error = refused(capsys, "prepare", "demo", "-o", tmp_path / name, "--conversations", "1")
+        assert error.code == code
+        assert str(tmp_path / name) in str(error)
     assert {path.name for path in tmp_path.iterdir()} == {"file", "corpus", "other-tree"}
 
 
@@ -293,6 +307,43 @@ def test_predictions_in_three_formats_agree(place: Path, tmp_path: Path, capsys:
         assert one["label"] in line
         for name, value in one["probabilities"].items():
             assert float(row[f"p_{name}"]) == pytest.approx(value, abs=SAME_PROBABILITY)
+
+
+def test_the_api_trains_and_evaluates_as_the_commands_do(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys: dict[str, Any] = {"recipe": place / "tiny.yaml", "modalities": "text"}
+    (model,) = package.train(place / "corpus", tmp_path / "run", protocol="session5", **keys)
+    files = sorted(path.relative_to(model) for path in model.rglob("*.safetensors"))
+    assert len(files) > 1
+    assert [
+        path for path in files if (model / path).read_bytes() != (place / "run/fold-5/model" / path).read_bytes()
+    ] == []
+    done: list[tuple[str, int, int]] = []
+    outcome = package.evaluate(tmp_path / "run", progress=lambda *progress: done.append(progress))
+    assert done[-1][1] == done[-1][2]
+    capsys.readouterr()
+    moodline("evaluate", place / "run", "--format", "json")
+    printed = json.loads(capsys.readouterr().out)
+    of_api = json.loads((tmp_path / "run/results.json").read_text())
+    assert printed | {"created": None} == of_api | {"created": None}
+    assert json.loads(json.dumps(outcome.results)) == of_api
+    assert outcome.file == tmp_path / "run" / "report.html"
+
+
+def test_the_api_scores_a_model_on_another_corpus_as_the_command_does(place: Path, tmp_path: Path) -> None:
+    write_tree(tmp_path / "tree", seed=5)
+    moodline("prepare", "iemocap", tmp_path / "tree", "-o", tmp_path / "corpus")
+    model, corpus = place / "run/fold-5/model", tmp_path / "corpus"
+    outcome = package.evaluate(model, corpus, tmp_path / "api", quote=False)
+    moodline("evaluate", "--model", model, "--corpus", corpus, "-o", tmp_path / "command", "--no-words")
+    of_command, of_api = (json.loads((tmp_path / one / "results.json").read_text()) for one in ("command", "api"))
+    assert of_api | {"created": None} == of_command | {"created": None}
+    words = [html.escape(turn.words) for turn in read_corpus(corpus).utterances if turn.words]
+    assert not any(one in outcome.file.read_text() for one in words)
+    with pytest.raises(package.MoodlineError) as error:
+        package.evaluate(model, corpus)
+    assert error.value.code == "option.missing"
 
 
 def test_speech_goes_into_the_report_where_it_is_asked_for(place: Path) -> None:
@@ -317,9 +368,6 @@ def test_words_stay_out_of_what_is_passed_on_where_that_is_asked_for(
     formats = ("--format", "json,csv,html", "-o", tmp_path / "out")
     moodline("predict", tmp_path / "chat.csv", "--model", place / "run/fold-5/model", *formats, "--no-words")
     assert not [file for file in (tmp_path / "out").iterdir() if "unmistakable" in file.read_text(encoding="utf-8")]
-    told = mistake(capsys, "evaluate", place / "run", "--no-words", "--with-audio")
-    assert "--no-words" in told
-    assert "--with-audio" in told
 
 
 def test_what_is_passed_on_names_no_folder_of_this_machine(place: Path, tmp_path: Path) -> None:
@@ -374,8 +422,8 @@ def test_a_deprecated_option_means_its_new_spelling_with_one_note(
 ) -> None:
     name, *arguments = command.split()
     received: list[dict[str, Any]] = []
-    add, _ = COMMANDS[name]
-    monkeypatch.setitem(COMMANDS, name, (add, lambda options, given: received.append(given.as_dict())))
+    noting = replace(COMMANDS[name], run=lambda options, typed: received.append(typed.as_dict()))
+    monkeypatch.setitem(COMMANDS, name, noting)
     moodline(name, *arguments, *old)
     noted = capsys.readouterr().err
     moodline(name, *arguments, *new)
@@ -391,9 +439,8 @@ def test_a_deprecated_option_means_its_new_spelling_with_one_note(
 
 
 def test_deprecated_options_that_exclude_each_other_still_do(capsys: pytest.CaptureFixture[str]) -> None:
-    sentence = mistake(capsys, "predict", "talk.wav", "--audio-only", "--words-only")
-    assert "--audio-only" in sentence
-    assert "--words-only" in sentence
+    error = refused(capsys, "predict", "talk.wav", "--audio-only", "--words-only")
+    assert error.code == "option.contradiction"
 
 
 def test_a_recipes_keys_are_options_with_dashes_too() -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from moodline.cli.options import chosen_device
-from tests.system import moodline
+from moodline.cli.options import select_device
+from tests.system import refused
 
 TRAINED = ["--recipe", "demo", "--protocol", "session5", "-o", "out"]
 COMMANDS = {
@@ -29,11 +29,9 @@ def test_a_device_that_is_not_there_is_refused_in_one_sentence(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("moodline.device.available_devices", lambda: ["cpu"])
     (tmp_path / "talk.wav").write_bytes(b"RIFF")
-    with pytest.raises(SystemExit, match="2"):
-        moodline(*command.split(), *COMMANDS[command], "--device", "cuda:1")
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "'cuda:1'" in line
-    assert "finds cpu here" in line
+    error = refused(capsys, *command.split(), *COMMANDS[command], "--device", "cuda:1")
+    assert error.code == "device.not_available"
+    assert "'cuda:1'" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +45,7 @@ def test_what_auto_takes_is_reported_unless_it_is_the_cpu(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("moodline.device.available_devices", lambda: [*dict.fromkeys([available, "cpu"])])
-    assert chosen_device(named).type == available
+    assert select_device(named).type == available
     said = capsys.readouterr()
     assert (available in said.err) == reported
     assert not said.out
@@ -55,8 +53,7 @@ def test_what_auto_takes_is_reported_unless_it_is_the_cpu(
 
 @pytest.mark.parametrize("option", ["--accelerator=cpu", "--devices=1"])
 def test_one_option_alone_chooses_what_training_runs_on(option: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        moodline("train", "corpus", *TRAINED, "--device", "cpu", option)
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "--device cpu" in line
-    assert option.split("=")[0] in line
+    error = refused(capsys, "train", "corpus", *TRAINED, "--device", "cpu", option)
+    assert error.code == "option.contradiction"
+    assert "--device cpu" in str(error)
+    assert option.split("=")[0] in str(error)

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from moodline.cli.options import DEMO_MODELS, MODEL_VARIABLE, find_model
+from moodline.cli.options import MODEL_VARIABLE
+from moodline.cli.predict import DEMO_MODELS, find_model
 from moodline.conversation import Segment
 from moodline.corpora import corpus
 from moodline.errors import MoodlineError
 from moodline.timeline import html
 from moodline.transcripts.formats import write_transcript
 from tests.inference.tiny_models import write_model
-from tests.system import moodline
+from tests.system import moodline, refused
 
 RATE = 16_000
 GOES_ON = "Interrupted. Rerun the same command to resume."
@@ -38,15 +39,6 @@ def talk(tmp_path: Path) -> Path:
     soundfile.write(tmp_path / "talk.wav", noise, RATE)
     write_transcript(tmp_path / "talk.srt", TURNS)
     return tmp_path / "talk.wav"
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """The one sentence that a command ends with."""
-    with pytest.raises(SystemExit) as end:
-        moodline(*arguments)
-    assert end.value.code == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    return line
 
 
 def test_the_terminal_names_the_model_and_a_line_a_turn(
@@ -81,10 +73,10 @@ def test_a_page_whose_recording_is_too_long_for_it_says_where_that_must_lie(
 ) -> None:
     given = ("predict", talk, "--model", model, "--transcript", talk.with_suffix(".srt"), "-o")
     moodline(*given, tmp_path / "short.html")
-    assert "talk.wav in its folder" not in capsys.readouterr().err
+    assert "plays talk.wav" not in capsys.readouterr().err
     monkeypatch.setattr(html, "MAX_EMBEDDED_SECONDS", 2.0)
     moodline(*given, tmp_path / "long.html")
-    assert "keep talk.wav in its folder" in capsys.readouterr().err
+    assert "long.html plays talk.wav from a file: keep it in the same folder" in capsys.readouterr().err
     assert "data:audio" not in (tmp_path / "long.html").read_text(encoding="utf-8")
 
 
@@ -94,7 +86,8 @@ def test_a_file_that_exists_is_replaced_by_force_alone(
     out = tmp_path / "talk.json"
     out.write_text("mine")
     given = ("predict", talk, "--model", model, "--transcript", talk.with_suffix(".srt"), "-o", out)
-    assert "exists: name another -o, or replace it with --force" in refused(capsys, *given)
+    error = refused(capsys, *given)
+    assert (error.code, str(out) in str(error)) == ("file.exists", True)
     assert out.read_text() == "mine"
     moodline(*given, "--force")
     assert json.loads(out.read_text(encoding="utf-8"))["turns"]
@@ -139,21 +132,23 @@ def test_a_name_that_no_file_can_have_does_not_stop_the_rest(
 
 
 @pytest.mark.parametrize(
-    ("options", "reason"),
+    ("options", "code", "values"),
     [
-        (("--format", "pdf"), "a timeline's format is one of json, csv, srt, textgrid, html, table, not 'pdf'"),
-        (("--format", "json,csv"), "json and csv are several files: name their folder with -o"),
-        (("-o", "talk.pdf"), "talk.pdf has an unknown ending"),
-        (("--jobs", "0"), "--jobs must be 1 or more, not 0"),
-        (("--threshold", "2"), "a threshold is a probability, from 0 to 1, not 2"),
-        (("--channels", "speakers"), "has one channel"),
-        (("--audio-embeddings", "none.parquet"), "--audio-embeddings is for a corpus, and"),
+        (("--format", "pdf"), "timeline.unknown_format", "'pdf' json, csv, srt, textgrid, html, table"),
+        (("--format", "json,csv"), "option.no_out_folder", "json csv"),
+        (("-o", "talk.pdf"), "timeline.unknown_format", "talk.pdf"),
+        (("--jobs", "0"), "option.out_of_range", "--jobs 0"),
+        (("--threshold", "2"), None, "2"),
+        (("--channels", "speakers"), None, "talk.wav"),
+        (("--audio-embeddings", "none.parquet"), "option.unfit", "--audio-embeddings talk.wav"),
     ],
 )
 def test_what_is_asked_wrongly_is_told(
-    model: Path, talk: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], reason: str
+    model: Path, talk: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], code: str | None, values: str
 ) -> None:
-    assert reason in refused(capsys, "predict", talk, "--model", model, *options)
+    error = refused(capsys, "predict", talk, "--model", model, *options)
+    assert error.code == (code or error.code)
+    assert [value for value in values.split() if value not in str(error)] == []
 
 
 def test_a_transcript_that_is_read_is_not_written_over(
@@ -162,18 +157,19 @@ def test_a_transcript_that_is_read_is_not_written_over(
     transcript = talk.with_suffix(".srt")
     before = transcript.read_bytes()
     given = ("predict", talk, "--model", model, "--transcript", transcript, "-o", talk.parent, "--format", "srt")
-    assert f"{transcript} is read by this command" in refused(capsys, *given, "--force")
+    error = refused(capsys, *given, "--force")
+    assert (error.code, str(transcript) in str(error)) == ("file.is_input", True)
     assert transcript.read_bytes() == before
 
 
 def test_a_name_that_is_no_utf_8_is_told(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    told = refused(capsys, "predict", "t\udce9lk.wav", "--model", model)
-    assert "t?lk.wav is not UTF-8: rename the file" in told
+    error = refused(capsys, "predict", "t\udce9lk.wav", "--model", model)
+    assert (error.code, "t?lk.wav" in str(error)) == ("file.name_not_utf8", True)
 
 
 def test_a_transcript_is_of_one_recording(model: Path, talk: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    told = refused(capsys, "predict", talk, talk, "--model", model, "--transcript", talk.with_suffix(".srt"))
-    assert "belongs to one recording, and 2 are given" in told
+    error = refused(capsys, "predict", talk, talk, "--model", model, "--transcript", talk.with_suffix(".srt"))
+    assert error.code == "option.several_sources"
 
 
 def test_recordings_of_one_name_do_not_share_a_file(
@@ -182,8 +178,9 @@ def test_recordings_of_one_name_do_not_share_a_file(
     (tmp_path / "other").mkdir()
     again = tmp_path / "other" / "talk.wav"
     again.write_bytes(talk.read_bytes())
-    told = refused(capsys, "predict", talk, again, "--model", model, "-o", tmp_path / "out")
-    assert "talk.json is the output of both" in told
+    error = refused(capsys, "predict", talk, again, "--model", model, "-o", tmp_path / "out")
+    assert error.code == "file.name_clash"
+    assert all(str(one) in str(error) for one in (talk, again, "talk.json"))
 
 
 def test_the_model_is_named_or_the_environments_or_the_newest_of_the_demo(
@@ -191,8 +188,9 @@ def test_the_model_is_named_or_the_environments_or_the_newest_of_the_demo(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(MODEL_VARIABLE, raising=False)
-    with pytest.raises(MoodlineError, match=r"--model .* MOODLINE_MODEL"):
+    with pytest.raises(MoodlineError) as error:
         find_model(None)
+    assert (error.value.code, MODEL_VARIABLE in str(error.value)) == ("model.not_named", True)
     made = tmp_path / DEMO_MODELS.replace("*", "5")
     made.mkdir(parents=True)
     (made / "config.json").write_text("{}")
@@ -217,8 +215,8 @@ def test_rows_of_several_have_one_header_and_tell_their_recording(
 def test_several_that_would_run_into_each_other_on_the_terminal_are_refused(
     model: Path, talk: Path, capsys: pytest.CaptureFixture[str], form: str
 ) -> None:
-    told = refused(capsys, "predict", talk, talk, "--model", model, "--format", form)
-    assert f"2 sources as {form} are several files" in told
+    error = refused(capsys, "predict", talk, talk, "--model", model, "--format", form)
+    assert (error.code, form in str(error)) == ("option.no_out_folder", True)
 
 
 @pytest.mark.parametrize("given", [("talk.wav", "other.wav"), ("talk.wav", "--format", "csv,html")])
@@ -226,25 +224,25 @@ def test_several_files_do_not_have_one_name(
     model: Path, talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], given: tuple[str, ...]
 ) -> None:
     sources = [tmp_path / one if one.endswith(".wav") else one for one in given]
-    told = refused(capsys, "predict", *sources, "--model", model, "-o", tmp_path / "two.csv")
-    assert "two.csv is one file, and 2 are written: name a folder" in told
+    error = refused(capsys, "predict", *sources, "--model", model, "-o", tmp_path / "two.csv")
+    assert (error.code, "two.csv" in str(error)) == ("option.no_out_folder", True)
     assert not (tmp_path / "two.csv").exists()
 
 
 def test_a_files_ending_and_its_format_agree(
     model: Path, talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = refused(capsys, "predict", talk, "--model", model, "-o", tmp_path / "a.csv", "--format", "json")
-    assert "a.csv ends as csv does, and --format is json: leave out --format, or rename it" in told
+    error = refused(capsys, "predict", talk, "--model", model, "-o", tmp_path / "a.csv", "--format", "json")
+    assert (error.code, "a.csv" in str(error)) == ("option.contradiction", True)
 
 
 @pytest.mark.parametrize("command", ["predict", "transcribe"])
 def test_a_folder_of_recordings_is_no_corpus(
     talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
-    assert f"has no corpus.json: name recordings one by one, such as {tmp_path}/*.wav" in refused(
-        capsys, command, tmp_path
-    )
+    error = refused(capsys, command, tmp_path)
+    assert error.code == "corpus.not_a_corpus"
+    assert f"{tmp_path}/*.wav" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +250,7 @@ def test_a_folder_of_recordings_is_no_corpus(
     [
         ("predict.find_model", ("predict", "talk.wav"), "Interrupted."),
         ("data.transcribe_recordings", ("transcribe", "talk.wav"), "Interrupted."),
-        ("data.show_progress", ("transcribe", "corpus"), GOES_ON),
+        ("options.show_progress", ("transcribe", "corpus"), GOES_ON),
         ("train.resolve_recipe", ("train", "corpus", "--recipe", "demo", "--protocol", "cv5", "-o", "run"), GOES_ON),
     ],
 )

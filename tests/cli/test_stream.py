@@ -104,7 +104,7 @@ def test_text_is_another_name_of_words(
     given = streamed(model, [{"words": "Hello."}], monkeypatch, capsys)
     named = streamed(model, [{"text": "Hello."}, {"words": "Hello.", "text": "Bye."}], monkeypatch, capsys)
     assert given.answers == named.answers
-    assert "a turn has no key 'text'" in named.errors[0]
+    assert "unknown key 'text'" in named.errors[0]
 
 
 def test_an_interruption_ends_it_with_a_sentence(model: Path) -> None:
@@ -113,7 +113,7 @@ def test_an_interruption_ends_it_with_a_sentence(model: Path) -> None:
         process.answer()
         process.process.send_signal(signal.SIGINT)
         process.process.wait()  # before its input ends too, which may come first
-        assert process.end() == (130, "moodline: interrupted after 1 turn\n")
+        assert process.end() == (130, "moodline: Interrupted after 1 turn.\n")
 
 
 class Streamed(NamedTuple):
@@ -144,24 +144,24 @@ def streamed(
 
 
 BAD_LINES: list[tuple[object, str]] = [
-    (b"hello", "a turn is a JSON object in UTF-8, and this is none (Expecting value"),
-    (b"", "and this is none (Expecting value"),
-    (b"\xff", "and this is none ('utf-8' codec can't decode"),
-    (b"[" * 100_000, "and this is none (maximum recursion"),
-    ("a text", 'such as {"words": "Hello."}, and this is "a text"'),
-    ({"speaker": "F"}, "this model reads words, and the turn has speaker: add words"),
-    ({"words": None}, "this model reads words, and the turn has nothing: add words"),
+    (b"hello", "not a JSON object in UTF-8 (Expecting value"),
+    (b"", "(Expecting value"),
+    (b"\xff", "('utf-8' codec can't decode"),
+    (b"[" * 100_000, "(maximum recursion"),
+    ("a text", 'not a JSON object in UTF-8 (it is "a text")'),
+    ({"speaker": "F"}, "the turn has speaker, and"),
+    ({"words": None}, "the turn has nothing, and"),
     ({"words": "x", "audio": "nowhere.wav"}, "there is no file nowhere.wav"),
     ({"words": "x", "audio": "a" * 300}, "an audio file must exist"),
-    ({"words": "x", "start": 10**400}, "a turn's start is a finite number of seconds"),
-    ({"words": 5}, "a turn's words is a text, and this is 5: correct it"),
-    (b'{"words": "\\ud800"}', 'a turn\'s words is a text, and this is "\\ud800": correct it'),
-    ({"words": "x", "start": "soon"}, 'a turn\'s start is a finite number of seconds, and this is "soon"'),
-    ({"words": "x", "start": True}, "and this is true"),
-    (b'{"words": "x", "end": NaN}', "and this is NaN"),
-    ({"words": "x", "start": 2, "end": 1}, "this starts at 2 s and ends at 1 s: correct it"),
-    ({"wrods": "x"}, "a turn has no key 'wrods'; did you mean words?"),
-    ({"words": "x", "zzz": 1}, "a turn has no key 'zzz'; there are id, speaker, words, audio, start, end"),
+    ({"words": "x", "start": 10**400}, "a turn's start must be a finite number of seconds"),
+    ({"words": 5}, "a turn's words must be a text, not 5"),
+    (b'{"words": "\\ud800"}', 'a turn\'s words must be a text, not "\\ud800"'),
+    ({"words": "x", "start": "soon"}, 'a turn\'s start must be a finite number of seconds, not "soon"'),
+    ({"words": "x", "start": True}, "not true"),
+    (b'{"words": "x", "end": NaN}', "not NaN"),
+    ({"words": "x", "start": 2, "end": 1}, "ends at 1 s, before it starts at 2 s"),
+    ({"wrods": "x"}, "unknown key 'wrods' in a turn; did you mean words?"),
+    ({"words": "x", "zzz": 1}, "unknown key 'zzz' in a turn; use id, speaker, words, audio, start, end"),
 ]
 
 
@@ -175,9 +175,9 @@ def test_bad_lines_are_told_and_the_stream_goes_on(
     assert found.answers[1]["id"] == str(len(lines))
     *told, last = found.errors
     for number, (line, (_, reason)) in enumerate(zip(told, BAD_LINES, strict=True), start=2):
-        assert line.startswith(f"moodline: line {number} is passed over: ")
+        assert line.startswith(f"moodline: skipped line {number}: ")
         assert reason in line
-    assert last == f"moodline: {len(BAD_LINES)} lines of {len(lines)} could not be labelled: see above"
+    assert last == f"moodline: {len(BAD_LINES)} of {len(lines)} lines failed: see above"
     assert found.status == 2
 
 
@@ -195,7 +195,7 @@ def test_below_the_threshold_a_turn_is_uncertain(
 
 def test_no_turn_is_told(model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     found = streamed(model, [], monkeypatch, capsys)
-    sentence = 'moodline: no turn came: write JSON lines to standard input, such as {"words": "Hello."}'
+    sentence = 'moodline: standard input has no turn; write lines such as {"words": "Hello."}'
     assert found == (2, [], [sentence])
 
 
@@ -225,4 +225,4 @@ def test_a_turn_with_its_audio_is_that_of_the_conversation(
     assert list(answer["by_stage"]) == list(whole.by_stage)
     assert answer["probabilities"] == pytest.approx(dict(whole.probabilities), abs=SAME_PROBABILITY)
     assert found.status == 2
-    assert "line 2 is passed over: a model of speech needs each utterance's audio" in found.errors[0]
+    assert found.errors[0].startswith("moodline: skipped line 2: ")

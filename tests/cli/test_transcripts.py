@@ -11,8 +11,7 @@ from moodline.audio import vad
 from moodline.cli.data import FORMAT_SUFFIXES
 from moodline.conversation import Segment
 from moodline.transcripts.formats import WORDLESS_SUFFIXES, WRITERS, read_transcript, write_transcript
-from tests.cli.test_recordings import refused
-from tests.system import moodline
+from tests.system import moodline, refused
 
 RATE = 16_000
 FOUND = [Segment(start=0.5, end=1.5, speaker="ann"), Segment(start=1.75, end=2.75, speaker="\x1b[31mben")]
@@ -78,7 +77,7 @@ def test_a_file_that_exists_is_replaced_by_force_alone(
     out = tmp_path / "talk.srt"
     out.write_text("mine")
     given = ("transcribe", talk, *NAMED, "-o", out)
-    assert "exists: name another -o, or replace it with --force" in refused(capsys, *given)
+    assert refused(capsys, *given).code == "file.exists"
     assert out.read_text() == "mine"
     moodline(*given, "--force")
     assert len(read_transcript(out).turns) == len(FOUND)
@@ -106,26 +105,33 @@ def test_an_interruption_leaves_what_was_done_and_nothing_half_written(
 
 
 @pytest.mark.parametrize(
-    ("options", "reason"),
+    ("options", "code", "values"),
     [
-        (("-o", "talk.rttm"), "talk.rttm cannot hold words"),
-        (("-o", "talk.doc"), "talk.doc has .doc, which"),
-        (("-o", "talk.srt", "--format", "vtt"), "talk.srt does not end with .vtt"),
-        (("--import-words", "words.csv"), "--import-words is for a corpus, and"),
-        (("--tts",), "--tts is for a corpus, and"),
-        (("--channels", "speakers"), "has one channel"),
-        (("--jobs", "0"), "--jobs must be 1 or more, not 0"),
+        (("-o", "talk.rttm"), "transcript.wordless_format", ("talk.rttm", ".srt")),
+        (("-o", "talk.doc"), "transcript.unknown_ending", ("talk.doc", ".srt")),
+        (("-o", "talk.srt", "--format", "vtt"), "option.contradiction", ("talk.srt", ".vtt")),
+        (("--import-words", "words.csv"), "option.unfit", ("--import-words", "talk.wav")),
+        (("--tts",), "option.unfit", ("--tts", "talk.wav")),
+        (("--channels", "speakers"), None, ("talk.wav",)),
+        (("--jobs", "0"), "option.out_of_range", ("--jobs", "0")),
     ],
 )
 def test_what_is_asked_wrongly_is_told_before_anything_is_heard(
-    talk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, options: tuple, reason: str
+    talk: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    code: str | None,
+    values: tuple[str, ...],
 ) -> None:
     def hear(self: PocketSphinx, samples: np.ndarray) -> str:
         raise AssertionError("heard before it was refused")
 
     monkeypatch.chdir(talk.parent)
     monkeypatch.setattr(PocketSphinx, "recognise", hear)
-    assert reason in refused(capsys, "transcribe", talk.name, *options)
+    error = refused(capsys, "transcribe", talk.name, *options)
+    assert error.code == (code or error.code)
+    assert [value for value in values if value not in str(error)] == []
     assert [path.name for path in talk.parent.iterdir()] == ["talk.wav"]
 
 
@@ -133,12 +139,13 @@ def test_what_is_asked_wrongly_is_told_before_anything_is_heard(
 def test_what_recordings_need_does_not_fit_a_corpus(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], option: tuple[str, ...]
 ) -> None:
-    assert "has no corpus.json" in refused(capsys, "transcribe", tmp_path)
+    assert refused(capsys, "transcribe", tmp_path).code == "corpus.not_a_corpus"
     (tmp_path / "corpus.json").touch()
-    assert f"{option[0]} is for recordings" in refused(capsys, "transcribe", tmp_path, *option)
+    error = refused(capsys, "transcribe", tmp_path, *option)
+    assert (error.code, option[0] in str(error)) == ("option.unfit", True)
 
 
 def test_a_transcript_is_of_one_recording(talk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_transcript(talk.with_suffix(".srt"), [Segment(start=0, end=1, words="a")])
-    told = refused(capsys, "transcribe", talk, talk, "--transcript", talk.with_suffix(".srt"))
-    assert "belongs to one recording, and 2 are given" in told
+    error = refused(capsys, "transcribe", talk, talk, "--transcript", talk.with_suffix(".srt"))
+    assert error.code == "option.several_sources"

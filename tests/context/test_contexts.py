@@ -1,4 +1,4 @@
-"""What holds of every box that reads a conversation's utterance embeddings."""
+"""Properties of every box that reads a conversation's utterance embeddings."""
 
 import pytest
 import torch

@@ -19,7 +19,9 @@ from moodline.corpora import iemocap, storage
 from moodline.corpora.corpus import DESCRIPTION_FILE, TABLE_FILE, Corpus, build_corpus, read_corpus, write_corpus
 from moodline.corpora.validation import FaultCollector
 from moodline.errors import MoodlineError
+from moodline.io import hash_file
 from tests.corpora.files import content_of
+from tests.refusals import refuses
 from tests.trees import write_tree
 
 TURNS = 20
@@ -272,18 +274,16 @@ def test_another_corpus_is_not_written_over_one(
     mine = replace(corpus, table="one.csv" if key == "table" else None)
     write_corpus(mine, tmp_path / "out")
     before = content_of(tmp_path / "out")
-    with pytest.raises(MoodlineError, match=told) as refused:
+    with refuses("corpus.out_occupied", told):
         write_corpus(replace(mine, **{key: value}), tmp_path / "out")
-    assert refused.value.code == "corpus.out_occupied"
     assert content_of(tmp_path / "out") == before
 
 
 def test_a_file_of_ones_own_is_not_lost_with_the_old_corpus(corpus: Corpus, folder: Path) -> None:
     (folder / "wavlm.parquet").write_text("vectors")
     before = content_of(folder)
-    with pytest.raises(MoodlineError, match=r"wavlm\.parquet") as refused:
+    with refuses("corpus.foreign_file", "wavlm.parquet"):
         write_corpus(replace(corpus, conversations=corpus.conversations[1:]), folder)
-    assert refused.value.code == "corpus.foreign_file"
     assert content_of(folder) == before
 
 
@@ -293,7 +293,7 @@ def test_a_corpus_that_cannot_be_replaced_stays(corpus: Corpus, folder: Path, mo
 
     before = content_of(folder)
     monkeypatch.setattr(corpus_module, "write_json", full)
-    with pytest.raises(MoodlineError, match="No space left on device; free space"):
+    with refuses("file.not_writable", "No space left on device"):
         write_corpus(replace(corpus, conversations=corpus.conversations[1:]), folder)
     assert content_of(folder) == before
     assert [path.name for path in folder.parent.iterdir()] == ["out"]
@@ -302,10 +302,9 @@ def test_a_corpus_that_cannot_be_replaced_stays(corpus: Corpus, folder: Path, mo
 def test_a_folder_of_other_files_is_not_written_to(corpus: Corpus, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
-    with pytest.raises(MoodlineError, match=str(tmp_path / "mine")) as refused:
+    with refuses("corpus.out_occupied", tmp_path / "mine"):
         write_corpus(corpus, tmp_path / "mine")
-    assert refused.value.code == "corpus.out_occupied"
-    with pytest.raises(MoodlineError, match=r"letter\.txt"):
+    with refuses("corpus.out_occupied", "letter.txt"):
         write_corpus(corpus, tmp_path / "mine" / "letter.txt")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
 
@@ -329,7 +328,7 @@ def test_a_write_that_fails_leaves_nothing(corpus: Corpus, tmp_path: Path, monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(corpus_module, "write_json", full)
-    with pytest.raises(MoodlineError, match="No space left on device"):
+    with refuses("file.not_writable", "No space left on device"):
         write_corpus(corpus, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
@@ -339,11 +338,11 @@ def test_a_changed_table_is_refused(folder: Path) -> None:
     rows = table.to_pylist()
     rows[7]["label"] = "oth"
     pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), folder / TABLE_FILE)
-    with pytest.raises(
-        MoodlineError, match=rf"{folder / TABLE_FILE} has hash \w+ and corpus\.json says \w+"
-    ) as refused:
+    expected = json.loads((folder / DESCRIPTION_FILE).read_text())["table_hash"]
+    with pytest.raises(MoodlineError) as refused:
         read_corpus(folder)
     assert refused.value.code == "corpus.changed"
+    assert all(value in str(refused.value) for value in (str(folder / TABLE_FILE), expected))
 
 
 def test_a_table_that_another_tool_wrote_anew_is_the_same(corpus: Corpus, folder: Path) -> None:
@@ -356,22 +355,21 @@ def test_a_table_that_another_tool_wrote_anew_is_the_same(corpus: Corpus, folder
 def test_a_table_without_a_column_is_refused(folder: Path, column: str) -> None:
     table = pq.read_table(folder / TABLE_FILE)
     pq.write_table(table.drop_columns([column]), folder / TABLE_FILE)
-    with pytest.raises(MoodlineError, match=column) as refused:
+    with refuses("corpus.unreadable", column):
         read_corpus(folder)
-    assert refused.value.code == "corpus.unreadable"
 
 
 def test_a_table_that_is_none_is_refused(folder: Path) -> None:
     (folder / TABLE_FILE).write_text("no table")
-    with pytest.raises(MoodlineError, match=f"corpus {folder} cannot be read: {TABLE_FILE}"):
+    with refuses("corpus.unreadable", folder, TABLE_FILE):
         read_corpus(folder)
     (folder / TABLE_FILE).unlink()
-    with pytest.raises(MoodlineError, match=f"corpus {folder} cannot be read: {TABLE_FILE}"):
+    with refuses("corpus.unreadable", folder, TABLE_FILE):
         read_corpus(folder)
 
 
 def test_a_folder_that_is_no_corpus_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(MoodlineError, match=rf"{tmp_path} is no corpus folder .* it has no corpus\.json"):
+    with refuses("file.other_folder", tmp_path, "corpus.json"):
         read_corpus(tmp_path)
 
 
@@ -397,9 +395,8 @@ def test_a_description_of_no_corpus_is_told_as_that(folder: Path, content: Any, 
 
 def test_a_conversation_is_found_by_its_id(corpus: Corpus) -> None:
     assert corpus.conversation("Ses02F_impro01").session == "2"
-    with pytest.raises(MoodlineError, match=r"'Ses09F_impro01'.* Ses01F_impro01, ") as refused:
+    with refuses("corpus.unknown_conversation", "'Ses09F_impro01'", "Ses01F_impro01, "):
         corpus.conversation("Ses09F_impro01")
-    assert refused.value.code == "corpus.unknown_conversation"
 
 
 @pytest.mark.parametrize("leads_out", ["{outside}/voice.wav", "../outside/voice.wav"])
@@ -417,6 +414,37 @@ def test_a_recording_outside_the_source_is_read_only_where_the_source_is(
     write_corpus(mine, tmp_path / "out")
     assert read_corpus(tmp_path / "out") == mine
     source.rmdir()
-    with pytest.raises(MoodlineError, match=r"audio_file '.*outside/voice\.wav' .*/source") as refused:
+    with refuses("corpus.audio_outside_source", "outside/voice.wav'", tmp_path / "source"):
         read_corpus(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [("source", "../home/secret.wav"), ("source", "{place}/home/secret.wav"), ("", "home/secret.wav")],
+)
+def test_a_corpus_that_others_made_names_no_file_that_they_did_not_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, name: str
+) -> None:
+    """Neither outside a source folder that is here, nor inside one that is far above, as that of the user's home."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for folder in ("home", "source"):
+        (tmp_path / folder).mkdir()
+    secret, name = tmp_path / "home" / "secret.wav", name.format(place=tmp_path)
+    secret.write_bytes(b"private")
+    place = storage.place_within(tmp_path / source)
+    assert place(name, hash_file(secret)).resolve() == secret
+    for file_hash in ("0" * 16, None):
+        with pytest.raises(MoodlineError) as refused:
+            place(name, file_hash)
+        assert refused.value.code == "corpus.audio_outside_source"
+        assert all(value in str(refused.value) for value in (repr(name), str(tmp_path / source)))
+
+
+@pytest.mark.parametrize("source", [Path("/"), Path("/tmp/.."), Path("/proc/self/root"), Path("/dev")])
+def test_a_top_level_folder_limits_nothing(source: Path) -> None:
+    place = storage.place_within(source)
+    with pytest.raises(MoodlineError) as refused:
+        place(str(Path(__file__).resolve()), "0" * 16)
     assert refused.value.code == "corpus.audio_outside_source"
+    with pytest.raises(MoodlineError):
+        place("dev/zero" if source != Path("/dev") else "zero", "0" * 16)

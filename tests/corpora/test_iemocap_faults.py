@@ -93,7 +93,7 @@ def test_a_transcription_without_audio_is_a_fault(root: Path) -> None:
     folder = audio_of(root, TURN).parent
     folder.rename(folder.with_name("elsewhere"))
     sentence = fault(root, IMPROVISED)
-    assert str(transcription_of(root, IMPROVISED)) in sentence
+    assert str(evaluation_of(root, IMPROVISED)) in sentence
     assert f"{folder} is missing" in sentence
 
 

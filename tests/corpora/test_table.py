@@ -13,6 +13,7 @@ from moodline.corpora.corpus import Corpus, read_corpus, write_corpus
 from moodline.corpora.table import COLUMN_ALIASES, recognise_columns
 from moodline.errors import MoodlineError
 from tests.corpora.files import record, written
+from tests.refusals import refuses
 from tests.system import moodline
 
 
@@ -215,18 +216,16 @@ def test_empty_rows_are_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["talks.xlsx", "talks"])
 def test_another_ending_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(MoodlineError, match=rf"{name} does not end with \.csv, ") as refused:
+    with refuses("corpus.wrong_source", name, ".csv, "):
         table.read(written(tmp_path, "text\nHi\n", name))
-    assert refused.value.code == "corpus.wrong_source"
 
 
 @pytest.mark.parametrize("name", ["none.csv", "none.xlsx", "folder.csv", "folder"])
 def test_a_table_that_is_not_there_is_refused_for_that(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "folder").mkdir()
-    with pytest.raises(MoodlineError, match=str(tmp_path / name)) as refused:
+    with refuses("corpus.no_source", tmp_path / name):
         table.read(tmp_path / name)
-    assert refused.value.code == "corpus.no_source"
 
 
 def test_json_lines_of_which_none_can_be_read_are_told_as_that(tmp_path: Path) -> None:

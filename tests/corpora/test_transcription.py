@@ -16,12 +16,11 @@ import pytest
 from moodline import asr as speech
 from moodline.asr import RecordedSpeech
 from moodline.conversation import Utterance
-from moodline.corpora.asr_column import read_asr_column, read_corpus_with_words
+from moodline.corpora.asr_column import build_speech_sources, import_asr, read_asr_column, read_corpus_with_words
 from moodline.corpora.corpus import Corpus, read_corpus, write_corpus
-from moodline.corpora.transcription import build_speech_sources
 from moodline.corpora.tts import VOICES, SyntheticSpeech, assign_voices
-from moodline.errors import MoodlineError
 from tests.processes import DieAtWrite, run
+from tests.refusals import refuses
 from tests.system import moodline
 
 
@@ -115,7 +114,7 @@ def test_a_corpus_that_was_corrected_needs_what_is_new_alone(folder: Path, corpu
     shorter = replace(turn, audio=replace(turn.audio, duration=turn.audio.duration / 2), words="Corrected.")
     corrected = replace(corpus, conversations=(replace(first, utterances=(shorter, *rest)), *others))
     write_corpus(corrected, folder)
-    with pytest.raises(MoodlineError, match="moodline transcribe"):
+    with refuses("corpus.missing_asr", "moodline transcribe"):
         read_corpus_with_words("recognised", folder)
     transcribe(folder)
     assert counting.heard == 61
@@ -224,42 +223,63 @@ def test_words_recognised_elsewhere_are_brought(folder: Path, corpus: Corpus, tm
     assert (recognition.errors.substitutions, recognition.errors.deletions) == (0, lost)
 
 
-def faulty(rows: list[tuple[str, str]]) -> Iterator[tuple[str, list[tuple[str, str]], str]]:
-    yield "strange.csv", [*rows, ("nobody", "Hello.")], r"names utterances that .* does not have: 1 \(nobody\)"
-    yield "short.csv", rows[2:], rf"lacks utterances of the corpus.*: 2 \({rows[0][0]}"
-    yield "twice.csv", [*rows, rows[3]], rf"twice\.csv:62 has {rows[3][0]} again"
-    yield "nameless.csv", [*rows, ("", "Hello.")], r"nameless\.csv:62 has none"
-    yield "twice.parquet", [*rows, rows[3]], rf"row 61 has {rows[3][0]} again"
+def faulty(rows: list[tuple[str, str]]) -> Iterator[tuple[str, list[tuple[str, str]], str, list[str]]]:
+    first, fourth = rows[0][0], rows[3][0]
+    yield "strange.csv", [*rows, ("nobody", "Hello.")], "corpus.unknown_utterance", ["strange.csv", "1 (nobody)"]
+    yield "short.csv", rows[2:], "corpus.missing_words", ["short.csv", f"2 ({first}, "]
+    yield "twice.csv", [*rows, rows[3]], "corpus.duplicate_id", ["twice.csv:62", fourth]
+    yield "nameless.csv", [*rows, ("", "Hello.")], "corpus.missing_id", ["nameless.csv:62"]
+    yield "twice.parquet", [*rows, rows[3]], "corpus.duplicate_id", ["row 61", fourth]
 
 
 @pytest.mark.parametrize("case", range(5))
-def test_words_of_other_utterances_are_refused(
-    folder: Path, corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str], case: int
-) -> None:
-    name, rows, sentence = list(faulty([(turn.id, turn.words) for turn in corpus.utterances]))[case]
-    refused(capsys, sentence, "transcribe", folder, "--import-words", write_words(tmp_path / name, rows))
+def test_words_of_other_utterances_are_refused(folder: Path, corpus: Corpus, tmp_path: Path, case: int) -> None:
+    name, rows, code, values = list(faulty([(turn.id, turn.words) for turn in corpus.utterances]))[case]
+    with refuses(code, *values):
+        import_asr(folder, corpus, write_words(tmp_path / name, rows))
     assert not list(folder.glob("recognised*"))
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "sentence"),
+    ("name", "content", "code", "value"),
     [
-        ("words.doc", "", r"ends with \.csv"),
-        ("none.csv", None, r"none\.csv is none"),
-        ("columns.csv", "name,length\na,2", "columns id and words: .* has name, length"),
-        ("empty.csv", "", "columns id and words: .* has none"),
-        ("broken.jsonl", "{", r"broken\.jsonl"),
-        ("broken.parquet", "PAR", r"broken\.parquet cannot be read"),
-        ("list.jsonl", '{"id": "a", "words": ["b"]}', r"list\.jsonl:1"),
+        ("words.doc", "", "corpus.wrong_source", ".csv"),
+        ("none.csv", None, "corpus.no_source", "none.csv"),
+        ("columns.csv", "name,length\na,2", "corpus.missing_column", "name, length"),
+        ("empty.csv", "", "corpus.missing_column", "empty.csv"),
+        ("many.csv", "id,words\na,b,c", "corpus.faults", "many.csv:2"),
+        ("broken.jsonl", "{", "corpus.faults", "broken.jsonl:1"),
+        ("broken.parquet", "PAR", "file.unreadable", "broken.parquet"),
+        ("list.jsonl", '{"id": "a", "words": ["b"]}', "corpus.invalid_cell", "list.jsonl:1"),
     ],
 )
 def test_what_is_no_table_of_words_is_refused(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: str | None, sentence: str
+    folder: Path, corpus: Corpus, tmp_path: Path, name: str, content: str | None, code: str, value: str
 ) -> None:
     if content is not None:
         (tmp_path / name).write_text(content)
-    refused(capsys, sentence, "transcribe", folder, "--import-words", tmp_path / name)
+    with refuses(code, value):
+        import_asr(folder, corpus, tmp_path / name)
     assert not list(folder.glob("recognised*"))
+
+
+@pytest.mark.parametrize(
+    ("tts", "code", "value"), [(True, "corpus.no_words", "--tts"), (False, "corpus.no_audio", "60")]
+)
+def test_an_utterance_without_speech_is_refused(corpus: Corpus, tts: bool, code: str, value: str) -> None:
+    mute = [
+        replace(one, utterances=tuple(replace(turn, audio=None, words="") for turn in one.utterances))
+        for one in corpus.conversations
+    ]
+    with refuses(code, value):
+        build_speech_sources(replace(corpus, conversations=tuple(mute)), tts=tts)
+
+
+def test_words_of_another_file_are_not_replaced_unasked(folder: Path, corpus: Corpus, tmp_path: Path) -> None:
+    rows = [(turn.id, turn.words) for turn in corpus.utterances]
+    import_asr(folder, corpus, write_words(tmp_path / "one.csv", rows))
+    with refuses("corpus.other_recogniser", "one.csv", "other.csv", folder / "recognised.json"):
+        import_asr(folder, corpus, write_words(tmp_path / "other.csv", rows))
 
 
 def refused(capsys: pytest.CaptureFixture[str], sentence: str, *command: object) -> None:
@@ -294,25 +314,25 @@ def test_what_cannot_be_heard_is_told(
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "code", "value"),
     [
-        (lambda folder: (folder / "recognised.json").unlink(), "60 of 60 utterances: run moodline transcribe"),
-        (lambda folder: drop_row(folder), "59 of 60 utterances: run moodline transcribe"),
-        (lambda folder: (folder / "recognised.parquet").unlink(), "0 of 60 utterances: run moodline transcribe"),
-        (lambda folder: (folder / "recognised.parquet").write_bytes(b"PAR"), "cannot be read as recognised words"),
-        (lambda folder: (folder / "recognised.json").write_text("{}"), r"recognised\.json does not .*: 'schema'"),
-        (lambda folder: describe(folder, schema=99), "install a newer moodline"),
-        (lambda folder: describe(folder, table_hash="0"), "recognised words of a table with the hash 0"),
-        (lambda folder: describe(folder, words_hash="0"), "describes recognised words with the hash 0"),
+        (lambda folder: (folder / "recognised.json").unlink(), "corpus.missing_asr", "60 of 60"),
+        (lambda folder: drop_row(folder), "corpus.missing_asr", "59 of 60"),
+        (lambda folder: (folder / "recognised.parquet").unlink(), "corpus.missing_asr", "0 of 60"),
+        (lambda folder: (folder / "recognised.parquet").write_bytes(b"PAR"), "corpus.unreadable", "recognised.parquet"),
+        (lambda folder: (folder / "recognised.json").write_text("{}"), "corpus.unreadable", "'schema'"),
+        (lambda folder: describe(folder, schema=99), "corpus.newer_schema", "99"),
+        (lambda folder: describe(folder, table_hash="0"), "corpus.changed", "a table with the hash 0"),
+        (lambda folder: describe(folder, words_hash="0"), "corpus.changed", "words with the hash 0"),
     ],
 )
 def test_words_that_are_not_whole_or_not_these_are_refused(
-    folder: Path, counting: Counting, change: object, sentence: str
+    folder: Path, counting: Counting, change: object, code: str, value: str
 ) -> None:
     transcribe(folder)
     assert callable(change)
     change(folder)
-    with pytest.raises(MoodlineError, match=sentence):
+    with refuses(code, value, folder):
         read_corpus_with_words("recognised", folder)
 
 

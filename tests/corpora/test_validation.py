@@ -20,6 +20,7 @@ from moodline.corpora.validation import (
     describe_faults,
 )
 from moodline.errors import MoodlineError
+from tests.refusals import refuses
 
 SOUND = Utterance(id="a", speaker="me", words="Yes.", start=1.0, end=2.0, label="glad")
 
@@ -188,9 +189,8 @@ def test_nothing_left_is_refused_with_the_first_fault() -> None:
     assert refused.value.code == "corpus.empty"
     assert faults.found[0].sentence in str(refused.value)
     assert "1 more fault in /source" in str(refused.value)
-    with pytest.raises(MoodlineError, match="/source") as refused:
+    with refuses("corpus.empty", "/source"):
         build_corpus("words", [], FaultCollector(Path("/source")))
-    assert refused.value.code == "corpus.empty"
 
 
 def test_no_faults_are_not_told() -> None:

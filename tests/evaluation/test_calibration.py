@@ -3,9 +3,9 @@ import pyarrow as pa
 import pytest
 from scipy.special import softmax
 
-from moodline.evaluation.bootstrap import RESAMPLES, SEED
-from moodline.evaluation.calibration import add_calibration, compute_calibration, get_probabilities
 from moodline.evaluation.predictions import build_schema
+from moodline.evaluation.reliability import add_reliability, compute_calibration, get_probabilities
+from moodline.evaluation.scores import RESAMPLES, SEED
 from moodline.metrics import CALIBRATION_BINS, compute_brier_score, compute_calibration_error
 from tests.rounding import rounding
 
@@ -20,6 +20,7 @@ def table(probabilities, labels, stage="fusion", temperature=None, fold="1"):
             "fold": fold,
             "stage": stage,
             "label": CLASSES[label],
+            "predicted": CLASSES[int(np.argmax(row))],
             "temperature": temperature,
             **{f"p_{name}": p for name, p in zip(CLASSES, row, strict=True)},
         }
@@ -42,28 +43,28 @@ def test_two_bins_by_hand():
     found = compute_calibration(
         table([[0.9, 0.1, 0], [0, 0.9, 0.1], [0.6, 0.4, 0], [0.6, 0.4, 0]], [0, 1, 0, 1]), CLASSES
     )
-    assert found.expected_calibration_error == pytest.approx((2 * 0.1 + 2 * 0.1) / 4)
-    assert found.brier_score == pytest.approx((0.02 + 0.02 + 0.32 + 0.72) / 4)
-    assert found.confidence == pytest.approx(0.75)
-    filled = {round(one.high * CALIBRATION_BINS): one for one in found.bins if one.utterances}
+    assert found["expected_calibration_error"] == pytest.approx((2 * 0.1 + 2 * 0.1) / 4)
+    assert found["brier_score"] == pytest.approx((0.02 + 0.02 + 0.32 + 0.72) / 4)
+    assert found["confidence"] == pytest.approx(0.75)
+    filled = {round(one["high"] * CALIBRATION_BINS): one for one in found["bins"] if one["utterances"]}
     assert list(filled) == [10, 14]  # single precision puts 0.6 just above the edge of the ninth bin
-    assert [one.accuracy for one in filled.values()] == [0.5, 1.0]
-    assert all(one.low < one.confidence <= one.high for one in filled.values())
+    assert [one["accuracy"] for one in filled.values()] == [0.5, 1.0]
+    assert all(one["low"] < one["confidence"] <= one["high"] for one in filled.values())
 
 
 def test_bins_cover_everything_and_the_empty_ones_have_no_means():
-    bins = compute_calibration(table([[1.0, 0, 0]], [2]), CLASSES).bins
-    assert [one.low for one in bins] == [0, *(one.high for one in bins[:-1])]
-    assert bins[-1].high == 1
-    assert [one.utterances for one in bins] == [0] * (CALIBRATION_BINS - 1) + [1]
-    assert all(one.confidence is one.accuracy is None for one in bins[:-1])
+    bins = compute_calibration(table([[1.0, 0, 0]], [2]), CLASSES)["bins"]
+    assert [one["low"] for one in bins] == [0, *(one["high"] for one in bins[:-1])]
+    assert bins[-1]["high"] == 1
+    assert [one["utterances"] for one in bins] == [0] * (CALIBRATION_BINS - 1) + [1]
+    assert all(one["confidence"] is one["accuracy"] is None for one in bins[:-1])
 
 
 def test_each_stage_gets_its_own():
     predictions = pa.concat_tables([table([[1.0, 0, 0]], [0], "text_utterance"), table([[0, 1.0, 0]], [0], "fusion")])
     scores = [{"stage": "text_utterance", "kept": 1}, {"stage": "fusion", "kept": 2}]
     results = {"label_set": {"classes": list(CLASSES)}, "scores": scores, "seed": 3}
-    found = add_calibration(results, predictions)
+    found = add_reliability(results, predictions)
     assert [stage["calibration"]["brier_score"] for stage in found["scores"]] == [0, 2]
     assert [stage["kept"] for stage in found["scores"]] == [1, 2]
     assert found["seed"] == 3
@@ -87,12 +88,15 @@ def folds(rows=30):
 def test_before_is_without_each_folds_own_temperature():
     temperatures, logits, labels, predictions = folds()
     found = compute_calibration(predictions, CLASSES)
-    assert found.temperatures == temperatures
+    assert found["temperatures"] == temperatures
     plain = softmax(logits, axis=1)
-    assert found.before.brier_score == pytest.approx(compute_brier_score(plain, labels), abs=KEPT)
-    assert found.before.expected_calibration_error == pytest.approx(compute_calibration_error(plain, labels), abs=KEPT)
-    assert found.before.confidence == pytest.approx(plain.max(axis=1).mean(), abs=KEPT)
-    assert found.brier_score != pytest.approx(found.before.brier_score, abs=1e-3)
+    expected = {
+        "expected_calibration_error": compute_calibration_error(plain, labels),
+        "brier_score": compute_brier_score(plain, labels),
+        "confidence": plain.max(axis=1).mean(),
+    }
+    assert found["before"] == pytest.approx(expected, abs=KEPT)
+    assert found["brier_score"] != pytest.approx(found["before"]["brier_score"], abs=1e-3)
 
 
 def test_change_is_resampled_over_conversations_in_pairs():
@@ -107,22 +111,21 @@ def test_change_is_resampled_over_conversations_in_pairs():
         ("expected_calibration_error", compute_calibration_error),
         ("brier_score", compute_brier_score),
     ):
-        change = getattr(found.change, error)
-        assert change.value == pytest.approx(getattr(found, error) - getattr(found.before, error), abs=rounding(1))
+        change = found["change"][error]
+        assert change["value"] == pytest.approx(found[error] - found["before"][error], abs=rounding(1))
         differences = []
         for one in drawn:
             chosen = np.concatenate([rows[place] for place in one])
             differences.append(measure(after[chosen], labels[chosen]) - measure(before[chosen], labels[chosen]))
-        assert change.interval == pytest.approx(np.percentile(differences, [2.5, 97.5]), abs=KEPT)
+        assert change["interval"] == pytest.approx(np.percentile(differences, [2.5, 97.5]), abs=KEPT)
 
 
 def test_without_a_temperature_there_is_no_before():
     found = compute_calibration(table([[0.9, 0.1, 0]], [0]), CLASSES)
-    assert found.before is found.change is None
-    assert found.temperatures == {}
+    assert found["before"] is found["change"] is None
+    assert found["temperatures"] == {}
 
 
 def test_of_one_conversation_a_change_has_no_interval():
-    assert (
-        compute_calibration(table([[0.9, 0.1, 0]], [0], temperature=1.5), CLASSES).change.brier_score.interval is None
-    )
+    found = compute_calibration(table([[0.9, 0.1, 0]], [0], temperature=1.5), CLASSES)
+    assert found["change"]["brier_score"]["interval"] is None

@@ -2,7 +2,6 @@ from dataclasses import replace
 
 import pytest
 
-from moodline.evaluation.examples import build_excerpts
 from moodline.evaluation.figures import (
     draw_learning_curves,
     draw_timeline,
@@ -11,6 +10,7 @@ from moodline.evaluation.figures import (
     render_svg,
     shorten_name,
 )
+from moodline.evaluation.report import build_excerpts
 from tests.made_up import CLASSES, epochs, made_up
 
 

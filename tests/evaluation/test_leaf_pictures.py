@@ -17,8 +17,8 @@ from moodline.errors import MoodlineError
 from moodline.evaluation.leaf_figures import (
     PCEN_LABELS,
     PICTURES,
+    build_log_mel,
     compute_bandwidths,
-    compute_log_mel,
     compute_responses,
     draw_features,
     draw_filters,
@@ -151,7 +151,7 @@ def test_the_normalisations_parameters_are_drawn_as_they_are() -> None:
 
 def test_features_are_drawn_as_they_are_beside_as_many_frames_of_log_mel() -> None:
     figure, waveform = Figure(), 0.1 * torch.randn(9000, generator=torch.Generator().manual_seed(0))
-    draw_features(figure, waveform, BEFORE, AFTER, MEL)
+    draw_features(figure, BEFORE, AFTER, waveform=waveform, frequencies=MEL)
     mel, initial, learnt = (np.asarray(axes.images[0].get_array()) for axes in figure.axes)
     with torch.no_grad():
         np.testing.assert_array_equal(initial, BEFORE(waveform[None])[0][0])
@@ -165,7 +165,7 @@ def test_log_mel_has_leafs_frames(arguments: dict[str, Any], samples: int) -> No
     leaf, waveform = Leaf(**arguments), torch.randn(samples, generator=torch.Generator().manual_seed(0))
     expected = LogMel(**arguments)(waveform[None])[0][0]
     np.testing.assert_array_equal(
-        compute_log_mel(waveform, leaf, (60.0, arguments.get("maximum_frequency", 7800.0))), expected
+        build_log_mel(leaf, (60.0, arguments.get("maximum_frequency", 7800.0)))(waveform[None])[0][0], expected
     )
     assert expected.shape[1] == int(leaf.frames(torch.tensor(samples)))
 
@@ -205,23 +205,26 @@ def test_pictures_can_be_png(model: Path, tmp_path: Path, capsys: pytest.Capture
 
 def test_a_model_that_reads_embeddings_instead_of_recordings_is_refused(tmp_path: Path) -> None:
     fold = write_model(tmp_path / "fold-1", Recipe(modalities="audio").with_precomputed({AUDIO_UTTERANCE: 100}))
-    with pytest.raises(MoodlineError, match="embeddings from a file"):
+    with pytest.raises(MoodlineError, match="fold-1") as refused:
         plot_leaf(fold, tmp_path / "out")
+    assert refused.value.code == "model.no_audio_encoder"
     assert not (tmp_path / "out").exists()
 
 
 def test_a_model_with_log_mel_in_leafs_place_is_refused(tmp_path: Path) -> None:
     config = AudioUtteranceConfig(frontend="log_mel")
     fold = write_model(tmp_path / "fold-1", Recipe(modalities="audio", audio_utterance=config))
-    with pytest.raises(MoodlineError, match=r"audio_utterance\.frontend log_mel"):
+    with pytest.raises(MoodlineError, match=r"audio_utterance\.frontend log_mel") as refused:
         plot_leaf(fold, tmp_path / "out")
+    assert refused.value.code == "model.no_leaf"
     assert not (tmp_path / "out").exists()
 
 
 def test_a_recording_that_cannot_be_read_is_named_and_nothing_drawn(model: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.wav"
     broken.write_bytes(b"no sound")
-    for audio, words in ((broken, "broken.wav is not"), (tmp_path / "none.wav", "there is no file")):
-        with pytest.raises(MoodlineError, match=words):
+    for audio, code in ((broken, "audio.unreadable"), (tmp_path / "none.wav", "audio.missing_file")):
+        with pytest.raises(MoodlineError, match=audio.name) as refused:
             plot_leaf(model, tmp_path / "out", audio)
+        assert refused.value.code == code
     assert not (tmp_path / "out").exists()

@@ -295,8 +295,9 @@ def test_speech_of_the_errors_stands_in_the_page_where_it_is_asked_for(tmp_path,
 def test_speech_that_is_missing_is_named(tmp_path, spoken):
     (tmp_path / "speech.wav").unlink()
     assert written(tmp_path, spoken).tags["audio"] == 0
-    with pytest.raises(MoodlineError, match=r"speech\.wav"):
+    with pytest.raises(MoodlineError, match=r"speech\.wav") as refused:
         written(tmp_path, spoken, with_audio=True)
+    assert refused.value.code == "audio.missing_file"
 
 
 def test_a_corpus_without_speech_has_none_to_hear(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moodline.evaluation.examples import build_excerpts, find_best_and_worst
+from moodline.evaluation.report import build_excerpts, find_best_and_worst
 from tests.made_up import made_up
 
 

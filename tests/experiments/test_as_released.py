@@ -7,19 +7,26 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from moodline.config import AUDIO_UTTERANCE, ENCODERS, STAGES, Recipe, parse_recipe, read_recipe
+from moodline.config import (
+    AUDIO_UTTERANCE,
+    ENCODERS,
+    STAGES,
+    Recipe,
+)
 from moodline.conversation import IEMOCAP4
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.protocols import build_folds
 from moodline.errors import MoodlineError
-from moodline.evaluation.cross_corpus import evaluate_model
-from moodline.experiments.systems import change_config, create_released, find_longest_seconds
+from moodline.evaluation.evaluate import evaluate_model
+from moodline.experiments.tables import change_config, create_released, measure_longest_seconds
 from moodline.inference.pipeline import load
 from moodline.modeling.as_released import ReleasedAttention, find_classified
 from moodline.modeling.model import ENCODER_BY_STAGE
+from moodline.recipe import parse_recipe, read_recipe
 from moodline.training.dataset import WaveformItems
-from moodline.training.fold_training import FoldFiles, FoldTrainer
+from moodline.training.fold_training import FoldTrainer
 from moodline.training.provenance import note_selection
+from moodline.training.run import Run
 from moodline.training.trainer import Hardware
 from tests.system import AS_RELEASED, moodline, write_recipe
 from tests.tiny import tiny_bert
@@ -29,9 +36,17 @@ NOTE = "not speaker-disjoint in selection"
 
 
 def training(corpus: Corpus, recipe: Recipe, folder: Path, protocol: str = "session5") -> FoldTrainer:
-    sets = build_folds(corpus, protocol)[0].get_training_sets(IEMOCAP4, recipe.context)
-    nothing_else = {"origins": {}, "given": {}, "title": "", "hardware": Hardware(), "console": Console()}
-    return FoldTrainer(sets, recipe, IEMOCAP4, FoldFiles(folder), **nothing_else)
+    fold = build_folds(corpus, protocol)[0]
+    run = Run(
+        folder=folder,
+        recipe_name="",
+        recipe=recipe,
+        protocol=protocol,
+        corpus_folder=folder,
+        corpus_hash="",
+        label_set=IEMOCAP4,
+    )
+    return FoldTrainer(run, fold, fold.get_training_sets(IEMOCAP4, recipe.context), {}, Hardware(), Console())
 
 
 def as_released(base: Recipe) -> Recipe:
@@ -87,12 +102,13 @@ def test_the_recipe_is_the_papers_with_these_choices() -> None:
 
 
 def test_the_longest_utterance_is_what_all_are_padded_to(corpus: Corpus) -> None:
-    assert find_longest_seconds(corpus) == max(turn.audio.duration for turn in corpus.utterances if turn.audio)
+    assert measure_longest_seconds(corpus) == max(turn.audio.duration for turn in corpus.utterances if turn.audio)
     first = corpus.conversations[0]
     silent = replace(first, utterances=tuple(replace(turn, audio=None) for turn in first.utterances))
-    with pytest.raises(MoodlineError, match=first.utterances[0].id) as error:
-        find_longest_seconds(replace(corpus, conversations=(silent, *corpus.conversations[1:])))
+    with pytest.raises(MoodlineError) as error:
+        measure_longest_seconds(replace(corpus, conversations=(silent, *corpus.conversations[1:])))
     assert error.value.code == "experiment.missing_audio"
+    assert first.utterances[0].id in str(error.value)
 
 
 def test_a_system_that_trains_no_encoder_has_no_mark() -> None:

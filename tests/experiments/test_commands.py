@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from moodline.experiments.runner import hide_folders
+from moodline.experiments.tasks import hide_folders
 
 # What starts with moodline's command line loaded, as the installed script does.
 SCRIPT = """
 from pathlib import Path
 from moodline.cli.main import main
 if __name__ == "__main__":
-    from moodline.experiments.runner import run_command
-    run_command(["prepare", "table", "talk.csv", "-o", "corpus"], Path("log.txt"), 1)
+    from moodline.experiments.tasks import run_commands
+    run_commands([["prepare", "table", "talk.csv", "-o", "corpus"]], Path("log.txt"), 1)
 """
 
 

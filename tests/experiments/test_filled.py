@@ -1,16 +1,16 @@
-"""Which seeds stand on the two sides of a difference."""
+"""The seeds on the two sides of a difference."""
 
 from typing import ClassVar
 
 import pytest
 
 from moodline.experiments.ledger import Experiment
-from moodline.experiments.results_table import find_lowest_loss, select_common_seeds
-from moodline.experiments.systems import BASE_NAME, CLASSICAL_NAME
+from moodline.experiments.results import find_lowest_loss, select_common_seeds
+from moodline.experiments.tables import BASE_NAME, CLASSICAL_NAME
 
 
 def of(system: str, *seeds: int) -> list[Experiment]:
-    return [Experiment(system=system, protocol="cv5", seed=seed, tasks=()) for seed in seeds]
+    return [Experiment(system=system, protocol="cv5", seed=seed, words="reference", tasks=()) for seed in seeds]
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ class Losses(Experiment):
 @pytest.mark.parametrize(("large", "expected"), [((0, 1), "large"), ((1,), "small")])
 def test_validation_selects_over_the_seeds_that_all_rows_have(large: tuple[int, ...], expected: str) -> None:
     choice = {
-        name: [Losses(system=name, protocol="cv5", seed=seed, tasks=()) for seed in seeds]
+        name: [Losses(system=name, protocol="cv5", seed=seed, words="reference", tasks=()) for seed in seeds]
         for name, seeds in {"small": (0,), "large": large}.items()
     }
     assert find_lowest_loss(choice, "fusion") == expected

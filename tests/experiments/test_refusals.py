@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from moodline.errors import MoodlineError
 from tests.system import moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
 
 
-def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """The one sentence with which a command ends."""
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> MoodlineError:
+    """The error that ends a command with one sentence."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:
         moodline(*arguments)
@@ -18,29 +19,30 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err.count("\n") == 1
-    return told.err
+    assert isinstance(ended.value.__context__, MoodlineError)
+    return ended.value.__context__
 
 
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)])
 @pytest.mark.parametrize(
-    ("file", "rule"),
+    ("file", "code"),
     [
-        ("run.json", "is a run"),
-        ("corpus.json", "is a corpus"),
-        ("config.json", "is a model"),
-        ("notes.txt", "is neither empty nor a ledger"),
+        ("run.json", "file.occupied"),
+        ("corpus.json", "file.occupied"),
+        ("config.json", "file.occupied"),
+        ("notes.txt", "file.foreign_folder"),
     ],
 )
 def test_a_folder_of_something_else_is_left_alone(
-    tmp_path: Path, file: str, rule: str, dry: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, file: str, code: str, dry: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "taken"
     out.mkdir()
     (out / file).write_text("{}")
     (out / "report.html").write_text("mine")
-    told = refusal(capsys, "reproduce", tmp_path / "corpus", "-o", out, *dry)
-    assert f"{out} {rule}" in told
-    assert "choose another -o" in told
+    error = refusal(capsys, "reproduce", tmp_path / "corpus", "-o", out, *dry)
+    assert error.code == code
+    assert str(out) in str(error)
     assert {one.name: one.read_text() for one in out.iterdir()} == {file: "{}", "report.html": "mine"}
 
 
@@ -51,8 +53,9 @@ def test_a_ledger_that_was_killed_in_its_first_moment_goes_on(
     """The next to be refused is the corpus, which is not there."""
     (tmp_path / "ledger").mkdir()
     (tmp_path / "ledger" / left).touch()
-    told = refusal(capsys, "reproduce", tmp_path / "corpus", "-o", tmp_path / "ledger")
-    assert str(tmp_path / "corpus") in told
+    error = refusal(capsys, "reproduce", tmp_path / "corpus", "-o", tmp_path / "ledger")
+    assert error.code == "file.no_folder"
+    assert str(tmp_path / "corpus") in str(error)
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +72,10 @@ def test_that_a_protocol_does_not_fit_is_told_before_that_words_lack(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ("--recipe", corpus.with_name("tiny.yaml"), "-o", tmp_path / "out", "--protocols")
-    told = refusal(capsys, "reproduce", corpus, *options, "official")
-    assert "official needs one: choose another protocol" in told
-    assert "--protocols kfold5" in told
-    told = refusal(capsys, "reproduce", corpus, *options, "all")
-    assert "--protocols kfold5" in told
+    for protocol, code in (("official", "corpus.no_split"), ("all", "experiment.no_test_set")):
+        error = refusal(capsys, "reproduce", corpus, *options, protocol)
+        assert error.code == code
+        assert "--protocols kfold5" in str(error)
     assert not (tmp_path / "out").exists()
 
 
@@ -81,10 +83,11 @@ def test_that_labels_do_not_fit_is_told_before_that_words_lack(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ("--recipe", corpus.with_name("tiny.yaml"), "-o", tmp_path / "out", "--protocols", "session5")
-    told = refusal(capsys, "reproduce", corpus, *options, "--label_set", "meld7")
-    assert "fold 5" in told
-    told = refusal(capsys, "reproduce", corpus, *options, "--tables", "4", "--label_set", "iemocap4")
-    assert "transcribe" in told
+    error = refusal(capsys, "reproduce", corpus, *options, "--label_set", "meld7")
+    assert error.code == "corpus.missing_class"
+    assert "fold 5" in str(error)
+    error = refusal(capsys, "reproduce", corpus, *options, "--tables", "4", "--label_set", "iemocap4")
+    assert error.code == "corpus.missing_asr"
 
 
 @pytest.mark.parametrize("command", ["train", "baselines"])
@@ -95,7 +98,5 @@ def test_a_corpus_without_labels_is_told_as_such(
     (tmp_path / "talk.csv").write_text("\n".join(["text", *(f"yes {number}" for number in range(9))]))
     moodline("prepare", "table", tmp_path / "talk.csv", "-o", tmp_path / "mute")
     given = ("--recipe", corpus.with_name("tiny.yaml"), "--protocol", "kfold3", "-o", tmp_path / "out")
-    told = refusal(capsys, command, tmp_path / "mute", *given)
-    assert "has none at all" in told
-    assert "label set" not in told
+    assert refusal(capsys, command, tmp_path / "mute", *given).code == "corpus.no_labels"
     assert not (tmp_path / "out").exists()

@@ -13,8 +13,7 @@ from torch import Tensor
 from moodline.config import ContextConfig
 from moodline.conversation import IEMOCAP4, Conversation, LabelSet, Utterance
 from moodline.corpora.corpus import Corpus
-from moodline.corpora.folds import Fold
-from moodline.corpora.protocols import build_folds
+from moodline.corpora.protocols import Fold, build_folds
 from moodline.modeling.as_released import ReleasedAttention, ReleasedPadding, ReleasedSelection, find_classified
 from moodline.modeling.context import SelfAttention
 from moodline.modeling.model import build_context

@@ -17,6 +17,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score
 
 from moodline.corpora.corpus import read_corpus
+from moodline.errors import MoodlineError
 from tests.system import bring_recognised_words, moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
@@ -308,27 +309,29 @@ def test_a_task_that_fails_is_told_and_the_others_are_done(place: Path, capsys: 
 
 
 @pytest.mark.parametrize(
-    ("change", "rule"),
+    ("change", "code", "value"),
     [
-        (("--tables", "3,nine"), "'nine': choose from 1, 2, 3, 4, baselines, released"),
-        (("--tables", ","), "--tables must be names"),
-        (("--seeds", "0"), "--seeds must be 1 or more, not 0"),
-        (("--protocols", "all", "--tables", "3"), "protocol all has no test set"),
-        (("--protocols", "cv9", "--tables", "3"), "cv9"),
-        (("--selection", "released", "--tables", "3"), "selection: released"),
-        (("--fusion.kind", "concatenation", "--tables", "3"), "fusion.kind: concatenation"),
-        (("--tables", "released", "--protocols", "cv10"), "also tests. Choose another protocol"),
-        (("--modalities", "text", "--tables", "3"), "modalities: text"),
+        (("--tables", "3,nine"), "experiment.unknown_table", "'nine'"),
+        (("--tables", ","), "option.invalid", "--tables"),
+        (("--seeds", "0"), "option.out_of_range", "--seeds"),
+        (("--protocols", "all", "--tables", "3"), "experiment.no_test_set", "protocol all"),
+        (("--protocols", "cv9", "--tables", "3"), "corpus.unknown_protocol", "cv9"),
+        (("--selection", "released", "--tables", "3"), "experiment.unfit_recipe", "selection: released"),
+        (("--fusion.kind", "concatenation", "--tables", "3"), "experiment.unfit_recipe", "fusion.kind: concatenation"),
+        (("--tables", "released", "--protocols", "cv10"), "recipe.released_selection", "cv10"),
+        (("--modalities", "text", "--tables", "3"), "experiment.unfit_recipe", "modalities: text"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(
-    place: Path, change: tuple[str, ...], rule: str, capsys: pytest.CaptureFixture[str]
+    place: Path, change: tuple[str, ...], code: str, value: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         reproduce(place, "refused", *change)
     assert ended.value.code == 2
     told = capsys.readouterr().err
-    assert rule in told
+    assert isinstance(ended.value.__context__, MoodlineError)
+    assert ended.value.__context__.code == code
+    assert value in told
     assert told.count("\n") == 1
     assert not (place / "refused").exists()
 

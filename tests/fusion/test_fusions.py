@@ -1,4 +1,4 @@
-"""What holds of every box that reads both modalities' contextual embeddings."""
+"""Properties of every box that reads both modalities' contextual embeddings."""
 
 from collections.abc import Callable
 
@@ -86,7 +86,7 @@ def test_a_turn_hears_both_modalities_of_those_turns_that_its_box_reads(name: st
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_modalities_are_told_apart(name: str) -> None:
+def test_modalities_are_distinguished(name: str) -> None:
     audio, text = conversation(4)
     swapped = encode_one(BOXES[name], text, audio).logits
     assert (encode_one(BOXES[name], audio, text).logits - swapped).abs().max() > 1e-2

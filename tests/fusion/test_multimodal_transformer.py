@@ -68,9 +68,9 @@ def bert_layer(
     )  # each (heads, T, H / heads)
     powers = np.exp(query @ key.swapaxes(1, 2) / np.sqrt(query.shape[-1]))
     powers = powers if present is None else powers * present
-    heard = powers / powers.sum(axis=2, keepdims=True) @ value
-    heard = heard.swapaxes(0, 1).reshape(tokens.shape)  # (heads, T, H / heads) -> (T, H)
-    tokens = layer_norm(tokens + linear(heard, attention.out_proj.weight, attention.out_proj.bias), layer.norm1)
+    attended = powers / powers.sum(axis=2, keepdims=True) @ value
+    attended = attended.swapaxes(0, 1).reshape(tokens.shape)  # (heads, T, H / heads) -> (T, H)
+    tokens = layer_norm(tokens + linear(attended, attention.out_proj.weight, attention.out_proj.bias), layer.norm1)
     inner = linear(tokens, layer.linear1.weight, layer.linear1.bias)
     inner = inner * 0.5 * (1 + erf(inner / np.sqrt(2)))
     return layer_norm(tokens + linear(inner, layer.linear2.weight, layer.linear2.bias), layer.norm2)

@@ -14,11 +14,11 @@ from moodline.audio.io import inspect_file
 from moodline.conversation import Conversation, Utterance
 from moodline.device import CPU, choose_device, move, single_precision
 from moodline.errors import MoodlineError
-from moodline.experiments.baseline_features import pool_means
+from moodline.experiments.baselines import pool_means
 from moodline.inference.embed import write_model_embeddings
+from moodline.inference.encode import WINDOW
 from moodline.inference.pipeline import Model
 from moodline.inference.streaming import EncodedConversation, encode_causally
-from moodline.inference.windows import WINDOW
 from moodline.modeling.batching import Encoding
 from moodline.modeling.text_encoder import load_bert
 from moodline.timeline.timeline import UtterancePrediction

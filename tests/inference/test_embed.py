@@ -12,10 +12,10 @@ from moodline.conversation import Conversation
 from moodline.corpora.corpus import Corpus, read_corpus
 from moodline.corpora.protocols import build_folds
 from moodline.embeddings import TrainingRecord, read_embeddings
-from moodline.errors import MoodlineError
 from moodline.inference.embed import write_model_embeddings
 from moodline.inference.predictor import Predictor
 from moodline.training.provenance import build_provenance
+from tests.refusals import refuses
 from tests.system import SAME_PROBABILITY, moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
@@ -75,7 +75,7 @@ def test_what_stands_beside_the_models_scores_stands_beside_those_of_its_readers
     provenance = replace(model.model.provenance, notes=("selected on its training set",))
     noted = Predictor(replace(model.model, provenance=provenance))
     before = TrainingRecord(notes=("of recognised words",))
-    (path,) = write_model_embeddings(noted, words.conversations[:1], "utterance", tmp_path, seen=[before])
+    (path,) = write_model_embeddings(noted, words.conversations[:1], "utterance", tmp_path, records=[before])
     file = read_embeddings(path)
     assert file.training_record.notes == ("selected on its training set", "of recognised words")
     (fold,) = build_folds(words, "session5")
@@ -96,11 +96,11 @@ def test_progress_is_told_and_empty_conversations_are_no_matter(
 
 def test_what_cannot_be_embedded_is_refused(tmp_path: Path, model: Predictor, words: Corpus) -> None:
     first = words.conversations[0]
-    with pytest.raises(MoodlineError, match=r"text_context: choose --stage utterance or context$"):
+    with refuses("embeddings.no_stage", "text_context", "utterance or context"):
         write_model_embeddings(model, [first], "fusion", tmp_path / "out")
-    with pytest.raises(MoodlineError, match=f"is in {first.id} and in copy"):
+    with refuses("embeddings.ambiguous_id", first.id, "copy"):
         write_model_embeddings(model, [first, replace(first, id="copy")], "utterance", tmp_path / "out")
-    with pytest.raises(MoodlineError, match="no utterance"):
+    with refuses("embeddings.no_utterance"):
         write_model_embeddings(model, [], "utterance", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -118,16 +118,16 @@ def test_embeddings_of_another_model_or_stage_are_not_replaced_nor_joined(
         next(network.parameters()).add_(1e-3)
     trained_further = Predictor(replace(model.model, network=network))
     for other, stage in ((trained_further, "utterance"), (model, "context")):
-        with pytest.raises(MoodlineError, match=rf"{path} was made by another model or stage: choose another -o"):
+        with refuses("embeddings.other_maker", path):
             write_model_embeddings(other, talks, stage, tmp_path)
     assert path.read_bytes() == before
     path.rename(tmp_path / "audio.parquet")  # which this model's would stand beside
-    with pytest.raises(MoodlineError, match=r"audio\.parquet was made by another"):
+    with refuses("embeddings.other_maker", "audio.parquet"):
         write_model_embeddings(trained_further, talks, "utterance", tmp_path)
 
 
 def test_a_file_that_says_nothing_of_its_model_is_not_replaced(tmp_path: Path, model: Predictor, words: Corpus) -> None:
     (tmp_path / "text.parquet").write_text("mine")
-    with pytest.raises(MoodlineError, match="choose another -o"):
+    with refuses("embeddings.other_maker", "text.parquet"):
         write_model_embeddings(model, words.conversations[:1], "utterance", tmp_path)
     assert (tmp_path / "text.parquet").read_text() == "mine"

@@ -20,8 +20,8 @@ from moodline.config import (
     TextUtteranceConfig,
 )
 from moodline.conversation import AudioClip, Utterance
-from moodline.experiments.systems import change_config
-from moodline.inference.encode import encode_conversations, encode_in_order, encode_utterances, split_by_conversation
+from moodline.experiments.tables import change_config
+from moodline.inference.encode import encode_conversations, encode_utterances, split_by_conversation
 from moodline.modeling.batching import Encoding
 from moodline.modeling.model import build_stage
 from moodline.modeling.text_encoder import Tokenizer, load_bert
@@ -163,20 +163,6 @@ def test_conversations_are_encoded_as_each_alone(lengths: list[int]) -> None:
             (alone,) = encode_conversations(part, *([each[index]] for each in inputs))
             assert_rounded_alike(together[index].embeddings, alone.embeddings, OPERATIONS)
             assert_rounded_alike(together[index].logits, alone.logits, OPERATIONS)
-
-
-@given(order=st.integers(1, 12).flatmap(lambda count: st.permutations(range(count))), data=st.data())
-def test_batches_are_put_back_into_order(order: list[int], data: st.DataObject) -> None:
-    cut = data.draw(st.integers(0, len(order)))
-    batches = [batch for batch in (order[:cut], order[cut:]) if batch]
-
-    def encode(indices) -> Encoding:
-        values = torch.tensor(indices, dtype=torch.float32)[:, None]
-        return Encoding(values, -values)
-
-    encoding = encode_in_order(batches, encode)
-    assert encoding.embeddings[:, 0].tolist() == list(range(len(order)))
-    assert encoding.logits[:, 0].tolist() == [-index for index in range(len(order))]
 
 
 def test_rows_are_cut_into_conversations() -> None:

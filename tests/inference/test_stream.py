@@ -10,14 +10,13 @@ import soundfile
 from moodline.audio.io import inspect_file
 from moodline.config import AudioUtteranceConfig, ContextConfig, Modalities, Recipe
 from moodline.conversation import Conversation, Utterance
-from moodline.errors import MoodlineError
-from moodline.inference.encode import build_context_input
+from moodline.inference.encode import build_context_input, encode_in_windows
 from moodline.inference.pipeline import Model, load
 from moodline.inference.streaming import MAX_HISTORY, EncodedConversation, encode_causally
-from moodline.inference.windows import encode_in_windows
 from moodline.modeling.model import ENCODER_BY_STAGE
 from moodline.timeline.timeline import UNCERTAIN, UtterancePrediction
 from tests.inference.tiny_models import CONTEXT, conversation_of, predictor_of, recipe_of, write_model
+from tests.refusals import refuses
 from tests.system import SAME_PROBABILITY
 
 RECIPES = {
@@ -59,7 +58,7 @@ def test_below_the_threshold_a_turn_is_uncertain() -> None:
     assert [one.label for one in heard] == [one.best if one.probability >= middle else UNCERTAIN for one in heard]
     assert {one.label for one in heard} > {UNCERTAIN}
     assert [one.best for one in heard] == [one.best for one in whole]
-    with pytest.raises(MoodlineError, match=r"a threshold is a probability, from 0 to 1, not 1\.5"):
+    with refuses("option.out_of_range", 1.5):
         predictor.stream(threshold=1.5)
 
 
@@ -154,7 +153,7 @@ def test_a_stream_without_any_audio_is_refused_and_goes_on_with_what_has_some(
     one_of_three_modes: Model, patchy: Conversation
 ) -> None:
     silent, stream = patchy.utterances[2], one_of_three_modes.stream()
-    with pytest.raises(MoodlineError, match="--modalities text"):
+    with refuses("model.no_audio", "--modalities text"):
         stream.hear(silent)
     found = stream.hear(patchy.utterances[0])
     assert_same(found, one_of_three_modes.predict(until(patchy, 1)).utterances[0])
@@ -171,7 +170,7 @@ def test_a_turn_that_cannot_be_read_is_no_part_of_the_conversation() -> None:
     predictor = predictor_of(recipe_of(), talk)
     stream = predictor.stream()
     stream.hear(talk.utterances[0])
-    with pytest.raises(MoodlineError, match="stranger"):
+    with refuses("embeddings.missing_utterance", "stranger"):
         stream.hear(replace(talk.utterances[1], id="stranger"))
     found = stream.hear(talk.utterances[1])
     assert_same(found, predictor.predict(until(talk, 2)).utterances[-1])
@@ -206,5 +205,5 @@ def test_samples_are_heard_as_a_file_of_them_is(tmp_path: Path) -> None:
 )
 def test_samples_that_are_no_sound_are_refused(samples: np.ndarray) -> None:
     stream = predictor_of(recipe_of(), conversation_of(0)).stream()
-    with pytest.raises(MoodlineError, match="a turn's samples are finite numbers in one row"):
+    with refuses("stream.bad_samples", samples.shape):
         stream.hear_samples(samples, 16_000, "")

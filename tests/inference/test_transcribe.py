@@ -10,12 +10,12 @@ import soundfile
 import moodline
 from moodline import asr as speech
 from moodline.conversation import Segment
-from moodline.errors import MoodlineError
 from moodline.inference import transcribe as spoken_turns
 from moodline.inference.pipeline import Model, load
 from moodline.inference.transcribe import transcribe
 from moodline.transcripts.formats import read_transcript, write_transcript
 from tests.inference.tiny_models import write_model
+from tests.refusals import refuses
 
 RATE = 16_000
 SECONDS = 5.0
@@ -106,7 +106,7 @@ def test_turns_without_words_are_told_and_not_written(talk: Path, tmp_path: Path
 
 def test_where_no_word_is_heard_there_is_no_transcript(talk: Path, heard: Counting) -> None:
     heard.min_deviation = 10 * RATE
-    with pytest.raises(MoodlineError, match=r"none were found in the 4 turns of .*talk\.wav by counting 1: take"):
+    with refuses("asr.no_words", "4 turns", talk, "counting 1"):
         transcribe(talk)
 
 
@@ -115,11 +115,11 @@ def test_what_is_missing_of_a_recording_is_told(tmp_path: Path) -> None:
     samples[RATE : 2 * RATE] = np.nan
     soundfile.write(tmp_path / "damaged.wav", samples, RATE, subtype="FLOAT")
     (note,) = transcribe(tmp_path / "damaged.wav").notes
-    assert note.startswith("1.000 s to 2.000 s has samples that are no finite numbers")
+    assert note.startswith("1.000 s to 2.000 s has samples that are not finite numbers")
 
 
 def test_a_file_that_holds_no_words_is_refused(talk: Path, tmp_path: Path) -> None:
-    with pytest.raises(MoodlineError, match=r"\.rttm .*Name it with one of \.srt"):
+    with refuses("transcript.wordless_format", ".rttm"):
         transcribe(talk).write(tmp_path / "talk.rttm")
     assert [path.name for path in tmp_path.iterdir()] == ["talk.wav"]
 

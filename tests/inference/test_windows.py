@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from moodline.config import ENCODERS
-from moodline.errors import MoodlineError
-from moodline.inference.windows import WINDOW, Window, encode_in_windows, plan_windows
+from moodline.inference.encode import WINDOW, Window, encode_in_windows, plan_windows
 from moodline.modeling.batching import Encoding
 from tests.inference.tiny_models import SIZES, conversation_of, network_of, predictor_of, recipe_of
 from tests.rounding import assert_rounded_alike, count_operations
@@ -66,7 +65,7 @@ def test_neighbours_share_the_overlap_and_the_last_ends_with_the_conversation(
 
 @pytest.mark.parametrize(("size", "overlap"), [(0, 0), (4, 4), (4, 5), (4, -1)])
 def test_windows_that_would_not_go_on_are_refused(size: int, overlap: int) -> None:
-    with pytest.raises(MoodlineError, match=f"{size} turns with an overlap of {overlap} are not"):
+    with pytest.raises(ValueError, match=f"{size} turns cannot overlap by {overlap}"):
         plan_windows(9, size, overlap)
 
 

@@ -9,14 +9,13 @@ import pytest
 import soundfile
 
 from moodline.conversation import Conversation, Segment, Utterance
-from moodline.errors import MoodlineError
 from moodline.inference.pipeline import Model, load
 from moodline.modeling.checkpoint import UNKNOWN_PIECES, TrainingStatistics
 from moodline.timeline import Timeline
 from moodline.transcripts.formats import write_transcript
-from tests.cli.test_recordings import refused
 from tests.inference.tiny_models import conversation_of, predictor_of, recipe_of, write_model
-from tests.system import moodline
+from tests.refusals import refuses
+from tests.system import moodline, refused
 
 SAID = [("ann", "well hello there"), ("ben", "i never said that"), ("ann", "you did"), ("ben", "no")]
 CONVERSATION = Conversation(
@@ -61,7 +60,7 @@ def test_words_of_a_script_that_the_model_does_not_know_are_warned_of(predictor:
     for words, warned in (("i am so happy yes no", False), ("ದಯವಿಟ್ಟು ನಾನು ಹೋಗುತ್ತೇನೆ", True)):
         path = tmp_path / "chat.csv"
         path.write_text("text\n" + f"{words}\n" * 6, encoding="utf-8")
-        assert any("does not know" in one for one in strict.recognise(path).warnings) == warned
+        assert any("unknown to the text encoder" in one for one in strict.recognise(path).warnings) == warned
 
 
 def test_a_transcript_in_its_recordings_place_is_read_as_its_words(predictor: Model, tmp_path: Path) -> None:
@@ -78,9 +77,9 @@ def test_a_transcript_in_its_recordings_place_is_read_as_its_words(predictor: Mo
 
 
 def test_models_that_read_no_words_say_so(chat: Path, tmp_path: Path) -> None:
-    with pytest.raises(MoodlineError, match="this model reads audio alone, not text"):
+    with refuses("model.other_modality"):
         load(write_model(tmp_path, "audio")).recognise(chat)
-    with pytest.raises(MoodlineError, match="this model reads embeddings from files in their place: make a corpus"):
+    with refuses("model.reads_embeddings", "chat.csv"):
         predictor_of(recipe_of(), conversation_of(2)).recognise(chat)
 
 
@@ -98,7 +97,9 @@ def test_outputs_without_times_and_what_needs_them(
     assert "Words: chat.csv" in shown
     assert "you did" in shown
     for name in ("chat.srt", "chat.TextGrid"):
-        assert "chat.csv has words alone: write JSON, CSV or HTML" in refused(capsys, *given, "-o", tmp_path / name)
+        error = refused(capsys, *given, "-o", tmp_path / name)
+        assert error.code == "timeline.no_times"
+        assert "chat.csv" in str(error)
         assert not (tmp_path / name).exists()
 
 
@@ -107,8 +108,9 @@ def test_outputs_without_times_and_what_needs_them(
     ["--modalities audio", "--transcript a.srt", "--channels speakers", "--recogniser pocketsphinx"],
 )
 def test_what_recordings_need_is_refused(chat: Path, capsys: pytest.CaptureFixture[str], option: str) -> None:
-    told = refused(capsys, "predict", chat, "--model", "none is read", *option.split())
-    assert f"holds words and no sound: leave out {option.split()[0]}" in told
+    error = refused(capsys, "predict", chat, "--model", "none is read", *option.split())
+    assert error.code == "option.not_a_recording"
+    assert option.split()[0] in str(error)
 
 
 def test_a_conversation_is_one_of_a_table_and_not_of_a_recording(
@@ -118,5 +120,6 @@ def test_a_conversation_is_one_of_a_table_and_not_of_a_recording(
     moodline("predict", tmp_path / "several.csv", "--model", model, "--conversation", "b", "--format", "csv")
     assert ",no," in capsys.readouterr().out
     soundfile.write(tmp_path / "talk.wav", np.zeros(16_000), 16_000)
-    told = refused(capsys, "predict", tmp_path / "talk.wav", "--model", model, "--conversation", "b")
-    assert "is neither: leave it out" in told
+    error = refused(capsys, "predict", tmp_path / "talk.wav", "--model", model, "--conversation", "b")
+    assert error.code == "option.not_a_table"
+    assert "--conversation" in str(error)

@@ -15,8 +15,6 @@ from moodline.config import (
     FusionConfig,
     Recipe,
     TextUtteranceConfig,
-    parse_recipe,
-    read_recipe,
 )
 from moodline.conversation import IEMOCAP4, Conversation, Utterance
 from moodline.inference.pipeline import Model
@@ -24,6 +22,7 @@ from moodline.modeling.checkpoint import Provenance, TrainedModel, save_descript
 from moodline.modeling.context import BiGruAttention
 from moodline.modeling.model import ConversationModel, build_stage
 from moodline.modeling.text_encoder import load_bert
+from moodline.recipe import parse_recipe, read_recipe
 from tests.system import write_recipe
 from tests.tiny import tiny_bert
 

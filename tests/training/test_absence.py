@@ -10,12 +10,11 @@ from torch import Tensor
 
 from moodline.config import Modalities, Recipe
 from moodline.conversation import IEMOCAP4, AudioClip, Conversation, Utterance
-from moodline.experiments.systems import change_config
+from moodline.experiments.tables import change_config
 from moodline.training.dataset import (
     FusionItems,
     StageData,
-    build_conversation_data,
-    build_fusion_data,
+    build_conversation_items,
     collate_items,
     draw_modalities,
 )
@@ -42,7 +41,7 @@ MASKS: dict[Modalities, list[bool]] = {"both": [True, True], "audio": [True, Fal
 
 
 def data(recipe: Recipe, talks: list[Conversation] = TALKS) -> StageData:
-    return build_fusion_data(talks, talks, EMBEDDINGS, recipe, IEMOCAP4)
+    return StageData(*(FusionItems(talks, EMBEDDINGS, recipe, IEMOCAP4, train=train) for train in (True, False)))
 
 
 def items_of(found: StageData) -> tuple[FusionItems, FusionItems]:
@@ -87,7 +86,7 @@ def test_an_items_masks_are_what_its_epoch_draws() -> None:
 def test_an_epoch_is_selected_by_each_mode_alike() -> None:
     found = data(DROPPED)
     _, validation = items_of(found)
-    assert found.validation_lengths == [3, 1] * 3
+    assert found.validation.lengths == [3, 1] * 3
     assert [given(validation, index) for index in range(6)] == [
         MASKS[mode] for mode in ("both", "audio", "text") for _ in range(2)
     ]
@@ -96,18 +95,18 @@ def test_an_epoch_is_selected_by_each_mode_alike() -> None:
 @pytest.mark.parametrize("mode", ["audio", "text"])
 def test_a_fusion_of_one_modality_is_never_given_the_other(mode: Modalities) -> None:
     found = data(change_config(Recipe(), {"fusion.input_modalities": mode}))
-    assert found.train_lengths == found.validation_lengths == [3, 1]
+    assert found.train.lengths == found.validation.lengths == [3, 1]
     for items in items_of(found):
         for items.epoch in range(5):
             assert [given(items, index) for index in range(2)] == [MASKS[mode]] * 2
 
 
 def test_sequences_and_labels_are_those_of_training_without_it() -> None:
-    expected, found = build_conversation_data(TALKS, TALKS, EMBEDDINGS, IEMOCAP4), data(DROPPED)
-    assert found.train_lengths == expected.train_lengths
+    expected, found = build_conversation_items(TALKS, EMBEDDINGS, IEMOCAP4), data(DROPPED)
+    assert found.train.lengths == expected.lengths
     for index in range(2):
-        assert torch.equal(found.train[index].labels, expected.train[index].labels)
-        for one, other in zip(found.train[index].sequences, expected.train[index].sequences, strict=True):
+        assert torch.equal(found.train[index].labels, expected[index].labels)
+        for one, other in zip(found.train[index].sequences, expected[index].sequences, strict=True):
             assert torch.equal(one, other)
 
 
@@ -132,7 +131,7 @@ def test_a_conversation_is_never_left_without_anything() -> None:
         assert given(train, 0) == MASKS["audio"]
     assert [given(validation, index) for index in range(len(validation))] == [MASKS["audio"]] * 2  # not words alone
     words = data(change_config(Recipe(), {"fusion.input_modalities": "text"}), [wordless, FIRST])
-    assert words.train_lengths == words.validation_lengths == [3]
+    assert words.train.lengths == words.validation.lengths == [3]
 
 
 def test_a_batchs_masks_are_padded_with_what_is_absent() -> None:

@@ -11,18 +11,17 @@ from torch import Tensor
 
 from moodline.config import Recipe
 from moodline.conversation import IEMOCAP4, AudioClip, Conversation, Utterance
-from moodline.experiments.systems import change_config
+from moodline.experiments.tables import change_config
 from moodline.modeling.text_encoder import load_bert
 from moodline.training.dataset import (
     UNSCORED,
     BatchLoader,
     Item,
+    StageData,
     WaveformItems,
-    build_conversation_data,
-    build_token_data,
-    build_waveform_data,
+    build_conversation_items,
+    build_token_items,
     collate_items,
-    compute_share_weight,
     select_scored,
     take_share,
 )
@@ -48,6 +47,11 @@ def ramp(tmp_path_factory: pytest.TempPathFactory) -> AudioClip:
     path = tmp_path_factory.mktemp("audio") / "ramp.wav"
     soundfile.write(path, SLOPE * np.arange(RATE), RATE, subtype="FLOAT")
     return AudioClip(path=path, duration=1.0, sample_rate=RATE)
+
+
+def build_waveform_data(conversation: Conversation, recipe: Recipe) -> StageData:
+    scored = select_scored([conversation], IEMOCAP4)
+    return StageData(*(WaveformItems(*scored, recipe, train=train) for train in (True, False)))
 
 
 def speed(item: Item) -> float:
@@ -92,8 +96,8 @@ def test_without_a_change_the_waveform_is_the_recording(ramp: AudioClip) -> None
 def test_the_speed_is_changed_in_training_alone(ramp: AudioClip) -> None:
     recipe = change_config(Recipe(), {"audio_utterance.speed_change": 0.2})
     heard = Conversation(id="c", utterances=tuple(replace(utterance, audio=ramp) for utterance in FIRST.utterances))
-    data = build_waveform_data([heard], [heard], recipe, IEMOCAP4)
-    assert data.train_lengths == data.validation_lengths == [1.0] * 3
+    data = build_waveform_data(heard, recipe)
+    assert data.train.lengths == data.validation.lengths == [1.0] * 3
     assert [speed(data.validation[index]) for index in range(3)] == pytest.approx([1.0] * 3, rel=rounding(4))
     assert all(abs(speed(data.train[index]) - 1) > 1e-4 for index in range(3))
 
@@ -134,11 +138,11 @@ def test_what_selects_is_padded_at_its_end(ramp: AudioClip) -> None:
 
 def test_the_padded_length_is_what_batches_are_made_by(ramp: AudioClip) -> None:
     heard = Conversation(id="c", utterances=tuple(replace(utterance, audio=ramp) for utterance in FIRST.utterances))
-    data = build_waveform_data([heard], [heard], change_config(Recipe(), RELEASED), IEMOCAP4)
-    assert data.train_lengths == data.validation_lengths == [PADDED] * 3
+    data = build_waveform_data(heard, change_config(Recipe(), RELEASED))
+    assert data.train.lengths == data.validation.lengths == [PADDED] * 3
     short = change_config(Recipe(), RELEASED | {"audio_utterance.padded_seconds": 0.5})
-    data = build_waveform_data([heard], [heard], short, IEMOCAP4)
-    assert data.train_lengths == [1.0] * 3  # longer ones stay
+    data = build_waveform_data(heard, short)
+    assert data.train.lengths == [1.0] * 3  # longer ones stay
     assert [len(data.train[index].sequences[0]) for index in range(3)] == [RATE] * 3
 
 
@@ -150,12 +154,11 @@ def test_utterance_encoders_train_on_the_turns_that_have_a_class() -> None:
 
 def test_token_items_are_the_scored_turns_words(tmp_path: Path) -> None:
     _, tokenizer = load_bert(str(tiny_bert(tmp_path)), 512)
-    data = build_token_data([FIRST, UNLABELLED], [SECOND], tokenizer, IEMOCAP4)
-    assert data.train_lengths == [2, 4, 6]  # no, two and four words, and the two marks
+    items = build_token_items([FIRST, UNLABELLED, SECOND], tokenizer, IEMOCAP4)
+    assert items.lengths == [2, 4, 6, 2]  # no, two, four and no words, and the two marks
     for index, words in enumerate(["", "yes yes", "yes yes yes yes"]):
-        assert data.train[index].sequences[0].equal(tokenizer([words])[0])
-    assert [int(data.train[index].labels) for index in range(3)] == [0, 1, 3]
-    assert [int(data.validation[0].labels)] == [2]
+        assert items[index].sequences[0].equal(tokenizer([words])[0])
+    assert [int(items[index].labels) for index in range(4)] == [0, 1, 3, 2]
 
 
 def embeddings(size: int) -> dict[str, Tensor]:
@@ -164,18 +167,18 @@ def embeddings(size: int) -> dict[str, Tensor]:
 
 
 def test_conversations_are_sequences_of_every_turn_scored_or_not() -> None:
-    data = build_conversation_data([FIRST, UNLABELLED], [SECOND], [embeddings(3), embeddings(2)], IEMOCAP4)
-    assert data.train_lengths == [5]  # a conversation without any class teaches nothing
-    item = data.train[0]
+    items = build_conversation_items([FIRST, UNLABELLED, SECOND], [embeddings(3), embeddings(2)], IEMOCAP4)
+    assert items.lengths == [5, 1]  # a conversation without any class teaches nothing
+    item = items[0]
     assert [sequence.shape for sequence in item.sequences] == [(5, 3), (5, 2)]
     assert [sequence[:, 0].tolist() for sequence in item.sequences] == [[0, 1, 2, 3, 4]] * 2
     assert item.labels.tolist() == [0, UNSCORED, 1, UNSCORED, 3]
-    assert data.validation[0].labels.tolist() == [2]
+    assert items[1].labels.tolist() == [2]
 
 
 def test_a_batch_is_padded_and_its_padding_unscored() -> None:
-    data = build_conversation_data([FIRST, SECOND], [SECOND], [embeddings(3), embeddings(2)], IEMOCAP4)
-    batch = collate_items([data.train[1], data.train[0]])
+    items = build_conversation_items([FIRST, SECOND], [embeddings(3), embeddings(2)], IEMOCAP4)
+    batch = collate_items([items[1], items[0]])
     first, second, lengths = batch.inputs
     assert lengths.tolist() == [1, 5]
     assert (first.shape, second.shape) == ((2, 5, 3), (2, 5, 2))
@@ -192,8 +195,8 @@ def test_a_batch_of_utterances_has_one_label_a_row() -> None:
 
 
 def test_the_loader_gives_the_batches_in_their_order() -> None:
-    data = build_conversation_data([FIRST, SECOND], [SECOND], [embeddings(1)], IEMOCAP4)
-    found = [batch.inputs[-1].tolist() for batch in BatchLoader(data.train).select_epoch(0, [[1], [0, 1], [0]])]
+    items = build_conversation_items([FIRST, SECOND], [embeddings(1)], IEMOCAP4)
+    found = [batch.inputs[-1].tolist() for batch in BatchLoader(items).select_epoch(0, [[1], [0, 1], [0]])]
     assert found == [[1], [5, 1], [5]]
 
 
@@ -203,16 +206,15 @@ def test_processes_share_a_batch_and_their_mean_is_its_mean(sizes: list[int], pr
     generator = np.random.default_rng(sum(sizes))
     values = generator.normal(size=sum(sizes))
     batches = [one.tolist() for one in np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])]
-    for number, batch in enumerate(batches):
+    for batch in batches:
         means = []
         for rank in range(processes):
-            rows = take_share(batches, rank, processes)[number]
+            rows, weight = take_share(batch, rank, processes)
             assert rows  # every process takes part in every step
-            means.append(values[rows].mean() * compute_share_weight(batch, rank, processes))
+            means.append(values[rows].mean() * weight)
         assert np.mean(means) == pytest.approx(values[batch].mean())
 
 
 def test_one_process_has_all_batches_in_order() -> None:
-    batches = [[3, 1], [0], [2]]
-    assert take_share(batches, 0, 1) == batches
-    assert [compute_share_weight(batch, 0, 1) for batch in batches] == [1.0] * 3
+    for batch in ([3, 1], [0], [2]):
+        assert take_share(batch, 0, 1) == (batch, 1.0)

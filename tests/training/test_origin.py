@@ -4,22 +4,24 @@ import dataclasses
 
 import pytest
 
-from moodline.config import RENAMED_KEYS, STAGE_NAMES, STAGES, Recipe
+from moodline.config import STAGES, Recipe
 from moodline.conversation import IEMOCAP4
-from moodline.experiments.systems import change_config
+from moodline.experiments.tables import change_config
 from moodline.io import flatten_keys
+from moodline.recipe import RENAMED_KEYS
 from moodline.training.provenance import (
     FORMER_KEYS,
     LATER_DEFAULTS,
     StageFingerprint,
     compute_origins,
     find_change,
-    resolve_bert_revision,
 )
 
 
-def origins(recipe: Recipe, bert_files: str = "a bert") -> dict[str, StageFingerprint]:
-    return compute_origins(recipe, IEMOCAP4, "a corpus", "a fold", {}, bert_files, "32-true")
+def origins(
+    recipe: Recipe, bert_files: str = "a bert", recorded: StageFingerprint | None = None
+) -> dict[str, StageFingerprint]:
+    return compute_origins(recipe, IEMOCAP4, "a corpus", "a fold", {}, bert_files, "32-true", recorded=recorded)
 
 
 @pytest.mark.parametrize(
@@ -43,9 +45,9 @@ def test_another_box_trains_again_what_depends_on_it_and_says_why(key: str, valu
     stage = next(stage for stage in STAGES if stage in again)
     former = FORMER_KEYS.get(key, key)
     default = before[stage].get(former, LATER_DEFAULTS.get(former))
-    assert find_change(before[stage], now[stage], STAGE_NAMES) == f"{key} was {default!r} and is {value!r}"
-    assert find_change(now[stage], before[stage], STAGE_NAMES) == f"{key} was {value!r} and is {default!r}"
-    assert not find_change(before[stage], before[stage], STAGE_NAMES)
+    assert find_change(before[stage], now[stage]) == f"{key} was {default!r} and is {value!r}"
+    assert find_change(now[stage], before[stage]) == f"{key} was {value!r} and is {default!r}"
+    assert not find_change(before[stage], before[stage])
 
 
 def test_a_key_that_came_later_is_no_part_of_what_was_made_without_it() -> None:
@@ -54,7 +56,7 @@ def test_a_key_that_came_later_is_no_part_of_what_was_made_without_it() -> None:
     assert {key: defaults[RENAMED_KEYS.get(key, key)] for key in LATER_DEFAULTS} == LATER_DEFAULTS
     before, now = origins(Recipe()), origins(change_config(Recipe(), {"fusion.modality_dropout": 0.3}))
     assert not any(key in origin for origin in before.values() for key in LATER_DEFAULTS)
-    assert not find_change(before["fusion"] | LATER_DEFAULTS, before["fusion"], STAGE_NAMES)
+    assert not find_change({**before["fusion"], **LATER_DEFAULTS}, before["fusion"])
     assert LATER_DEFAULTS.keys() & now["fusion"].keys() == {"fusion.modality_dropout"}
 
 
@@ -63,18 +65,13 @@ def test_a_key_that_came_later_is_no_part_of_what_was_made_without_it() -> None:
 )
 def test_an_unknown_revision_of_bert_keeps_what_is_finished(recorded: str, present: str, kept: str) -> None:
     before = origins(Recipe(), recorded)
-    now = resolve_bert_revision(before["text_utterance"], present, lambda revision: origins(Recipe(), revision))
+    now = origins(Recipe(), present, before["text_utterance"])
     assert now == origins(Recipe(), kept)
-    assert {stage: find_change(before[stage], now[stage], STAGE_NAMES) == "" for stage in STAGES} == {
+    assert {stage: find_change(before[stage], now[stage]) == "" for stage in STAGES} == {
         stage: kept == recorded or stage.startswith("audio") for stage in STAGES
     }
 
 
 def test_a_stage_that_trains_again_records_the_present_revision_of_bert() -> None:
     before = origins(change_config(Recipe(), {"text_utterance.hidden": 7}), "")["text_utterance"]
-    now = resolve_bert_revision(before, "a commit", lambda revision: origins(Recipe(), revision))
-    assert (
-        now
-        == origins(Recipe(), "a commit")
-        == resolve_bert_revision(None, "a commit", lambda one: origins(Recipe(), one))
-    )
+    assert origins(Recipe(), "a commit", before) == origins(Recipe(), "a commit")

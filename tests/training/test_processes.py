@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -22,11 +23,13 @@ WITHOUT_DROPOUT = [f"--{stage}.dropout=0" for stage in IN_CONTEXT] + ["--fusion.
 TWO_PROCESSES = ["--accelerator", "cpu", "--devices", "2", "--strategy", "ddp"]
 
 
-def in_two_processes(command: list[object], script: Path | None = None, timeout: float = 300) -> None:
-    program = ["-m", "moodline.cli.main"] if script is None else [str(script)]
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+def in_two_processes(command: list[object], program: Sequence[str] = ("-m", "moodline.cli.main")) -> None:
     started = [sys.executable, *program, *map(str, command), *TWO_PROCESSES]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(started, env=environment, capture_output=True, text=True, check=False, timeout=timeout)
+    result = subprocess.run(started, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert result.returncode == 0, result.stderr
 
 
@@ -81,10 +84,12 @@ main(sys.argv[1:])
 """
 
 
-def test_two_processes_train_the_same_stages_when_one_takes_over_slowly(tmp_path: Path) -> None:
+@pytest.mark.parametrize("launcher", [[], TORCHRUN], ids=["Lightning", "torchrun"])
+def test_two_processes_train_the_same_stages_when_one_takes_over_slowly(tmp_path: Path, launcher: list[str]) -> None:
     """The text encoders of all folds come from another run; the context stages are trained.
 
-    In the second fold the main process takes the encoder over late: the other one must wait for its decision.
+    In the second fold the main process takes the encoder over late: the other one must wait for its decision. Processes
+    that torchrun starts must wait in the first fold too.
     """
     write_tree(tmp_path / "tree", sessions=3)
     write_recipe(tmp_path / "tiny.yaml", tiny_bert(tmp_path / "bert"))
@@ -94,7 +99,7 @@ def test_two_processes_train_the_same_stages_when_one_takes_over_slowly(tmp_path
     moodline(*command, "-o", tmp_path / "others/run")
     (tmp_path / "slow.py").write_text(SLOW_REUSE)
     changed = [*command, "--text_context.layers=1", "--reuse", tmp_path / "others", "-o", tmp_path / "run"]
-    in_two_processes(changed, script=tmp_path / "slow.py", timeout=300)
+    in_two_processes(changed, [*launcher, str(tmp_path / "slow.py")])
     for fold in (1, 2, 3):
         mine, other = (tmp_path / run / f"fold-{fold}/stages" for run in ("run", "others/run"))
         encoder, context = (f"{stage}.json" for stage in (TEXT_UTTERANCE, TEXT_CONTEXT))

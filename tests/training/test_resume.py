@@ -10,10 +10,10 @@ from rich.console import Console
 from torch import nn
 
 from moodline.config import FUSION, Recipe
-from moodline.experiments.systems import change_config
-from moodline.training.dataset import BatchLoader, CachedItems, Item, StageData
+from moodline.experiments.tables import change_config
+from moodline.training.dataset import BatchLoader, Item, Items, StageData
 from moodline.training.lightning_module import StageModule
-from moodline.training.trainer import Hardware, StateCallback, TrainedStage, seed_initialisation, train_stage
+from moodline.training.trainer import Hardware, seed_initialisation, train_stage
 
 CLASSES, SIZE, EPOCHS = 3, 4, 3
 RECIPE = change_config(Recipe(), {"fusion.training.epochs": EPOCHS, "fusion.training.batch_size": 4})
@@ -41,25 +41,15 @@ def data() -> StageData:
         Item((torch.randn(5, SIZE, generator=generator),), torch.randint(CLASSES, (5,), generator=generator))
         for _ in range(14)
     ]
-    return StageData(CachedItems(items[:10]), [5.0] * 10, CachedItems(items[10:]), [5.0] * 4)
+    return StageData(Items(items[:10]), Items(items[10:]))
 
 
-def train(folder: Path, *, resume: bool = False) -> TrainedStage:
+def train(folder: Path, *, resume: bool = False) -> StageModule:
     seed_initialisation(RECIPE.seed, FUSION)
-    return train_stage(
-        FUSION,
-        Part(),
-        data(),
-        RECIPE,
-        classes=CLASSES,
-        scored_labels=torch.arange(CLASSES),
-        logs=folder / "logs",
-        state=folder / "state.pt",
-        resume=resume,
-        title="",
-        hardware=Hardware(accelerator="cpu"),
-        console=Console(quiet=True),
-    )
+    labels, state = torch.arange(CLASSES), folder / "state.pt"
+    module = StageModule(FUSION, Part(), data(), RECIPE, classes=CLASSES, scored_labels=labels, checkpoint=state)
+    train_stage(module, folder / "logs", "", Hardware(accelerator="cpu"), Console(quiet=True), resume=resume)
+    return module
 
 
 def hash_of(weights: Mapping[str, torch.Tensor]) -> str:
@@ -79,14 +69,14 @@ def interrupt_in_epoch(patch: pytest.MonkeyPatch, epoch: int) -> None:
 
 
 def interrupt_after_epoch(patch: pytest.MonkeyPatch, epoch: int) -> None:
-    write: Callable = StateCallback.on_train_epoch_end
+    write: Callable = StageModule.on_train_epoch_end
 
-    def interrupted(keeper: StateCallback, trainer: object, module: StageModule) -> None:
-        write(keeper, trainer, module)
+    def interrupted(module: StageModule) -> None:
+        write(module)
         if module.current_epoch == epoch:
             raise Interruption
 
-    patch.setattr(StateCallback, "on_train_epoch_end", interrupted)
+    patch.setattr(StageModule, "on_train_epoch_end", interrupted)
 
 
 @pytest.mark.parametrize("interrupt", [interrupt_in_epoch, interrupt_after_epoch])

@@ -1,24 +1,27 @@
 """What is validated and kept when weights are averaged."""
 
+from pathlib import Path
+
 import torch
 from torch import nn
 
-from moodline.config import TrainingConfig
-from moodline.training.dataset import CachedItems, StageData
-from moodline.training.lightning_module import StageModule, create_average
+from moodline.config import Recipe
+from moodline.experiments.tables import change_config
+from moodline.training.dataset import Items, StageData
+from moodline.training.lightning_module import StageModule
 from tests.rounding import assert_rounded_alike
 
 
 def module(part: nn.Module, ema_decay: float) -> StageModule:
-    data = StageData(CachedItems([]), [], CachedItems([]), [])
-    training = TrainingConfig(ema_decay=ema_decay)
-    return StageModule("fusion", part, data, training, seed=0, classes=4, class_weights=None)
+    data, recipe = StageData(Items([]), Items([])), change_config(Recipe(), {"fusion.training.ema_decay": ema_decay})
+    return StageModule("fusion", part, data, recipe, classes=4, scored_labels=torch.arange(4), checkpoint=Path())
 
 
 def test_the_average_is_the_recurrence_written_out() -> None:
     """a_1 = w_1, a_n = s a_(n-1) + (1 - s) w_n, for weights and for statistics alike."""
     share, part = 0.9, nn.BatchNorm1d(2)
-    average = create_average(part, share)
+    average = module(part, share).average
+    assert average is not None
     expected: dict[str, torch.Tensor] = {}
     for step in range(5):
         with torch.no_grad():

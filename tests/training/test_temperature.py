@@ -7,7 +7,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.optimize import brentq
 from scipy.special import softmax
 
-from moodline.training.calibration import HIGHEST, LOWEST, compute_nll, fit_temperature
+from moodline.training.lightning_module import HIGHEST, LOWEST, compute_nll, fit_temperature
 
 
 def drawn(seed: int, rows: int, temperature: float, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:

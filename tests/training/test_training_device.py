@@ -13,7 +13,8 @@ from moodline.conversation import IEMOCAP4
 from moodline.device import device_of
 from moodline.inference.encode import encode_conversations
 from moodline.modeling.model import build_stage
-from moodline.training.dataset import build_conversation_data
+from moodline.training.dataset import StageData, build_conversation_items
+from moodline.training.lightning_module import StageModule
 from moodline.training.trainer import Hardware, train_stage
 from tests import accelerator as simulated
 from tests.accelerator import Accelerator, Remote, accelerator
@@ -50,20 +51,17 @@ def test_a_trained_part_encodes_on_its_device(
     vectors = {one.id: torch.randn(SIZES[AUDIO_UTTERANCE]) for one in talk.utterances}
     monkeypatch.setattr(Hardware, "find_device", lambda self: torch.device(simulated.NAME))
     with accelerator:
-        trained = train_stage(
+        trained = StageModule(
             AUDIO_CONTEXT,
             build_stage(AUDIO_CONTEXT, recipe, len(IEMOCAP4.classes)),
-            build_conversation_data(labelled, labelled, [vectors], IEMOCAP4),
+            StageData(*[build_conversation_items(labelled, [vectors], IEMOCAP4)] * 2),
             recipe,
             classes=len(IEMOCAP4.classes),
             scored_labels=torch.zeros(len(vectors), dtype=torch.long),
-            logs=tmp_path / "logs",
-            state=tmp_path / "state.pt",
-            resume=False,
-            title="",
-            hardware=Hardware(accelerator="cpu"),
-            console=Console(quiet=True),
+            checkpoint=tmp_path / "state.pt",
         )
+        hardware = Hardware(accelerator="cpu")
+        train_stage(trained, tmp_path / "logs", "", hardware, Console(quiet=True), resume=False)
         (found,) = encode_conversations(trained.part, [torch.stack(list(vectors.values()))])
     assert device_of(trained.part).type == simulated.NAME
     assert not isinstance(found.embeddings, Remote)

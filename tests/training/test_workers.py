@@ -18,7 +18,7 @@ from moodline.conversation import IEMOCAP4, AudioClip, Conversation, Utterance
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.protocols import build_folds
 from moodline.errors import MoodlineError
-from moodline.experiments.systems import change_config
+from moodline.experiments.tables import change_config
 from moodline.inference.encode import read_waveform
 from moodline.modeling.model import build_stage
 from moodline.training.dataset import (
@@ -26,11 +26,10 @@ from moodline.training.dataset import (
     StageData,
     WaveformCache,
     WaveformItems,
-    build_waveform_data,
     select_scored,
 )
 from moodline.training.lightning_module import StageModule
-from moodline.training.trainer import CACHE_BYTES, Hardware, TrainedStage, seed_initialisation, train_stage
+from moodline.training.trainer import CACHE_BYTES, Hardware, seed_initialisation, train_stage
 
 RATE = 16_000
 EPOCHS = 3
@@ -51,28 +50,28 @@ RECIPE = change_config(
 
 def audio_data(corpus: Corpus) -> StageData:
     sets = build_folds(corpus, "session5")[0].get_training_sets(IEMOCAP4, RECIPE.context)
-    return build_waveform_data(sets.train, sets.validation, RECIPE, IEMOCAP4, WaveformCache(CACHE_BYTES))
+    cache = WaveformCache(CACHE_BYTES)
+    scored = [select_scored(one, IEMOCAP4) for one in (sets.train, sets.validation)]
+    return StageData(*(WaveformItems(*one, RECIPE, train=one is scored[0], sound=cache) for one in scored))
 
 
-def train(corpus: Corpus, folder: Path, workers: int, *, resume: bool = False) -> TrainedStage:
+def train(corpus: Corpus, folder: Path, workers: int, *, resume: bool = False) -> StageModule:
     seed_initialisation(RECIPE.seed, AUDIO_UTTERANCE)
-    return train_stage(
+    module = StageModule(
         AUDIO_UTTERANCE,
         build_stage(AUDIO_UTTERANCE, RECIPE, len(IEMOCAP4.classes)),
         audio_data(corpus),
         RECIPE,
         classes=len(IEMOCAP4.classes),
         scored_labels=torch.arange(len(IEMOCAP4.classes)),
-        logs=folder / "logs",
-        state=folder / "state.pt",
-        resume=resume,
-        title="",
-        hardware=Hardware(accelerator="cpu", num_workers=workers),
-        console=Console(quiet=True),
+        checkpoint=folder / "state.pt",
+        workers=workers,
     )
+    train_stage(module, folder / "logs", "", Hardware(accelerator="cpu"), Console(quiet=True), resume=resume)
+    return module
 
 
-def assert_same(found: TrainedStage, expected: TrainedStage) -> None:
+def assert_same(found: StageModule, expected: StageModule) -> None:
     assert found.history == expected.history
     weights = expected.part.state_dict()
     assert all(value.equal(weights[name]) for name, value in found.part.state_dict().items())
@@ -170,9 +169,9 @@ def test_audio_that_cannot_be_read_is_one_sentence_from_a_worker_too(
 KILLED_WITH_WORKERS = """
 import os, signal, torch
 from torch.utils.data._utils import worker
-from moodline.training.dataset import BatchLoader, Item, CachedItems
+from moodline.training.dataset import BatchLoader, Item, Items
 worker.MP_STATUS_CHECK_INTERVAL = 60  # seconds, in which DataLoader's own workers look for their parent
-items = CachedItems([Item((torch.ones(3, 2),), torch.tensor(1))] * 100)
+items = Items([Item((torch.ones(3, 2),), torch.tensor(1))] * 100)
 loader = BatchLoader(items, workers=2)
 batches = iter(loader.select_epoch(0, [[index] for index in range(100)]))
 next(batches)
@@ -193,15 +192,17 @@ def test_workers_share_the_memory_that_one_process_has() -> None:
 
 
 def test_a_negative_number_of_workers_is_refused() -> None:
-    with pytest.raises(MoodlineError, match="--num-workers must be 0 or greater, not -1"):
+    with pytest.raises(MoodlineError) as refused:
         Hardware(num_workers=-1).check()
+    assert refused.value.code == "option.num_workers"
+    assert "-1" in str(refused.value)
 
 
 def test_an_epoch_reaches_workers_that_are_kept(utterances: list[Utterance]) -> None:
     """Each epoch has other speeds, those that the epoch has in this process."""
     talk = Conversation(id="talk", utterances=tuple(utterances))
     here, there = (
-        BatchLoader(build_waveform_data([talk], [talk], RECIPE, IEMOCAP4).train, workers) for workers in (0, 2)
+        BatchLoader(WaveformItems(*select_scored([talk], IEMOCAP4), RECIPE, train=True), workers) for workers in (0, 2)
     )
     lengths = []
     for epoch in range(3):

@@ -1,94 +1,111 @@
-"""A recording of any length, decoded once and then read as often as is needed: memory does not grow with its length."""
+"""Recordings of any length, decoded once and then read as often as needed, in bounded memory."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from tempfile import SpooledTemporaryFile, gettempdir
+from typing import Any
 
 import numpy as np
+import soundfile
 import soxr
 
-from moodline.audio import decoders
-from moodline.audio.decoders import NOT_FINITE, AudioGap, GapCollector
-from moodline.audio.io import MAX_AMPLITUDE
-from moodline.errors import MoodlineError, format_count
+from moodline.audio import io
+from moodline.errors import MoodlineError
 
 BLOCK = 2**16  # frames that are read together
+DECODED_BLOCK = 4096  # frames, a FLAC file's own: less than this is lost before damage
 IN_MEMORY = 2**24  # bytes of decoded sound; more goes to a temporary file
+MERGE_DISTANCE = 0.1  # seconds: closer gaps are merged
+FIRST_SKIP = 0.1  # seconds after damage at which reading is tried again, then twice as far each time
+MAX_JITTER = 0.1  # seconds: timestamps that differ more from the count of samples are believed
+HEADERLESS_FORMATS = frozenset({"aac", "amr", "mp3", "mpeg"})  # formats whose header has no length
+
+UNREADABLE = "cannot be read; silence replaces it"
+NOT_FINITE = "has samples that are not finite numbers; silence replaces them"
+TRUNCATED = "is missing; the file breaks off"
+
+Decoded = tuple[np.ndarray, int]
+"""Samples, float32 (frames, channels), and their rate in Hz, the same in all blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class AudioGap:
+    """A part of a recording without its sound."""
+
+    start: float  # in seconds
+    end: float  # the start, if the length of the damage is unknown
+    reason: str  # the end of a sentence
+
+    def __str__(self) -> str:
+        return f"{self.start:.3f} s to {self.end:.3f} s {self.reason}"
+
+
+def merge_gaps(gaps: Sequence[AudioGap]) -> tuple[AudioGap, ...]:
+    """Merge gaps that touch and have one reason; return them in order."""
+    merged: list[AudioGap] = []
+    for gap in sorted(gaps, key=lambda gap: (gap.reason, gap.start)):
+        last = merged[-1] if merged else gap
+        if last.reason == gap.reason and gap.start <= last.end + MERGE_DISTANCE:
+            merged[-1:] = [replace(last, end=max(last.end, gap.end))]
+        else:
+            merged.append(gap)
+    return tuple(sorted(merged, key=lambda gap: (gap.start, gap.end)))
 
 
 class Recording:
-    """Sound from a file or an array.
+    """Sound from a file or an array, with its own rate in Hz and its channels.
 
-    Nothing is decoded before the sound, its duration or its gaps are asked for; then all of it is, once.
-
-    Attributes:
-        name: the file's path, or the name of the array
-        path: of the file; None for an array
-        sample_rate: in Hz, of the file itself
-        channels: of the file itself
+    All of it is decoded, once, when the sound, its duration or its gaps are first asked for.
     """
 
     def __init__(
         self,
-        blocks: Iterator[decoders.Decoded],
+        blocks: Iterator[Decoded],
         name: str,
-        gaps: GapCollector,
+        gaps: list[AudioGap],
         path: Path | None = None,
         separate: bool = False,
     ) -> None:
-        first, self.sample_rate = next(blocks)
+        first, self.sample_rate = next(blocks, (None, 0))
+        if first is None:
+            raise MoodlineError(f"nothing in {name} can be decoded: restore it", code="audio.no_samples")
         self.name, self.path, self.channels = name, path, first.shape[1]
         self._blocks = chain([first], (samples for samples, _ in blocks))
         self._gaps, self._separate = gaps, separate
+        # It has no name, where the system allows that, and disappears however the process ends.
+        self._file = SpooledTemporaryFile(IN_MEMORY, dir=find_large_folder())  # noqa: SIM115  # as long as this lives
 
     @classmethod
     def open(cls, path: Path, *, separate: bool = False) -> "Recording":
-        """A file: WAV, FLAC, OGG and MP3 through libsndfile, and containers with sound through PyAV.
-
-        Args:
-            separate: whether single channels can be read, and not only their mean
-
-        Raises:
-            MoodlineError: the file is missing, empty, no sound, or without any; or PyAV is needed and not installed
-        """
-        gaps = GapCollector()
-        return cls(decoders.decode(path, gaps.add), str(path), gaps, path, separate)
+        """Open a file of audio or video; its channels are mixed unless they are ``separate``."""
+        gaps: list[AudioGap] = []
+        return cls(decode(path, gaps.append), str(path), gaps, path, separate)
 
     @classmethod
     def from_samples(
         cls, samples: np.ndarray, sample_rate: int, name: str = "array", *, separate: bool = False
     ) -> "Recording":
-        """An array (T,) or (T, channels): floats within [-1, 1], or integers of full scale.
-
-        Raises:
-            MoodlineError: it is no such array, or empty
-        """
-        return cls(decoders.decode_array(np.asarray(samples), sample_rate), name, GapCollector(), separate=separate)
+        """Open an array (T,) or (T, channels): floats within [-1, 1], or integers of full scale."""
+        return cls(decode_array(np.asarray(samples), sample_rate), name, [], separate=separate)
 
     @property
     def duration(self) -> float:
-        """In seconds."""
-        return self._spool.frames / self.sample_rate
+        """Return the duration in seconds."""
+        return self._frames / self.sample_rate
 
     @property
     def gaps(self) -> tuple[AudioGap, ...]:
-        """The stretches that cannot be read, in order."""
-        return self._gaps.to_tuple() if self._spool.frames else ()  # decoding finds them
+        """Return the parts that cannot be read, in order."""
+        return merge_gaps(self._gaps) if self._frames else ()  # decoding finds them
 
     def iter_blocks(self, sample_rate: int, channel: int | None = None) -> Iterator[np.ndarray]:
-        """All of it in blocks, float32 (frames,) each, some of them empty, at the sample rate.
-
-        Args:
-            channel: from 0; None for the mean of all
-
-        Raises:
-            MoodlineError: there is no such channel, or nothing can be decoded
-        """
-        starts = range(0, self._spool.frames, BLOCK)
-        blocks = (self._mono(start, min(start + BLOCK, self._spool.frames), channel) for start in starts)
+        """Iterate over a channel, or their mean, in blocks, float32 (frames,), some of them empty, at a sample rate."""
+        starts = range(0, self._frames, BLOCK)
+        blocks = (self._read(start, min(start + BLOCK, self._frames), channel) for start in starts)
         if sample_rate == self.sample_rate:
             yield from blocks
             return
@@ -98,93 +115,53 @@ class Recording:
         yield resampler.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
 
     def clip(self, start: float, end: float, sample_rate: int, channel: int | None = None) -> np.ndarray:
-        """The waveform from start to end, in seconds, float32 (T,) at the sample rate; silent beyond the recording.
-
-        Args:
-            channel: from 0; None for the mean of all
-
-        Raises:
-            MoodlineError: there is no such channel, or nothing can be decoded
-            ValueError: it ends before it starts
-        """
+        """Return a channel or their mean from start to end in seconds, float32 (T,) at a rate; silent after the end."""
         if not 0 <= start <= end < np.inf:
             raise ValueError(f"a clip starts at 0 or later and ends after that: {start} to {end}")
         first = round(start * self.sample_rate)
-        waveform = self._mono(first, max(first + 1, round(end * self.sample_rate)), channel)
+        waveform = self._read(first, max(first + 1, round(end * self.sample_rate)), channel)
         return waveform if sample_rate == self.sample_rate else soxr.resample(waveform, self.sample_rate, sample_rate)
 
-    def _mono(self, first: int, last: int, channel: int | None) -> np.ndarray:
-        """Frames first to last (last - first,), zeros after the end."""
-        if channel is None:
-            samples = self._spool.read(first, last)
-            return samples.mean(axis=1) if self._separate else samples[:, 0]
-        if not self._separate:
-            raise ValueError(f"the channels of {self.name} are mixed: open it with separate=True")
-        if not 0 <= channel < self.channels:
-            raise MoodlineError(
-                f"a channel must be one of the recording's: {self.name} has {format_count(self.channels, 'channel')}, "
-                f"and no channel {channel + 1}"
-            )
-        return np.ascontiguousarray(self._spool.read(first, last)[:, channel])
+    def _read(self, first: int, last: int, channel: int | None) -> np.ndarray:
+        """Read frames first to last (last - first,), zeros after the end."""
+        if channel is not None and not (self._separate and 0 <= channel < self.channels):
+            raise ValueError(f"{self.name} has no separate channel {channel} of {self.channels}")
+        samples = np.zeros((last - first, self.channels if self._separate else 1), dtype=np.float32)
+        self._file.seek(min(first, self._frames) * samples[:1].nbytes)
+        self._file.readinto(samples.data.cast("B"))
+        if channel is not None:
+            return np.ascontiguousarray(samples[:, channel])
+        return samples.mean(axis=1) if self._separate else samples[:, 0]
 
     @cached_property
-    def _spool(self) -> "Spool":
-        """All samples, their mean unless the channels are separate; silence where they are no finite numbers."""
-        spool = Spool(self.channels if self._separate else 1, self.name)
-        for samples in self._blocks:
-            faults = ~(np.abs(samples) <= MAX_AMPLITUDE)  # NaN is not <= anything
-            if faults.any():
-                rows = spool.frames + np.flatnonzero(faults.any(axis=1))
-                first, last = float(rows[0] / self.sample_rate), float((rows[-1] + 1) / self.sample_rate)
-                self._gaps.add(AudioGap(first, last, NOT_FINITE))
-                samples = np.where(faults, np.float32(0), samples)
-            spool.append(samples if self._separate else samples.mean(axis=1, keepdims=True))
-        return spool
+    def _frames(self) -> int:
+        """Decode all samples to the file, and count them: their mean unless channels are separate, float32.
 
-
-class Spool:
-    """Decoded samples, float32 (frames, columns), in memory as long as they are few, then in a temporary file.
-
-    The file has no name (where the system allows that), so that none is left however the process ends.
-
-    Attributes:
-        frames: how many it holds
-    """
-
-    def __init__(self, columns: int, name: str) -> None:
-        self.frames = 0
-        self._columns, self._name, self._folder = columns, name, folder_of_large_files()
-        self._file = SpooledTemporaryFile(IN_MEMORY, dir=self._folder)  # noqa: SIM115  # as long as this lives
-
-    def append(self, samples: np.ndarray) -> None:
-        """Add samples (n, columns), before any is read.
-
-        Raises:
-            MoodlineError: the temporary file cannot be written, as on a full disk
+        Samples that are not finite numbers become silence.
         """
-        try:
-            self._file.write(np.ascontiguousarray(samples, dtype=np.float32).data)
-            self._file.flush()
-        except OSError as error:
-            raise MoodlineError(
-                f"the decoded sound of {self._name} cannot be written to {self._folder or gettempdir()}: "
-                f"{error.strerror or error}; free space there, or set TMPDIR to another folder"
-            ) from error
-        self.frames += len(samples)
+        frames = 0
+        for samples in self._blocks:
+            faults = ~(np.abs(samples) <= io.MAX_AMPLITUDE)  # NaN is not <= anything
+            if faults.any():
+                rows = (frames + np.flatnonzero(faults.any(axis=1))).tolist()
+                self._gaps.append(AudioGap(rows[0] / self.sample_rate, (rows[-1] + 1) / self.sample_rate, NOT_FINITE))
+                samples = np.where(faults, np.float32(0), samples)
+            kept = samples if self._separate else samples.mean(axis=1, keepdims=True)
+            try:
+                self._file.write(np.ascontiguousarray(kept, dtype=np.float32).data)
+                self._file.flush()
+            except OSError as error:
+                raise MoodlineError(
+                    f"the sound of {self.name} cannot be written to {find_large_folder() or gettempdir()} "
+                    f"({error.strerror}): free space there, or set TMPDIR to another folder",
+                    code="audio.no_space",
+                ) from error
+            frames += len(samples)
+        return frames
 
-    def read(self, first: int, last: int) -> np.ndarray:
-        """Frames first to last (last - first, columns), zeros after the end."""
-        samples = np.zeros((last - first, self._columns), dtype=np.float32)
-        self._file.seek(min(first, self.frames) * samples.itemsize * self._columns)
-        self._file.readinto(samples.data.cast("B"))
-        return samples
 
-
-def folder_of_large_files() -> str | None:
-    """The folder for a temporary file of gigabytes: /tmp is in memory on many systems. None for tempfile's own choice.
-
-    The environment's choice comes first.
-    """
+def find_large_folder() -> str | None:
+    """Find a folder for temporary files of gigabytes: many systems keep /tmp in memory. None for tempfile's choice."""
     is_chosen = any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
     return None if is_chosen or not os.access("/var/tmp", os.W_OK) else "/var/tmp"
 
@@ -192,20 +169,138 @@ def folder_of_large_files() -> str | None:
 def open_recording(
     source: str | Path | np.ndarray, sample_rate: int | None = None, *, separate: bool = False
 ) -> Recording:
-    """A file, or samples at a rate.
-
-    Raises:
-        MoodlineError: samples come without their rate, or a file with one; or as of ``Recording``
-    """
+    """Open a file, or samples at a rate."""
+    if not isinstance(source, str | Path | np.ndarray):
+        kind = type(source).__name__
+        raise MoodlineError(f"a recording is a file's path or an array, not {kind}", code="audio.not_a_recording")
     if isinstance(source, np.ndarray):
         if sample_rate is None:
-            raise MoodlineError("samples need their rate: give sample_rate, in Hz")
+            raise MoodlineError("samples need their rate: give sample_rate, in Hz", code="audio.no_rate")
         return Recording.from_samples(source, sample_rate, separate=separate)
-    if not isinstance(source, str | Path):
-        raise MoodlineError(
-            f"a recording is a file's path or an array with its rate, not {type(source).__name__}; several are "
-            "labelled with recognise_all"
-        )
     if sample_rate is not None:
-        raise MoodlineError(f"a file has its own rate: leave out sample_rate={sample_rate} for {source}")
+        raise MoodlineError(f"{source} has a rate: leave out sample_rate={sample_rate}", code="audio.unfit_rate")
     return Recording.open(Path(source), separate=separate)
+
+
+def decode(path: Path, note: Callable[[AudioGap], None]) -> Iterator[Decoded]:
+    """Decode a file: with PyAV if its ending is a container's or libsndfile does not know it, else with libsndfile."""
+    io.check_present(path)
+    if io.is_container(path):
+        yield from decode_container(path, note)
+        return
+    try:
+        file = io.ForwardSoundFile(path)
+    except io.READ_ERRORS as error:
+        try:
+            yield from decode_container(path, note)
+        except MoodlineError:
+            raise io.build_unreadable_error(path, error) from error
+    else:
+        yield from decode_sound_file(file, path, note)
+
+
+def decode_sound_file(file: io.ForwardSoundFile, path: Path, note: Callable[[AudioGap], None]) -> Iterator[Decoded]:
+    """Decode what libsndfile has opened, and close it."""
+    rate, frames = file.samplerate, file.frames
+    mismatch = io.find_length_mismatch(file.extra_info)
+    if frames and mismatch is not None:
+        _, announced, held = mismatch
+        note(AudioGap(frames / rate, frames / rate * announced / max(1, held), TRUNCATED))
+    at = begin = skip = 0
+    while begin < frames:
+        try:
+            # After damage libsndfile needs the file opened anew.
+            with io.ForwardSoundFile(path) if begin else file as opened:
+                if begin:
+                    opened.seek(begin)
+                while len(samples := opened.read(DECODED_BLOCK, dtype="float32", always_2d=True)):
+                    if begin > at:
+                        note(AudioGap(at / rate, begin / rate, UNREADABLE))
+                        yield from iter_silence(begin - at, file.channels, rate)
+                    yield samples, rate
+                    at = begin = begin + len(samples)
+                    skip = 0
+        except soundfile.SoundFileError:
+            pass
+        if at >= frames:
+            break
+        skip = 2 * skip or round(FIRST_SKIP * rate)
+        begin = at + skip
+    file.close()
+    if 0 < at < frames:
+        note(AudioGap(at / rate, frames / rate, TRUNCATED))
+
+
+def decode_container(path: Path, note: Callable[[AudioGap], None]) -> Iterator[Decoded]:
+    """Decode the first audio stream that FFmpeg finds, placed by its timestamps; errors as in ``io.open_container``."""
+    at, is_damaged = 0, False
+    with io.open_container(path) as container:
+        stream = container.streams.audio[0]
+        rate, has_length = stream.rate, container.format.name not in HEADERLESS_FORMATS
+        length = (
+            stream.duration * stream.time_base * rate if stream.duration else (container.duration or 0) * rate / 1e6
+        )
+        announced = round(length) if has_length else 0  # else FFmpeg guesses from the bit rate
+        for samples, position in iter_frames(container):
+            if samples is None:
+                is_damaged = True
+                continue
+            # After damage a timestamp may be anything, and those of files without a header are guesses.
+            if position is None or not has_length or 0 < announced < position:
+                position = at
+            if is_damaged or position - at > MAX_JITTER * rate:
+                ahead = max(0, position - at)
+                if is_damaged or at:  # else the sound begins later than the pictures
+                    note(AudioGap(at / rate, (at + ahead) / rate, UNREADABLE))
+                yield from iter_silence(ahead, stream.channels, rate)
+                at, is_damaged = at + ahead, False
+            yield samples, rate
+            at += len(samples)
+    if 0 < at < announced - MAX_JITTER * rate:
+        note(AudioGap(at / rate, announced / rate, TRUNCATED))
+
+
+def iter_frames(container: Any) -> Iterator[tuple[np.ndarray | None, int | None]]:
+    """Iterate over samples (frames, channels) and their position in frames, if known; None for undecodable ones."""
+    import av
+    from av.error import FFmpegError
+
+    stream = container.streams.audio[0]
+    begin = (container.start_time or 0) / 1e6
+    resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
+    try:
+        for packet in container.demux(stream):
+            try:
+                for frame in packet.decode():
+                    position = None if frame.time is None else round((frame.time - begin) * stream.rate)
+                    for part in resampler.resample(frame):
+                        yield np.ascontiguousarray(part.to_ndarray().T), position
+                        position = None
+            except (FFmpegError, ValueError):  # ValueError: a frame of another rate or layout than the stream's
+                yield None, None
+    except FFmpegError:  # the rest of the file is not a container
+        return
+
+
+def decode_array(samples: np.ndarray, sample_rate: int) -> Iterator[Decoded]:
+    """Decode samples in memory (T,) or (T, channels): floats, or integers of full scale."""
+    is_sound = samples.ndim in (1, 2) and samples.size > 0 and samples.dtype.kind in "fiu"
+    if not is_sound or samples.shape[-1] > samples.shape[0]:
+        raise MoodlineError(
+            f"the array has shape {samples.shape} and type {samples.dtype}: give real numbers (T,) or (T, channels)",
+            code="audio.bad_array",
+        )
+    if sample_rate < 1 or sample_rate % 1:
+        raise MoodlineError(f"a sample rate is a whole number of Hz, not {sample_rate}", code="audio.bad_rate")
+    columns = samples.reshape(len(samples), -1)  # (T,) or (T, channels) -> (T, channels)
+    kind, scale = samples.dtype.kind, 2.0 ** (8 * samples.dtype.itemsize - 1)
+    for start in range(0, len(columns), DECODED_BLOCK):
+        block = columns[start : start + DECODED_BLOCK]
+        if kind != "f":
+            block = (block.astype(float) - (scale if kind == "u" else 0)) / scale
+        yield block.astype(np.float32), int(sample_rate)
+
+
+def iter_silence(frames: int, channels: int, sample_rate: int) -> Iterator[Decoded]:
+    for start in range(0, frames, DECODED_BLOCK):
+        yield np.zeros((min(DECODED_BLOCK, frames - start), channels), dtype=np.float32), sample_rate

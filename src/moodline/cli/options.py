@@ -1,27 +1,103 @@
-"""Options that several commands share, and the checks of what they are given."""
+"""Declare commands and the options that several share, and check what is typed."""
 
+import argparse
 import difflib
 import os
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 import jsonargparse
+from jsonargparse.typing import PositiveInt
 
-from moodline.config import EMBEDDINGS_OPTIONS, Modalities, list_keys, rewrite_message
+from moodline.config import EMBEDDINGS_OPTIONS, Modalities, Recipe
 from moodline.console import print_line, remove_controls
 from moodline.errors import MoodlineError
+from moodline.recipe import RENAMED_KEYS, list_keys, rewrite_message
 
 if TYPE_CHECKING:
     import torch
 
-    from moodline.inference.predictor import Predictor
+Option = tuple[tuple[str, ...], dict[str, Any]]
 
-# Positional arguments and options with a short form, as a person types them.
-TYPED_NAMES = {"corpus": "CORPUS", "source": "SOURCE", "sources": "SOURCE", "out": "-o"}
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A command, or a group of commands; ``run`` receives all options, and the typed ones without defaults."""
+
+    help: str
+    run: Callable[[Any, Any], None] = lambda options, typed: None
+    shared: Sequence[Option] = ()
+    options: Sequence[Option] = ()
+    takes_recipe: bool = False  # the recipe's keys are options too
+    commands: Mapping[str, "Command"] | None = None
+
+
+def add_commands(parser: "Parser", commands: Mapping[str, Command]) -> None:
+    group = parser.add_subcommands(dest="command")
+    for name, command in commands.items():
+        added = Parser(prog=f"{parser.name} {name}", description=command.help)
+        for names, settings in (*command.shared, *command.options):
+            added.add_argument(*names, **settings)
+        if command.takes_recipe:
+            added.add_class_arguments(Recipe)
+            for key in RENAMED_KEYS:
+                added.add_argument(f"--{key}", type=Any, default=argparse.SUPPRESS, help=jsonargparse.SUPPRESS)
+        group.add_subcommand(name, added, help=command.help)
+        if command.commands:  # jsonargparse wants the outer level first
+            add_commands(added, command.commands)
+
+
+def option(*names: str, help: str, **settings: Any) -> Option:
+    """Declare an option without a default value, or a positional argument."""
+    default = {"default": None} if names[0].startswith("-") and "required" not in settings else {}
+    return names, {**default, "help": help, **settings}
+
+
+def flag(name: str, help: str) -> Option:
+    return (name,), {"action": "store_true", "help": help}
+
+
+def out(help: str, **settings: Any) -> Option:
+    return option("-o", "--out", type=Path, help=help, **settings)
+
+
+REFERENCE, RECOGNISED = "reference", "recognised"  # as in corpora.storage, which would load pyarrow here
+MODEL_VARIABLE = "MOODLINE_MODEL"
+# Options of several commands.
+CORPUS = option("corpus", type=Path, help="a corpus folder")
+RUN = option("run", type=Path, help="a run's folder")
+MODEL = option("--model", type=Path, help=f"a model folder; without it {MODEL_VARIABLE}'s, or the demo's")
+RECIPE = option("--recipe", required=True, help="a YAML file, or the name of one that comes with moodline")
+PROTOCOL = option("--protocol", required=True, help="session5, cv5, cv10, kfold5, official, all, ...")
+FOLD = option("--fold", type=str, help="only this fold of each protocol")
+WORDS = option(
+    "--words", choices=[REFERENCE, RECOGNISED], help="the corpus's words (default: those of training, or reference)"
+)
+NO_WORDS = flag("--no-words", "leave the corpus's or recording's words out of what is written, to share it")
+DEVICE = option(
+    "--device", type=str, default="auto", help="of models: auto (a GPU where there is one), cpu, cuda, cuda:N or mps"
+)
+MODALITIES = option(
+    "--modalities", choices=list(get_args(Modalities)), default="both", help="read both, or one; text needs no audio"
+)
+THRESHOLD = option("--threshold", type=float, help="label turns uncertain whose label is less probable than this")
+EMBEDDINGS = tuple(
+    option(name, type=Path, help=f"a Parquet file (columns id, vector) that replaces the part {encoder}")
+    for encoder, name in EMBEDDINGS_OPTIONS.items()
+)
+# Where a recording's turns and words come from.
+RECOGNITION = (
+    option("--transcript", type=Path, help="a recording's turns: SRT, TextGrid, RTTM, ..."),
+    option("--channels", choices=["mixed", "speakers"], default="mixed", help="speakers: each channel is one speaker"),
+    option("--recogniser", help="pocketsphinx, or the folder or name of a faster-whisper model"),
+    option("--jobs", type=PositiveInt, help="recognising processes (default: pocketsphinx one a core, Whisper one)"),
+    flag("--force", "replace files that exist"),
+)
 
 MODALITIES_ONLY = {"--audio-only": ("--modalities", "audio"), "--words-only": ("--modalities", "text")}
 # Command -> its options' spellings of the release before -> those of this one.
@@ -35,27 +111,19 @@ RECIPE_COMMANDS = ("train", "baselines", "reproduce")
 
 
 def replace_deprecated(arguments: Sequence[str]) -> list[str]:
-    """Replace deprecated spellings of a command's options, with a note on standard error for each.
-
-    Raises:
-        MoodlineError: two deprecated options give one option two values
-    """
-    if not arguments:
-        return []
-    command, *rest = arguments
-    renamed: dict[str, tuple[str, ...]] = {}
-    replaced = [command]
-    for argument in rest:
+    """Replace deprecated spellings of a command's options, with a note on standard error for each."""
+    deprecated = DEPRECATED.get(arguments[0], {}) if arguments else {}
+    replaced: list[str] = []
+    found: set[str] = set()
+    for argument in arguments:
         name, equals, value = argument.partition("=")
-        if name in DEPRECATED.get(command, {}):
-            renamed[name] = option, *_ = DEPRECATED[command][name]
-            replaced += [f"{option}={value}"] if equals else renamed[name]
-        else:
-            replaced.append(argument)
-    if renamed.keys() >= MODALITIES_ONLY.keys():
+        new = deprecated.get(name, (name,))
+        replaced += [f"{new[0]}={value}"] if equals else new
+        found |= deprecated.keys() & {name}
+    if found >= MODALITIES_ONLY.keys():
         raise MoodlineError("--audio-only and --words-only exclude each other: give one", code="option.contradiction")
-    for name, new in renamed.items():
-        print_line(f"moodline: {name} is deprecated; use {' '.join(new)}", sys.stderr)
+    for name in sorted(found):
+        print_line(f"moodline: {name} is deprecated; use {' '.join(deprecated[name])}", sys.stderr)
     return replaced
 
 
@@ -79,50 +147,51 @@ class HelpFormatter(jsonargparse.DefaultHelpFormatter):
 
     def _get_type_str(self, action: Any) -> str | None:
         found = super()._get_type_str(action)
-        return None if found is None or found.startswith("<class") else found
+        return None if found is None or found.startswith("<class") else found.replace("PositiveInt", "int")
+
+
+# Positional arguments and options with a short form, as a person types them.
+TYPED_NAMES = {"corpus": "CORPUS", "run": "RUN", "source": "SOURCE", "sources": "SOURCE", "out": "-o"}
 
 
 class Parser(jsonargparse.ArgumentParser):
-    """An ArgumentParser that raises MoodlineError instead of printing its usage and exiting."""
+    """Raises MoodlineError instead of printing its usage and exiting."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **settings: Any) -> None:
         super().__init__(
-            **{
-                "exit_on_error": False,
-                "print_config": False,
-                "allow_abbrev": False,
-                "formatter_class": HelpFormatter,
-                **options,
-            }
+            exit_on_error=False, print_config=None, allow_abbrev=False, formatter_class=HelpFormatter, **settings
         )
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        raise self.build_error(" ".join(message.split())) from ex
-
-    def build_error(self, message: str) -> MoodlineError:
-        """Build the error for one of jsonargparse's messages, in one line."""
-        if unknown := re.search(r"Unrecognized arguments: (\S+)", message, re.IGNORECASE):
-            return self.build_unknown_error(unknown[1].split("=")[0])
-        if missing := re.fullmatch(r"the following arguments are required: (?P<names>[\w., ]+)", message):
-            names = [name.rsplit(".", 1)[-1] for name in missing["names"].split(", ")]
-            listed = ", ".join(TYPED_NAMES.get(name, f"--{name}") for name in names)
-            noun = "argument" if len(names) == 1 else "arguments"
-            return MoodlineError(f"missing required {noun}: {listed}; see {self.name} --help", code="option.missing")
-        return MoodlineError(f"{rewrite_message(message).rstrip('.')}; see {self.name} --help", code="option.invalid")
-
-    def build_unknown_error(self, option: str) -> MoodlineError:
-        """Build the error for an option that the command lacks, with the nearest one where it looks misspelt."""
-        close = difflib.get_close_matches(option, self.list_options(), n=1)
-        hint = f"did you mean {close[0]}?" if close else f"{self.name} --help lists the options"
-        return MoodlineError(f"{self.name} has no option {option!r}; {hint}", code="option.unknown")
 
     @property
     def name(self) -> str:
         """The command as a person types it."""
         return self.prog.replace(" [options]", "")
 
-    def list_options(self) -> list[str]:
-        return [name for action in self._actions for name in action.option_strings]
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        raise self.build_error(" ".join(message.split())) from ex
+
+    def build_error(self, message: str) -> MoodlineError:
+        """Build the error for one of jsonargparse's messages, in one line."""
+        if unknown := re.search(r"Unrecognized arguments: ([^\s=]+)", message, re.IGNORECASE):
+            return self.build_unknown_error(unknown[1])
+        if missing := re.fullmatch(r"the following arguments are required: (?P<names>[\w., ]+)", message):
+            names = [name.rsplit(".", 1)[-1] for name in missing["names"].split(", ")]
+            listed = ", ".join(TYPED_NAMES.get(name, f"--{name}") for name in names)
+            noun = "argument" if len(names) == 1 else "arguments"
+            return MoodlineError(f"missing required {noun}: {listed}; see {self.name} --help", code="option.missing")
+        if number := re.search(r'key "(?:\w+\.)*(\w+)": Not of type PositiveInt: (?:invalid .*: )?(\S+)', message):
+            rule = f"--{number[1].replace('_', '-')} must be 1 or more, not {number[2]}"
+            return MoodlineError(f"{rule}; see {self.name} --help", code="option.out_of_range")
+        return MoodlineError(f"{rewrite_message(message).rstrip('.')}; see {self.name} --help", code="option.invalid")
+
+    def build_unknown_error(self, option: str) -> MoodlineError:
+        """Build the error for an option that the command lacks, with the nearest one where it looks misspelt."""
+        known = [name for action in self._actions for name in action.option_strings]
+        key = option.removeprefix("--").rpartition(".")[2]
+        close = difflib.get_close_matches(option, known, n=1) or [name for name in known if name.endswith(f".{key}")]
+        hint = f"did you mean {close[0]}?" if close else f"{self.name} --help lists the options"
+        code = "recipe.unknown_key" if close and close[0].removeprefix("--") in list_keys() else "option.unknown"
+        return MoodlineError(f"{self.name} has no option {option!r}; {hint}", code=code)
 
 
 @contextmanager
@@ -134,11 +203,6 @@ def resumable() -> Iterator[None]:
         raise KeyboardInterrupt(str(interruption) or "Interrupted. Rerun the same command to resume.") from None
 
 
-def build_turn_progress(source: Path) -> Callable[[str, int, int], None]:
-    """Build the callback that reports how far a recording is."""
-    return lambda done, turns, of: show_progress(f"{source}: {done}", turns, of, "turns")
-
-
 def show_progress(what: str, done: int, total: int, unit: str = "conversations") -> None:
     """Show a counter that overwrites itself; nothing where standard error is not a terminal."""
     if sys.stderr.isatty():
@@ -146,185 +210,54 @@ def show_progress(what: str, done: int, total: int, unit: str = "conversations")
         print(f"\r{remove_controls(what)}: {done}/{total} {unit}", end=end, file=sys.stderr, flush=True)
 
 
-def add_corpus(command: Parser) -> None:
-    command.add_argument("corpus", type=Path, help="a corpus folder")
+def build_turn_progress(source: Path) -> Callable[[str, int, int], None]:
+    """Build the callback that reports how far a recording is."""
+    return lambda done, turns, of: show_progress(f"{source}: {done}", turns, of, "turns")
 
 
-def add_out(command: Parser, help: str) -> None:
-    command.add_argument("-o", "--out", type=Path, required=True, help=help)
-
-
-def add_fold(command: Parser) -> None:
-    command.add_argument("--fold", type=str, default=None, help="only this fold of each protocol")
-
-
-def add_model(command: Parser) -> None:
-    help = f"a model folder; without it {MODEL_VARIABLE}'s, or the demo's"
-    command.add_argument("--model", type=Path, default=None, help=help)
-
-
-def add_threshold(command: Parser) -> None:
-    help = "label a turn uncertain where its most probable class is less probable than this"
-    command.add_argument("--threshold", type=float, default=None, help=help)
-
-
-REFERENCE, RECOGNISED = "reference", "recognised"  # as in corpora.storage, which would load pyarrow here
-
-
-def add_words(command: Parser, use: str) -> None:
-    command.add_argument("--words", choices=[REFERENCE, RECOGNISED], default=None, help=f"the corpus's words {use}")
-
-
-def add_no_words(command: Parser, what: str) -> None:
-    command.add_argument("--no-words", action="store_true", help=f"leave the words out of {what}, to share it")
-
-
-def add_modalities(command: Parser) -> None:
-    help = "read speech and words, or one of them; text needs no audio"
-    command.add_argument("--modalities", choices=list(get_args(Modalities)), default="both", help=help)
-
-
-def add_recognition(command: Parser) -> None:
-    """Add what says where a recording's turns and words come from."""
-    command.add_argument("--transcript", type=Path, default=None, help="a recording's turns: SRT, TextGrid, RTTM, ...")
-    command.add_argument(
-        "--channels", choices=["mixed", "speakers"], default="mixed", help="speakers: each channel is one speaker"
-    )
-    command.add_argument(
-        "--recogniser", default=None, help="pocketsphinx, or the folder or name of a faster-whisper model"
-    )
-    command.add_argument("--jobs", type=int, default=None, help=JOBS)
-    command.add_argument("--force", action="store_true", help="replace files that exist")
-
-
-def require_at_least_one(options: Any, *names: str) -> None:
-    for name in names:
-        if options[name] is not None and options[name] < 1:
-            raise MoodlineError(f"--{name} must be 1 or more, not {options[name]}", code="option.out_of_range")
-
-
-EMBEDDINGS_NAMES = tuple(option.removeprefix("--").replace("-", "_") for option in EMBEDDINGS_OPTIONS.values())
-
-
-def add_embeddings(command: Parser) -> None:
-    for encoder, option in EMBEDDINGS_OPTIONS.items():
-        help = f"a Parquet file (columns id, vector) that replaces the part {encoder}"
-        command.add_argument(option, type=Path, default=None, help=help)
-
-
-def collect_embeddings_files(options: Any) -> dict[str, Path]:
-    """Map each encoder that a file of embeddings replaces to that file."""
-    return {
-        encoder: options[name]
-        for encoder, name in zip(EMBEDDINGS_OPTIONS, EMBEDDINGS_NAMES, strict=True)
-        if options[name] is not None
-    }
-
-
-MODEL_VARIABLE = "MOODLINE_MODEL"
-DEMO_MODELS = "demo/run/fold-*/model"  # where make demo writes them
-
-
-def find_model(named: Path | None) -> Path:
-    """Return the named model, or the environment's, or the newest of the demo's.
-
-    Raises:
-        MoodlineError: there is none
-    """
-    if named is not None:
-        return named
-    if MODEL_VARIABLE in os.environ:
-        return Path(os.environ[MODEL_VARIABLE])
-    found = sorted(Path().glob(f"{DEMO_MODELS}/config.json"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise MoodlineError(
-            f"no model is named: give --model or set {MODEL_VARIABLE}; make demo trains one on synthetic voices",
-            code="model.not_named",
-        )
-    return found[-1].parent
-
-
-def report_model(predictor: "Predictor") -> None:
-    """Name on standard error the model that answers, with its notes."""
-    from moodline.inference.recordings import describe_model
-
-    facts = describe_model(predictor.model, predictor.name)
-    of_model = f"the model is {facts.name}, trained on {facts.trained_on}, licence {facts.licence}"
-    for sentence in (of_model, *facts.notes):
-        print_line(f"moodline: {sentence}", sys.stderr)
-
-
-def add_device(command: Parser, what: str = "the model runs on") -> None:
-    help = f"the device that {what}: auto (a GPU where there is one), cpu, cuda, cuda:N or mps"
-    command.add_argument("--device", type=str, default="auto", help=help)
-
-
-def chosen_device(named: str) -> "torch.device":
-    """Find the device that --device names, and report which one auto takes where it is not the CPU.
-
-    Raises:
-        MoodlineError: this machine has no such device
-    """
+def select_device(named: str) -> "torch.device":
+    """Find the device that --device names, and report which one auto takes where it is not the CPU."""
     from moodline.device import AUTO, CPU, choose_device, describe_device
 
-    device = choose_device(named)
-    if named == AUTO and device != CPU:
-        print(f"moodline: running on {describe_device(device)}", file=sys.stderr, flush=True)
-    return device
+    found = choose_device(named)
+    if named == AUTO and found != CPU:
+        print_line(f"moodline: running on {describe_device(found)}", sys.stderr)
+    return found
 
 
-JOBS = "processes that recognise words (default: one for each core with pocketsphinx, one with Whisper)"
+def collect_embeddings(options: Any) -> dict[str, Path]:
+    """Map each encoder that a file of embeddings replaces to that file."""
+    files = {
+        encoder: options[name.removeprefix("--").replace("-", "_")] for encoder, name in EMBEDDINGS_OPTIONS.items()
+    }
+    return {encoder: file for encoder, file in files.items() if file is not None}
 
 
-def find_corpus(sources: Sequence[Path]) -> Path | None:
-    """Return the folder that is the only source; None where all sources are files.
-
-    Raises:
-        MoodlineError: a folder is one of several sources, or does not contain a corpus
-    """
-    folders = [source for source in sources if os.path.isdir(source)]  # Path.is_dir raises for a name that is too long
-    if not folders:
-        return None
-    if len(sources) > 1:
+def find_corpus(options: Any, typed: Any, of_corpus: Collection[str], of_recordings: Collection[str]) -> Path | None:
+    """Return the corpus folder that is the only source; None where all sources are files."""
+    sources, unfit = options.sources, of_recordings
+    folder = next((one for one in sources if os.path.isdir(one)), None)  # Path.is_dir raises for a name too long
+    if folder is None:
+        unfit, reason = of_corpus, f"for a corpus, and {sources[0]} is not a folder"
+    elif len(sources) > 1:
+        fault = f"{folder} is a folder beside other sources: give one corpus folder alone, or recordings"
+        raise MoodlineError(fault, code="option.several_sources")
+    elif not (folder / "corpus.json").exists():
         raise MoodlineError(
-            f"{folders[0]} is a folder beside other sources: give one corpus folder alone, or recordings",
-            code="option.several_sources",
-        )
-    from moodline.corpora.corpus import DESCRIPTION_FILE
-
-    if not (folders[0] / DESCRIPTION_FILE).exists():
-        raise MoodlineError(
-            f"{folders[0]} is not a corpus folder, it has no {DESCRIPTION_FILE}: name recordings one by one, such as "
-            f"{folders[0] / '*.wav'}, or make a corpus with moodline prepare",
+            f"{folder} is not a corpus folder, it has no corpus.json: name recordings one by one, such as "
+            f"{folder / '*.wav'}, or make a corpus with moodline prepare",
             code="corpus.not_a_corpus",
         )
-    return folders[0]
-
-
-def refuse_options(given: Any, names: Collection[str], reason: str) -> None:
-    """Refuse options that do not fit a source.
-
-    Args:
-        given: the options that were typed
-        names: those that do not fit
-        reason: the end of a sentence that begins "OPTION is"
-
-    Raises:
-        MoodlineError: names the first of them
-    """
-    for name in names:
-        if given.get(name) not in (None, False):
-            option = "-o" if name == "out" else f"--{name.replace('_', '-')}"
-            raise MoodlineError(f"{option} is {reason}; leave it out", code="option.unfit")
+    else:
+        reason = f"for recordings, and {folder} is a corpus folder"
+    for name in unfit:
+        if typed.get("out" if name == "-o" else name.removeprefix("--").replace("-", "_")) not in (None, False):
+            raise MoodlineError(f"{name} is {reason}; leave it out", code="option.unfit")
+    return folder
 
 
 def process_each(sources: Sequence[Path], process: Callable[[Path], None]) -> None:
-    """Process one source after the other; report one that fails, and continue with the next.
-
-    Raises:
-        MoodlineError: the only source failed, or some of several did
-        KeyboardInterrupt: says how many are done
-    """
+    """Process one source after the other; report one that fails, and continue with the next."""
     failed: list[str] = []
     for number, source in enumerate(sources):
         try:
@@ -343,60 +276,37 @@ def process_each(sources: Sequence[Path], process: Callable[[Path], None]) -> No
         )
 
 
-def refuse_run_together(sources: Sequence[Path], format: str) -> None:
-    """Refuse to print several files of a format one after the other, as no program reads them apart again."""
-    if len(sources) > 1:
-        raise MoodlineError(
-            f"{len(sources)} sources as {format} are several files: name their folder with -o",
-            code="option.no_out_folder",
-        )
-
-
-def refuse_several_with(transcript: Path | None, sources: Sequence[Path]) -> None:
-    """Refuse one transcript for several recordings."""
-    if transcript is not None and len(sources) > 1:
-        raise MoodlineError(
-            f"--transcript {transcript} belongs to one recording, and {len(sources)} are given: name one at a time",
-            code="option.several_sources",
-        )
-
-
-def plan_outputs(
-    sources: Sequence[Path], endings: Sequence[str], out: Path | None, transcript: Path | None, *, force: bool
-) -> dict[Path, list[Path]]:
+def plan_outputs(options: Any, endings: Sequence[str], printed: str | None) -> dict[Path, list[Path]]:
     """Map each source to the files that are written for it, one an ending; empty where they go to the terminal.
 
     Args:
-        transcript: a file that is read besides the sources, and never overwritten
-
-    Raises:
-        MoodlineError: several sources have one file, or a file exists already, or is read
-    """
-    if out is None:
+        printed: the format of what the terminal receives; None where one source's can follow another's"""
+    sources, transcript, folder = options.sources, options.transcript, options.out
+    number = len(sources) * len(endings)
+    if transcript is not None and len(sources) > 1:
+        fault = f"--transcript {transcript} belongs to one recording, and {len(sources)} are given: name one at a time"
+        raise MoodlineError(fault, code="option.several_sources")
+    if folder is None and printed is not None and len(sources) > 1:
+        fault = f"{len(sources)} sources as {printed} are several files: name their folder with -o"
+        raise MoodlineError(fault, code="option.no_out_folder")
+    if folder is None:
         return {}
-    if is_folder(out):
-        places = {one: [out / f"{one.stem}{ending}" for ending in endings] for one in sources}
-    elif len(sources) * len(endings) > 1:
-        raise MoodlineError(
-            f"{out} is one file, and {len(sources) * len(endings)} are written: name a folder",
-            code="option.no_out_folder",
-        )
-    else:
-        places = {sources[0]: [out]}
+    if not is_folder(folder) and number > 1:
+        fault = f"{folder} is one file, and {number} are written: name a folder"
+        raise MoodlineError(fault, code="option.no_out_folder")
+    places = {one: [folder / f"{one.stem}{ending}" for ending in endings] for one in sources}
+    if not is_folder(folder):
+        places = {sources[0]: [folder]}
     inputs = {one.resolve() for one in (*sources, transcript) if one is not None}
     taken: dict[Path, Path] = {}
-    for source, files in places.items():
-        for file in files:
-            if file.resolve() in inputs:
-                raise MoodlineError(f"{file} is read by this command: name another -o", code="file.is_input")
-            if file in taken:
-                raise MoodlineError(
-                    f"{file} is the output of both {source} and {taken[file]}: process them one at a time, or rename "
-                    "one",
-                    code="file.name_clash",
-                )
-            taken[file] = source
-            refuse_existing(file, force=force)
+    for source, file in ((source, file) for source, files in places.items() for file in files):
+        if file.resolve() in inputs:
+            raise MoodlineError(f"{file} is read by this command: name another -o", code="file.is_input")
+        if other := taken.get(file):
+            fault = f"{file} is the output of both {source} and {other}: process them one at a time, or rename one"
+            raise MoodlineError(fault, code="file.name_clash")
+        taken[file] = source
+        refuse_existing(file, force=options.force)
     return places
 
 
@@ -406,5 +316,5 @@ def refuse_existing(file: Path, *, force: bool) -> None:
 
 
 def is_folder(out: Path) -> bool:
-    """Return whether files go into ``out``: it is a folder, or has no ending."""
+    """Check whether files go into ``out``: it is a folder, or has no ending."""
     return out.is_dir() or not out.suffix

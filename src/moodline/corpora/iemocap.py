@@ -1,25 +1,16 @@
-"""Read IEMOCAP: Busso et al., "IEMOCAP: interactive emotional dyadic motion capture database", LRE 42, 2008.
+"""Read IEMOCAP (Busso et al., LRE 42, 2008): conversations of two actors, improvised and scripted (docs/iemocap.md).
 
-Dyadic conversations of ten actors in five sessions, a woman and a man each, improvised and scripted. The University of
-Southern California licenses the full release (sail.usc.edu/iemocap). The reader uses, in each session:
-
-    SessionN/dialog/EmoEvaluation/NAME.txt      turns: times, id, majority label
-    SessionN/dialog/transcriptions/NAME.txt     turns: id, times, words
-    SessionN/sentences/wav/NAME/TURN.wav        16 kHz
-
-It ignores everything else (the annotators' own files in Categorical, Attribute and Self-evaluation, MOCAP, video,
-``._`` files from macOS archives).
+In each session, the reader uses dialog/EmoEvaluation/NAME.txt (times, ids, majority labels),
+dialog/transcriptions/NAME.txt (ids, words) and sentences/wav/NAME/TURN.wav.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from moodline.audio import io
-from moodline.conversation import Conversation, Utterance
+from moodline.conversation import Conversation
 from moodline.corpora.corpus import Corpus, build_corpus
-from moodline.corpora.validation import FaultCollector, ParsedUtterance, build_conversation
+from moodline.corpora.validation import FaultCollector, ParsedUtterance, build_conversation, parse_utterance
 from moodline.errors import MoodlineError
 from moodline.tabular import read_text
 
@@ -40,26 +31,27 @@ MISSING_EVALUATION = "transcribed, but not evaluated"
 MISSING_WORDS = "evaluated, but not transcribed"
 UNNAMED_TURN = "a line of a transcription without a turn id"
 
-
-class TranscribedTurn(NamedTuple):
-    """A turn's words, and the faults of its line."""
-
-    words: str
-    broken: tuple[str, ...] = ()
+TranscribedTurn = tuple[str, tuple[str, ...]]  # a turn's words, and the faults of its line
 
 
 def read(source: Path) -> Corpus:
-    """Read the full release, or a tree in its format.
-
-    Raises:
-        MoodlineError: ``source`` is not such a tree, or does not contain a usable conversation
-    """
-    root = find_release_root(source)
+    """Read the full release, or a tree in its format."""
+    if not source.is_dir():
+        raise MoodlineError(f"{source} is not a folder: check the path to IEMOCAP", code="corpus.no_source")
+    roots = (source, source / "IEMOCAP_full_release")
+    root = next((folder.resolve() for folder in roots if any(folder.glob("Session[0-9]/dialog/EmoEvaluation"))), None)
+    if root is None:
+        raise MoodlineError(
+            f"{source} is not IEMOCAP, it has no Session1/dialog/EmoEvaluation: give the folder that contains Session1 "
+            "to Session5",
+            code="corpus.wrong_source",
+        )
     faults = FaultCollector(root, LABELS)
     conversations = [
-        read_conversation(session, evaluation, faults)
+        read_conversation(session, path, faults)
         for session in sorted(root.glob("Session[0-9]"))
-        for evaluation in list_visible_files(session / "dialog" / "EmoEvaluation", "*.txt")
+        for path in sorted((session / "dialog" / "EmoEvaluation").glob("*.txt"))
+        if path.is_file() and not path.name.startswith(".")  # ._ files are from macOS archives
     ]
     return build_corpus("iemocap", conversations, faults)
 
@@ -74,25 +66,6 @@ def find_script(conversation: Conversation) -> str | None:
     return match["script"] if match else None
 
 
-def find_release_root(source: Path) -> Path:
-    """Return the folder that contains Session1 to Session5: the source itself, or the release's folder in it."""
-    if not source.is_dir():
-        raise MoodlineError(f"{source} is not a folder: check the path to IEMOCAP", code="corpus.no_source")
-    for folder in (source, source / "IEMOCAP_full_release"):
-        if any(folder.glob("Session[0-9]/dialog/EmoEvaluation")):
-            return folder.resolve()
-    raise MoodlineError(
-        f"{source} is not IEMOCAP, it has no Session1/dialog/EmoEvaluation: give the folder that contains Session1 to "
-        "Session5",
-        code="corpus.wrong_source",
-    )
-
-
-def list_visible_files(folder: Path, pattern: str) -> list[Path]:
-    """List a folder's files, sorted, without hidden ones and those of macOS archives."""
-    return sorted(path for path in folder.glob(pattern) if path.is_file() and not path.name.startswith("."))
-
-
 def read_conversation(session: Path, evaluation: Path, faults: FaultCollector) -> Conversation | None:
     name = evaluation.stem
     match = CONVERSATION_NAME.fullmatch(name)
@@ -104,33 +77,25 @@ def read_conversation(session: Path, evaluation: Path, faults: FaultCollector) -
         return None
     transcription = session / "dialog" / "transcriptions" / evaluation.name
     audio_folder = session / "sentences" / "wav" / name
+    for what, path, exists in (
+        ("transcription", transcription, transcription.is_file()),
+        ("audio", audio_folder, audio_folder.is_dir()),
+    ):
+        if not exists:
+            faults.add(name, f"{evaluation} has no {what}, {path} is missing: complete the release")
+            return None
     try:
-        if not transcription.is_file():
-            raise MoodlineError(
-                f"{evaluation} has no transcription, {transcription} is missing: complete the release",
-                code="corpus.incomplete",
-            )
-        if not audio_folder.is_dir():
-            raise MoodlineError(
-                f"{transcription} has no audio, the folder {audio_folder} is missing: complete it",
-                code="corpus.incomplete",
-            )
         transcribed, evaluated = read_lines(transcription), read_lines(evaluation)
     except MoodlineError as error:
         faults.add(name, str(error))
         return None
-    turns = read_evaluation(
-        evaluation, evaluated, read_transcription(transcription, transcribed, faults), audio_folder, faults
-    )
+    words = parse_transcription(transcription, transcribed, faults)
+    turns = parse_evaluation(evaluation, evaluated, words, audio_folder, faults)
     return build_conversation(turns, faults, id=name, session=match["session"], part=PARTS[match["part"]])
 
 
 def read_lines(path: Path) -> list[str]:
-    """Read lines with any line ends.
-
-    Raises:
-        MoodlineError: the file cannot be read, or contains a zero byte
-    """
+    """Read lines with any line ends."""
     text = read_text(path)
     if "\0" in text:
         raise MoodlineError(
@@ -140,34 +105,30 @@ def read_lines(path: Path) -> list[str]:
     return re.split(r"\r\n|\r|\n", text)
 
 
-def read_transcription(path: Path, lines: Sequence[str], faults: FaultCollector) -> dict[str, TranscribedTurn]:
+def parse_transcription(path: Path, lines: Sequence[str], faults: FaultCollector) -> dict[str, TranscribedTurn]:
     """Parse a transcription's lines: turn id -> words."""
     transcribed: dict[str, TranscribedTurn] = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(map(str.strip, lines), start=1):
         where = f"{path}:{number}"
-        turn = TURN_NAME.match(line.strip())
+        turn = TURN_NAME.match(line)
+        match = TRANSCRIPTION.fullmatch(line)
         if turn is None or turn["conversation"] != path.stem:
-            if line.strip():
+            if line:
                 faults.leave_out(UNNAMED_TURN, f"{path.name}:{number}")
         elif turn[0] in transcribed:
             faults.add(where, f"{turn[0]} is transcribed a second time, at {where}: remove one")
+        elif match is None:
+            fault = f"not a transcribed turn, TURN [start-end]: WORDS: {line!r} at {where}; correct it"
+            transcribed[turn[0]] = "", (fault,)
+        elif "\ufffd" in line:
+            fault = f"not UTF-8 or Windows-1252 text: {line!r} at {where}; save it as UTF-8"
+            transcribed[turn[0]] = "", (fault,)
         else:
-            transcribed[turn[0]] = parse_words(line, where)
+            transcribed[turn[0]] = match["words"], ()
     return transcribed
 
 
-def parse_words(line: str, where: str) -> TranscribedTurn:
-    match = TRANSCRIPTION.fullmatch(line.strip())
-    if match is None:
-        return TranscribedTurn(
-            "", (f"not a transcribed turn, TURN [start-end]: WORDS: {line!r} at {where}; correct it",)
-        )
-    if "\ufffd" in line:
-        return TranscribedTurn("", (f"not UTF-8 or Windows-1252 text: {line!r} at {where}; save it as UTF-8",))
-    return TranscribedTurn(match["words"])
-
-
-def read_evaluation(
+def parse_evaluation(
     path: Path,
     lines: Sequence[str],
     transcribed: Mapping[str, TranscribedTurn],
@@ -182,10 +143,21 @@ def read_evaluation(
         match = EVALUATION.fullmatch(line.rstrip())
         if match and turn and turn["conversation"] == path.stem:
             named.add(turn[0])
-            if turn[0] in transcribed:
-                yield build_turn(match, turn["gender"], transcribed[turn[0]], audio_folder, where)
-            else:
+            if turn[0] not in transcribed:
                 faults.leave_out(MISSING_WORDS, turn[0])
+                continue
+            words, broken = transcribed[turn[0]]
+            yield parse_utterance(
+                where,
+                audio_folder / f"{match['turn']}.wav",
+                broken,
+                id=match["turn"],
+                speaker=match["turn"][:5] + turn["gender"],  # the letter after Ses01 is the role that wears the markers
+                words=words,
+                start=float(match["start"]),
+                end=float(match["end"]),
+                label=match["label"],
+            )
         elif turn or line.startswith("["):
             identity = turn[0] if turn and turn[0] in transcribed.keys() - named else where
             named.add(identity)
@@ -195,24 +167,3 @@ def read_evaluation(
             )
     for turn in sorted(transcribed.keys() - named):
         faults.leave_out(MISSING_EVALUATION, turn)
-
-
-def build_turn(
-    match: re.Match[str], gender: str, transcribed: TranscribedTurn, audio_folder: Path, where: str
-) -> ParsedUtterance:
-    turn = match["turn"]
-    clip, broken = None, transcribed.broken
-    try:
-        clip = io.inspect_file(audio_folder / f"{turn}.wav")
-    except MoodlineError as error:
-        broken = (*broken, str(error))
-    utterance = Utterance(
-        id=turn,
-        speaker=turn[:5] + gender,  # Ses01 and F; the letter after Ses01 is the role that wears the markers
-        words=transcribed.words,
-        audio=clip,
-        start=float(match["start"]),
-        end=float(match["end"]),
-        label=match["label"],
-    )
-    return ParsedUtterance(utterance, where, broken)

@@ -1,18 +1,9 @@
-"""Read RAVDESS: Livingstone and Russo, "The Ryerson audio-visual database of emotional speech and song", 2018.
+"""Read RAVDESS (Livingstone and Russo, PLoS ONE 13(5), 2018): its speech recordings, audio only (docs/corpora.md).
 
-Twenty-four actors speak two sentences in eight emotions, all but neutral in two intensities, twice each (PLoS ONE
-13(5)). The archive is at zenodo.org, DOI 10.5281/zenodo.1188976. The reader uses the speech recordings, audio only, in
-Actor_01 to Actor_24 or in any other folders; a file's name describes its content:
-
-    03-01-06-01-02-01-12.wav    modality 03 (audio only), channel 01 (speech), emotion, intensity, statement,
-                                repetition, actor
-
-A recording is a conversation of one turn, without context. The actor is the speaker and the session, the intensity the
-part. Song and video are ignored.
+A recording is a conversation of one turn. The actor is the speaker and the session, the intensity the part.
 """
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from moodline.audio import io
@@ -21,16 +12,8 @@ from moodline.corpora.corpus import Corpus, build_corpus
 from moodline.corpora.validation import FaultCollector, ParsedUtterance, build_conversation
 from moodline.errors import MoodlineError
 
-EMOTIONS = {
-    "01": "neutral",
-    "02": "calm",
-    "03": "happy",
-    "04": "sad",
-    "05": "angry",
-    "06": "fearful",
-    "07": "disgust",
-    "08": "surprised",
-}
+EMOTION_NAMES = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
+EMOTIONS = {f"{number:02d}": name for number, name in enumerate(EMOTION_NAMES, start=1)}
 INTENSITIES = {"01": "normal", "02": "strong"}
 STATEMENTS = {"01": "Kids are talking by the door.", "02": "Dogs are sitting by the door."}
 
@@ -47,32 +30,12 @@ DUPLICATE = "a copy of a recording in another folder"
 
 
 def read(source: Path) -> Corpus:
-    """Read the recordings in a folder and its subfolders.
-
-    Raises:
-        MoodlineError: ``source`` is not a folder, or does not contain a usable recording
-    """
+    """Read the recordings in a folder and its subfolders."""
     if not source.is_dir():
         raise MoodlineError(f"{source} is not a folder: check the path to RAVDESS", code="corpus.no_source")
     root = source.resolve()
     faults = FaultCollector(root)
     conversations: dict[str, Conversation] = {}
-    for path, name in find_recordings(root, faults):
-        if path.stem in conversations:
-            faults.leave_out(DUPLICATE, path.relative_to(root).as_posix())
-        elif (conversation := read_recording(path, name, faults)) is not None:
-            conversations[conversation.id] = conversation
-    if not conversations and not faults.found:
-        raise MoodlineError(
-            f"{root} is not RAVDESS, it has no speech recording with a name like 03-01-06-01-02-01-12.wav: give the "
-            "folder that contains Actor_01 to Actor_24",
-            code="corpus.wrong_source",
-        )
-    return build_corpus("ravdess", (conversation for _, conversation in sorted(conversations.items())), faults)
-
-
-def find_recordings(root: Path, faults: FaultCollector) -> Iterator[tuple[Path, re.Match[str]]]:
-    """Find speech recordings and parse their names."""
     for path in sorted(root.rglob("*")):
         if path.suffix.lower() not in ENDINGS or path.name.startswith(".") or not path.is_file():
             continue
@@ -81,8 +44,17 @@ def find_recordings(root: Path, faults: FaultCollector) -> Iterator[tuple[Path, 
             faults.leave_out(UNKNOWN_NAME, path.relative_to(root).as_posix())
         elif name["modality"] != "03" or name["channel"] != "01" or path.suffix.lower() not in AUDIO_ENDINGS:
             faults.leave_out(OTHER_MODALITY, path.stem)
-        else:
-            yield path, name
+        elif path.stem in conversations:
+            faults.leave_out(DUPLICATE, path.relative_to(root).as_posix())
+        elif (conversation := read_recording(path, name, faults)) is not None:
+            conversations[path.stem] = conversation
+    if not conversations and not faults.found:
+        raise MoodlineError(
+            f"{root} is not RAVDESS, it has no speech recording with a name like 03-01-06-01-02-01-12.wav: give the "
+            "folder that contains Actor_01 to Actor_24",
+            code="corpus.wrong_source",
+        )
+    return build_corpus("ravdess", (conversation for _, conversation in sorted(conversations.items())), faults)
 
 
 def read_recording(path: Path, name: re.Match[str], faults: FaultCollector) -> Conversation | None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 
 from moodline.conversation import AudioClip, Conversation, Utterance
 from moodline.errors import MoodlineError
+from moodline.io import hash_file
 from moodline.metrics import WordErrors
 
 REFERENCE, RECOGNISED = "reference", "recognised"
@@ -29,17 +31,11 @@ SOURCE_DESCRIPTIONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class RecogniserInfo:
-    """Identifies a recogniser: different values give different words.
+    """Identifies a recogniser: different values give different words."""
 
-    Attributes:
-        name: the recogniser and its model, or the file of imported words
-        version: of the recogniser, or a hash of the file
-        heard: the speech that was recognised, a key of SOURCE_DESCRIPTIONS
-    """
-
-    name: str
-    version: str
-    heard: str
+    name: str  # the recogniser and its model, or the file of imported words
+    version: str  # of the recogniser, or a hash of the file
+    heard: str  # the speech that was recognised, a key of SOURCE_DESCRIPTIONS
 
     def __str__(self) -> str:
         return f"{self.name} ({self.version}), {SOURCE_DESCRIPTIONS[self.heard]}"
@@ -47,49 +43,32 @@ class RecogniserInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class AsrMetadata:
-    """Describes the recognised words of a corpus.
-
-    Attributes:
-        table_hash: the hash of the corpus's table
-        words_hash: the hash of the words
-        silent: how many utterances have no recognised word
-        by_voice: errors by text-to-speech voice, where voices spoke the reference words
-    """
+    """Describes the recognised words of a corpus."""
 
     recogniser: RecogniserInfo
-    table_hash: str
+    table_hash: str  # of the corpus
     words_hash: str
     utterances: int
-    silent: int
+    silent: int  # how many utterances have no recognised word
     errors: WordErrors
-    by_voice: Mapping[str, WordErrors] = field(default_factory=dict)
+    by_voice: Mapping[str, WordErrors] = field(default_factory=dict)  # where text-to-speech voices spoke the reference
 
     def __str__(self) -> str:
         return f"words recognised by {self.recogniser}: {self.errors}"
 
     def to_json_content(self) -> dict[str, Any]:
         """Convert to the content of a JSON file, each error rate beside its counts."""
-        return {
-            **asdict(self),
-            "errors": add_rate(self.errors),
-            "by_voice": {voice: add_rate(errors) for voice, errors in self.by_voice.items()},
-        }
-
-
-def add_rate(errors: WordErrors) -> dict[str, Any]:
-    return {"wer": errors.rate, **asdict(errors)}
+        by_voice = {voice: {"wer": errors.rate, **asdict(errors)} for voice, errors in self.by_voice.items()}
+        return {**asdict(self), "errors": {"wer": self.errors.rate, **asdict(self.errors)}, "by_voice": by_voice}
 
 
 def parse_asr_metadata(content: Mapping[str, Any]) -> AsrMetadata:
     """Parse the content of a JSON file; KeyError or TypeError where it is something else."""
     return AsrMetadata(
         recogniser=RecogniserInfo(**content["recogniser"]),
-        table_hash=content["table_hash"],
-        words_hash=content["words_hash"],
-        utterances=content["utterances"],
-        silent=content["silent"],
         errors=parse_word_errors(content["errors"]),
         by_voice={voice: parse_word_errors(errors) for voice, errors in content["by_voice"].items()},
+        **{name: content[name] for name in ("table_hash", "words_hash", "utterances", "silent")},
     )
 
 
@@ -110,8 +89,26 @@ COLUMN_TYPES = {
 }
 REQUIRED_COLUMNS = ("utterance_id", "conversation_id", "order", "speaker", "words")
 COLUMNS = pa.schema([pa.field(name, kind, name not in REQUIRED_COLUMNS) for name, kind in COLUMN_TYPES.items()])
+# Columns of a conversation and of an utterance by their attributes' names, and those of a clip: column -> attribute.
+CONVERSATION_COLUMNS = ("session", "part", "split")
+UTTERANCE_COLUMNS = ("speaker", "start", "end", "label")
+CLIP_COLUMNS = {
+    "audio_offset": "offset",
+    "audio_duration": "duration",
+    "sample_rate": "sample_rate",
+    "audio_hash": "file_hash",
+}
 # Columns with the same values in many rows, each kept once in memory.
-REPEATED_COLUMNS = {"conversation_id", "speaker", "session", "part", "split", "label", "audio_file", "audio_hash"}
+REPEATED_COLUMNS = (
+    "conversation_id",
+    "speaker",
+    *CONVERSATION_COLUMNS,
+    "label",
+    "audio_file",
+    "sample_rate",
+    "audio_hash",
+)
+MAX_SHALLOW_PARTS = 2  # of a top-level folder's path: / and its name
 ROWS_PER_GROUP = 2**14
 ROWS_PER_BATCH = 2**10  # small, as temporary objects between kept ones fragment memory
 
@@ -119,38 +116,21 @@ UtteranceRow = dict[str, Any]
 
 
 def iter_rows(source: Path, conversations: Iterable[Conversation]) -> Iterator[UtteranceRow]:
-    return (
-        build_row(source, conversation, order, utterance)
-        for conversation in conversations
-        for order, utterance in enumerate(conversation.utterances)
-    )
-
-
-def build_row(source: Path, conversation: Conversation, order: int, utterance: Utterance) -> UtteranceRow:
-    clip = utterance.audio
-    return {
-        "utterance_id": utterance.id,
-        "conversation_id": conversation.id,
-        "order": order,
-        "speaker": utterance.speaker,
-        "session": conversation.session,
-        "part": conversation.part,
-        "split": conversation.split,
-        "start": utterance.start,
-        "end": utterance.end,
-        "words": utterance.said,
-        "label": utterance.label,
-        "audio_file": make_relative(clip.path, source).as_posix() if clip else None,
-        "audio_offset": clip.offset if clip else None,
-        "audio_duration": clip.duration if clip else None,
-        "sample_rate": clip.sample_rate if clip else None,
-        "audio_hash": clip.file_hash if clip else None,
-    }
-
-
-def make_relative(path: Path, source: Path) -> Path:
-    """Return the path within the source folder; a file elsewhere keeps its own path."""
-    return path.relative_to(source) if path.is_relative_to(source) else path
+    prefix = f"{source.as_posix().rstrip('/')}/"  # a file elsewhere keeps its whole path
+    for conversation in conversations:
+        facts = {name: getattr(conversation, name) for name in CONVERSATION_COLUMNS}
+        for order, utterance in enumerate(conversation.utterances):
+            clip = utterance.audio
+            yield {
+                "utterance_id": utterance.id,
+                "conversation_id": conversation.id,
+                "order": order,
+                "words": utterance.said,
+                "audio_file": clip and clip.path.as_posix().removeprefix(prefix),
+                **facts,
+                **{name: getattr(utterance, name) for name in UTTERANCE_COLUMNS},
+                **{column: clip and getattr(clip, name) for column, name in CLIP_COLUMNS.items()},
+            }
 
 
 class TableHasher:
@@ -159,13 +139,10 @@ class TableHasher:
     def __init__(self) -> None:
         self.digest = hashlib.sha256()
 
-    def add(self, row: UtteranceRow) -> None:
-        self.digest.update(json.dumps([row[name] for name in COLUMNS.names]).encode())
-
     def add_each(self, rows: Iterable[UtteranceRow]) -> Iterator[UtteranceRow]:
         """Yield the same rows, and add each."""
         for row in rows:
-            self.add(row)
+            self.digest.update(json.dumps([row[name] for name in COLUMNS.names]).encode())
             yield row
 
     def __str__(self) -> str:
@@ -184,7 +161,9 @@ def read_table(path: Path) -> Iterator[UtteranceRow]:
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(ROWS_PER_BATCH):
             for row in batch.to_pylist():
-                yield row | {name: kept.setdefault(row[name], row[name]) for name in (*REPEATED_COLUMNS, "sample_rate")}
+                for name in REPEATED_COLUMNS:
+                    row[name] = kept.setdefault(row[name], row[name])
+                yield row
 
 
 def build_conversations(rows: Iterable[UtteranceRow], source: Path) -> Iterator[Conversation]:
@@ -193,53 +172,44 @@ def build_conversations(rows: Iterable[UtteranceRow], source: Path) -> Iterator[
         turns = sorted(group, key=lambda row: row["order"])
         yield Conversation(
             id=conversation_id,
-            session=turns[0]["session"],
-            part=turns[0]["part"],
-            split=turns[0]["split"],
             utterances=tuple(build_utterance(row, place) for row in turns),
+            **{name: turns[0][name] for name in CONVERSATION_COLUMNS},
         )
 
 
-def place_within(source: Path) -> Callable[[str], Path]:
-    """Return the function from an ``audio_file`` to its path.
+def place_within(source: Path) -> Callable[[str, str | None], Path]:
+    """Return the function from an ``audio_file`` and its hash to its path.
 
-    An absolute path, or one with ``..``, leads out of the source folder. It is trusted on the machine where the corpus
-    was prepared, where the source folder exists: in a foreign corpus it could name any file of this machine.
-
-    Raises:
-        MoodlineError: by the returned function: the path leads out of a source folder that this machine lacks
+    A corpus that others made must not name any file of this machine. The function therefore refuses a path that leads
+    out of the source folder, and any path where that folder is a top-level one or contains the user's home, unless the
+    file has the hash that the corpus was prepared with, or does not exist.
     """
-    is_here = source.is_dir()
+    place, home = source.resolve(), Path(os.path.expanduser("~")).resolve()
+    is_here, is_far_above = source.is_dir(), len(place.parts) <= MAX_SHALLOW_PARTS or home.is_relative_to(place)
 
-    def place(name: str) -> Path:
-        path = Path(name)
-        if not is_here and (path.is_absolute() or ".." in path.parts):
-            raise MoodlineError(
-                f"audio_file {name!r} leads out of the corpus's source folder {source}, which does not exist on this "
-                "machine: prepare the corpus here, from its own source",
-                code="corpus.audio_outside_source",
-            )
-        return source / path
+    def place_file(name: str, file_hash: str | None) -> Path:
+        path, relative = source / name, Path(name)
+        if not (is_far_above or relative.anchor or ".." in relative.parts):
+            return path
+        if not is_here:
+            reason = "does not exist on this machine"
+        elif path.exists() and not (path.is_file() and hash_file(path) == file_hash):
+            reason = "does not limit it, and the file is not the one that the corpus was prepared from"
+        else:
+            return path
+        raise MoodlineError(
+            f"audio_file {name!r} may lead to any file: the corpus's source folder {source} {reason}; prepare the "
+            "corpus here, from its own source",
+            code="corpus.audio_outside_source",
+        )
 
-    return place
+    return place_file
 
 
-def build_utterance(row: UtteranceRow, place: Callable[[str], Path]) -> Utterance:
+def build_utterance(row: UtteranceRow, place: Callable[[str, str | None], Path]) -> Utterance:
     clip = None
     if row["audio_file"] is not None:
-        clip = AudioClip(
-            path=place(row["audio_file"]),
-            offset=row["audio_offset"],
-            duration=row["audio_duration"],
-            sample_rate=row["sample_rate"],
-            file_hash=row["audio_hash"],
-        )
-    return Utterance(
-        id=row["utterance_id"],
-        speaker=row["speaker"],
-        words=row["words"],
-        audio=clip,
-        start=row["start"],
-        end=row["end"],
-        label=row["label"],
-    )
+        path = place(row["audio_file"], row["audio_hash"])
+        clip = AudioClip(path=path, **{name: row[column] for column, name in CLIP_COLUMNS.items()})
+    own = {name: row[name] for name in UTTERANCE_COLUMNS}
+    return Utterance(id=row["utterance_id"], words=row["words"], audio=clip, **own)

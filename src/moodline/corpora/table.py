@@ -1,31 +1,26 @@
 """Read any table of utterances: CSV, JSON lines or Parquet, with words, audio files or both."""
 
 import difflib
-import json
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import Any
 
 from moodline.audio import io
 from moodline.conversation import AudioClip, Conversation, Utterance
 from moodline.corpora.corpus import Corpus, build_corpus
 from moodline.corpora.validation import (
-    EMPTY_CONVERSATION,
     FaultCollector,
     ParsedUtterance,
-    check_utterance,
+    build_conversation,
     clean_words,
-    sort_utterances,
     summarise_faults,
 )
-from moodline.errors import MoodlineError, format_count, join_lines
-from moodline.tabular import match_columns, normalise_name, parse_cells, parse_seconds, read_text, restore_cell
+from moodline.errors import MoodlineError, format_count
+from moodline.tabular import TABLE_SUFFIXES, Row, match_columns, normalise_name, parse_seconds, read_rows
 
 # Column -> names in lower case, letters and digits only; an earlier name is preferred.
 COLUMN_ALIASES: Mapping[str, tuple[str, ...]] = {
@@ -43,43 +38,116 @@ COLUMN_ALIASES: Mapping[str, tuple[str, ...]] = {
     "part": ("part",),
     "split": ("split", "set", "partition", "subset"),
 }
-MIN_SIMILARITY = 0.7  # of difflib's ratio: emotoin and emotion_label are emotion
 SPLIT_NAMES: Mapping[str, str] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev", "development"), "validation"),
     **dict.fromkeys(("test", "testing", "eval"), "test"),
 }
+MIN_SIMILARITY = 0.7  # of difflib's ratio: emotoin and emotion_label are emotion
+END_TOLERANCE = 0.05  # seconds by which a turn may exceed its recording, as tables round times
+MAX_SHOWN_COLUMNS = 12
+EMPTY_ROW = "a row without words and audio"
+DEFAULT_NOTES = {
+    "conversation": "no column conversation: each row is one conversation",
+    "speaker": "no column speaker: each conversation has one speaker",
+    "label": "no column label: no utterance can be trained on or scored",
+}
+
+TableRow = tuple[str, dict[str, str]]  # file and line, and the cells by ``COLUMN_ALIASES``
 
 
-def recognise_columns(found: Iterable[str]) -> dict[str, str]:
-    """Map columns to their names in a table.
+def read(source: Path) -> Corpus:
+    """Read a table and the recordings that it names."""
+    names, found = read_table(source)
+    faults = FaultCollector(source.parent.resolve())
+    for row in found:
+        if row.fault:
+            faults.add(row.where, row.fault)
+    if not any(name.strip() for name in names):
+        empty = f"{source} is empty: the first row names the columns, the others are utterances"
+        raise MoodlineError(summarise_faults(faults.found, source) if faults.found else empty, code="corpus.empty")
+    columns = recognise_columns(names)
+    if not columns.keys() & {"words", "audio"}:
+        raise MoodlineError(
+            f"{source} has no column of words ({', '.join(COLUMN_ALIASES['words'])}) or of audio "
+            f"({', '.join(COLUMN_ALIASES['audio'])}), it has {' '.join(', '.join(names).split())}: rename one",
+            code="corpus.missing_column",
+        )
+    note_columns(names, columns, faults)
+    rows = group_rows(source.stem, columns, [row for row in found if not row.fault], faults)
+    if not rows and not faults.found:
+        raise MoodlineError(f"{source} has no row with words or audio: fill it in", code="corpus.empty")
+    return replace(build_corpus("table", build_conversations(rows, faults), faults), table=source.name)
 
-    ``utterance`` is the words where no other column is, as in MELD's tables; else it is the id.
-    """
-    found = list(found)
-    columns = match_columns(found, COLUMN_ALIASES)
-    spoken = match_columns(found, {"words": ("utterance",)})
-    if "words" not in columns and spoken:
+
+def read_table(source: Path) -> tuple[list[str], list[Row]]:
+    """Read a table by its file name's ending: the names of its columns, and its rows."""
+    if not source.is_file():
+        raise MoodlineError(f"there is no table {source}: check the path", code="corpus.no_source")
+    if source.suffix.lower() not in TABLE_SUFFIXES:
+        raise MoodlineError(
+            f"{source} does not end with {', '.join(TABLE_SUFFIXES)}, as tables do: save it as CSV",
+            code="corpus.wrong_source",
+        )
+    return read_rows(source, COLUMN_ALIASES)
+
+
+def recognise_columns(names: Sequence[str]) -> dict[str, str]:
+    """Map columns to their names in a table."""
+    columns = match_columns(names, COLUMN_ALIASES)
+    spoken = match_columns(names, {"words": ("utterance",)})
+    if "words" not in columns and spoken:  # as in MELD's tables; else it is the id
         columns |= spoken
         if columns["utterance"] == spoken["words"]:
             del columns["utterance"]
     return columns
 
 
-def suggest_column(column: str, ignored: Iterable[str]) -> tuple[str, str] | None:
-    """Find the first ignored name that looks like a misspelt name of a column, and that name; None without one."""
-    for name in ignored:
-        if close := difflib.get_close_matches(normalise_name(name), COLUMN_ALIASES[column], n=1, cutoff=MIN_SIMILARITY):
-            return name, close[0]
-    return None
+def note_columns(names: Sequence[str], columns: Mapping[str, str], faults: FaultCollector) -> None:
+    """Note the ignored columns and, for each one that is missing, the default and an ignored one like it."""
+    ignored = [name for name in names if name not in columns.values()]
+    if ignored:
+        more = ", ..." if len(ignored) > MAX_SHOWN_COLUMNS else ""
+        faults.note(f"{format_count(len(ignored), 'ignored column')}: {', '.join(ignored[:MAX_SHOWN_COLUMNS])}{more}")
+    for column in (column for column in DEFAULT_NOTES if column not in columns):
+        hint = ""
+        for name in ignored:
+            known = COLUMN_ALIASES[column]
+            if close := difflib.get_close_matches(normalise_name(name), known, n=1, cutoff=MIN_SIMILARITY):
+                hint = f"; unknown column {name!r}: did you mean {close[0]!r}?"
+                break
+        faults.note(DEFAULT_NOTES[column] + hint)
+
+
+def group_rows(
+    stem: str, columns: Mapping[str, str], rows: Iterable[Row], faults: FaultCollector
+) -> dict[str, list[TableRow]]:
+    """Group the readable rows by their conversations' names, in the order in which the table first names them."""
+    groups: dict[str, list[TableRow]] = defaultdict(list)
+    for number, row in enumerate(rows, start=1):
+        try:
+            cells = {column: format_cell(row.cells.get(name)) for column, name in columns.items()}
+            if split := cells.get("split", "").lower():
+                if split not in SPLIT_NAMES:
+                    raise MoodlineError(
+                        f"split must be train, validation or test, not {cells['split']!r}", code="corpus.invalid_split"
+                    )
+                cells["split"] = SPLIT_NAMES[split]
+        except MoodlineError as error:
+            faults.add(row.where, f"{error} ({row.where}); correct that row")
+            continue
+        name = cells.setdefault("conversation", f"{stem}_{number}")
+        if not clean_words(cells.get("words", "")) and not cells.get("audio"):
+            faults.leave_out(EMPTY_ROW, row.where)
+        elif not name:
+            faults.add(row.where, f"{row.where} names no conversation: fill it in, or remove the column")
+        else:
+            groups[name].append((row.where, cells))
+    return groups
 
 
 def format_cell(value: Any) -> str:
-    """Format a cell as text: None and NaN as empty, whole numbers without decimals.
-
-    Raises:
-        MoodlineError: the cell is a list, an object or bytes, or a text with a lone surrogate
-    """
+    """Format a cell as text: None and NaN as empty, whole numbers without decimals."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
@@ -94,17 +162,72 @@ def format_cell(value: Any) -> str:
     return text
 
 
-def parse_time(cells: Mapping[str, str], column: str) -> float | None:
-    """Parse a cell's time in seconds; None where it is empty.
+def build_conversations(
+    groups: Mapping[str, Sequence[TableRow]], faults: FaultCollector
+) -> Iterator[Conversation | None]:
+    assign_ids(groups)
+    uses = Counter(cells.get("audio", "") for rows in groups.values() for _, cells in rows)
+    inspect = cache(inspect_recording)
 
-    Raises:
-        MoodlineError: the cell is not a time
+    def parse_turns(name: str, rows: Sequence[TableRow]) -> Iterator[ParsedUtterance]:
+        for where, cells in rows:
+            try:
+                shared, own = (get_conversation_facts(some) for some in (rows[0][1], cells))
+                if own != shared:
+                    raise MoodlineError(
+                        f"conversation {name!r} has two values of (session, part, split): {shared}, and {own}",
+                        code="corpus.contradiction",
+                    )
+                file = cells.get("audio")
+                utterance = Utterance(
+                    id=cells["utterance"],
+                    speaker=cells.get("speaker") or name,
+                    words=cells.get("words", ""),
+                    audio=cut_clip(inspect(faults.source, file), cells, is_shared=uses[file] > 1) if file else None,
+                    start=parse_time(cells, "start"),
+                    end=parse_time(cells, "end"),
+                    label=cells.get("label") or None,
+                )
+            except MoodlineError as error:
+                faults.add(cells["utterance"], f"{error} ({where}); correct that row")
+            else:
+                yield ParsedUtterance(utterance, where)
+
+    for name, rows in groups.items():
+        facts = get_conversation_facts(rows[0][1])
+        yield build_conversation(parse_turns(name, rows), faults, id=name, by_time=True, **facts)
+
+
+def get_conversation_facts(cells: Mapping[str, str]) -> dict[str, str | None]:
+    return {column: cells.get(column) or None for column in ("session", "part", "split")}
+
+
+def assign_ids(groups: Mapping[str, Sequence[TableRow]]) -> None:
+    """Give each row a unique id in the cell ``utterance``.
+
+    The conversation's name precedes ids if two conversations share one. The id of a row without one is that name and
+    the row's place in the conversation.
     """
+    named = [(name, cells) for name, rows in groups.items() for _, cells in rows if cells.get("utterance")]
+    if len({(cells["utterance"], name) for name, cells in named}) > len({cells["utterance"] for _, cells in named}):
+        for name, cells in named:
+            cells["utterance"] = f"{name}_{cells['utterance']}"
+    taken = {cells["utterance"] for _, cells in named}
+    for name, rows in groups.items():
+        for position, (_, cells) in enumerate(rows):
+            if not cells.get("utterance"):
+                identity = name if len(rows) == 1 else f"{name}_{position}"
+                while identity in taken:
+                    identity += "_"
+                taken.add(identity)
+                cells["utterance"] = identity
+
+
+def parse_time(cells: Mapping[str, str], column: str) -> float | None:
+    """Parse a cell's time in seconds; None where it is empty."""
     text = cells.get(column, "")
-    if not text:
-        return None
     seconds = parse_seconds(text)
-    if seconds is None or not 0 <= seconds < math.inf:
+    if text and (seconds is None or not 0 <= seconds < math.inf):
         raise MoodlineError(
             f"{column} must be a time in seconds or HH:MM:SS.mmm, not negative, and is {text!r}",
             code="corpus.invalid_time",
@@ -112,306 +235,34 @@ def parse_time(cells: Mapping[str, str], column: str) -> float | None:
     return seconds
 
 
-def parse_split(cells: Mapping[str, str]) -> str | None:
-    """Parse the name of a published set.
-
-    Raises:
-        MoodlineError: the name is unknown
-    """
-    text = cells.get("split", "")
-    if text and text.lower() not in SPLIT_NAMES:
-        raise MoodlineError(f"split must be train, validation or test, not {text!r}", code="corpus.invalid_split")
-    return SPLIT_NAMES[text.lower()] if text else None
-
-
-DELIMITERS = (",", ";", "\t")
-
-LocatedRecord = tuple[str, Mapping[str, Any]]  # file and line, and the cells by their columns' names in the table
-
-
-def read_delimited(path: Path, faults: FaultCollector) -> tuple[list[str], list[LocatedRecord]]:
-    """Read CSV with the delimiter that gives the first row the most known columns."""
-    text = read_text(path)
-    delimiter = max(DELIMITERS, key=lambda one: count_known_columns(text, one))
-    lines = parse_cells(text, delimiter, str(path))
-    _, header = next(lines, (0, []))
-    records: list[LocatedRecord] = []
-    for number, cells in lines:
-        where = f"{path}:{number}"
-        if any(cell.strip() for cell in cells[len(header) :]):
-            faults.add(
-                where,
-                f"{where} has {len(cells)} cells for {len(header)} columns: put words that contain a delimiter into "
-                "quotes",
-            )
-        else:
-            pairs = list(zip(header, map(restore_cell, cells), strict=False))
-            records.append((where, dict(reversed(pairs))))  # the first of two columns with one name
-    return list(dict.fromkeys(header)), records
-
-
-def count_known_columns(text: str, delimiter: str) -> tuple[int, int]:
-    """Count the columns that a delimiter gives: the known ones, and all."""
+def inspect_recording(folder: Path, name: str) -> AudioClip:
+    if not name.isprintable():
+        raise MoodlineError(
+            f"the audio file's name {name!a} has characters that cannot be shown", code="corpus.invalid_cell"
+        )
+    path = folder / name.replace("\\", "/")
     try:
-        _, header = next(parse_cells(text, delimiter, ""), (0, []))
-    except MoodlineError:
-        return 0, 0
-    return len(recognise_columns(header)), len(header)
+        return io.inspect_file(path)
+    except OSError as error:  # a name that is too long
+        raise MoodlineError(f"there is no audio file {path} ({error.strerror})", code="audio.missing") from error
 
 
-def read_json_lines(path: Path, faults: FaultCollector) -> tuple[list[str], list[LocatedRecord]]:
-    records: list[LocatedRecord] = []
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        where = f"{path}:{number}"
-        try:
-            content = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            faults.add(where, f"{where} is not a JSON object ({error}): correct that line")
-            continue
-        if isinstance(content, dict):
-            records.append((where, content))
-        else:
-            faults.add(where, f"{where} is a {type(content).__name__}, not a JSON object: correct that line")
-    return list(dict.fromkeys(name for _, content in records for name in content)), records
+def cut_clip(whole: AudioClip, cells: Mapping[str, str], *, is_shared: bool) -> AudioClip:
+    """Return an utterance's part of its file.
 
-
-def read_parquet(path: Path, faults: FaultCollector) -> tuple[list[str], list[LocatedRecord]]:
-    try:
-        table = pq.read_table(path)
-        columns = {name: table[name].to_pylist() for name in table.column_names}
-    except (OSError, ValueError, KeyError, OverflowError, pa.ArrowException) as error:
-        raise MoodlineError(
-            f"{path} cannot be read as Parquet: {join_lines(error)}; write it again", code="file.unreadable"
-        ) from error
-    rows = zip(*columns.values(), strict=True)
-    return list(columns), [
-        (f"{path}, row {number}", dict(zip(columns, values, strict=True)))
-        for number, values in enumerate(rows, start=1)
-    ]
-
-
-FORMATS: Mapping[str, Callable[[Path, FaultCollector], tuple[list[str], list[LocatedRecord]]]] = {
-    **dict.fromkeys((".csv", ".tsv", ".txt"), read_delimited),
-    **dict.fromkeys((".jsonl", ".ndjson", ".json"), read_json_lines),
-    ".parquet": read_parquet,
-}
-
-
-END_TOLERANCE = 0.05  # seconds by which a turn may exceed its recording, as tables round times
-
-MAX_SHOWN_COLUMNS = 12
-EMPTY_ROW = "a row without words and audio"
-DEFAULT_NOTES = {
-    "conversation": "no column conversation: each row is one conversation",
-    "speaker": "no column speaker: each conversation has one speaker",
-    "label": "no column label: no utterance can be trained on or scored",
-}
-
-
-class SourceRow(NamedTuple):
-    """One utterance's cells by column, and its file and line."""
-
-    where: str
-    number: int
-    cells: Mapping[str, str]
-
-    @property
-    def conversation(self) -> str:
-        return self.cells["conversation"]
-
-
-def read(source: Path) -> Corpus:
-    """Read a table and the recordings that it names.
-
-    Raises:
-        MoodlineError: ``source`` is not a table, has neither words nor audio, or has no usable row
+    It begins at ``offset`` and lasts ``duration``, or ``end - start`` without a duration, or to the end of the file.
+    Without an offset it is the whole file, or ``start`` to ``end`` where several rows share the file.
     """
-    if not source.is_file():
-        raise MoodlineError(f"there is no table {source}: check the path", code="corpus.no_source")
-    read_records = FORMATS.get(source.suffix.lower())
-    if read_records is None:
-        raise MoodlineError(
-            f"{source} does not end with {', '.join(FORMATS)}, as tables do: save it as CSV", code="corpus.wrong_source"
-        )
-    faults = FaultCollector(source.parent.resolve())
-    names, records = read_records(source, faults)
-    if faults.found and not names:
-        raise MoodlineError(summarise_faults(faults.found, source), code="corpus.empty")
-    if not any(name.strip() for name in names):
-        raise MoodlineError(
-            f"{source} is empty: the first row names the columns, the others are utterances", code="corpus.empty"
-        )
-    columns = recognise_columns(names)
-    if not columns.keys() & {"words", "audio"}:
-        raise MoodlineError(
-            f"{source} has no column of words ({', '.join(COLUMN_ALIASES['words'])}) or of audio "
-            f"({', '.join(COLUMN_ALIASES['audio'])}), it has {' '.join(', '.join(names).split())}: rename one",
-            code="corpus.missing_column",
-        )
-    ignored = [name for name in names if name not in columns.values()]
-    if ignored:
-        more = ", ..." if len(ignored) > MAX_SHOWN_COLUMNS else ""
-        faults.note(f"{format_count(len(ignored), 'ignored column')}: {', '.join(ignored[:MAX_SHOWN_COLUMNS])}{more}")
-    for column, assumed in DEFAULT_NOTES.items():
-        if column not in columns:
-            nearest = suggest_column(column, ignored)
-            hint = f"; unknown column {nearest[0]!r}: did you mean {nearest[1]!r}?" if nearest else ""
-            faults.note(assumed + hint)
-    rows = check_rows(source, columns, records, faults)
-    if not rows and not faults.found:
-        raise MoodlineError(f"{source} has no row with words or audio: fill it in", code="corpus.empty")
-    return replace(build_corpus("table", build_conversations(rows, faults), faults), table=source.name)
-
-
-def check_rows(
-    source: Path, columns: Mapping[str, str], records: Sequence[LocatedRecord], faults: FaultCollector
-) -> list[SourceRow]:
-    """Return the readable rows, each with the name of its conversation."""
-    rows: list[SourceRow] = []
-    for number, (where, record) in enumerate(records, start=1):
-        try:
-            cells = {column: format_cell(record.get(name)) for column, name in columns.items()}
-        except MoodlineError as error:
-            faults.add(where, f"{error} ({where}); correct that row")
-            continue
-        if "conversation" not in columns:
-            cells["conversation"] = f"{source.stem}_{number}"
-        if not clean_words(cells.get("words", "")) and not cells.get("audio"):
-            faults.leave_out(EMPTY_ROW, where)
-        elif not cells["conversation"]:
-            faults.add(where, f"{where} names no conversation: fill it in, or remove the column")
-        else:
-            rows.append(SourceRow(where, number, cells))
-    return rows
-
-
-def build_conversations(rows: Sequence[SourceRow], faults: FaultCollector) -> Iterator[Conversation]:
-    """Build conversations in the order in which the table first names them."""
-    by_name: dict[str, list[SourceRow]] = {}
-    for row in rows:
-        by_name.setdefault(row.conversation, []).append(row)
-    ids = add_generated_ids(collect_ids(rows), by_name)
-    recordings = TableRecordings(faults.source, Counter(row.cells.get("audio", "") for row in rows))
-    for name, members in by_name.items():
-        whole = get_shared_cells(members[0])
-        utterances: list[Utterance] = []
-        for row in members:
-            identity = ids[row.number]
-            try:
-                if get_shared_cells(row) != whole:
-                    raise MoodlineError(
-                        f"conversation {name!r} has two values of (session, part, split): {whole}, and "
-                        f"{get_shared_cells(row)}",
-                        code="corpus.contradiction",
-                    )
-                parse_split(row.cells)
-                utterance = build_utterance(identity, row, recordings)
-            except MoodlineError as error:
-                faults.add(identity, f"{error} ({row.where}); correct that row")
-            else:
-                utterances += filter(None, [check_utterance(ParsedUtterance(utterance, row.where), faults)])
-        if not utterances:
-            faults.leave_out(EMPTY_CONVERSATION, name)
-        else:
-            yield Conversation(
-                id=name,
-                utterances=tuple(sort_utterances(utterances)),
-                session=members[0].cells.get("session") or None,
-                part=members[0].cells.get("part") or None,
-                split=parse_split(members[0].cells),
-            )
-
-
-def add_generated_ids(given: Mapping[int, str], by_name: Mapping[str, Sequence[SourceRow]]) -> dict[int, str]:
-    """Add unique ids of the conversation's name and the place in it to the rows without one: row -> id."""
-    ids, taken = dict(given), set(given.values())
-    for name, members in by_name.items():
-        for position, row in enumerate(members):
-            if row.number not in ids:
-                identity = name if len(members) == 1 else f"{name}_{position}"
-                while identity in taken:
-                    identity += "_"
-                taken.add(identity)
-                ids[row.number] = identity
-    return ids
-
-
-def collect_ids(rows: Sequence[SourceRow]) -> dict[int, str]:
-    """Map the rows that have an id to it; the conversation's name precedes ids if two conversations share one."""
-    given = {row.number: row.cells["utterance"] for row in rows if row.cells.get("utterance")}
-    homes: dict[str, set[str]] = {}
-    for row in rows:
-        if row.number in given:
-            homes.setdefault(given[row.number], set()).add(row.conversation)
-    if all(len(names) == 1 for names in homes.values()):
-        return given
-    return {row.number: f"{row.conversation}_{given[row.number]}" for row in rows if row.number in given}
-
-
-def get_shared_cells(row: SourceRow) -> tuple[str, str, str]:
-    return row.cells.get("session", ""), row.cells.get("part", ""), row.cells.get("split", "")
-
-
-def build_utterance(identity: str, row: SourceRow, recordings: "TableRecordings") -> Utterance:
-    start, end = parse_time(row.cells, "start"), parse_time(row.cells, "end")
-    return Utterance(
-        id=identity,
-        speaker=row.cells.get("speaker") or row.conversation,
-        words=row.cells.get("words", ""),
-        audio=recordings.get_clip(row, start, end) if row.cells.get("audio") else None,
-        start=start,
-        end=end,
-        label=row.cells.get("label") or None,
-    )
-
-
-@dataclass
-class TableRecordings:
-    """Inspects the audio files of a table, each once."""
-
-    folder: Path
-    rows: Mapping[str, int]  # file as the table names it -> how many rows do
-    found: dict[str, AudioClip] = field(default_factory=dict)
-
-    def get_clip(self, row: SourceRow, start: float | None, end: float | None) -> AudioClip:
-        """Return an utterance's part of its file.
-
-        It begins at ``offset`` and lasts ``duration``, or ``end - start`` without a duration, or to the end of the
-        file. Without an offset it is the whole file, or ``start`` to ``end`` where several rows share the file.
-        """
-        name = row.cells["audio"]
-        whole = self.inspect_recording(name)
-        offset, duration = parse_time(row.cells, "offset"), parse_time(row.cells, "duration")
-        if start is not None and end is not None:
-            if offset is None and self.rows[name] > 1:
-                offset, duration = start, end - start
-            elif offset is not None and duration is None:
-                duration = end - start
-        offset = offset or 0.0
-        if duration is None:
-            duration = whole.duration - offset
-        if duration <= 0 or offset + duration > whole.duration + END_TOLERANCE:
-            raise MoodlineError(
-                f"the utterance is from {offset:.3f} to {offset + duration:.3f} s, and its recording {whole.path} has "
-                f"{whole.duration:.3f} s",
-                code="corpus.invalid_time",
-            )
-        duration = min(duration, whole.duration - offset)
-        return AudioClip(path=whole.path, offset=offset, duration=duration, sample_rate=whole.sample_rate)
-
-    def inspect_recording(self, name: str) -> AudioClip:
-        if name not in self.found:
-            if not name.isprintable():
-                raise MoodlineError(
-                    f"the audio file's name {name!a} has characters that cannot be shown", code="corpus.invalid_cell"
-                )
-            path = self.folder / name.replace("\\", "/")
-            try:
-                self.found[name] = io.inspect_file(path)
-            except OSError as error:  # a name that is too long
-                raise MoodlineError(
-                    f"there is no audio file {path} ({error.strerror})", code="audio.missing"
-                ) from error
-        return self.found[name]
+    start, end, offset, duration = (parse_time(cells, column) for column in ("start", "end", "offset", "duration"))
+    if start is not None and end is not None:
+        if offset is None and is_shared:
+            offset, duration = start, end - start
+        elif offset is not None and duration is None:
+            duration = end - start
+    offset = offset or 0.0
+    if duration is None:
+        duration = whole.duration - offset
+    if duration <= 0 or offset + duration > whole.duration + END_TOLERANCE:
+        times = f"from {offset:.3f} to {offset + duration:.3f} s, and its recording {whole.path} has"
+        raise MoodlineError(f"the utterance is {times} {whole.duration:.3f} s", code="corpus.invalid_time")
+    return replace(whole, offset=offset, duration=min(duration, whole.duration - offset))

@@ -1,9 +1,7 @@
 """Synthesise speech with libespeak-ng through ctypes, for the demo corpus and for reference words without recordings.
 
-A voice keeps no state: the same words in the same delivery give the same samples, whatever was spoken before. Four
-things in libespeak-ng outlive an utterance and cannot be reset: the position in the table of pitch flutter, the count
-of glottal cycles behind roughness, the random numbers behind breath, and the echo's buffer. The voices are therefore
-defined here, in the format of espeak-ng's docs/voices.md, without flutter, roughness, breath and echo.
+The same words in the same delivery give the same samples: the voices, in the format of espeak-ng's docs/voices.md, have
+no flutter, roughness, breath and echo, whose state in libespeak-ng outlives an utterance and cannot be reset.
 """
 
 import ctypes
@@ -60,11 +58,7 @@ class Delivery:
 
 
 class Synthesizer:
-    """Run libespeak-ng within a ``with`` block. One per process: two at a time share its state.
-
-    Raises:
-        MoodlineError: libespeak-ng is not installed, or cannot read its data
-    """
+    """Run libespeak-ng within a ``with`` block. One per process: two at a time share its state."""
 
     def __init__(self) -> None:
         try:
@@ -139,8 +133,7 @@ def _shorten_path(data: Path, folder: Path) -> Path:
     link = folder / data.name
     if len(os.fsencode(link)) > _LONGEST_PATH:
         raise MoodlineError(
-            f"the temporary folder {folder} has too long a path: libespeak-ng takes {_LONGEST_PATH} bytes; set TMPDIR "
-            "to a shorter one",
+            f"the temporary folder {folder} has too long a path for libespeak-ng: set TMPDIR to a shorter one",
             code="file.path_too_long",
         )
     if len(os.fsencode(data)) <= _LONGEST_PATH:

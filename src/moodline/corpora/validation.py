@@ -1,25 +1,11 @@
-"""Check the utterances of every corpus, and collect their faults.
-
-A fault leaves out one utterance or one conversation; reading continues. For every reader: ids are unique in the corpus,
-an utterance has a speaker and one of the corpus's labels, times are finite, not negative and ascend from start to end,
-audio can be read to its end and contains finite numbers.
-
-These are not faults:
-
-    overlapping turns           kept, in order of start, then end, then id
-    turns without a start       their whole conversation keeps the order of the file
-    no words                    kept: a text encoder reads the two special tokens
-    control characters in words become spaces, as they could steer a terminal
-    any number of words         kept: the tokenizer truncates at the recipe's ``maximum_tokens``
-    any number of turns         kept
-"""
+"""Check the utterances of every corpus, and collect faults: each leaves out one utterance or one conversation."""
 
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from moodline.audio import io
 from moodline.conversation import Conversation, Utterance
@@ -30,9 +16,8 @@ EMPTY_CONVERSATION = "a conversation without a usable turn"
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029][\s\x00-\x1f\x7f-\x9f]*")
 
 
-@dataclass(frozen=True)
-class Fault:
-    """Names broken content by its id, or its file and line, with one sentence on the fault."""
+class Fault(NamedTuple):
+    """Broken content: its id, or its file and line, and one sentence on the fault."""
 
     identity: str
     sentence: str
@@ -43,25 +28,19 @@ class ParsedUtterance(NamedTuple):
 
     utterance: Utterance
     where: str
-    fault: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
 
 
 @dataclass
 class FaultCollector:
-    """Collects, while a source is read, its faults and the sound content that is left out (reason -> ids).
-
-    Attributes:
-        notes: how the source as a whole was read, a sentence each
-        labels: the corpus's labels; None where it may have any
-        utterances, conversations: the ids so far
-    """
+    """Collects, while a source is read, its faults and the sound content that is left out."""
 
     source: Path
-    labels: frozenset[str] | None = None
+    labels: frozenset[str] | None = None  # of the corpus; None where it may have any
     found: list[Fault] = field(default_factory=list)
-    left_out: dict[str, list[str]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    utterances: set[str] = field(default_factory=set)
+    left_out: dict[str, list[str]] = field(default_factory=dict)  # reason -> ids
+    notes: list[str] = field(default_factory=list)  # how the source as a whole was read, a sentence each
+    utterances: set[str] = field(default_factory=set)  # the ids so far
     conversations: set[str] = field(default_factory=set)
 
     def add(self, identity: str, sentence: str) -> None:
@@ -101,6 +80,16 @@ def describe_faults(faults: Sequence[Fault], listed_in: object) -> Iterator[str]
         yield f"  {fault.identity}: {fault.sentence}"
 
 
+def parse_utterance(where: str, path: Path | None, broken: Sequence[str] = (), **facts: Any) -> ParsedUtterance:
+    """Build an utterance of ``facts`` and an audio file, which is one more fault if it is broken too."""
+    clip = None
+    try:
+        clip = None if path is None else io.inspect_file(path)
+    except MoodlineError as error:
+        broken = (*broken, str(error))
+    return ParsedUtterance(Utterance(audio=clip, **facts), where, tuple(broken))
+
+
 def build_conversation(
     turns: Iterable[ParsedUtterance],
     faults: FaultCollector,
@@ -108,8 +97,10 @@ def build_conversation(
     id: str,
     session: str | None = None,
     part: str | None = None,
+    split: str | None = None,
+    by_time: bool = True,
 ) -> Conversation | None:
-    """Build a conversation of the sound turns, in order of time; None where there is none."""
+    """Build a conversation of the sound turns, in order of time or as given; None where there is none."""
     if id in faults.conversations:
         faults.add(id, f"{id!r} is the id of a second conversation, the first is kept: rename one")
         return None
@@ -118,7 +109,9 @@ def build_conversation(
         faults.leave_out(EMPTY_CONVERSATION, id)
         return None
     faults.conversations.add(id)
-    return Conversation(id=id, session=session, part=part, utterances=tuple(sort_utterances(utterances)))
+    if by_time and all(utterance.start is not None for utterance in utterances):
+        utterances.sort(key=lambda turn: (turn.start, turn.start if turn.end is None else turn.end, turn.id))
+    return Conversation(id=id, utterances=tuple(utterances), session=session, part=part, split=split)
 
 
 def check_utterance(turn: ParsedUtterance, faults: FaultCollector) -> Utterance | None:
@@ -135,11 +128,12 @@ def check_utterance(turn: ParsedUtterance, faults: FaultCollector) -> Utterance 
 
 
 def clean_words(words: str) -> str:
+    """Replace control characters, which could steer a terminal, by spaces."""
     return CONTROL_CHARACTERS.sub(" ", words).strip()
 
 
 def find_faults(utterance: Utterance, where: str, labels: frozenset[str] | None) -> Iterator[str]:
-    """Find the faults of an utterance, a sentence each."""
+    """Find the faults of an utterance, a sentence each. Neither missing words nor overlapping times are faults."""
     who = f"utterance {utterance.id} at {where}"
     start, end = utterance.start, utterance.end
     if not utterance.id.strip():
@@ -149,28 +143,16 @@ def find_faults(utterance: Utterance, where: str, labels: frozenset[str] | None)
     if labels is not None and utterance.label is not None and utterance.label not in labels:
         known = ", ".join(sorted(labels))
         yield f"{who} has the label {utterance.label!r}; the corpus's labels are {known}: correct it"
-    if any(time is not None and not (math.isfinite(time) and time >= 0) for time in (start, end)):
+    if any(time is not None and not 0 <= time < math.inf for time in (start, end)):
         yield f"{who} has the times {start} to {end} s: they must be finite and not negative; correct them"
     elif start is not None and end is not None and start >= end:
         yield f"{who} has the times {start} to {end} s: it must end after it starts; correct them"
-    try:
-        if utterance.audio is not None:
-            refuse_undecodable_path(utterance.audio.path)
+    if utterance.audio is not None:
+        path = str(utterance.audio.path)
+        try:
+            path.encode()  # the corpus's table stores it as text
             io.check_clip(utterance.audio)
-    except MoodlineError as error:
-        yield str(error)
-
-
-def refuse_undecodable_path(path: Path) -> None:
-    """Refuse a path that the corpus's table cannot store as text."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        raise MoodlineError(f"{escape_line(str(path))} is not UTF-8: rename it", code="file.name_not_utf8") from None
-
-
-def sort_utterances(utterances: list[Utterance]) -> list[Utterance]:
-    """Sort by start, end and id; keep the given order where one has no start."""
-    if any(utterance.start is None for utterance in utterances):
-        return utterances
-    return sorted(utterances, key=lambda turn: (turn.start, turn.start if turn.end is None else turn.end, turn.id))
+        except UnicodeEncodeError:
+            yield f"{escape_line(path)} is not UTF-8: rename it"
+        except MoodlineError as error:
+            yield str(error)

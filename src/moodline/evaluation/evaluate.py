@@ -1,56 +1,59 @@
-"""Score a run on its test folds, on whole conversations or causally; write predictions, results and a report."""
+"""Score a run on its test folds, whole or causally, or a model on another corpus; write the results and a report."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from moodline.config import AUDIO_CONTEXT, EMBEDDINGS_OPTIONS, FUSION, STAGE_NAMES, TEXT_CONTEXT
-from moodline.conversation import merge_fingerprints, note_misspelt
+from moodline.config import AUDIO_CONTEXT, FUSION, STAGE_NAMES, TEXT_CONTEXT
+from moodline.conversation import LabelSet, find_training_overlap, merge_fingerprints, note_misspelt
 from moodline.corpora.asr_column import read_corpus_with_words
 from moodline.corpora.corpus import Corpus
-from moodline.corpora.folds import Fold
-from moodline.corpora.protocols import build_folds
-from moodline.corpora.storage import RECOGNISED
+from moodline.corpora.protocols import Fold, build_folds
+from moodline.corpora.storage import REFERENCE
 from moodline.device import AUTO
-from moodline.embeddings import EmbeddingsFile, get_vectors, read_embeddings, refuse_other_encoders
+from moodline.embeddings import EmbeddingsFile, get_vectors, read_precomputed
 from moodline.errors import MoodlineError
-from moodline.evaluation.calibration import add_calibration, add_coverage
 from moodline.evaluation.predictions import (
     ProgressCallback,
     build_stage_columns,
     build_table,
     iter_scored_turns,
+    load_fold,
     predict_for_scores,
+    read_run_corpus,
+    read_run_embeddings,
+    refuse_occupied,
     refuse_training_overlap,
+    resolve_label_set,
+    select_folds,
 )
-from moodline.evaluation.report import write_report
+from moodline.evaluation.reliability import add_reliability
+from moodline.evaluation.report import LearningCurves, write_report
 from moodline.evaluation.results import (
     NOT_CALIBRATED,
     Evaluation,
     collect_notes,
+    count_conversations,
     count_fold,
     describe_evaluation,
     note_words,
 )
 from moodline.evaluation.scores import note_few_conversations, score_predictions
 from moodline.inference.pipeline import load
-from moodline.inference.predictor import PrecomputedEmbeddings, Predictor
 from moodline.inference.streaming import MAX_HISTORY, EncodedConversation, encode_causally
 from moodline.io import open_atomic_file, write_json
-from moodline.modeling.checkpoint import load_description
+from moodline.modeling.checkpoint import load_description, name_of_model
 from moodline.training.dataset import refuse_unread_words
 from moodline.training.provenance import note_selection
 from moodline.training.run import CAUSAL_FILE, PREDICTIONS_FILE, REPORT_FILE, RESULTS_FILE, Run, get_file, read_run
 
 ROWS_PER_GROUP = 2**16  # per row group: the writer holds one in memory
-
-LearningCurves = Mapping[str, Mapping[str, list[dict[str, float]]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,32 +63,6 @@ class EvaluationOutcome:
     results: Mapping[str, Any]
     evaluation: Evaluation
     file: Path
-
-
-def write_outcome(
-    predictions: pa.Table,
-    results: dict[str, Any],
-    curves: LearningCurves,
-    corpus: Corpus,
-    out: Path,
-    usual_words: str,
-    *,
-    with_audio: bool,
-    quote: bool,
-) -> EvaluationOutcome:
-    """Write an evaluation's predictions, results and report; words other than the usual ones are part of the names."""
-    evaluation = score_predictions(predictions, results["label_set"]["classes"])
-    notes = [*results["notes"], *note_few_conversations(evaluation.scores)]
-    results = add_calibration({**results, "notes": notes, **dataclasses.asdict(evaluation)}, predictions)
-    results = add_coverage(results, predictions)
-    predictions_file, results_file, report = (
-        get_file(name, out, corpus.words, usual_words) for name in (PREDICTIONS_FILE, RESULTS_FILE, REPORT_FILE)
-    )
-    with open_atomic_file(predictions_file) as temporary:
-        pq.write_table(predictions, temporary, row_group_size=ROWS_PER_GROUP)
-    write_json(results_file, results)
-    write_report(results, curves, predictions, corpus.conversations, report, with_audio=with_audio, quote=quote)
-    return EvaluationOutcome(results=results, evaluation=evaluation, file=report)
 
 
 def evaluate_run(
@@ -111,145 +88,174 @@ def evaluate_run(
         MoodlineError: no fold is trained, the protocol has no test set, the corpus or the embeddings have changed, or
             the corpus has no such words
     """
+    scored = read_scored_run(folder, files or {}, words)
+    table = pa.concat_tables([predict_fold(scored, fold, progress, device) for fold in scored.folds])
+    curves = {fold.name: scored.run.read_histories(fold.name) for fold in scored.folds}
+    shown, usual = {"with_audio": with_audio, "quote": quote}, scored.run.words
+    return write_outcome(table, scored.describe(), curves, scored.corpus, folder, usual, **shown)
+
+
+def write_outcome(
+    predictions: pa.Table,
+    results: dict[str, Any],
+    curves: LearningCurves,
+    corpus: Corpus,
+    out: Path,
+    usual_words: str,
+    **shown: bool,
+) -> EvaluationOutcome:
+    """Write an evaluation's files, which name words other than the usual ones; ``shown``: see ``write_report``."""
+    evaluation = score_predictions(predictions, results["label_set"]["classes"])
+    results["notes"] += note_few_conversations(evaluation.scores)
+    results = add_reliability(results | dataclasses.asdict(evaluation), predictions)
+    predictions_file, results_file, report = (
+        get_file(name, out, corpus.words, usual_words) for name in (PREDICTIONS_FILE, RESULTS_FILE, REPORT_FILE)
+    )
+    with open_atomic_file(predictions_file) as temporary:
+        pq.write_table(predictions, temporary, row_group_size=ROWS_PER_GROUP)
+    write_json(results_file, results)
+    write_report(results, curves, predictions, corpus.conversations, report, **shown)
+    return EvaluationOutcome(results=results, evaluation=evaluation, file=report)
+
+
+class ScoredRun(NamedTuple):
+    """Hold a run and what it is scored on."""
+
+    run: Run
+    corpus: Corpus
+    folds: Sequence[Fold]  # the trained ones
+    of: int  # folds in the protocol
+    given: Mapping[str, EmbeddingsFile]  # by encoder
+
+    def describe(self) -> dict[str, Any]:
+        """Describe the run for results.json."""
+        run, folds = self.run, self.folds
+        # Models without calibration were written by an older moodline.
+        lacking = [fold.name for fold in folds if not load_description(run.get_model_folder(fold.name)).temperatures]
+        which = "" if len(lacking) == len(folds) else f"fold {', '.join(lacking)}: "
+        return {
+            **describe_evaluation(run.label_set, run.recipe.context, self.corpus, run.words),
+            "protocol": run.protocol,
+            "recipe": run.recipe_name,
+            "seed": run.recipe.seed,
+            "notes": [
+                *collect_notes(folds, self.of),
+                *note_selection(run.recipe),
+                *note_words(run.words, self.corpus),
+                *note_misspelt(run.label_set, self.corpus.label_counts),
+                *merge_fingerprints(file.training_record.notes for file in self.given.values()),
+                *([f"{which}{NOT_CALIBRATED}"] if lacking else []),
+            ],
+            "folds": [count_fold(fold, run.label_set) for fold in folds],
+        }
+
+
+def read_scored_run(folder: Path, files: Mapping[str, Path], words: str | None) -> ScoredRun:
+    """Read a run with its corpus, folds and embeddings; arguments and errors as in ``evaluate_run``."""
     run = read_run(folder)
     corpus = read_run_corpus(run, words or run.words)
     refuse_unread_words(run.recipe, corpus)
-    all_folds = build_folds(corpus, run.protocol)
-    folds = select_folds(run, all_folds)
-    given = read_run_embeddings(run, files or {})
-    tables = [predict_fold(run, fold, get_vectors(given), progress, device) for fold in folds]
-    results = describe_run(run, corpus, folds, len(all_folds), given)
-    curves = {fold.name: run.read_histories(fold.name) for fold in folds}
-    table = pa.concat_tables(tables)
-    return write_outcome(table, results, curves, corpus, folder, run.words, with_audio=with_audio, quote=quote)
+    folds = build_folds(corpus, run.protocol)
+    return ScoredRun(run, corpus, select_folds(run, folds), len(folds), read_run_embeddings(run, files))
 
 
-def describe_run(
-    run: Run, corpus: Corpus, folds: Sequence[Fold], of: int, given: Mapping[str, EmbeddingsFile]
-) -> dict[str, Any]:
-    """Describe a run for results.json.
-
-    Args:
-        folds: those that are scored
-        of: number of folds in the protocol
-        given: the run's files of embeddings, by encoder
-    """
-    return {
-        **describe_evaluation(run.label_set, run.recipe.context, corpus, run.words),
-        "protocol": run.protocol,
-        "recipe": run.recipe_name,
-        "seed": run.recipe.seed,
-        "notes": [
-            *collect_notes(folds, of),
-            *note_selection(run.recipe),
-            *note_words(run.words, corpus),
-            *note_misspelt(run.label_set, corpus.label_counts),
-            *merge_fingerprints(file.training_record.notes for file in given.values()),
-            *note_calibration(run, folds),
-        ],
-        "folds": [count_fold(fold, run.label_set) for fold in folds],
-    }
-
-
-def select_folds(run: Run, all_folds: Sequence[Fold]) -> list[Fold]:
-    """Select the folds that a run has trained.
-
-    Raises:
-        MoodlineError: no fold is trained, or the protocol has no test set
-    """
-    folds = [fold for fold in all_folds if run.is_complete(fold.name)]
-    if not folds:
-        begun = [fold.name for fold in all_folds if run.get_files(fold.name).folder.is_dir()]
-        lacks = "".join(f"; fold {name}: {run.explain_incomplete(name)}" for name in begun)
-        raise MoodlineError(
-            f"{run.folder} has no trained fold of its recipe yet{lacks}. Finish moodline train first.",
-            code="run.no_trained_fold",
-        )
-    if not all(fold.test for fold in folds):
-        raise MoodlineError(
-            f"protocol {run.protocol} has no test set. Score its model on another corpus with "
-            "moodline evaluate --model FOLDER --corpus OTHER.",
-            code="evaluation.no_test_set",
-        )
-    return folds
-
-
-def note_calibration(run: Run, folds: Sequence[Fold]) -> list[str]:
-    """Note models of a run without calibration, written by an older moodline."""
-    lacking = [fold.name for fold in folds if not load_description(run.get_model_folder(fold.name)).temperatures]
-    which = "" if len(lacking) == len(folds) else f"fold {', '.join(lacking)}: "
-    return [f"{which}{NOT_CALIBRATED}"] if lacking else []
-
-
-def read_run_corpus(run: Run, words: str) -> Corpus:
-    """Read the run's corpus with the given words, and check that it has not changed since training."""
-    corpus = read_corpus_with_words(words, run.corpus_folder)
-    if corpus.table_hash != run.corpus_hash:
-        raise MoodlineError(
-            f"{run.folder} was trained on a corpus with hash {run.corpus_hash}, and {run.corpus_folder} now has "
-            f"{corpus.table_hash}. Prepare that corpus again, or train a new run.",
-            code="run.other_corpus",
-        )
-    if corpus.recognition and run.words == RECOGNISED and corpus.recognition.words_hash != run.words_hash:
-        raise MoodlineError(
-            f"{run.folder} was trained on recognised words with hash {run.words_hash}, and those of "
-            f"{run.corpus_folder} now have {corpus.recognition.words_hash}. Restore the former words, or train a new "
-            "run.",
-            code="run.other_words",
-        )
-    return corpus
-
-
-def read_run_embeddings(run: Run, files: Mapping[str, Path]) -> dict[str, EmbeddingsFile]:
-    """Read the run's embeddings by encoder, from their recorded paths or from ``files``.
-
-    Raises:
-        MoodlineError: a file is missing, or its hash differs
-    """
-    refuse_other_encoders(run.recipe, {*run.embeddings, *files})
-    embeddings: dict[str, EmbeddingsFile] = {}
-    for encoder, given in run.embeddings.items():
-        path, option = files.get(encoder, given.file), EMBEDDINGS_OPTIONS[encoder]
-        if encoder not in files and not path.is_file():
-            raise MoodlineError(
-                f"{path}, the embeddings that {run.folder} was trained on (hash {given.hash}), is missing. "
-                f"Give its present path with {option} FILE.",
-                code="embeddings.missing_file",
-            )
-        found = read_embeddings(path)
-        if found.hash != given.hash:
-            raise MoodlineError(
-                f"{run.folder} was trained on embeddings with hash {given.hash}, and {path} has {found.hash}: "
-                f"give the file that it was trained on with {option} FILE, or train a new run",
-                code="embeddings.other_file",
-            )
-        embeddings[encoder] = found
-    return embeddings
-
-
-def predict_fold(
-    run: Run, fold: Fold, embeddings: PrecomputedEmbeddings, progress: ProgressCallback, device: str | torch.device
-) -> pa.Table:
-    predictor = load(run.get_model_folder(fold.name), device=device).with_embeddings(embeddings)
-    refuse_other_fold(predictor, fold)
+def predict_fold(scored: ScoredRun, fold: Fold, progress: ProgressCallback, device: str | torch.device) -> pa.Table:
+    """Predict a fold's test set; the network is released on return."""
     return predict_for_scores(
-        predictor,
+        load_fold(scored.run, fold, device).with_embeddings(get_vectors(scored.given)),
         fold.test,
-        run.label_set,
+        scored.run.label_set,
         fold.name,
         lambda done: progress(f"fold {fold.name}", done, len(fold.test)),
         fold.test_speaker,
     )
 
 
-def refuse_other_fold(predictor: Predictor, fold: Fold) -> None:
-    found = predictor.model.provenance.fold_hash
-    if found != fold.hash:
-        raise MoodlineError(
-            f"the model was trained on a fold with hash {found}, but {fold.protocol}, fold {fold.name} has "
-            f"{fold.hash}. Train into a new folder.",
-            code="run.other_fold",
-        )
+def evaluate_model(
+    model: Path,
+    corpus_folder: Path,
+    out: Path,
+    progress: ProgressCallback,
+    files: Mapping[str, Path] | None = None,
+    label_map: str | None = None,
+    *,
+    with_audio: bool = False,
+    quote: bool = True,
+    words: str = REFERENCE,
+    device: str | torch.device = AUTO,
+) -> EvaluationOutcome:
+    """Score one model on all conversations of a corpus that it has not seen.
+
+    Args:
+        files: the corpus's embeddings, by encoder, for a model of precomputed embeddings
+        label_map: name of the label set that maps the corpus's labels to the model's classes
+        words: the corpus's words that the model reads
+        with_audio, quote, device: see ``evaluate_run``
+
+    Raises:
+        MoodlineError: the model was trained or selected on one of them, embeddings are missing, or the corpus's labels
+            do not map to the model's classes
+    """
+    described = load_description(model)
+    refuse_occupied(out, "scores of a model elsewhere")
+    corpus = read_corpus_with_words(words, corpus_folder)
+    refuse_unread_words(described.recipe, corpus)
+    labels = resolve_label_set(described.label_set, corpus, label_map)
+    table = predict_corpus(model, corpus, labels, files or {}, progress, device)
+    provenance = described.provenance
+    results = {
+        **describe_evaluation(labels, described.recipe.context, corpus, provenance.words),
+        "protocol": f"elsewhere (model of {provenance.protocol}, fold {provenance.fold}, {provenance.corpus_reader})",
+        "recipe": name_of_model(model),
+        "seed": described.recipe.seed,
+        "notes": [
+            *(f"in training: {note}" for note in provenance.notes),
+            *note_words(provenance.words, corpus),
+            *note_misspelt(labels, corpus.label_counts),
+            *([] if described.temperatures else [NOT_CALIBRATED]),
+        ],
+        "folds": [
+            {
+                "name": "elsewhere",
+                "hash": provenance.fold_hash,
+                "train": {
+                    "conversations": len(provenance.trained_on),
+                    "utterances": sum(provenance.class_counts.values()),
+                    "classes": dict(provenance.class_counts),
+                },
+                "test": count_conversations(corpus.conversations, labels),
+            }
+        ],
+    }
+    return write_outcome(table, results, {}, corpus, out, REFERENCE, with_audio=with_audio, quote=quote)
+
+
+def predict_corpus(
+    model: Path,
+    corpus: Corpus,
+    labels: LabelSet,
+    files: Mapping[str, Path],
+    progress: ProgressCallback,
+    device: str | torch.device,
+) -> pa.Table:
+    """Predict all conversations of a corpus; the network is released on return."""
+    predictor, conversations = load(model, device=device), corpus.conversations
+    recipe = predictor.model.recipe
+    given = read_precomputed(recipe, files, [one.prepare_for_context(labels, recipe.context) for one in conversations])
+    for file in given.values():
+        for conversation, use in find_training_overlap(file.training_record, conversations, None):
+            raise MoodlineError(
+                f"the model that made {file.path} was {use} {conversation.id}. Score another corpus, or embed this one "
+                "with another model.",
+                code="embeddings.seen_conversation",
+            )
+    return predict_for_scores(
+        predictor.with_embeddings(get_vectors(given)),
+        conversations,
+        labels,
+        "elsewhere",
+        lambda done: progress(str(model), done, len(conversations)),
+    )
 
 
 # Keys of the stages with context when they read the past alone.
@@ -258,7 +264,6 @@ CAUSAL_STAGE_NAMES: Mapping[str, str] = {
     **STAGE_NAMES,
     **{causal: f"{STAGE_NAMES[stage]}, causal" for stage, causal in CAUSAL_STAGES.items()},
 }
-CAUSAL_GAINS = tuple((causal, stage) for stage, causal in CAUSAL_STAGES.items())
 
 
 def evaluate_causally(
@@ -271,59 +276,42 @@ def evaluate_causally(
 ) -> EvaluationOutcome:
     """Score a run's test sets twice: each utterance in its whole conversation, and with the past alone.
 
-    The encoders read each utterance once. The results have their own file beside the run's.
-
-    Args and errors: see ``evaluate_run``
+    The encoders read each utterance once. The results have their own file. Arguments and errors: see ``evaluate_run``.
     """
-    run = read_run(folder)
-    corpus = read_run_corpus(run, words or run.words)
-    refuse_unread_words(run.recipe, corpus)
-    all_folds = build_folds(corpus, run.protocol)
-    folds = select_folds(run, all_folds)
-    given = read_run_embeddings(run, files or {})
-    embeddings = get_vectors(given)
-    predictions = pa.concat_tables([predict_both_ways(run, fold, embeddings, progress, device) for fold in folds])
-    evaluation = score_predictions(predictions, run.label_set.classes, stages=CAUSAL_STAGE_NAMES, gains=CAUSAL_GAINS)
-    description = describe_run(run, corpus, folds, len(all_folds), given)
-    results = {
-        **description,
-        "notes": [*description["notes"], *note_few_conversations(evaluation.scores)],
-        "history": MAX_HISTORY,
-        **dataclasses.asdict(evaluation),
-    }
-    file = get_file(CAUSAL_FILE, folder, corpus.words, run.words)
+    scored = read_scored_run(folder, files or {}, words)
+    predictions = pa.concat_tables([predict_causally(scored, fold, progress, device) for fold in scored.folds])
+    results, gains = scored.describe(), [(causal, stage) for stage, causal in CAUSAL_STAGES.items()]
+    classes = scored.run.label_set.classes
+    evaluation = score_predictions(predictions, classes, stages=CAUSAL_STAGE_NAMES, gains=gains)
+    results["notes"] += note_few_conversations(evaluation.scores)
+    results |= {"history": MAX_HISTORY, **dataclasses.asdict(evaluation)}
+    file = get_file(CAUSAL_FILE, folder, scored.corpus.words, scored.run.words)
     write_json(file, results)
     return EvaluationOutcome(results=results, evaluation=evaluation, file=file)
 
 
-def predict_both_ways(
-    run: Run, fold: Fold, embeddings: PrecomputedEmbeddings, progress: ProgressCallback, device: str | torch.device
-) -> pa.Table:
+def predict_causally(scored: ScoredRun, fold: Fold, progress: ProgressCallback, device: str | torch.device) -> pa.Table:
     """Predict a fold's test set by every stage, and causally by the stages with context; one row each."""
-    predictor = load(run.get_model_folder(fold.name), device=device).with_embeddings(embeddings)
-    refuse_other_fold(predictor, fold)
+    predictor = load_fold(scored.run, fold, device).with_embeddings(get_vectors(scored.given))
     refuse_training_overlap(predictor.model.provenance, fold.test, fold.test_speaker)
-    network, recipe = predictor.model.network, predictor.model.recipe
-    read = [one.prepare_for_context(run.label_set, recipe.context) for one in fold.test]
-    talks = [one for one in read if one.utterances]
+    labels, recipe = scored.run.label_set, predictor.model.recipe
+    talks = [talk for one in fold.test if (talk := one.prepare_for_context(labels, recipe.context)).utterances]
     alone = []
     for done, talk in enumerate(talks, start=1):
         alone.append(predictor.encode_present(talk))
         progress(f"fold {fold.name}", done, len(talks))
-    causally = encode_causally(
-        network,
-        recipe,
-        [EncodedConversation(one.embeddings, talk.utterances) for talk, one in zip(talks, alone, strict=True)],
-    )
+    encoded = [EncodedConversation(one.embeddings, talk.utterances) for talk, one in zip(talks, alone, strict=True)]
+    causally = encode_causally(predictor.model.network, recipe, encoded)
 
     def rows() -> Iterator[dict[str, Any]]:
         for talk, one, newest in zip(talks, alone, causally, strict=True):
             whole = predictor.build_predictions(talk.utterances, predictor.encode_in_context(talk.utterances, one))
             causal = predictor.build_predictions(talk.utterances, {**one.encodings, **newest})
-            for turn, facts in iter_scored_turns(talk, run.label_set, fold.name, fold.test_speaker):
+            for turn, facts in iter_scored_turns(talk, labels, fold.name, fold.test_speaker):
                 for stage, probabilities in whole[turn].by_stage.items():
                     yield facts | build_stage_columns(stage, probabilities)
-                for stage in [stage for stage in causal[turn].by_stage if stage in newest]:
-                    yield facts | build_stage_columns(CAUSAL_STAGES[stage], causal[turn].by_stage[stage])
+                for stage, probabilities in causal[turn].by_stage.items():
+                    if stage in newest:
+                        yield facts | build_stage_columns(CAUSAL_STAGES[stage], probabilities)
 
-    return build_table(rows(), run.label_set, len(talks), fold.test_speaker)
+    return build_table(rows(), labels, len(talks), fold.test_speaker)

@@ -1,7 +1,8 @@
 """Draw a trained model's LEAF front-end."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,68 +24,53 @@ from moodline.modeling.frontend import LogMel
 from moodline.modeling.leaf import HALF_MAXIMUM_WIDTH, Leaf
 from moodline.modeling.model import build_audio_utterance
 
-_COLOUR_PERCENTILES = 1, 99.5  # percentiles of a panel's values at the ends of the colour map
-
-
-def draw_features(figure: Figure, waveform: Tensor, before: Leaf, after: Leaf, frequencies: tuple[float, float]) -> str:
-    """Draw log-mel and LEAF features of a waveform (T,), at LEAF's sample rate, over one axis of time.
-
-    ``frequencies`` are the lowest and the highest of the mel filters, in Hz.
-    """
-    panels = {
-        "log-mel": compute_log_mel(waveform, after, frequencies),
-        "LEAF, initial": compute_features(waveform, before),
-        "LEAF, trained": compute_features(waveform, after),
-    }
-    seconds = panels["log-mel"].shape[1] * after.stride / after.sample_rate
-    for axes, (title, values) in zip(figure.subplots(3, sharex=True), panels.items(), strict=True):
-        lowest, highest = np.percentile(values, _COLOUR_PERCENTILES)
-        axes.imshow(
-            values,
-            origin="lower",
-            aspect="auto",
-            cmap="cividis",
-            vmin=lowest,
-            vmax=highest,
-            extent=(0, seconds, 0.5, after.filters + 0.5),
-            interpolation="nearest",
-        )
-        axes.set_title(title, fontsize=9, loc="left")
-        axes.set_ylabel("channel")
-    figure.axes[-1].set_xlabel("time (s)")
-    return f"{seconds:.2f} s in {panels['log-mel'].shape[1]} frames of {after.filters} channels"
-
-
-@torch.no_grad()
-def compute_features(waveform: Tensor, leaf: Leaf) -> np.ndarray:
-    """Compute LEAF features: waveform (T,) -> (filters, F)."""
-    return leaf(waveform[None])[0][0].cpu().numpy()
-
-
-@torch.no_grad()
-def compute_log_mel(waveform: Tensor, leaf: Leaf, frequencies: tuple[float, float]) -> np.ndarray:
-    """Compute log-mel features with LEAF's number of filters, window and stride: (T,) -> (filters, F)."""
-    minimum, maximum = frequencies
-    box = LogMel(
-        filters=leaf.filters,
-        sample_rate=leaf.sample_rate,
-        window_ms=1000 * (leaf.window - 1) / leaf.sample_rate,
-        stride_ms=1000 * leaf.stride / leaf.sample_rate,
-        minimum_frequency=minimum,
-        maximum_frequency=maximum,
-    )
-    return box(waveform[None])[0][0].numpy()
-
-
 PCEN_LABELS = {
     "exponent": "exponent \N{GREEK SMALL LETTER ALPHA}",
     "offset": "offset \N{GREEK SMALL LETTER DELTA}",
     "root": "root r",
     "smoothing": "smoothing s",
 }
+FEATURES_TITLE = "LEAF features beside the log-mel spectrogram"
+_COLOUR_PERCENTILES = 1, 99.5  # percentiles of a panel's values at the ends of the colour map
 _SPECTRUM_SIZE = 4096  # bins of a few Hz, finer than the narrowest filter
 _OCTAVE_TICKS = (62.5, 125, 250, 500, 1000, 2000, 4000, 8000, 16000)
 _MIN_FREQUENCY = 40  # Hz, lower end of the axis of responses
+
+
+@torch.no_grad()
+def draw_features(
+    figure: Figure, before: Leaf, after: Leaf, *, waveform: Tensor, frequencies: tuple[float, float]
+) -> str:
+    """Draw log-mel and LEAF features of a waveform (T,), at LEAF's sample rate, over one axis of time.
+
+    ``frequencies`` are the lowest and the highest of the mel filters, in Hz.
+    """
+    front_ends = {"log-mel": build_log_mel(after, frequencies), "LEAF, initial": before, "LEAF, trained": after}
+    # (1, T) -> (filters, F)
+    panels = {title: compute(waveform[None])[0][0].cpu().numpy() for title, compute in front_ends.items()}
+    frames = panels["log-mel"].shape[1]
+    seconds = frames * after.stride / after.sample_rate
+    for axes, (title, values) in zip(figure.subplots(3, sharex=True), panels.items(), strict=True):
+        lowest, highest = np.percentile(values, _COLOUR_PERCENTILES)
+        colours: dict[str, Any] = {"cmap": "cividis", "vmin": lowest, "vmax": highest, "interpolation": "nearest"}
+        extent = (0, seconds, 0.5, after.filters + 0.5)
+        axes.imshow(values, origin="lower", aspect="auto", extent=extent, **colours)
+        axes.set_title(title, fontsize=9, loc="left")
+        axes.set_ylabel("channel")
+    figure.axes[-1].set_xlabel("time (s)")
+    return f"{seconds:.2f} s in {frames} frames of {after.filters} channels"
+
+
+def build_log_mel(leaf: Leaf, frequencies: tuple[float, float]) -> LogMel:
+    """Build a log-mel front-end with LEAF's number of filters, window and stride, between two frequencies in Hz."""
+    return LogMel(
+        filters=leaf.filters,
+        sample_rate=leaf.sample_rate,
+        window_ms=1000 * (leaf.window - 1) / leaf.sample_rate,
+        stride_ms=1000 * leaf.stride / leaf.sample_rate,
+        minimum_frequency=frequencies[0],
+        maximum_frequency=frequencies[1],
+    )
 
 
 def get_centre_frequencies(leaf: Leaf) -> np.ndarray:
@@ -95,11 +81,6 @@ def get_centre_frequencies(leaf: Leaf) -> np.ndarray:
 def compute_bandwidths(leaf: Leaf) -> np.ndarray:
     """Compute full widths at half maximum of the filters' responses, in Hz (filters,), without the window's effect."""
     return 2 * HALF_MAXIMUM_WIDTH / _get_values(leaf.gabor.inverse_bandwidths) * leaf.sample_rate / (2 * math.pi)
-
-
-def compute_pooling_deviations(leaf: Leaf) -> np.ndarray:
-    """Compute standard deviations of the pooling windows, in ms (filters,)."""
-    return _get_values(leaf.pooling.widths) * (leaf.window // 2) * 1000 / leaf.sample_rate
 
 
 def compute_responses(leaf: Leaf) -> tuple[np.ndarray, np.ndarray]:
@@ -115,75 +96,74 @@ def compute_responses(leaf: Leaf) -> tuple[np.ndarray, np.ndarray]:
 
 def draw_filters(figure: Figure, before: Leaf, after: Leaf) -> str:
     """Draw centre frequencies and bandwidths by channel, and their changes in training to the right."""
-    descriptions = []
-    measures = {"centre frequency": get_centre_frequencies, "bandwidth": compute_bandwidths}
-    for (values, changes), (name, measure) in zip(figure.subplots(2, 2, sharex=True), measures.items(), strict=True):
-        initial, trained = measure(before), measure(after)
-        _draw_by_channel(values, initial, trained, f"{name} (Hz)")
+    grid = figure.subplots(2, 2, sharex=True)
+    panels = {"centre frequency (Hz)": get_centre_frequencies, "bandwidth (Hz)": compute_bandwidths}
+    for (values, changes), measure in zip(grid, panels.values(), strict=True):
         values.set_yscale("log")
         _label_octaves(values.yaxis)
+        change = measure(after) - measure(before)
         changes.axhline(0, color=GREY, linewidth=1)
-        changes.vlines(_number_channels(initial), 0, trained - initial, color=VERMILLION, linewidth=1.4)
+        changes.vlines(np.arange(1, after.filters + 1), 0, change, color=VERMILLION, linewidth=1.4)
         changes.set_ylabel("change (Hz)")
         changes.grid(axis="y")
-        descriptions.append(_describe(name, initial, trained, "Hz"))
-    _finish_figure(figure, columns=2)
-    return "; ".join(descriptions)
+    return _draw_by_channel(figure, grid[:, 0], panels, before, after)
 
 
 def draw_responses(figure: Figure, before: Leaf, after: Leaf) -> str:
     """Draw each filter's magnitude response, initial above and trained below."""
+    peaks = []
     for axes, leaf, title in zip(figure.subplots(2, sharex=True), (before, after), ("initial", "trained"), strict=True):
         frequencies, magnitudes = compute_responses(leaf)
+        peaks.append(magnitudes.max(axis=1))
         shown = frequencies >= _MIN_FREQUENCY
         for channel, magnitude in enumerate(magnitudes):
             colour, dashes = ((BLUE, "-"), (VERMILLION, "--"))[channel % 2]  # neighbours differ
             axes.plot(frequencies[shown], magnitude[shown], color=colour, linestyle=dashes, linewidth=0.9)
         axes.set_title(title, fontsize=9, loc="left")
-        axes.set_ylabel("gain")
-        axes.set_xscale("log")
+        axes.set(ylabel="gain", xscale="log", xlim=(_MIN_FREQUENCY, leaf.sample_rate / 2), ylim=(0, None))
         _label_octaves(axes.xaxis)
-        axes.set_xlim(_MIN_FREQUENCY, leaf.sample_rate / 2)
-        axes.set_ylim(bottom=0)
         axes.grid(axis="x")
     figure.axes[-1].set_xlabel("frequency (Hz)")
-    return _describe(
-        "gains at their peaks", compute_responses(before)[1].max(axis=1), compute_responses(after)[1].max(axis=1)
-    )
+    return _describe("gains at their peaks", *peaks)
 
 
 def draw_pooling(figure: Figure, before: Leaf, after: Leaf) -> str:
     """Draw widths of the pooling windows by channel."""
-    axes = figure.subplots()
-    _draw_by_channel(
-        axes, compute_pooling_deviations(before), compute_pooling_deviations(after), "standard deviation (ms)"
-    )
-    _finish_figure(figure, columns=1)
-    return _describe("standard deviations", compute_pooling_deviations(before), compute_pooling_deviations(after), "ms")
+
+    def compute_deviations(leaf: Leaf) -> np.ndarray:
+        return _get_values(leaf.pooling.widths) * (leaf.window // 2) * 1000 / leaf.sample_rate
+
+    panels = {"standard deviation (ms)": compute_deviations}
+    return _draw_by_channel(figure, [figure.subplots()], panels, before, after)
 
 
 def draw_pcen(figure: Figure, before: Leaf, after: Leaf) -> str:
     """Draw the four parameters of PCEN by channel."""
+    panels = {
+        label: lambda leaf, name=name: _get_values(getattr(leaf.pcen, name)) for name, label in PCEN_LABELS.items()
+    }
+    return _draw_by_channel(figure, figure.subplots(2, 2, sharex=True).flat, panels, before, after)
+
+
+def _draw_by_channel(
+    figure: Figure, grid: Iterable[Axes], panels: Mapping[str, Callable[[Leaf], np.ndarray]], before: Leaf, after: Leaf
+) -> str:
+    """Draw a value of each channel in each panel, with one legend and axes of channels below; describe the panels."""
     descriptions = []
-    for axes, (name, label) in zip(figure.subplots(2, 2, sharex=True).flat, PCEN_LABELS.items(), strict=True):
-        values = _get_values(getattr(before.pcen, name)), _get_values(getattr(after.pcen, name))
-        _draw_by_channel(axes, *values, label)
-        descriptions.append(_describe(name, *values))
-    _finish_figure(figure, columns=2)
-    return "; ".join(descriptions)
-
-
-def _draw_by_channel(axes: Axes, before: np.ndarray, after: np.ndarray, label: str) -> None:
+    channels = np.arange(1, after.filters + 1)
     style: dict[str, Any] = {"markersize": 4, "linestyle": "none"}
-    axes.plot(_number_channels(before), before, color=BLUE, marker="o", fillstyle="none", label="initial", **style)
-    axes.plot(_number_channels(after), after, color=VERMILLION, marker="x", label="trained", **style)
-    axes.set_xlim(0, len(before) + 1)
-    axes.set_ylabel(label)
-    axes.grid(axis="y")
-
-
-def _number_channels(values: np.ndarray) -> np.ndarray:
-    return np.arange(1, len(values) + 1)
+    for axes, (label, measure) in zip(grid, panels.items(), strict=True):
+        initial, trained = measure(before), measure(after)
+        axes.plot(channels, initial, color=BLUE, marker="o", fillstyle="none", label="initial", **style)
+        axes.plot(channels, trained, color=VERMILLION, marker="x", label="trained", **style)
+        axes.set(xlim=(0, after.filters + 1), ylabel=label)
+        axes.grid(axis="y")
+        descriptions.append(_describe(label, initial, trained))
+    for axes in figure.axes[-2:]:  # the last row, of at most two columns
+        axes.set_xlabel("channel")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    figure.align_ylabels()
+    return "; ".join(descriptions)
 
 
 def _label_octaves(axis: Axis) -> None:
@@ -193,20 +173,12 @@ def _label_octaves(axis: Axis) -> None:
     axis.set_major_formatter("{x:g}")
 
 
-def _finish_figure(figure: Figure, columns: int) -> None:
-    """Add a grid's shared axis of channels below and one legend above."""
-    for axes in figure.axes[-columns:]:
-        axes.set_xlabel("channel")
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    figure.align_ylabels()
+def _describe(name: str, before: np.ndarray, after: np.ndarray) -> str:
+    first, last = (f"{values.min():.3g} to {values.max():.3g}" for values in (before, after))
+    return f"{name}: {first} at first, {last} after training"
 
 
-def _describe(what: str, before: np.ndarray, after: np.ndarray, unit: str = "") -> str:
-    first, last = (f"{values.min():.3g} to {values.max():.3g} {unit}".rstrip() for values in (before, after))
-    return f"{what}: {first} at first, {last} after training"
-
-
-def _get_values(parameter: torch.Tensor) -> np.ndarray:
+def _get_values(parameter: Tensor) -> np.ndarray:
     return parameter.detach().double().cpu().numpy()
 
 
@@ -226,7 +198,6 @@ PICTURES = (
     Picture("pooling", "Widths of the pooling windows", 7.2, 2.4, draw_pooling),
     Picture("pcen", "Parameters of the energy normalisation", 7.2, 4.2, draw_pcen),
 )
-FEATURES_TITLE = "LEAF features beside the log-mel spectrogram"
 
 
 def plot_leaf(folder: Path, out: Path, audio: Path | None = None, file_format: str = "svg") -> list[Path]:
@@ -243,16 +214,23 @@ def plot_leaf(folder: Path, out: Path, audio: Path | None = None, file_format: s
             read
     """
     encoder, config = load_encoder(folder)
-    before, after = get_leaf(build_audio_utterance(config, len(encoder.classifier.bias))), get_leaf(encoder)
+    initial = build_audio_utterance(config, len(encoder.classifier.bias))
+    before, after = initial.front_end, encoder.front_end
+    assert isinstance(before, Leaf)
+    assert isinstance(after, Leaf)
     pictures = list(PICTURES)
     if audio is not None:
-        pictures.append(build_features_picture(audio, encoder, config))
-    paths = []
-    for picture in pictures:
-        paths.append(out / f"{picture.name}.{file_format}")
+        waveform = torch.from_numpy(io.read_clip(io.inspect_file(audio), config.sample_rate))
+        if encoder.waveform_normalisation:
+            waveform = scale_to_unit_rms(waveform[None], torch.tensor([len(waveform)]))[0]
+        frequencies = config.minimum_frequency, config.maximum_frequency
+        draw = partial(draw_features, waveform=waveform, frequencies=frequencies)
+        pictures.append(Picture("features", FEATURES_TITLE, 7.2, 5.4, draw))
+    paths = [out / f"{picture.name}.{file_format}" for picture in pictures]
+    for path, picture in zip(paths, pictures, strict=True):
         with open_figure(picture.width, picture.height) as figure:
             description = picture.draw(figure, before, after)
-            write_figure(figure, paths[-1], picture.name, picture.title, description)
+            write_figure(figure, path, picture.name, picture.title, description)
     return paths
 
 
@@ -276,20 +254,3 @@ def load_encoder(folder: Path) -> tuple[LeafCnn, AudioUtteranceConfig]:
     encoder = load_part(folder, AUDIO_UTTERANCE, recipe, description.label_set)
     assert isinstance(encoder, LeafCnn)
     return encoder, recipe.audio_utterance
-
-
-def get_leaf(encoder: LeafCnn) -> Leaf:
-    assert isinstance(encoder.front_end, Leaf), "trained_encoder has refused any other"
-    return encoder.front_end
-
-
-def build_features_picture(audio: Path, encoder: LeafCnn, config: AudioUtteranceConfig) -> Picture:
-    samples = torch.from_numpy(io.read_clip(io.inspect_file(audio), config.sample_rate))
-    if encoder.waveform_normalisation:
-        samples = scale_to_unit_rms(samples[None], torch.tensor([len(samples)]))[0]
-    frequencies = config.minimum_frequency, config.maximum_frequency
-
-    def draw(figure: Figure, before: Leaf, after: Leaf) -> str:
-        return draw_features(figure, samples, before, after, frequencies)
-
-    return Picture("features", FEATURES_TITLE, 7.2, 5.4, draw)

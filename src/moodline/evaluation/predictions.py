@@ -1,41 +1,193 @@
-"""Predict the utterances that a model is scored on: the table that every score is computed from.
+"""Read and check what is scored, and predict it: the table that every score is computed from.
 
 Columns: utterance_id, conversation_id, session, speaker, part, fold, stage, label, predicted, temperature and
 p_<class>; one row per scored utterance and stage. Probabilities are softmax(logits / temperature); a baseline, or a
 model of an older moodline, has no temperature and is not calibrated.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import torch
 
-from moodline.config import FUSION, SINGLE_MODALITY_FUSION, Modalities, Recipe
-from moodline.conversation import Conversation, LabelSet, Utterance, find_training_overlap
+from moodline.config import EMBEDDINGS_OPTIONS, FUSION, SINGLE_MODALITY_FUSION
+from moodline.conversation import (
+    LABEL_SETS,
+    Conversation,
+    LabelSet,
+    find_label_set,
+    find_training_overlap,
+    refuse_misspelt,
+)
+from moodline.corpora.asr_column import read_corpus_with_words
+from moodline.corpora.corpus import DESCRIPTION_FILE, Corpus
+from moodline.corpora.protocols import Fold
+from moodline.corpora.storage import RECOGNISED
+from moodline.embeddings import EmbeddingsFile, read_embeddings, refuse_other_encoders
 from moodline.errors import MoodlineError
 from moodline.evaluation.scores import MAJORITY
+from moodline.inference.pipeline import load
 from moodline.inference.predictor import Predictor
-from moodline.modeling.checkpoint import Provenance
-from moodline.timeline.timeline import UtterancePrediction
+from moodline.modeling.checkpoint import CONFIG_FILE, Provenance
+from moodline.training.run import RUN_FILE, Run
 
+MIN_MAPPED_SHARE = 0.5  # of the labelled utterances: with fewer known to the model's label set a map is required
+MAX_SHOWN_LABELS = 12
 ROWS_PER_BATCH = 2**12
+TEXT_COLUMNS = ("utterance_id", "conversation_id", "session", "speaker", "part", "fold", "stage", "label", "predicted")
 
 ProgressCallback = Callable[[str, int, int], None]
 """Receives a name, the number of finished conversations, and their total."""
 
 
+def refuse_occupied(out: Path, what: str) -> None:
+    """Refuse to write into a folder that is a run, a corpus or a model; ``what`` is the output, in the plural."""
+    for file, taken in ((RUN_FILE, "run"), (DESCRIPTION_FILE, "corpus"), (CONFIG_FILE, "model")):
+        if (out / file).exists():
+            raise MoodlineError(f"{out} is a {taken}: choose another -o for {what}", code="file.occupied")
+
+
+def read_run_corpus(run: Run, words: str) -> Corpus:
+    """Read the run's corpus with the given words, and check that it has not changed since training."""
+    corpus = read_corpus_with_words(words, run.corpus_folder)
+    if corpus.table_hash != run.corpus_hash:
+        raise MoodlineError(
+            f"{run.folder} was trained on a corpus with hash {run.corpus_hash}, and {run.corpus_folder} now has "
+            f"{corpus.table_hash}. Prepare that corpus again, or train a new run.",
+            code="run.other_corpus",
+        )
+    if corpus.recognition and run.words == RECOGNISED and corpus.recognition.words_hash != run.words_hash:
+        raise MoodlineError(
+            f"{run.folder} was trained on recognised words with hash {run.words_hash}, and those of "
+            f"{run.corpus_folder} now have {corpus.recognition.words_hash}. Restore the former words, or train a new "
+            "run.",
+            code="run.other_words",
+        )
+    return corpus
+
+
+def select_folds(run: Run, all_folds: Sequence[Fold]) -> list[Fold]:
+    """Select the folds that a run has trained, at least one, and check that they have test sets."""
+    folds = [fold for fold in all_folds if run.is_complete(fold.name)]
+    if not folds:
+        begun = [fold.name for fold in all_folds if run.get_files(fold.name).folder.is_dir()]
+        lacks = "".join(f"; fold {name}: {run.explain_incomplete(name)}" for name in begun)
+        raise MoodlineError(
+            f"{run.folder} has no trained fold of its recipe yet{lacks}. Finish moodline train first.",
+            code="run.no_trained_fold",
+        )
+    if not all(fold.test for fold in folds):
+        raise MoodlineError(
+            f"protocol {run.protocol} has no test set. Score its model on another corpus with "
+            "moodline evaluate --model FOLDER --corpus OTHER.",
+            code="evaluation.no_test_set",
+        )
+    return folds
+
+
+def read_run_embeddings(run: Run, files: Mapping[str, Path]) -> dict[str, EmbeddingsFile]:
+    """Read the run's embeddings by encoder, from their recorded paths or from ``files``, and check their hashes."""
+    refuse_other_encoders(run.recipe, {*run.embeddings, *files})
+    embeddings = {}
+    for encoder, given in run.embeddings.items():
+        path, option = files.get(encoder, given.file), EMBEDDINGS_OPTIONS[encoder]
+        if encoder not in files and not path.is_file():
+            raise MoodlineError(
+                f"{path}, the embeddings that {run.folder} was trained on (hash {given.hash}), is missing. "
+                f"Give its present path with {option} FILE.",
+                code="embeddings.missing_file",
+            )
+        found = embeddings[encoder] = read_embeddings(path)
+        if found.hash != given.hash:
+            raise MoodlineError(
+                f"{run.folder} was trained on embeddings with hash {given.hash}, and {path} has {found.hash}: "
+                f"give the file that it was trained on with {option} FILE, or train a new run",
+                code="embeddings.other_file",
+            )
+    return embeddings
+
+
+def load_fold(run: Run, fold: Fold, device: str | torch.device) -> Predictor:
+    """Load a fold's model, and check that it was trained on this fold."""
+    predictor = load(run.get_model_folder(fold.name), device=device)
+    found = predictor.model.provenance.fold_hash
+    if found != fold.hash:
+        raise MoodlineError(
+            f"the model was trained on a fold with hash {found}, but {fold.protocol}, fold {fold.name} has "
+            f"{fold.hash}. Train into a new folder.",
+            code="run.other_fold",
+        )
+    return predictor
+
+
+def resolve_label_set(model: LabelSet, corpus: Corpus, named: str | None) -> LabelSet:
+    """Map the corpus's labels to the model's classes.
+
+    Args:
+        named: name or YAML file of the label set that maps them; None uses the model's own
+
+    Raises:
+        MoodlineError: the map has a class that the model lacks, or the model's own set maps few of the labels
+    """
+    if named is None:
+        _refuse_other_labels(model, corpus)
+        return model
+    labels = find_label_set(named)
+    refuse_misspelt(labels, corpus.label_counts)
+    if strangers := [name for name in labels.classes if name not in model.classes]:
+        raise MoodlineError(
+            f"{named} has the classes {', '.join(strangers)}, which the model lacks. Write a label set of its classes "
+            f"{', '.join(model.classes)}, or of some of them.",
+            code="label.unknown_class",
+        )
+    return replace(labels, classes=model.classes)
+
+
+def _refuse_other_labels(model: LabelSet, corpus: Corpus) -> None:
+    found = corpus.label_counts
+    if not found:
+        raise MoodlineError(
+            f"nothing can be scored: no utterance of {corpus.source} has a label", code="evaluation.no_labels"
+        )
+    known = _count_scored(model, found)
+    if known and known >= MIN_MAPPED_SHARE * found.total():
+        return
+    more = ", ..." if len(found) > MAX_SHOWN_LABELS else ""
+    names = ", ".join(label for label, _ in found.most_common(MAX_SHOWN_LABELS)) + more
+    own = f", or --label-set {model.name} to score those alone" if known and model.name in LABEL_SETS else ""
+    raise MoodlineError(
+        f"the model's label set {model.name} has a class for {known} of {found.total()} labelled utterances of "
+        f"{corpus.source}, whose labels are {names}: map them to the model's classes ({', '.join(model.classes)}) with "
+        f"{_suggest_label_map(model, found)}{own}",
+        code="label.unmapped",
+    )
+
+
+def _suggest_label_map(model: LabelSet, found: Counter[str]) -> str:
+    """Suggest a built-in label set that maps the corpus's labels to all of the model's classes, or a file."""
+    same = [
+        one
+        for one in LABEL_SETS.values()
+        if one.name != model.name and {one.mapping.get(label) for label in found} - {None} == set(model.classes)
+    ]
+    if same:
+        return f"--label-set {max(same, key=lambda one: _count_scored(one, found)).name}"
+    return "--label-set FILE, a YAML file with name, version, classes and mapping"
+
+
+def _count_scored(labels: LabelSet, found: Counter[str]) -> int:
+    return sum(count for label, count in found.items() if labels.index(label) is not None)
+
+
 def refuse_training_overlap(
     provenance: Provenance, conversations: Sequence[Conversation], speaker: str | None = None
 ) -> None:
-    """Refuse to score a model on conversations that trained or selected it.
-
-    Args:
-        speaker: the only speaker who is scored; None scores all
-
-    Raises:
-        MoodlineError: the model has seen a conversation
-    """
+    """Refuse to score a model on conversations that trained or selected it; None scores all speakers."""
     for conversation, use in find_training_overlap(provenance, conversations, speaker):
         raise MoodlineError(
             f"the model was {use} {conversation.id} ({provenance.protocol}, fold {provenance.fold}). "
@@ -67,22 +219,14 @@ def predict_for_scores(
 
     def rows() -> Iterator[dict[str, Any]]:
         for done, conversation in enumerate(conversations, start=1):
-            yield from iter_rows(predictor, conversation, labels, fold, speaker)
+            yield from _iter_rows(predictor, conversation, labels, fold, speaker)
             progress(done)
 
     return build_table(rows(), labels, len(conversations), speaker)
 
 
 def build_table(rows: Iterable[dict[str, Any]], labels: LabelSet, conversations: int, speaker: str | None) -> pa.Table:
-    """Rows of predictions as a table; no more than some thousand of them are kept as they come.
-
-    Args:
-        conversations: how many they are of
-        speaker: as in ``predict_for_scores``
-
-    Raises:
-        MoodlineError: there is no row
-    """
+    """Build the table of predictions, keeping some thousand rows at most as they come; refuse one without rows."""
     schema, remaining = build_schema(labels.classes), iter(rows)
     tables: list[pa.Table] = []
     while some := list(islice(remaining, ROWS_PER_BATCH)):
@@ -97,76 +241,50 @@ def build_table(rows: Iterable[dict[str, Any]], labels: LabelSet, conversations:
 
 
 def build_schema(classes: Sequence[str]) -> pa.Schema:
-    texts = ("utterance_id", "conversation_id", "session", "speaker", "part", "fold", "stage", "label", "predicted")
-    return pa.schema(
-        [
-            *((name, pa.string()) for name in texts),
-            ("temperature", pa.float64()),
-            *((f"p_{name}", pa.float32()) for name in classes),
-        ]
-    )
+    probabilities = [(f"p_{name}", pa.float32()) for name in classes]
+    return pa.schema([*((name, pa.string()) for name in TEXT_COLUMNS), ("temperature", pa.float64()), *probabilities])
 
 
-def iter_rows(
+def _iter_rows(
     predictor: Predictor, conversation: Conversation, labels: LabelSet, fold: str, speaker: str | None
 ) -> Iterator[dict[str, Any]]:
-    seen = conversation.prepare_for_context(labels, predictor.model.recipe.context)
-    modes = predictor.predict_modes(seen)
-    for utterance, predicted in zip(seen.utterances, modes["both"].utterances, strict=True):
-        refuse_missing_modality(utterance, predicted, predictor.model.recipe)
-    majority, temperatures = predictor.model.provenance.majority_class, predictor.model.temperatures
-    for turn, facts in iter_scored_turns(seen, labels, fold, speaker):
-        of_turn: dict[Modalities, UtterancePrediction] = {mode: of.utterances[turn] for mode, of in modes.items()}
-        yield from (facts | one for one in iter_stage_columns(of_turn, temperatures, majority))
+    """Iterate over the rows of each stage, of the fusion with one modality, and of the majority baseline."""
+    model = predictor.model
+    read = conversation.prepare_for_context(labels, model.recipe.context)
+    modes = predictor.predict_modes(read)
+    for utterance, predicted in zip(read.utterances, modes["both"].utterances, strict=True):
+        if len(predicted.by_stage) < len(model.recipe.stages):
+            raise MoodlineError(
+                f"{utterance.id} has no audio, and stages are scored on the same utterances. Prepare the corpus with "
+                "its audio, or score a text-only model.",
+                code="evaluation.missing_audio",
+            )
+    majority = {name: float(name == model.provenance.majority_class) for name in labels.classes}
+    for turn, facts in iter_scored_turns(read, labels, fold, speaker):
+        for stage, probabilities in modes["both"].utterances[turn].by_stage.items():
+            yield facts | build_stage_columns(stage, probabilities, model.temperatures.get(stage))
+        for mode, stage in SINGLE_MODALITY_FUSION.items():
+            if mode in modes:
+                alone = modes[mode].utterances[turn].probabilities
+                yield facts | build_stage_columns(stage, alone, model.temperatures.get(FUSION))
+        yield facts | build_stage_columns(MAJORITY, majority)
 
 
 def iter_scored_turns(
     conversation: Conversation, labels: LabelSet, fold: str, speaker: str | None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Iterate over the positions of scored turns, each with the columns that its rows share."""
+    whole = {
+        "conversation_id": conversation.id,
+        "session": conversation.session,
+        "part": conversation.part,
+        "fold": fold,
+    }
     for turn, utterance in enumerate(conversation.utterances):
         index = labels.index(utterance.label)
         if index is not None and speaker in (None, utterance.speaker):
-            yield turn, get_facts(conversation, utterance) | {"fold": fold, "label": labels.classes[index]}
-
-
-def refuse_missing_modality(utterance: Utterance, predicted: UtterancePrediction, recipe: Recipe) -> None:
-    """Refuse an utterance that a stage cannot predict: stages are compared on the same utterances."""
-    if len(predicted.by_stage) < len(recipe.stages):
-        raise MoodlineError(
-            f"{utterance.id} has no audio, and stages are scored on the same utterances. Prepare the corpus with its "
-            "audio, or score a text-only model.",
-            code="evaluation.missing_audio",
-        )
-
-
-def get_facts(conversation: Conversation, utterance: Utterance) -> dict[str, Any]:
-    return {
-        "utterance_id": utterance.id,
-        "conversation_id": conversation.id,
-        "session": conversation.session,
-        "speaker": utterance.speaker,
-        "part": conversation.part,
-    }
-
-
-def iter_stage_columns(
-    predicted: Mapping[Modalities, UtterancePrediction], temperatures: Mapping[str, float], majority: str
-) -> Iterator[dict[str, Any]]:
-    """Iterate over the columns of each stage, of the fusion with one modality, and of the majority baseline.
-
-    Args:
-        predicted: by mode that the model supports
-        temperatures: by stage; the fusion has one for all modes
-        majority: the training set's most frequent class, which the baseline always predicts
-    """
-    both = predicted["both"]
-    for stage, probabilities in both.by_stage.items():
-        yield build_stage_columns(stage, probabilities, temperatures.get(stage))
-    for mode, one in predicted.items():
-        if mode != "both":
-            yield build_stage_columns(SINGLE_MODALITY_FUSION[mode], one.probabilities, temperatures.get(FUSION))
-    yield build_stage_columns(MAJORITY, {name: float(name == majority) for name in both.probabilities})
+            facts = {"utterance_id": utterance.id, "speaker": utterance.speaker, "label": labels.classes[index]}
+            yield turn, facts | whole
 
 
 def build_stage_columns(

@@ -9,7 +9,7 @@ from typing import Any
 
 from moodline.conversation import Conversation, LabelSet, convert_to_content
 from moodline.corpora.corpus import Corpus
-from moodline.corpora.folds import Fold
+from moodline.corpora.protocols import Fold
 from moodline.corpora.storage import REFERENCE
 
 
@@ -38,44 +38,22 @@ class Scores:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FoldStatistic:
-    """Hold mean and standard deviation (n - 1 in the denominator) over folds; one fold has no deviation."""
-
-    mean: float
-    deviation: float | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FoldStatistics:
-    wa: FoldStatistic
-    ua: FoldStatistic
-    weighted_f1: FoldStatistic
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ClassResult:
-    """Hold a class's scores; None where undefined (see moodline.metrics.ClassScores)."""
-
-    precision: float | None
-    recall: float | None
-    f1: float | None
-    support: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class StageScores:
     """Hold all scores of one stage.
 
-    ``confusion`` has a row per reference class and a column per predicted one, in the order of ``classes``.
-    ``parts`` is empty unless the predictions hold more than one part of a corpus.
+    Attributes:
+        over_folds: by measure, ``mean`` and ``deviation`` (n - 1 in the denominator; None for one fold)
+        parts: empty unless the predictions hold more than one part of a corpus
+        classes: ``precision``, ``recall``, ``f1`` and ``support``; None where undefined (see metrics.ClassScores)
+        confusion: a row per reference class and a column per predicted one, in the order of ``classes``
     """
 
     stage: str
     pooled: Scores
-    over_folds: FoldStatistics
+    over_folds: Mapping[str, Mapping[str, float | None]]
     folds: Mapping[str, Scores]
     parts: Mapping[str, Scores]
-    classes: Mapping[str, ClassResult]
+    classes: Mapping[str, Mapping[str, float | None]]
     confusion: tuple[tuple[int, ...], ...]
 
 
@@ -95,7 +73,6 @@ class Evaluation:
     differences: tuple[Difference, ...]
 
 
-SCHEMA = 1
 NOT_CALIBRATED = (
     "probabilities are not calibrated, since an older moodline wrote the model. Rerun its moodline train command to "
     "calibrate it without training"
@@ -106,7 +83,7 @@ PACKAGES = ("moodline", "torch", "transformers", "lightning", "numpy", "scikit-l
 def describe_evaluation(labels: LabelSet, context: str, corpus: Corpus, trained_words: str) -> dict[str, Any]:
     """Describe labels, corpus, words and versions for results.json."""
     return {
-        "schema": SCHEMA,
+        "schema": 1,
         "label_set": convert_to_content(labels),
         "context": context,
         "corpus": {
@@ -127,10 +104,20 @@ def describe_evaluation(labels: LabelSet, context: str, corpus: Corpus, trained_
 
 
 def count_fold(fold: Fold, labels: LabelSet) -> dict[str, Any]:
-    sets = {name: count_conversations(conversations, labels) for name, conversations in fold.scored.items()}
-    left_out = None if fold.left_out is None else count_conversations(fold.left_out, labels)
-    shared = len(fold.shared_speakers)
-    return {"name": fold.name, "hash": fold.hash, **sets, "left_out": left_out, "shared_speakers": shared}
+    return {
+        "name": fold.name,
+        "hash": fold.hash,
+        **{name: count_conversations(conversations, labels) for name, conversations in fold.scored.items()},
+        "left_out": None if fold.left_out is None else count_conversations(fold.left_out, labels),
+        "shared_speakers": len(fold.shared_speakers),
+    }
+
+
+def count_conversations(conversations: Sequence[Conversation], labels: LabelSet) -> dict[str, Any]:
+    """Count conversations, scored utterances, and these by class."""
+    indices = Counter(labels.index(utterance.label) for one in conversations for utterance in one.utterances)
+    classes = {name: indices[index] for index, name in enumerate(labels.classes)}
+    return {"conversations": len(conversations), "utterances": sum(classes.values()), "classes": classes}
 
 
 def collect_notes(folds: Sequence[Fold], of: int) -> list[str]:
@@ -153,18 +140,3 @@ def note_words(trained: str, corpus: Corpus) -> list[str]:
     if trained == corpus.words == REFERENCE:
         return []
     return [f"trained on {trained} words, scored on {corpus.recognition or 'reference words'}"]
-
-
-def count_conversations(conversations: Sequence[Conversation], labels: LabelSet) -> dict[str, Any]:
-    """Count conversations, scored utterances, and these by class."""
-    classes = Counter(
-        labels.classes[index]
-        for conversation in conversations
-        for utterance in conversation.utterances
-        if (index := labels.index(utterance.label)) is not None
-    )
-    return {
-        "conversations": len(conversations),
-        "utterances": sum(classes.values()),
-        "classes": {name: classes[name] for name in labels.classes},
-    }

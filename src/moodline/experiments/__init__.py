@@ -1,1 +1,0 @@
-"""The paper's tables from anyone's copy of the corpus, baselines, and robustness tests."""

@@ -1,50 +1,110 @@
 """Reproduce the paper's tables from one corpus: checks, plan, tasks, ledger, tables."""
 
+import math
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
+import torch
+import yaml
 from rich.console import Console
+from torch import nn
 
-from moodline.config import STAGE_NAMES, Recipe
-from moodline.conversation import find_label_set, refuse_misspelt
+from moodline.config import AUDIO_UTTERANCE, STAGE_NAMES, TEXT_UTTERANCE, Recipe
+from moodline.conversation import LabelSet, find_label_set, refuse_misspelt
 from moodline.corpora.asr_column import read_asr_column, read_asr_metadata
 from moodline.corpora.corpus import Corpus, read_corpus
+from moodline.corpora.protocols import TrainingSets
 from moodline.corpora.storage import RECOGNISED
-from moodline.device import AUTO, CPU, choose_device
+from moodline.device import CPU, choose_device, move
 from moodline.embeddings import collect_unique_ids
 from moodline.errors import MoodlineError
-from moodline.evaluation.cross_corpus import refuse_occupied
+from moodline.evaluation.predictions import refuse_occupied
 from moodline.evaluation.results import count_conversations
-from moodline.evaluation.scores import MIN_CONVERSATIONS
+from moodline.evaluation.scores import note_conversation_count
+from moodline.experiments import tasks
 from moodline.experiments.baselines import BASELINES
-from moodline.experiments.ledger import build_ledger, find_experiments, refuse_other_corpus, write_ledger
-from moodline.experiments.plan import RUNS_FOLDER, DurationProbe, ExperimentPlan, ExperimentTask, build_plan
-from moodline.experiments.render import REPORT_FILE, render_latex, render_markdown, write_report
-from moodline.experiments.results_table import ResultsTable, fill_table, write_tables
-from moodline.experiments.runner import FEATURES_FOLDER, is_done, refuse_other_recipes, run_tasks, write_recipes
-from moodline.experiments.systems import CLASSICAL_NAME, find_longest_seconds
-from moodline.experiments.tables import (
-    TABLE_BUILDERS,
-    PaperTable,
-    TableOptions,
-    TableRequest,
-    build_tables,
-    select_tables,
-)
-from moodline.io import read_json, write_json, write_text
-from moodline.training.dataset import refuse_unlabelled
+from moodline.experiments.ledger import find_experiments, refuse_other_corpus, write_ledger
+from moodline.experiments.results import REPORT_FILE, fill_table, write_tables
+from moodline.experiments.tables import CLASSICAL_NAME, PaperTable, build_tables, merge_requests, select_tables
+from moodline.io import write_text
+from moodline.modeling.batching import build_length_batches
+from moodline.modeling.model import ENCODER_BY_STAGE, build_stage
+from moodline.modeling.text_encoder import load_bert
+from moodline.training import dataset
+from moodline.training.lightning_module import compute_conversation_loss
 from moodline.training.provenance import build_provenance, find_finished_stages
 from moodline.training.run import lock_folder, refuse_foreign
 
+REQUESTED_TABLES_FILE = "asked.json"  # written first: the tables that any command requested, and Table 1's sizes
+MEASURED_BATCHES = 3  # of each stage, to estimate durations
 
-def refuse_missing_asr(tables: Sequence[PaperTable], folder: Path, corpus: Corpus) -> None:
-    """Refuse tables that read recognised words if the corpus has none.
+
+def reproduce(
+    corpus_folder: Path,
+    recipe: Recipe,
+    out: Path,
+    console: Console,
+    *,
+    tables: Sequence[str],
+    protocols: Sequence[str],
+    sizes: Sequence[int],
+    seeds: int,
+    fold: str | None,
+    jobs: int,
+    quote: bool,
+    device: str,
+    dry: bool,
+) -> None:
+    """Print the plan and, unless ``dry``, run it and write the ledger and the tables.
+
+    Tables 3 and 4 are made under all protocols, the others under the first. Seeds count from the recipe's own. With
+    ``quote``, the reports of the runs quote the corpus's words.
 
     Raises:
-        MoodlineError: recognised words are missing or incomplete
+        MoodlineError: the corpus, the recipe or the folder does not fit, or a task failed
     """
+    report = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    chosen = choose_device(device)
+    refuse_occupied(out, "a ledger")
+    refuse_foreign(out, "ledger", REQUESTED_TABLES_FILE)
+    corpus = read_corpus(corpus_folder)
+    refuse_other_corpus(out, corpus.table_hash)
+    requested = select_tables(tables, protocols)
+    own = build_tables(requested, recipe, sizes, corpus)
+    recognition = read_asr_metadata(corpus_folder)
+    words_hash = recognition.words_hash if recognition else None
+    plan = tasks.build_plan(own, corpus, seeds, fold, words_hash)
+    refuse_unfit_plan(plan, corpus, out)
+    refuse_missing_asr(own, corpus_folder, corpus)
+    recipes = tasks.collect_recipes(plan, out)
+    tasks.refuse_other_recipes(recipes)
+    for line in chain(note_weak_tests(plan), describe_plan(plan, out, jobs, chosen)):
+        report(line)
+    if dry:
+        return
+    with lock_folder(out):
+        requested, sizes = merge_requests(out / REQUESTED_TABLES_FILE, requested, sizes)
+        for path, one in recipes.items():
+            write_text(path, yaml.safe_dump(asdict(one), sort_keys=False))
+        failure: MoodlineError | None = None
+        try:
+            tasks.run_tasks(plan, out, jobs, report, corpus=corpus_folder.resolve(), quote=quote, device=device)
+        except MoodlineError as error:
+            failure = error  # raised after the tables of the finished tasks are written
+        experiments = find_experiments(out, words_hash)
+        filled = [fill_table(table, experiments) for table in build_tables(requested, recipe, sizes, corpus)]
+        report(write_tables(filled, write_ledger(experiments, out), out))
+    report(f"report: {out / REPORT_FILE}")
+    if failure is not None:
+        raise failure
+
+
+def refuse_missing_asr(tables: Sequence[PaperTable], folder: Path, corpus: Corpus) -> None:
+    """Refuse tables that read recognised words if the corpus has none."""
     reading = [table for table in tables if any(RECOGNISED in (row.words, row.system.words) for row in table.rows)]
     if not reading:
         return
@@ -56,184 +116,127 @@ def refuse_missing_asr(tables: Sequence[PaperTable], folder: Path, corpus: Corpu
         raise MoodlineError(f"{reading[0].name}: {error}{remedy}", code=error.code) from error
 
 
-def refuse_unfit_plan(plan: ExperimentPlan, corpus: Corpus, out: Path) -> None:
-    """Refuse a plan with a task that would fail.
-
-    Raises:
-        MoodlineError: the corpus has no labels or a duplicate utterance id, a fold's training set lacks a class or its
-            validation set labels, or a baseline's package is not installed
-    """
-    labels = find_label_set(plan.tasks[0].system.recipe.label_set)
-    refuse_unlabelled(corpus)
+def refuse_unfit_plan(plan: Sequence[tasks.ExperimentTask], corpus: Corpus, out: Path) -> None:
+    """Refuse a plan with a task that would fail: for its corpus, its fold, or a package that is not installed."""
+    recipe = plan[0].system.recipe
+    labels = find_label_set(recipe.label_set)
+    dataset.refuse_unlabelled(corpus)
     refuse_misspelt(labels, corpus.label_counts)
     collect_unique_ids(corpus.conversations)
-    for task in {(task.system.name, task.protocol, task.fold.name): task for task in plan.tasks}.values():
+    for task in {(task.system.name, task.fold.protocol, task.fold.name): task for task in plan}.values():
         build_provenance(task.system.recipe, labels, corpus, task.fold, {})
         task.fold.get_training_sets(labels, task.system.recipe.context)
-    classical = next((task for task in plan.tasks if task.system.name == CLASSICAL_NAME), None)
-    if classical is not None:
+    if any(task.system.name == CLASSICAL_NAME for task in plan):
         for baseline in BASELINES.values():
-            baseline.reader(classical.system.recipe, out / FEATURES_FOLDER, CPU)
+            baseline.reader(recipe, out / tasks.FEATURES_FOLDER, CPU)
 
 
-def find_warnings(plan: ExperimentPlan) -> Iterator[str]:
+def note_weak_tests(plan: Sequence[tasks.ExperimentTask]) -> Iterator[str]:
     """Yield a sentence for each weakness of a plan's test sets."""
+    labels = find_label_set(plan[0].system.recipe.label_set)
     tested: dict[str, set[str]] = {}
-    first_tasks: dict[tuple[str, str], ExperimentTask] = {}
-    for task in plan.tasks:
-        first_tasks.setdefault((task.protocol, task.fold.name), task)
-    for task in first_tasks.values():
-        labels = find_label_set(task.system.recipe.label_set)
-        found = count_conversations(task.fold.scored["test"], labels)
-        tested.setdefault(task.fold.protocol, set()).update(one.id for one in task.fold.test)
-        if missing := [name for name, count in found["classes"].items() if not count]:
+    for fold in {(task.fold.protocol, task.fold.name): task.fold for task in plan}.values():
+        classes = count_conversations(fold.scored["test"], labels)["classes"]
+        tested.setdefault(fold.protocol, set()).update(one.id for one in fold.test)
+        if missing := [name for name, count in classes.items() if not count]:
             yield (
-                f"{task.fold.protocol}, fold {task.fold.name}: the test set has no utterances of {', '.join(missing)}; "
-                "its UA is over the other classes"
+                f"Note: {fold.protocol}, fold {fold.name}: the test set has no utterances of {', '.join(missing)}; "
+                "its UA is over the other classes."
             )
     for protocol, conversations in tested.items():
-        if len(conversations) == 1:
-            yield f"{protocol}: the test sets have one conversation, which gives no interval"
-        elif len(conversations) < MIN_CONVERSATIONS:
-            yield (
-                f"{protocol}: the test sets have {len(conversations)} conversations; intervals are unreliable with "
-                f"fewer than {MIN_CONVERSATIONS}"
-            )
+        alone = ["the test sets have one conversation, which gives no interval"] if len(conversations) == 1 else []
+        yield from (f"Note: {protocol}: {note}." for note in alone or note_conversation_count(len(conversations)))
 
 
-# In the output folder, written first: the tables requested so far, by any command, and the sizes of Table 1.
-REQUESTED_TABLES_FILE = "asked.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReproductionRequest:
-    """The options of one command.
-
-    Args:
-        tables: keys of the tables
-        protocols: protocols of Tables 3 and 4; the other tables use the first
-        sizes: sizes of the utterance embedding in Table 1
-        seeds: number of seeds, from the recipe's upwards
-        fold: name of the one fold to train of each protocol; None for all
-        jobs: number of tasks that run in parallel
-        quote: let the reports of the runs quote the corpus's words
-        device: name of the tasks' device, as in ``moodline.load``
-    """
-
-    tables: Sequence[str]
-    protocols: Sequence[str]
-    sizes: Sequence[int]
-    seeds: int
-    fold: str | None
-    jobs: int
-    quote: bool = True
-    device: str = AUTO
-
-
-def reproduce(
-    corpus_folder: Path, recipe: Recipe, out: Path, request: ReproductionRequest, console: Console, *, dry: bool
-) -> None:
-    """Print the plan and, unless ``dry``, run it and write the ledger and the tables.
-
-    Raises:
-        MoodlineError: the corpus or the recipe does not fit the tables, the folder is not a ledger or has another
-            corpus, or a task failed
-    """
-    device = choose_device(request.device)
-    refuse_occupied(out, "a ledger")
-    refuse_foreign(out, "ledger", REQUESTED_TABLES_FILE)
-    corpus = read_corpus(corpus_folder)
-    refuse_other_corpus(out, corpus.table_hash)
-    longest = find_longest_seconds(corpus)
-    requested = select_tables(request.tables, request.protocols)
-    tables = build_tables(requested, recipe, TableOptions(sizes=request.sizes, longest_seconds=longest))
-    recognition = read_asr_metadata(corpus_folder)
-    words_hash = recognition.words_hash if recognition else None
-    plan = build_plan(tables, corpus, request.seeds, request.fold, words_hash)
-    refuse_unfit_plan(plan, corpus, out)
-    refuse_missing_asr(tables, corpus_folder, corpus)
-    refuse_other_recipes(plan, out)
-    for sentence in find_warnings(plan):
-        print_line(console, f"Note: {sentence}.")
-    print_plan(plan, out, request.jobs, DurationProbe(device), console)
-    if dry:
-        return
-    with lock_folder(out):
-        requested, sizes = merge_requests(out, requested, request.sizes)
-        write_recipes(plan, out)
-        failure: MoodlineError | None = None
-        try:
-            report = partial(print_line, console)
-            run_tasks(
-                plan, corpus_folder.resolve(), out, request.jobs, report, quote=request.quote, device=request.device
-            )
-        except MoodlineError as error:
-            failure = error  # raised after the tables of the finished tasks are written
-        every = build_tables(requested, recipe, TableOptions(sizes=sizes, longest_seconds=longest))
-        found = write_results(out, every, words_hash)
-    print_line(console, render_markdown(found))
-    print_line(console, f"report: {out / REPORT_FILE}")
-    if failure is not None:
-        raise failure
-
-
-def write_results(out: Path, tables: Sequence[PaperTable], words_hash: str | None) -> list[ResultsTable]:
-    """Write the ledger and the tables of all finished tasks of a folder, with recognised words of this hash."""
-    experiments = find_experiments(out / RUNS_FOLDER, words_hash)
-    ledger = build_ledger(experiments)
-    write_ledger(ledger, out)
-    filled = [fill_table(table, experiments) for table in tables]
-    write_text(out / "tables.md", render_markdown(filled))
-    write_text(out / "tables.tex", render_latex(filled))
-    write_tables(filled, out)
-    write_report(filled, ledger, out)
-    return filled
-
-
-def merge_requests(
-    out: Path, requested: Sequence[TableRequest], sizes: Sequence[int]
-) -> tuple[list[TableRequest], list[int]]:
-    """Add tables and sizes to those of earlier commands, and return all."""
-    file = out / REQUESTED_TABLES_FILE
-    before = read_json(file, "ledger") if file.is_file() else {"tables": [], "sizes": []}
-    every = {TableRequest(*one) for one in before["tables"]} | {*requested}
-    ordered = [
-        TableRequest(key, protocol) for key in TABLE_BUILDERS for protocol in sorted({one.protocol for one in every})
-    ]
-    tables, sizes = [one for one in ordered if one in every], sorted({*before["sizes"], *sizes})
-    write_json(file, {"tables": tables, "sizes": sizes})
-    return tables, sizes
-
-
-def print_plan(plan: ExperimentPlan, out: Path, jobs: int, probe: DurationProbe, console: Console) -> None:
-    """Print the tasks, the stages that each trains, and estimated durations without early stopping and scoring."""
-    finished, total = find_finished_stages(out / RUNS_FOLDER), 0.0
-    if not all(is_done(task, out) for task in plan.tasks):
-        print_line(console, "Timing a few batches of each stage to estimate durations.")
-    for task in plan.tasks:
-        if is_done(task, out):
-            print_line(console, f"{task.name}: done")
+def describe_plan(plan: Sequence[tasks.ExperimentTask], out: Path, jobs: int, device: torch.device) -> Iterator[str]:
+    """Describe the tasks, the stages that each trains, and estimated durations without early stopping and scoring."""
+    finished, rates, total = find_finished_stages(out / tasks.RUNS_FOLDER), dict[str, float](), 0.0
+    done = {task.name for task in plan if tasks.is_done(task, out)}
+    if len(done) < len(plan):
+        yield "Timing a few batches of each stage to estimate durations."
+    for task in plan:
+        if task.name in done:
+            yield f"{task.name}: done"
             continue
-        own = [stage for stage in plan.list_own_stages(task) if task.origins[stage] not in finished]
-        seconds = probe.estimate_seconds(task, own)
+        own = [one for one, owner in task.owners.items() if owner == task.name and task.origins[one] not in finished]
+        stages = "; ".join(STAGE_NAMES[stage] for stage in own)
+        what = f"trains {stages or 'nothing: another task trains all of its stages'}"
+        if not task.system.stages:
+            what = "the classical baselines, duration not estimated"
+        seconds = estimate_seconds(task, own, rates, device)
         total += seconds
-        print_line(console, f"{task.name}: {describe_task(task, own)} ({format_minutes(seconds)})")
+        yield f"{task.name}: {what} ({format_minutes(seconds)})"
     parallel = f", {jobs} in parallel" if jobs > 1 else ""
-    duration = format_minutes(total / jobs)
-    print_line(console, f"{len(plan.tasks)} tasks: about {duration}{parallel}, estimated on this machine")
-
-
-def describe_task(task: ExperimentTask, own: Sequence[str]) -> str:
-    """Describe the stages that a task trains itself."""
-    if not task.system.stages:
-        return "the classical baselines, duration not estimated"
-    stages = "; ".join(STAGE_NAMES[stage] for stage in own)
-    return f"trains {stages or 'nothing: another task trains all of its stages'}"
+    yield f"{len(plan)} tasks: about {format_minutes(total / jobs)}{parallel}, estimated on this machine"
 
 
 def format_minutes(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
-def print_line(console: Console, line: str) -> None:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+def estimate_seconds(
+    task: tasks.ExperimentTask, stages: Sequence[str], rates: dict[str, float], device: torch.device
+) -> float:
+    """Estimate the duration of training these stages for all their epochs, and of embedding the sets once.
+
+    Passes without training are counted as training steps, which overestimates them. A configuration is measured once.
+    """
+    recipe, total = task.system.recipe, 0.0
+    labels = find_label_set(recipe.label_set)
+    sets = task.fold.get_training_sets(labels, recipe.context)
+    for stage in stages:
+        training = recipe.get_training_config(stage)
+        bert, data = build_stage_data(stage, recipe, sets, labels)
+        part = build_stage(stage, recipe, len(labels.classes), bert)
+        maximum = recipe.audio_utterance.batch_seconds if stage == AUDIO_UTTERANCE else math.inf
+        lengths = (data.train.lengths, data.validation.lengths)
+        batches = [build_length_batches(of, batch_size=training.batch_size, maximum_total=maximum) for of in lengths]
+        key = f"{stage} {asdict(getattr(recipe, stage))} {part}"
+        if key not in rates:
+            rates[key] = measure_rate(part, batches[0], data, device)
+        total += (training.epochs + 1) * rates[key] * sum(map(count_units, batches, lengths))
+    return total
+
+
+def build_stage_data(
+    stage: str, recipe: Recipe, sets: TrainingSets, labels: LabelSet
+) -> tuple[nn.Module | None, dataset.StageData]:
+    """Build a stage's data, with BERT for the text encoder; embeddings that do not exist yet are noise."""
+    if stage == AUDIO_UTTERANCE:
+        scored = [dataset.select_scored(one, labels) for one in (sets.train, sets.validation)]
+        items = [dataset.WaveformItems(*one, recipe, train=one is scored[0]) for one in scored]
+        return None, dataset.StageData(*items)
+    if stage == TEXT_UTTERANCE:
+        bert, tokenizer = load_bert(recipe.text_utterance.bert, recipe.text_utterance.maximum_tokens)
+        items = [dataset.build_token_items(one, tokenizer, labels) for one in (sets.train, sets.validation)]
+        return bert, dataset.StageData(*items)
+    sizes = [2 * recipe.get_context_config(source).hidden for source in ENCODER_BY_STAGE]  # of the fusion
+    if stage in ENCODER_BY_STAGE:
+        sizes = [getattr(recipe, ENCODER_BY_STAGE[stage]).embedding]
+    ids = [turn.id for one in (*sets.train, *sets.validation) for turn in one.utterances]
+    sequences = [{name: torch.randn(size) for name in ids} for size in sizes]
+    items = [dataset.build_conversation_items(one, sequences, labels) for one in (sets.train, sets.validation)]
+    return None, dataset.StageData(*items)
+
+
+def count_units(batches: Sequence[Sequence[int]], lengths: Sequence[float]) -> float:
+    """Count the units of padded length of all batches, to which the duration of a pass is proportional."""
+    return sum(len(batch) * max(lengths[index] for index in batch) for batch in batches)
+
+
+def measure_rate(
+    part: nn.Module, batches: Sequence[Sequence[int]], data: dataset.StageData, device: torch.device
+) -> float:
+    """Measure the seconds of a training step per unit of padded length."""
+    # From the shortest to the longest.
+    chosen = [batches[(2 * at + 1) * len(batches) // (2 * MEASURED_BATCHES)] for at in range(MEASURED_BATCHES)]
+    optimiser, started = torch.optim.AdamW(part.to(device).parameters()), 0.0
+    for number, batch in enumerate([chosen[0], *chosen]):
+        if number == 1:  # the first warms up
+            started = time.perf_counter()
+        inputs, labels = move(dataset.collate_items([data.train[index] for index in batch]), device)
+        optimiser.zero_grad()
+        compute_conversation_loss(part(*inputs).logits, labels, None).backward()
+        optimiser.step()
+        next(part.parameters()).sum().item()  # waits for a GPU, which computes asynchronously
+    return (time.perf_counter() - started) / count_units(chosen, data.train.lengths)

@@ -1,35 +1,27 @@
-"""The paper's tables and further ones, as the systems that their rows compare."""
+"""The paper's tables and further ones, as the systems that their rows compare: variants of one base recipe."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any
 
 from moodline.config import AUDIO_CONTEXT, AUDIO_UTTERANCE, FUSION, STAGES, TEXT_CONTEXT, TEXT_UTTERANCE, Recipe
+from moodline.corpora.corpus import Corpus
 from moodline.corpora.storage import RECOGNISED, REFERENCE
 from moodline.errors import MoodlineError
 from moodline.evaluation.scores import MAJORITY
 from moodline.evaluation.scores import STAGES as SCORED_STAGES
 from moodline.experiments.baselines import BASELINE_NAMES
-from moodline.experiments.systems import (
-    System,
-    create_base,
-    create_classical,
-    create_fusion,
-    create_released,
-    create_unimodal,
-    create_variant,
-)
+from moodline.inference.encode import measure_seconds
+from moodline.io import read_json, write_json
 
+BASE_NAME = "base"
+CLASSICAL_NAME = "classical"  # the classical baselines are one system, each of them scored as a part
 PART_NAMES: Mapping[str, str] = {**SCORED_STAGES, **BASELINE_NAMES}
-CONTEXT_BY_MODALITY = {"audio": AUDIO_CONTEXT, "text": TEXT_CONTEXT}
-# Of Table 2: the paper's grid is not published; the values of its text (3 layers of 120, 12 heads) are included.
-LAYERS = (1, 2, 3, 4)
-HIDDEN = (60, 120, 240)
-HEADS = (4, 8, 12)
-SIZES = (50, 100, 200)
 # Values of the base recipe that the names of the rows presuppose.
 BASE_VALUES = {
+    "modalities": "both",
     "selection": "fold",
     "audio_utterance.frontend": "leaf",
     "audio_utterance.padding": "masked",
@@ -42,43 +34,81 @@ BASE_VALUES = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class System:
+    """A recipe and the kind of words that it is trained on, by a name for its runs' folder and the ledger."""
+
+    name: str
+    recipe: Recipe
+    words: str = REFERENCE
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages that it trains; none for the classical baselines."""
+        return () if self.name == CLASSICAL_NAME else self.recipe.stages
+
+
+def create_variant(base: Recipe, name: str, changes: Mapping[str, Any]) -> System:
+    """Create the base system with the values of some dotted keys changed; if they are its own, the base system."""
+    recipe = change_config(base, changes)
+    return System(name=BASE_NAME if recipe == base else name, recipe=recipe)
+
+
+def create_released(base: Recipe, padded_seconds: float) -> System:
+    """Create the base system with the authors' released selection, padding and attention (modeling.as_released)."""
+    audio = base.audio_utterance
+    changes = {
+        "selection": "released",
+        "audio_utterance.padding": "released",
+        "audio_utterance.padded_seconds": padded_seconds,
+        # Keeps the number of utterances per batch and of steps per epoch despite the padding.
+        "audio_utterance.batch_seconds": max(audio.batch_seconds, audio.training.batch_size * padded_seconds),
+        "audio_context.attention": "released",
+        "text_context.attention": "released",
+    }
+    return create_variant(base, "as-released", changes)
+
+
+def change_config(config: Any, changes: Mapping[str, Any]) -> Any:
+    """Copy a recipe, or a section of one, with the values of these dotted keys changed."""
+    values, sections = dict[str, Any](), dict[str, dict[str, Any]]()
+    for key, value in changes.items():
+        name, _, rest = key.partition(".")
+        if rest:
+            sections.setdefault(name, {})[rest] = value
+        else:
+            values[name] = value
+    return replace(
+        config, **values, **{name: change_config(getattr(config, name), of) for name, of in sections.items()}
+    )
+
+
+@dataclass(frozen=True)
 class TableRow:
-    """A row of a table: one stage of a system.
+    """A row of a table: one stage of a system."""
 
-    Args:
-        cells: its distinguishing cells, under the table's columns
-        words: kind of the corpus's words on which it is tested
-        choice: name shared by alternative rows, of which validation selects one; empty if nothing is selected
-    """
-
-    cells: tuple[str, ...]
+    cells: tuple[str, ...]  # those that distinguish it, under the table's columns
     system: System
     stage: str
-    words: str = REFERENCE
-    choice: str = ""
+    words: str = REFERENCE  # kind of the corpus's words on which it is tested
+    choice: str = ""  # name shared by alternative rows, of which validation selects one; empty if nothing is selected
 
     @property
     def title(self) -> str:
         return ", ".join(self.cells)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class PaperTable:
-    """Rows under one protocol.
+    """Rows under one protocol."""
 
-    Args:
-        key: its name on the command line
-        notes: caveats that hold for any numbers
-        differences: positions of two rows, one minus the other; None: the selected row minus each other one
-    """
-
-    key: str
+    key: str  # its name on the command line
     title: str
-    columns: tuple[str, ...]
     protocol: str
+    columns: tuple[str, ...]
     rows: tuple[TableRow, ...]
+    # Positions of two rows, one minus the other; None: the selected row minus each other one.
     differences: tuple[tuple[int, int], ...] | None
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # caveats that hold for any numbers
 
     @property
     def name(self) -> str:
@@ -87,160 +117,131 @@ class PaperTable:
         return f"{numbered}{self.title} ({self.protocol})"
 
 
-@dataclass(frozen=True, kw_only=True)
-class TableOptions:
-    """Options of some tables beside the base recipe.
-
-    Args:
-        sizes: sizes of the utterance embedding in Table 1
-        longest_seconds: duration of the corpus's longest utterance, to which the released code pads
-    """
-
-    sizes: Sequence[int]
-    longest_seconds: float
-
-
-class TableRequest(NamedTuple):
-    """A table by its key and its protocol."""
-
-    key: str
-    protocol: str
-
-
-def select_tables(keys: Sequence[str], protocols: Sequence[str]) -> list[TableRequest]:
-    """Select Tables 3 and 4 under each protocol, the others under the first.
-
-    Raises:
-        MoodlineError: a key is unknown
-    """
+def select_tables(keys: Sequence[str], protocols: Sequence[str]) -> list[tuple[str, str]]:
+    """Select keys and protocols: Tables 3 and 4 under each protocol, the others under the first."""
     if unknown := [key for key in keys if key not in TABLE_BUILDERS]:
         raise MoodlineError(
             f"unknown table {unknown[0]!r}: choose from {', '.join(TABLE_BUILDERS)}", code="experiment.unknown_table"
         )
     return [
-        TableRequest(key, protocol)
+        (key, protocol)
         for key in TABLE_BUILDERS
         if key in keys
-        for protocol in (protocols if key in PROTOCOL_TABLES else protocols[:1])
+        for protocol in (protocols if key in ("3", "4") else protocols[:1])
     ]
 
 
-def build_tables(requested: Sequence[TableRequest], base: Recipe, choices: TableOptions) -> list[PaperTable]:
-    """Build the requested tables.
+def merge_requests(
+    file: Path, requested: Sequence[tuple[str, str]], sizes: Sequence[int]
+) -> tuple[list[tuple[str, str]], list[int]]:
+    """Add tables and sizes to the file with those of earlier commands, and return all."""
+    before = read_json(file, "ledger") if file.is_file() else {"tables": [], "sizes": []}
+    order = list(TABLE_BUILDERS)
+    every = {(key, protocol) for key, protocol in before["tables"]} | {*requested}
+    tables = sorted(every, key=lambda one: (order.index(one[0]), one[1]))
+    sizes = sorted({*before["sizes"], *sizes})
+    write_json(file, {"tables": tables, "sizes": sizes})
+    return tables, sizes
 
-    Raises:
-        MoodlineError: the base recipe has other values than the tables' rows presuppose
-    """
+
+def build_tables(
+    requested: Sequence[tuple[str, str]], base: Recipe, sizes: Sequence[int], corpus: Corpus
+) -> list[PaperTable]:
+    """Build the requested tables; other values of the recipe than their rows presuppose are refused."""
+    longest = measure_longest_seconds(corpus)
     if base.given:
         raise MoodlineError(
             f"the recipe reads precomputed embeddings for {next(iter(base.given))}, and the tables train every stage; "
             "remove them from the recipe",
             code="experiment.precomputed_embeddings",
         )
-    for key, value in {"modalities": "both", **BASE_VALUES}.items():
+    for key, value in BASE_VALUES.items():
         section, _, name = key.rpartition(".")
         if (found := getattr(getattr(base, section) if section else base, name)) != value:
             raise MoodlineError(
                 f"the recipe has {key}: {found}, and the tables compare alternatives with {value}; set {key}: {value}",
                 code="experiment.unfit_recipe",
             )
-    return [TABLE_BUILDERS[key](base, protocol, choices) for key, protocol in requested]
+    return [TABLE_BUILDERS[key](base, protocol, sizes, longest) for key, protocol in requested]
 
 
-def build_embeddings_table(base: Recipe, protocol: str, choices: TableOptions) -> PaperTable:
-    """Build Table 1: size of the utterance embedding, with and without self-attention, speech and words."""
-    rows = tuple(
-        TableRow(
-            cells=(PART_NAMES[CONTEXT_BY_MODALITY[modality]], str(size), "yes" if attention else "no"),
-            system=create_unimodal(base, modality, size, self_attention=attention),
-            stage=CONTEXT_BY_MODALITY[modality],
-            choice=modality,
+def measure_longest_seconds(corpus: Corpus) -> float:
+    """Measure the corpus's longest utterance, to which the released code pads."""
+    silent = [turn.id for turn in corpus.utterances if turn.audio is None]
+    if silent:
+        raise MoodlineError(
+            f"{silent[0]} has no audio ({len(silent)} utterances in all), and the tables compare speech and words; "
+            "prepare the corpus with its audio, or train and evaluate words alone",
+            code="experiment.missing_audio",
         )
-        for modality, size, attention in product(CONTEXT_BY_MODALITY, choices.sizes, (True, False))
-    )
-    return PaperTable(
-        key="1",
-        title="Size of the utterance embedding, and self-attention",
-        columns=("part", "embedding", "self-attention"),
-        protocol=protocol,
-        rows=rows,
-        differences=tuple((place, place + 1) for place in range(0, len(rows), 2)),
-    )
+    return max(measure_seconds(utterance) for utterance in corpus.utterances)
 
 
-def build_transformer_table(base: Recipe, protocol: str, choices: TableOptions) -> PaperTable:
+def build_embeddings_table(base: Recipe, protocol: str, sizes: Sequence[int], longest: float) -> PaperTable:
+    """Build Table 1: size of the utterance embedding, with and without self-attention, speech and words."""
+    rows: list[TableRow] = []
+    contexts = (("audio", AUDIO_CONTEXT), ("text", TEXT_CONTEXT))
+    for (modality, stage), size, attention in product(contexts, sizes, (True, False)):
+        name = f"{modality}-{size}" + ("" if attention else "-no-attention")
+        changes = {f"{modality}_utterance.embedding": size, f"{modality}_context.self_attention": attention}
+        system = create_variant(base, name, changes)
+        if system.name != BASE_NAME:  # the base system contains the stages of both modalities
+            system = create_variant(base, name, {**changes, "modalities": modality})
+        cells = (PART_NAMES[stage], str(size), "yes" if attention else "no")
+        rows.append(TableRow(cells, system, stage, choice=modality))
+    title, columns = "Size of the utterance embedding, and self-attention", ("part", "embedding", "self-attention")
+    differences = tuple((place, place + 1) for place in range(0, len(rows), 2))
+    return PaperTable("1", title, protocol, columns, tuple(rows), differences)
+
+
+def build_transformer_table(base: Recipe, protocol: str, sizes: Sequence[int], longest: float) -> PaperTable:
     """Build Table 2: layers and hidden size of the transformer, and its heads at the base's size."""
     own = base.fusion
-    wanted = dict.fromkeys(
-        [
-            *((layers, hidden, own.heads) for layers, hidden in product(LAYERS, HIDDEN)),
-            (own.layers, own.hidden, own.heads),
-            *((own.layers, own.hidden, count) for count in HEADS),
-        ]
-    )
-    left_out = dict.fromkeys(f"{hidden} by {count} heads" for _, hidden, count in wanted if hidden % count)
-    return PaperTable(
-        key="2",
-        title="Size of the transformer",
-        columns=("layers", "hidden", "heads"),
-        protocol=protocol,
-        rows=tuple(
-            TableRow(
-                cells=(str(layers), str(hidden), str(count)),
-                system=create_fusion(base, layers=layers, hidden=hidden, heads=count),
-                stage=FUSION,
-                choice="transformer",
-            )
-            for layers, hidden, count in wanted
-            if hidden % count == 0
-        ),
-        differences=None,
-        notes=(f"left out, because the hidden size is not divisible by the number of heads: {', '.join(left_out)}",)
-        if left_out
-        else (),
-    )
+    # The paper's grid is not published; the values of its text (3 layers of 120, 12 heads) are included.
+    grid = [
+        *((layers, hidden, own.heads) for layers, hidden in product((1, 2, 3, 4), (60, 120, 240))),
+        *((own.layers, own.hidden, heads) for heads in (own.heads, 4, 8, 12)),
+    ]
+    rows: list[TableRow] = []
+    left_out: dict[str, None] = {}
+    for layers, hidden, heads in dict.fromkeys(grid):
+        if hidden % heads:
+            left_out[f"{hidden} by {heads} heads"] = None
+            continue
+        changes = {"fusion.layers": layers, "fusion.hidden": hidden, "fusion.heads": heads}
+        system = create_variant(base, f"fusion-{layers}x{hidden}-{heads}-heads", changes)
+        rows.append(TableRow((str(layers), str(hidden), str(heads)), system, FUSION, choice="transformer"))
+    note = f"left out, because the hidden size is not divisible by the number of heads: {', '.join(left_out)}"
+    notes, columns = (note,) if left_out else (), ("layers", "hidden", "heads")
+    return PaperTable("2", "Size of the transformer", protocol, columns, tuple(rows), None, notes)
 
 
-def build_protocol_table(base: Recipe, protocol: str, choices: TableOptions) -> PaperTable:
+def build_protocol_table(base: Recipe, protocol: str, sizes: Sequence[int], longest: float) -> PaperTable:
     """Build Table 3: speech, words and both."""
-    return PaperTable(
-        key="3",
-        title="Speech, words and both",
-        columns=("part",),
-        protocol=protocol,
-        rows=tuple(
-            TableRow(cells=(PART_NAMES[stage],), system=create_base(base), stage=stage)
-            for stage in (AUDIO_CONTEXT, TEXT_CONTEXT, FUSION)
-        ),
-        differences=((2, 0), (2, 1)),
-    )
+    own = System(name=BASE_NAME, recipe=base)
+    rows = tuple(TableRow((PART_NAMES[stage],), own, stage) for stage in (AUDIO_CONTEXT, TEXT_CONTEXT, FUSION))
+    return PaperTable("3", "Speech, words and both", protocol, ("part",), rows, ((2, 0), (2, 1)))
 
 
-def build_recognised_table(base: Recipe, protocol: str, choices: TableOptions) -> PaperTable:
+def build_recognised_table(base: Recipe, protocol: str, sizes: Sequence[int], longest: float) -> PaperTable:
     """Build Table 4: words alone and both, trained and tested on reference and on recognised words."""
-    own, other = create_base(base), System(name="recognised-words", recipe=base, words=RECOGNISED)
+    own, other = System(name=BASE_NAME, recipe=base), System(name="recognised-words", recipe=base, words=RECOGNISED)
     settings = ((own, REFERENCE), (own, RECOGNISED), (other, RECOGNISED))
-    return PaperTable(
-        key="4",
-        title="Recognised words",
-        columns=("part", "words in training", "words in the test"),
-        protocol=protocol,
-        rows=tuple(
-            TableRow(cells=(PART_NAMES[stage], system.words, words), system=system, stage=stage, words=words)
-            for stage, (system, words) in product((TEXT_CONTEXT, FUSION), settings)
-        ),
-        differences=((1, 0), (2, 1), (4, 3), (5, 4)),
+    rows = tuple(
+        TableRow((PART_NAMES[stage], system.words, words), system, stage, words)
+        for stage, (system, words) in product((TEXT_CONTEXT, FUSION), settings)
     )
+    columns = ("part", "words in training", "words in the test")
+    return PaperTable("4", "Recognised words", protocol, columns, rows, ((1, 0), (2, 1), (4, 3), (5, 4)))
 
 
-def build_baselines_table(base: Recipe, protocol: str, choices: TableOptions) -> PaperTable:
+def build_baselines_table(base: Recipe, protocol: str, sizes: Sequence[int], longest: float) -> PaperTable:
     """Build the table of the paper's system beside simpler ones, on the same folds."""
-    own, classical = create_base(base), create_classical(base)
+    own, classical = System(name=BASE_NAME, recipe=base), System(name=CLASSICAL_NAME, recipe=base)
     log_mel = create_variant(base, "log-mel", {"audio_utterance.frontend": "log_mel", "modalities": "audio"})
     # bc-LSTM (Poria et al. 2017), on the same utterance embeddings.
-    bc_lstm = create_variant(
-        base, "bc-lstm", {f"{part}.kind": "bc_lstm" for part in ("audio_context", "text_context", "fusion")}
-    )
+    kinds = {f"{stage}.kind": "bc_lstm" for stage in (AUDIO_CONTEXT, TEXT_CONTEXT, FUSION)}
+    bc_lstm = create_variant(base, "bc-lstm", kinds)
     concatenation = create_variant(base, "concatenation", {"fusion.kind": "concatenation"})
     compared = (
         (PART_NAMES[MAJORITY], own, MAJORITY),
@@ -254,33 +255,24 @@ def build_baselines_table(base: Recipe, protocol: str, choices: TableOptions) ->
         ("both, concatenation", concatenation, FUSION),
         ("both, transformer", own, FUSION),
     )
-    return PaperTable(
-        key="baselines",
-        title="Baselines",
-        columns=("system",),
-        protocol=protocol,
-        rows=tuple(TableRow(cells=(name,), system=system, stage=stage) for name, system, stage in compared),
-        differences=((3, 2), (3, 1), (6, 4), (6, 5), (9, 8), (9, 7)),
-    )
+    rows = tuple(TableRow((name,), system, stage) for name, system, stage in compared)
+    differences = ((3, 2), (3, 1), (6, 4), (6, 5), (9, 8), (9, 7))
+    return PaperTable("baselines", "Baselines", protocol, ("system",), rows, differences)
 
 
-def build_released_table(base: Recipe, protocol: str, choices: TableOptions) -> PaperTable:
+def build_released_table(base: Recipe, protocol: str, sizes: Sequence[int], longest: float) -> PaperTable:
     """Build the table of every part with and without the released code's selection, padding and attention."""
-    systems = {"clean": create_base(base), "as released": create_released(base, choices.longest_seconds)}
-    return PaperTable(
-        key="released",
-        title="As released, and clean",
-        columns=("part", "selection, padding, attention"),
-        protocol=protocol,
-        rows=tuple(
-            TableRow(cells=(PART_NAMES[stage], name), system=system, stage=stage)
-            for stage, (name, system) in product(STAGES, systems.items())
-        ),
-        differences=tuple((place + 1, place) for place in range(0, 2 * len(STAGES), 2)),
+    systems = (System(name=BASE_NAME, recipe=base), create_released(base, longest))
+    rows = tuple(
+        TableRow((PART_NAMES[stage], name), system, stage)
+        for stage, (name, system) in product(STAGES, zip(("clean", "as released"), systems, strict=True))
     )
+    columns = ("part", "selection, padding, attention")
+    differences = tuple((place + 1, place) for place in range(0, 2 * len(STAGES), 2))
+    return PaperTable("released", "As released, and clean", protocol, columns, rows, differences)
 
 
-TABLE_BUILDERS: Mapping[str, Callable[[Recipe, str, TableOptions], PaperTable]] = {
+TABLE_BUILDERS: Mapping[str, Callable[[Recipe, str, Sequence[int], float], PaperTable]] = {
     "1": build_embeddings_table,
     "2": build_transformer_table,
     "3": build_protocol_table,
@@ -288,4 +280,3 @@ TABLE_BUILDERS: Mapping[str, Callable[[Recipe, str, TableOptions], PaperTable]] 
     "baselines": build_baselines_table,
     "released": build_released_table,
 }
-PROTOCOL_TABLES = ("3", "4")

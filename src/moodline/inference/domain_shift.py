@@ -1,9 +1,8 @@
-"""How a recording differs from a model's training data: measured on both alike, reported per measure."""
+"""Differences between a recording and a model's training data, measured in the same way on both."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -24,234 +23,170 @@ from moodline.modeling.checkpoint import (
 )
 from moodline.modeling.text_encoder import PieceCounts, Tokenizer, count_pieces
 
-BANDWIDTH_FLOOR = 60.0  # dB below the strongest frequency: what is weaker than that is no part of the band
-LOUD, SOFT = 90, 10  # percentiles of a turn's chunks by their power
+BANDWIDTH_FLOOR = 60.0  # dB below the strongest frequency: weaker frequencies are outside the band
+LOUD, SOFT = 90, 10  # percentiles of a turn's chunks by power
 SILENCE_POWER = 1e-10  # of full scale's power: less than the rounding to 16 bits
-# Beyond this the soft chunks tell how many pauses a turn holds, not how much noise.
-MAX_SIGNAL_TO_NOISE = 30.0  # dB
+MAX_SIGNAL_TO_NOISE = 30.0  # dB; beyond it the soft chunks measure the pauses of a turn, not its noise
+MIN_PIECES = 15  # with fewer, a name or two would decide the language
+MAX_TURNS = 400  # of a training set, which takes some seconds to read
+TURNS_PER_CONVERSATION = 10
+PERCENTILES = (5, 95)  # over the conversations
+Item = TypeVar("Item")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SpeechQuality:
-    """Measured over turns, in chunks of CHUNK_SECONDS.
+def measure_quality(waveform: np.ndarray, sample_rate: int) -> DataStatistics:
+    """Measure a turn (T,) in chunks of CHUNK_SECONDS; empty if it is silent or shorter than a chunk.
 
-    Attributes:
-        bandwidth: in Hz, the highest frequency that speech has at most BAND_FLOOR decibels less of than of its
-            strongest: a telephone's 4 kHz shows at whatever rate its recording is stored
-        loudness: of the loud chunks, their root mean square in dB of full scale; so pauses do not count
-        signal_to_noise: the power of the loud chunks, less that of the soft ones, over that of the soft ones, in dB,
-            CLEAN at most. An estimate from percentiles of the power, as NIST's ``stnr`` makes one of its histogram
+    Returns:
+        BANDWIDTH: in Hz, the highest frequency that is at most BANDWIDTH_FLOOR below the strongest: a telephone's 4 kHz
+            at whatever rate its recording is stored
+        LOUDNESS: root mean square of the loud chunks, in dB of full scale; pauses do not count
+        SIGNAL_TO_NOISE: power of the loud chunks without that of the soft ones, over that of the soft ones, in dB, at
+            most MAX_SIGNAL_TO_NOISE; an estimate from percentiles of the power, like NIST's ``stnr``
     """
-
-    bandwidth: float
-    loudness: float
-    signal_to_noise: float
-
-
-def measure_quality(waveform: np.ndarray, sample_rate: int) -> SpeechQuality | None:
-    """Of one turn (T,) at its sample rate in Hz; None where it has no sound, or is shorter than a chunk."""
     size = round(CHUNK_SECONDS * sample_rate)
     chunks = waveform[: len(waveform) // size * size].reshape(-1, size)  # (T,) -> (N, size)
     if not chunks.any():
-        return None
+        return {}
     powers = np.square(chunks).mean(axis=1) + SILENCE_POWER
     loud, soft = (float(power) for power in np.percentile(powers, (LOUD, SOFT)))
     windowed = chunks * np.hanning(size).astype(chunks.dtype)
     spectrum = (np.abs(np.fft.rfft(windowed)) ** 2).sum(axis=0)  # (N, size) -> (size // 2 + 1,)
     band = np.flatnonzero(spectrum >= spectrum.max() * 10 ** (-BANDWIDTH_FLOOR / 10))
-    return SpeechQuality(
-        bandwidth=float(band[-1] * sample_rate / size),
-        loudness=_convert_to_decibels(loud),
-        signal_to_noise=min(_convert_to_decibels((loud - soft) / soft), MAX_SIGNAL_TO_NOISE)
-        if loud > soft
-        else -MAX_SIGNAL_TO_NOISE,
-    )
+    ratio = 10 * math.log10((loud - soft) / soft) if loud > soft else -MAX_SIGNAL_TO_NOISE
+    return {
+        BANDWIDTH: float(band[-1] * sample_rate / size),
+        LOUDNESS: 10 * math.log10(loud),
+        SIGNAL_TO_NOISE: min(ratio, MAX_SIGNAL_TO_NOISE),
+    }
 
 
-def compute_median_quality(qualities: Sequence[SpeechQuality]) -> SpeechQuality:
-    """The median of each over one turn or more: one odd turn does not decide."""
-    values = {name: [getattr(one, name) for one in qualities] for name in SpeechQuality.__slots__}
-    return SpeechQuality(**{name: float(np.median(found)) for name, found in values.items()})
+def compute_medians(qualities: Iterable[DataStatistics]) -> dict[str, float]:
+    """Compute the median of each measure over turns, so that one odd turn does not decide; empty without any."""
+    measured = [quality for quality in qualities if quality]
+    return {name: float(np.median([one[name] for one in measured])) for name in (measured[0] if measured else ())}
 
 
-def _convert_to_decibels(power: float) -> float:
-    return 10 * math.log10(power)
-
-
-MIN_PIECES = 15  # fewer tell no language: a name or two would decide
-
-Item = TypeVar("Item")
+def compute_word_statistics(counts: PieceCounts) -> DataStatistics:
+    """Compute the statistics of turns' words; empty if they are too few."""
+    if counts.pieces < MIN_PIECES:
+        return {}
+    return {PIECES_PER_WORD: counts.pieces / counts.words, UNKNOWN_PIECES: counts.unknown / counts.pieces}
 
 
 def sample_evenly(items: Sequence[Item], most: int) -> list[Item]:
-    """So many of them at most, spread over all, the first and the last included."""
+    """Choose at most so many items, spread over all, with the first and the last."""
     if len(items) <= most:
         return list(items)
     return [items[position] for position in np.linspace(0, len(items) - 1, most).round().astype(int)]
 
 
-class StatisticsCollector:
-    """Measures turns as they are heard, and keeps nothing of their sound.
+class ShiftTolerance(NamedTuple):
+    """How far a measure may be outside its range in training, and the meaning of more."""
 
-    Args:
-        sample_rate: of the waveforms, in Hz: at which the model reads them
-    """
-
-    def __init__(self, sample_rate: int) -> None:
-        self._sample_rate = sample_rate
-        self._heard: list[SpeechQuality] = []
-
-    def hear(self, waveform: np.ndarray) -> None:
-        """One turn (T,)."""
-        found = measure_quality(waveform, self._sample_rate)
-        if found is not None:
-            self._heard.append(found)
-
-    @property
-    def statistics(self) -> DataStatistics:
-        """Of all turns that were heard; nothing where none had any sound."""
-        if not self._heard:
-            return {}
-        found = compute_median_quality(self._heard)
-        return {BANDWIDTH: found.bandwidth, LOUDNESS: found.loudness, SIGNAL_TO_NOISE: found.signal_to_noise}
-
-
-def compute_word_statistics(found: PieceCounts) -> DataStatistics:
-    """Of turns' words; nothing where they are too few."""
-    if found.pieces < MIN_PIECES:
-        return {}
-    return {PIECES_PER_WORD: found.pieces / found.words, UNKNOWN_PIECES: found.unknown / found.pieces}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ShiftTolerance:
-    """What a measure may be beyond its range in training, and what it means if it is more than that.
-
-    Attributes:
-        what: is measured, in words; ``unit`` and ``number`` write a value of it
-        least, most: that is still like training, from the range's low and high end
-        low, high: what a value below ``min_deviation`` and one above ``max_deviation`` mean
-    """
-
-    what: str
+    finding: str  # the beginning of a sentence, which the number and the unit continue
     unit: str
     number: Callable[[float], str]
-    min_deviation: Callable[[float], float] = lambda _: -math.inf
-    max_deviation: Callable[[float], float] = lambda _: math.inf
-    low: str = ""
+    low: str = ""  # the meaning of a value below ``least``
     high: str = ""
+    least: Callable[[float], float] = lambda _: -math.inf  # from the range's lower end
+    most: Callable[[float], float] = lambda _: math.inf  # from its upper end
 
 
 TOLERANCES = {
     BANDWIDTH: ShiftTolerance(
-        what="its speech reaches up to",
-        unit=" kHz",
-        number=lambda hertz: f"{hertz / 1000:.1f}",
-        min_deviation=lambda low: 0.75 * low,
-        max_deviation=lambda high: high / 0.75,
-        low="it lacks high frequencies that the model listens to, as a telephone call does",
-        high="it has high frequencies that the model has never heard",
+        "its speech reaches up to",
+        " kHz",
+        lambda hertz: f"{hertz / 1000:.1f}",
+        low="it lacks high frequencies that the model uses, as a telephone call does",
+        high="it has high frequencies that the training data lacks",
+        least=lambda low: 0.75 * low,
+        most=lambda high: high / 0.75,
     ),
     LOUDNESS: ShiftTolerance(
-        what="the loudness of its speech is",
-        unit=" dB of full scale",
-        number=lambda decibels: f"{decibels:.0f}",
-        min_deviation=lambda low: low - 10,
-        max_deviation=lambda high: high + 10,
+        "the loudness of its speech is",
+        " dB of full scale",
+        lambda decibels: f"{decibels:.0f}",
         low="it is much softer",
         high="it is much louder",
+        least=lambda low: low - 10,
+        most=lambda high: high + 10,
     ),
     SIGNAL_TO_NOISE: ShiftTolerance(
-        what="the ratio of its speech to noise is",
-        unit=" dB",
-        number=lambda decibels: f"{decibels:.0f}",
-        min_deviation=lambda low: low - 8,
-        low="there is noise in it, or other voices, that the model has not learned to hear through",
+        "the ratio of its speech to noise is",
+        " dB",
+        lambda decibels: f"{decibels:.0f}",
+        low="it has noise, or other voices, that the training data lacks",
+        least=lambda low: low - 8,
     ),
     PIECES_PER_WORD: ShiftTolerance(
-        what="the text encoder breaks its words into",
-        unit=" pieces each",
-        number=lambda pieces: f"{pieces:.2f}",
-        max_deviation=lambda high: high + 0.3,
-        high="they seem to be of a language that the encoder does not know",
+        "the text encoder splits each word on average into",
+        " pieces",
+        lambda pieces: f"{pieces:.2f}",
+        high="the words seem to be in a language that the encoder does not know",
+        most=lambda high: high + 0.3,
     ),
     UNKNOWN_PIECES: ShiftTolerance(
-        what="the text encoder does not know, of its words' pieces,",
-        unit=" %",
-        number=lambda share: f"{100 * share:.0f}",
-        max_deviation=lambda high: high + 0.05,
-        high="they seem to be of a script or a language that the encoder does not know",
+        "the share of word pieces that are unknown to the text encoder is",
+        " %",
+        lambda share: f"{100 * share:.0f}",
+        high="the words seem to be in a script or a language that the encoder does not know",
+        most=lambda high: high + 0.05,
     ),
 }
-NORMALISATION_NOTE = "; the model evens loudness out, so that this harms only where sound was lost or clipped by it"
-
-
-def find_domain_shift(found: DataStatistics, model: ModelDescription, language: str | None = None) -> tuple[str, ...]:
-    """A sentence for each measure that is beyond what TOLERANCES allows; none where the model tells no ranges.
-
-    Args:
-        found: of the recording
-        language: of its words, where a transcript tells it
-    """
-    if model.conditions is None:
-        return ()
-    return tuple(
-        describe_shift(measure, found[measure], limits, model.recipe, language)
-        for measure, limits in model.conditions.ranges.items()
-        if measure in found and is_beyond(measure, found[measure], limits)
-    )
+NORMALISATION_NOTE = "; the model evens loudness out, so that this matters only if sound was lost or clipped"
 
 
 def is_beyond(measure: str, value: float, limits: tuple[float, float]) -> bool:
-    low, high = limits
-    return not TOLERANCES[measure].min_deviation(low) <= value <= TOLERANCES[measure].max_deviation(high)
+    return not TOLERANCES[measure].least(limits[0]) <= value <= TOLERANCES[measure].most(limits[1])
 
 
-def describe_shift(
-    measure: str, value: float, limits: tuple[float, float], recipe: Recipe, language: str | None
-) -> str:
-    tolerance = TOLERANCES[measure]
-    usual = " to ".join(dict.fromkeys(map(tolerance.number, limits)))  # one number where both ends round to it
-    reason = tolerance.low if value < limits[0] else tolerance.high
-    if measure == LOUDNESS and recipe.audio_utterance.waveform_normalisation:
-        reason += NORMALISATION_NOTE
-    if measure in (PIECES_PER_WORD, UNKNOWN_PIECES) and language is not None:
-        reason += f" (the transcript says: {language})"
-    return (
-        f"unlike what the model was trained on, so that probabilities may be off: {tolerance.what} "
-        f"{tolerance.number(value)}{tolerance.unit}, in training {usual}{tolerance.unit}: {reason}"
-    )
-
-
-# So many turns take seconds to read, of a corpus of any size.
-MAX_TURNS = 400
-TURNS_PER_CONVERSATION = 10  # conversation, so that many conversations are among them
-PERCENTILES = (5, 95)  # percentiles over the conversations
+def find_domain_shift(
+    statistics: DataStatistics, model: ModelDescription, language: str | None = None
+) -> tuple[str, ...]:
+    """Write a sentence for each of a recording's statistics outside its tolerance; none if the model has no ranges."""
+    sentences: list[str] = []
+    for measure, limits in model.conditions.ranges.items() if model.conditions is not None else ():
+        value = statistics.get(measure)
+        if value is None or not is_beyond(measure, value, limits):
+            continue
+        finding, unit, number, low, high, *_ = TOLERANCES[measure]
+        usual = " to ".join(dict.fromkeys(map(number, limits)))  # one number if both ends round to it
+        reason = low if value < limits[0] else high
+        if measure == LOUDNESS and model.recipe.audio_utterance.waveform_normalisation:
+            reason += NORMALISATION_NOTE
+        if measure in (PIECES_PER_WORD, UNKNOWN_PIECES) and language is not None:
+            reason += f" (the transcript names the language {language})"
+        sentences.append(
+            "differs from the training data, probabilities may be unreliable: "
+            f"{finding} {number(value)}{unit}, in training {usual}{unit}: {reason}"
+        )
+    return tuple(sentences)
 
 
 def compute_training_statistics(
     conversations: Sequence[Conversation], recipe: Recipe, tokenizer: Tokenizer | None
 ) -> TrainingStatistics:
-    """Ranges over a sample of a training set, of what the recipe's own encoders read.
-
-    Args:
-        tokenizer: None where no words are read
-
-    Raises:
-        MoodlineError: a turn's audio cannot be read
-    """
-    sample = sample_turns(conversations)
+    """Compute the ranges of measures over a sample of a training set, for what the recipe's own encoders read."""
+    sample, rate = sample_turns(conversations), recipe.audio_utterance.sample_rate
     found: list[DataStatistics] = []
     if AUDIO_UTTERANCE in recipe.stages:
-        found += [measure_speech(turns, recipe.audio_utterance.sample_rate) for turns in sample]
+        for turns in sample:
+            waveforms = (read_waveform(turn, rate).numpy() for turn in turns if turn.audio is not None)
+            found.append(compute_medians(measure_quality(waveform, rate) for waveform in waveforms))
     if tokenizer is not None:
-        pieces = (count_pieces([turn.words for turn in turns], tokenizer) for turns in sample)
-        found += [compute_word_statistics(one) for one in merge_counts(pieces)]
-    return TrainingStatistics(conversations=len(sample), ranges=compute_ranges(found))
+        counts = (count_pieces([turn.words for turn in turns], tokenizer) for turns in sample)
+        found += map(compute_word_statistics, merge_counts(counts))
+    ranges: dict[str, tuple[float, float]] = {}
+    for measure in MEASURES:
+        if values := [one[measure] for one in found if measure in one]:
+            low, high = np.percentile(values, PERCENTILES)
+            ranges[measure] = (float(low), float(high))
+    return TrainingStatistics(conversations=len(sample), ranges=ranges)
 
 
 def sample_turns(conversations: Sequence[Conversation]) -> list[list[Utterance]]:
-    """Some turns of some conversations, the same ones each time, in whatever order these come."""
+    """Choose some turns of some conversations, the same ones in whatever order these come."""
     sample: list[list[Utterance]] = []
     for conversation in sorted(conversations, key=lambda one: (one.fingerprint, one.id)):
         if sum(map(len, sample)) >= MAX_TURNS:
@@ -261,30 +196,11 @@ def sample_turns(conversations: Sequence[Conversation]) -> list[list[Utterance]]
     return sample
 
 
-def measure_speech(turns: Sequence[Utterance], sample_rate: int) -> DataStatistics:
-    listener = StatisticsCollector(sample_rate)
-    for turn in turns:
-        if turn.audio is not None:
-            listener.hear(read_waveform(turn, sample_rate).numpy())
-    return listener.statistics
-
-
 def merge_counts(counts: Iterable[PieceCounts]) -> Iterator[PieceCounts]:
-    """Neighbours' counts together until they tell a language: a conversation may be one short turn."""
+    """Add up neighbours' counts until they have MIN_PIECES: a conversation may be one short turn."""
     total = PieceCounts()
     for count in counts:
         total += count
         if total.pieces >= MIN_PIECES:
             yield total
             total = PieceCounts()
-
-
-def compute_ranges(found: Sequence[DataStatistics]) -> dict[str, tuple[float, float]]:
-    """By measure, over the conversations in which it could be measured."""
-    ranges = {}
-    for measure in MEASURES:
-        values = [one[measure] for one in found if measure in one]
-        if values:
-            low, high = np.percentile(values, PERCENTILES)
-            ranges[measure] = (float(low), float(high))
-    return ranges

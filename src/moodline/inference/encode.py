@@ -1,8 +1,9 @@
-"""Utterances and conversations through trained parts, in batches of similar length."""
+"""Encode utterances and conversations by trained parts: in batches of similar length, and in overlapping windows."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, pairwise
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,74 +15,75 @@ from moodline.errors import MoodlineError
 from moodline.modeling.as_released import ReleasedPadding
 from moodline.modeling.batching import Encoding, build_length_batches, pad_sequences
 from moodline.modeling.context import subtract_speaker_means
-from moodline.modeling.model import ENCODER_BY_STAGE
+from moodline.modeling.model import ENCODER_BY_STAGE, ConversationModel
 from moodline.modeling.text_encoder import Tokenizer
 from moodline.runtime import memory_trimmer
 
 MODALITY_BY_ENCODER: Mapping[str, Modalities] = {AUDIO_UTTERANCE: "audio", TEXT_UTTERANCE: "text"}
+WaveformReader = Callable[[Utterance, int], Tensor]
+"""Reads an utterance's waveform (T,) at a sample rate in Hz."""
+
+ENCODER_BATCH = 16
+CONVERSATION_BATCH = 32
+# In turns: all of IEMOCAP's and MELD's conversations are read whole. The effect on longer ones: docs/timeline.md.
+WINDOW = 256
+OVERLAP = 128
 
 
 def find_present(utterances: Sequence[Utterance], recipe: Recipe) -> dict[str, Tensor]:
-    """Where an utterance has what an encoder reads, (S,) by encoder: audio, or words; a given embedding always is."""
-    given = dict.fromkeys(recipe.given, [True] * len(utterances))
-    has = {
+    """Find where an utterance has audio or words for an encoder, (S,) by encoder; True for precomputed embeddings."""
+    found = {
         AUDIO_UTTERANCE: [utterance.audio is not None for utterance in utterances],
         TEXT_UTTERANCE: [bool(utterance.words.strip()) for utterance in utterances],
+        **dict.fromkeys(recipe.given, [True] * len(utterances)),
     }
-    return {encoder: torch.tensor((has | given)[encoder], dtype=torch.bool) for encoder in ENCODER_BY_STAGE.values()}
+    return {encoder: torch.tensor(present, dtype=torch.bool) for encoder, present in found.items()}
 
 
 def mask_modalities(present: Mapping[str, Tensor], modalities: Modalities) -> dict[str, Tensor]:
-    """The same where these modalities alone are read: the other one is nowhere."""
+    """Mask out the encoders that these modalities do not read."""
     return {
         encoder: mask if modalities in ("both", MODALITY_BY_ENCODER[encoder]) else torch.zeros_like(mask)
         for encoder, mask in present.items()
     }
 
 
-def find_encoded(utterances: Sequence[Utterance], recipe: Recipe) -> dict[str, Tensor]:
-    """Which utterances encoders and contexts read, (S,) by encoder.
+def find_masks(
+    utterances: Sequence[Utterance], recipe: Recipe, modalities: Modalities
+) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
+    """Find the utterances that the contexts and the fusion read, each (S,) by encoder.
 
-    All of them, and one without audio is refused when it is read; but where the fusion knows turns without audio,
-    those that have it. Words that are empty are read as such.
+    Contexts read all, but with modality dropout only those with audio; the fusion's masks are None if it reads all.
     """
-    present = find_present(utterances, recipe)
-    leaves_out = {AUDIO_UTTERANCE} if FUSION in recipe.stages and recipe.fusion.handles_missing_modality else set()
-    return {encoder: mask if encoder in leaves_out else torch.ones_like(mask) for encoder, mask in present.items()}
-
-
-def find_fused(utterances: Sequence[Utterance], recipe: Recipe, modalities: Modalities) -> dict[str, Tensor] | None:
-    """What the fusion reads of each modality, (S,) by encoder; None of one that was never without any: all."""
-    if not recipe.fusion.handles_missing_modality:
-        return None
-    return mask_modalities(
-        mask_modalities(find_present(utterances, recipe), recipe.fusion.input_modalities), modalities
-    )
+    stages, present = recipe.select_stages(modalities), find_present(utterances, recipe)
+    drops = recipe.fusion.handles_missing_modality
+    optional = {AUDIO_UTTERANCE} if drops and FUSION in recipe.stages else set()
+    encoded = {
+        encoder: present[encoder] if encoder in optional else torch.ones_like(present[encoder])
+        for stage, encoder in ENCODER_BY_STAGE.items()
+        if stage in stages
+    }
+    if FUSION not in stages or not drops:
+        return encoded, None
+    return encoded, mask_modalities(mask_modalities(present, recipe.fusion.input_modalities), modalities)
 
 
 def drop_full_masks(masks: Mapping[str, Tensor] | None) -> dict[str, Tensor] | None:
-    """Masks that leave something out; None in the place of those that do not."""
+    """Return masks that leave something out, else None."""
     return None if masks is None or all(mask.all() for mask in masks.values()) else dict(masks)
 
 
 def refuse_unreadable(utterances: Sequence[Utterance], name: str, recipe: Recipe, modalities: Modalities) -> None:
-    """Refuse a conversation, which sentences call by its name, that has nothing of what is to be read.
-
-    Raises:
-        MoodlineError: names the option for what it has
-    """
-    stages = recipe.select_stages(modalities)
-    present = find_present(utterances, recipe)
-    if AUDIO_UTTERANCE in stages and not present[AUDIO_UTTERANCE].any():
+    """Refuse a conversation, by its name, that has nothing for the model to read."""
+    reads_audio = AUDIO_UTTERANCE in recipe.select_stages(modalities)
+    if reads_audio and not any(utterance.audio for utterance in utterances):
         raise MoodlineError(
-            f"a model of speech needs audio, and no utterance of {name} has any: label it from its words "
-            'with --modalities text (in Python modalities="text"), or take a model of words alone'
+            f"no utterance of {name} has audio: predict from words with --modalities text", code="model.no_audio"
         )
-    masks = find_fused(utterances, recipe, modalities) if FUSION in stages else None
+    masks = find_masks(utterances, recipe, modalities)[1]
     if masks and not any(mask.any() for mask in masks.values()):
         raise MoodlineError(
-            f"no utterance of {name} has any words: label it from its speech with --modalities audio "
-            '(in Python modalities="audio")'
+            f"no utterance of {name} has words: predict from speech with --modalities audio", code="model.no_words"
         )
 
 
@@ -89,48 +91,39 @@ def select_utterances(utterances: Sequence[Utterance], mask: Tensor) -> list[Utt
     return [utterance for utterance, kept in zip(utterances, mask.tolist(), strict=True) if kept]
 
 
-def scatter_rows(rows: Tensor, mask: Tensor, otherwise: float) -> Tensor:
-    """Rows (K, D) of the K utterances that a mask (S,) keeps, in the places of all: (S, D)."""
-    values = rows.new_full((len(mask), rows.shape[1]), otherwise)
+def scatter_rows(rows: Tensor, mask: Tensor, fill: float) -> Tensor:
+    """Put the rows (K, D) of the K utterances that a mask (S,) keeps in their places: (S, D)."""
+    values = rows.new_full((len(mask), rows.shape[1]), fill)
     values[mask] = rows
     return values
 
 
 def read_waveform(utterance: Utterance, sample_rate: int) -> Tensor:
-    """The utterance's speech, mono, (T,) samples: finite numbers, or an error.
-
-    Raises:
-        MoodlineError: the utterance has no audio, or it cannot be read, as where it changed since it was prepared
-    """
+    """Read an utterance's speech, mono, (T,) finite samples."""
     if utterance.audio is None:
         raise MoodlineError(
-            f"a model of speech needs each utterance's audio, and {utterance.id} has none: "
-            "prepare the corpus with its audio, or take a model of words alone"
+            f"{utterance.id} has no audio: add it to the corpus, or use a text-only model", code="model.missing_audio"
         )
     try:
         return torch.from_numpy(io.read_clip(utterance.audio, sample_rate))
     except MoodlineError as error:
-        raise MoodlineError(f"the speech of {utterance.id} cannot be read: {error}") from error
+        raise MoodlineError(f"the speech of {utterance.id} cannot be read: {error}", code=error.code) from error
 
 
 def pad_waveform(waveform: Tensor, config: AudioUtteranceConfig, place: float = 0.0) -> Tensor:
-    """The waveform (T,) as the speech encoder is given it: with the released padding, or as it is.
-
-    Args:
-        place: of the utterance among its padding, see ``ReleasedPadding``; random in training, else 0
-    """
+    """Pad a waveform (T,) if the padding is as released; ``place`` is random in training, see ``ReleasedPadding``."""
     if config.padding == "masked":
         return waveform
     return ReleasedPadding(round(config.padded_seconds * config.sample_rate))(waveform, place)
 
 
 def tokenize_utterances(utterances: Sequence[Utterance], tokenizer: Tokenizer) -> list[Tensor]:
-    """Each utterance's token ids (T_i,)."""
+    """Return each utterance's token ids (T_i,)."""
     return tokenizer([utterance.words for utterance in utterances])
 
 
 def build_context_input(stage: str, recipe: Recipe, embeddings: Tensor, utterances: Sequence[Utterance]) -> Tensor:
-    """What a context stage reads of a conversation: its utterances' embeddings (S, E) -> (S, E)."""
+    """Build a context stage's input from a conversation's embeddings: (S, E) -> (S, E)."""
     if not recipe.get_context_config(stage).speaker_relative:
         return embeddings
     return subtract_speaker_means(embeddings, [utterance.speaker for utterance in utterances])
@@ -141,17 +134,11 @@ def measure_seconds(utterance: Utterance) -> float:
 
 
 def measure_length(stage: str, utterance: Utterance, recipe: Recipe) -> float:
-    """How long an utterance is to its encoder, for batches of neighbours in length: seconds, or characters."""
+    """Measure an utterance for batches of similar length: in padded seconds, or in characters."""
     if stage != AUDIO_UTTERANCE:
         return float(len(utterance.words))
     audio, seconds = recipe.audio_utterance, measure_seconds(utterance)
     return seconds if audio.padding == "masked" else max(seconds, audio.padded_seconds)
-
-
-WaveformReader = Callable[[Utterance, int], Tensor]
-
-ENCODER_BATCH = 16
-CONVERSATION_BATCH = 32
 
 
 @torch.inference_mode()
@@ -161,62 +148,103 @@ def encode_utterances(
     utterances: Sequence[Utterance],
     recipe: Recipe,
     tokenizer: Tokenizer | None,
-    sound: WaveformReader = read_waveform,
+    read: WaveformReader = read_waveform,
 ) -> Encoding:
-    """Every utterance's encoding by an utterance encoder, in the given order: (N, E) and (N, classes).
-
-    ``sound`` is what an encoder of speech hears of an utterance at a sample rate: (T,).
-    """
-
-    def inputs(chosen: Sequence[Utterance]) -> list[Tensor]:
-        if stage == AUDIO_UTTERANCE:
-            audio = recipe.audio_utterance
-            return [pad_waveform(sound(utterance, audio.sample_rate), audio) for utterance in chosen]
-        assert tokenizer is not None, "a model of words is loaded with its tokenizer"
-        return tokenize_utterances(chosen, tokenizer)
-
-    def encode(indices: Sequence[int]) -> Encoding:
-        memory_trimmer.trim()
-        values, lengths = pad_sequences(inputs([utterances[index] for index in indices]))
-        return run_on_device(part, values, lengths)
-
+    """Encode utterances by an utterance encoder, in their order: embeddings (N, E) and logits (N, classes)."""
     part.eval()
+    audio = recipe.audio_utterance
     lengths = [measure_length(stage, utterance, recipe) for utterance in utterances]
-    longest = recipe.audio_utterance.batch_seconds if stage == AUDIO_UTTERANCE else float("inf")
+    longest = audio.batch_seconds if stage == AUDIO_UTTERANCE else float("inf")
     batches = build_length_batches(lengths, batch_size=ENCODER_BATCH, maximum_total=longest)
-    return encode_in_order(batches, encode)
+    encodings: list[Encoding] = []
+    for batch in batches:
+        memory_trimmer.trim()
+        chosen = [utterances[index] for index in batch]
+        if stage == AUDIO_UTTERANCE:
+            inputs = [pad_waveform(read(utterance, audio.sample_rate), audio) for utterance in chosen]
+        else:
+            assert tokenizer is not None, "a model of words is loaded with its tokenizer"
+            inputs = tokenize_utterances(chosen, tokenizer)
+        encodings.append(run_on_device(part, *pad_sequences(inputs)))
+    order = torch.tensor(list(chain.from_iterable(batches))).argsort()
+    return Encoding(*(torch.cat(values)[order] for values in zip(*encodings, strict=True)))
 
 
 @torch.inference_mode()
 def encode_conversations(part: nn.Module, *sequences: Sequence[Tensor]) -> list[Encoding]:
-    """Every conversation's encoding by a context or fusion stage.
-
-    Args:
-        part: reads padded sequences and their lengths
-        sequences: one list of (S_i, D) for each sequence that the part reads
-    """
+    """Encode conversations by a context or fusion stage, from (S_i, D) of each, for each input of the part."""
     part.eval()
-    encodings: list[Encoding | None] = [None] * len(sequences[0])
     sizes = [len(sequence) for sequence in sequences[0]]
-    for indices in build_length_batches(sizes, batch_size=CONVERSATION_BATCH):
-        padded = [pad_sequences([each[index] for index in indices]) for each in sequences]
-        lengths = padded[0][1]
-        encoding = run_on_device(part, *(values for values, _ in padded), lengths)
-        for row, index in enumerate(indices):
-            size = int(lengths[row])
-            encodings[index] = Encoding(encoding.embeddings[row, :size], encoding.logits[row, :size])
-    return [encoding for encoding in encodings if encoding is not None]
-
-
-def encode_in_order(batches: Sequence[Sequence[int]], encode: Callable[[Sequence[int]], Encoding]) -> Encoding:
-    """Encodings of batches of indices, put back into the order of the indices."""
-    encodings = [encode(indices) for indices in batches]
-    order = torch.from_numpy(np.argsort(np.concatenate([np.asarray(indices) for indices in batches])))
-    embeddings = torch.cat([encoding.embeddings for encoding in encodings])[order]
-    logits = torch.cat([encoding.logits for encoding in encodings])[order]
-    return Encoding(embeddings, logits)
+    encodings: dict[int, Encoding] = {}
+    for batch in build_length_batches(sizes, batch_size=CONVERSATION_BATCH):
+        padded = [pad_sequences([each[index] for index in batch])[0] for each in sequences]
+        encoding = run_on_device(part, *padded, torch.tensor([sizes[index] for index in batch]))
+        for row, index in enumerate(batch):
+            encodings[index] = Encoding(*(values[row, : sizes[index]] for values in encoding))
+    return [encodings[index] for index in range(len(sizes))]
 
 
 def split_by_conversation(values: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-    """Rows of utterances (N, D) cut into conversations (S_i, D)."""
+    """Split rows of utterances (N, D) into conversations (S_i, D)."""
     return list(values.split(list(sizes)))
+
+
+class Window(NamedTuple):
+    """Turns [start, stop) are read together; the results of [first, last) are kept."""
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+
+def plan_windows(turns: int, size: int = WINDOW, overlap: int = OVERLAP) -> list[Window]:
+    """Plan windows of ``size`` turns, or one for a shorter conversation; each turn is kept where it is most central.
+
+    Neighbours share ``overlap`` turns, the last two more, since the last window ends with the conversation.
+    """
+    if not 0 <= overlap < size:
+        raise ValueError(f"windows of {size} turns cannot overlap by {overlap}")
+    if turns <= size:
+        return [Window(0, turns, 0, turns)]
+    starts = [*range(0, turns - size, size - overlap), turns - size]
+    # The earlier of two neighbours has the turns up to the middle between their centres.
+    cuts = [(earlier + later + size + 1) // 2 for earlier, later in pairwise(starts)]
+    return [
+        Window(start, start + size, first, last)
+        for start, first, last in zip(starts, [0, *cuts], [*cuts, turns], strict=True)
+    ]
+
+
+def cut_window(turns: Mapping[str, Tensor], window: Window) -> dict[str, Tensor]:
+    """Cut a batch of one window: (S, ...) -> (1, size, ...) by encoder."""
+    return {encoder: values[None, window.start : window.stop] for encoder, values in turns.items()}
+
+
+@torch.inference_mode()
+def encode_in_windows(
+    network: ConversationModel,
+    inputs: Mapping[str, Tensor],
+    size: int = WINDOW,
+    overlap: int = OVERLAP,
+    encoded: Mapping[str, Tensor] | None = None,
+    present: Mapping[str, Tensor] | None = None,
+) -> dict[str, Encoding]:
+    """Encode a conversation by the context stages and the fusion, in windows: (S, D) and (S, classes) by stage.
+
+    Attention compares all pairs of turns; a window bounds its memory, which grows with the square of their number.
+
+    Args:
+        inputs: of the contexts, (S, E) by encoder
+        encoded, present: (S,) by encoder, see ``ConversationModel``
+    """
+    pieces: dict[str, list[Encoding]] = {}
+    for window in plan_windows(len(next(iter(inputs.values()))), size, overlap):
+        memory_trimmer.trim()
+        masks = (mask and cut_window(mask, window) for mask in (encoded, present))
+        lengths = torch.tensor([window.stop - window.start])
+        kept = slice(window.first - window.start, window.last - window.start)
+        for stage, encoding in run_on_device(network, cut_window(inputs, window), lengths, *masks).items():
+            # Copied, so that the rest of the window is freed: (1, size, ...) -> (last - first, ...)
+            pieces.setdefault(stage, []).append(Encoding(*(values[0, kept].clone() for values in encoding)))
+    return {stage: Encoding(*map(torch.cat, zip(*some, strict=True))) for stage, some in pieces.items()}

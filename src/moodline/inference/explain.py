@@ -7,65 +7,51 @@ from torch import Tensor
 
 from moodline.config import AUDIO_CONTEXT, FUSION, TEXT_CONTEXT
 from moodline.device import run_on_device
-from moodline.inference.windows import Window, plan_windows
+from moodline.inference.encode import cut_window, plan_windows
 from moodline.modeling.batching import Encoding, repeat_full_length
 from moodline.modeling.context import BiGruAttention
 from moodline.modeling.model import ENCODER_BY_STAGE, ConversationModel
 from moodline.timeline.timeline import Influence, Reasons
 
-# Turns of context that are told of each turn.
-MAX_INFLUENCES = 3
+MAX_INFLUENCES = 3  # turns of context in each turn's reasons
 
+# Encodings (..., classes) by stage -> probabilities (..., classes) by stage
 ProbabilityFunction = Callable[[Mapping[str, Encoding]], Mapping[str, Tensor]]
 
 
 @torch.inference_mode()
 def explain_turns(
     network: ConversationModel,
-    read: Mapping[str, Tensor],
+    inputs: Mapping[str, Tensor],
     probabilities: ProbabilityFunction,
     present: Mapping[str, Tensor] | None = None,
 ) -> list[Reasons]:
-    """Why each of a conversation's S turns has its label, window by window.
+    """Explain the label of each of a conversation's S turns, window by window, from the contexts' inputs (S, E).
 
-    Args:
-        read: what the contexts read of the turns: (S, E) by encoder
-        probabilities: encodings (..., classes) by stage -> what the model makes of them, (..., classes) by stage
-        present: by encoder, (S,), the turns whose modality the fusion reads. What speech and words gave is told where
-            these are all of them, and it is left out.
+    Contributions of speech and words are computed if the fusion reads both of all turns, and ``present`` is None.
     """
-    windows = plan_windows(len(next(iter(read.values()))))
-    fusing = FUSION in network.parts and len(read) == len(ENCODER_BY_STAGE) and present is None
-    return [reasons for window in windows for reasons in explain_window(window, network, read, probabilities, fusing)]
-
-
-def explain_window(
-    window: Window,
-    network: ConversationModel,
-    read: Mapping[str, Tensor],
-    probabilities: ProbabilityFunction,
-    fusing: bool,
-) -> list[Reasons]:
-    """Those of the turns that are taken from one window; ``fusing`` is whether the fusion reads both of each."""
-    values = {encoder: one[None, window.start : window.stop] for encoder, one in read.items()}  # (S, E) -> (1, n, E)
-    weights = compute_attention(network, values)
-    falls = compute_ablation_falls(network, values, probabilities) if fusing else {}
-    speech, words = falls.get(AUDIO_CONTEXT), falls.get(TEXT_CONTEXT)
-    return [
-        Reasons(
-            context=() if weights is None else find_strongest(weights[row], row, window.start),
-            speech=None if speech is None else float(speech[row]),
-            words=None if words is None else float(words[row]),
-        )
-        for row in range(window.first - window.start, window.last - window.start)
-    ]
+    fuses = FUSION in network.parts and len(inputs) == len(ENCODER_BY_STAGE) and present is None
+    found: list[Reasons] = []
+    for window in plan_windows(len(next(iter(inputs.values())))):
+        values = cut_window(inputs, window)
+        weights = compute_attention(network, values)
+        falls = compute_ablation_falls(network, values, probabilities) if fuses else {}
+        for row in range(window.first - window.start, window.last - window.start):
+            context: list[Influence] = []
+            if weights is not None:
+                others = weights[row].index_fill(0, torch.tensor([row]), -1.0)
+                strongest, turns = others.topk(min(MAX_INFLUENCES, len(others) - 1))
+                for weight, turn in zip(strongest.tolist(), turns.tolist(), strict=True):
+                    context.append(Influence(turn=window.start + turn, weight=weight))
+            speech, words = (
+                float(falls[stage][row]) if stage in falls else None for stage in (AUDIO_CONTEXT, TEXT_CONTEXT)
+            )
+            found.append(Reasons(context=tuple(context), speech=speech, words=words))
+    return found
 
 
 def compute_attention(network: ConversationModel, values: Mapping[str, Tensor]) -> Tensor | None:
-    """Who attends to whom, the mean over the contexts and their directions: (1, n, E) by encoder -> (n, n).
-
-    None where no context has self-attention.
-    """
+    """Compute attention, the mean over contexts and directions, if one has it: (1, n, E) by encoder -> (n, n)."""
     found: list[Tensor] = []
     for stage, encoder in ENCODER_BY_STAGE.items():
         if encoder in values and isinstance(context := network.parts[stage], BiGruAttention):
@@ -74,48 +60,25 @@ def compute_attention(network: ConversationModel, values: Mapping[str, Tensor]) 
     return torch.cat(found).mean(dim=0) if found else None  # (contexts directions, n, n) -> (n, n)
 
 
-def find_strongest(row: Tensor, turn: int, start: int) -> tuple[Influence, ...]:
-    """The heaviest of a turn's weights (n,), without its own: a turn is not its own context.
-
-    Args:
-        turn: which it is, within the window
-        start: where in the conversation the window begins
-    """
-    others = row.index_fill(0, torch.tensor([turn]), -1.0)
-    weights, turns = others.topk(min(MAX_INFLUENCES, len(row) - 1))
-    pairs = zip(turns.tolist(), weights.tolist(), strict=True)
-    return tuple(Influence(turn=start + other, weight=weight) for other, weight in pairs)
-
-
 def compute_ablation_falls(
     network: ConversationModel, values: Mapping[str, Tensor], probabilities: ProbabilityFunction
 ) -> dict[str, Tensor]:
-    """By how much each turn's most probable class falls without a context's modality: (1, n, E) by encoder -> (n,).
+    """Compute the fall of each turn's most probable class without a context's modality: (1, n, E) -> (n,) by stage.
 
-    By context stage.
+    Without a modality, its contextual embeddings are those of the mean turn.
     """
+    lengths = repeat_full_length(next(iter(values.values())))
     contexts = {
-        stage: run_on_device(network.parts[stage], values[encoder], repeat_full_length(values[encoder])).embeddings
+        stage: run_on_device(network.parts[stage], values[encoder], lengths).embeddings
         for stage, encoder in ENCODER_BY_STAGE.items()
     }
-    whole = compute_fused_probabilities(network, contexts, probabilities)  # (n, classes)
+
+    def fuse(embeddings: Mapping[str, Tensor]) -> Tensor:
+        """(1, n, D) by context stage -> the fusion's probabilities (n, classes)"""
+        encoding = run_on_device(network.parts[FUSION], *(embeddings[stage] for stage in ENCODER_BY_STAGE), lengths)
+        return probabilities({FUSION: encoding})[FUSION][0]
+
+    whole = fuse(contexts)
     labels = whole.argmax(dim=-1, keepdim=True)  # (n, 1)
-    falls: dict[str, Tensor] = {}
-    for stage, contextual in contexts.items():
-        changed = compute_fused_probabilities(network, {**contexts, stage: ablate_modality(contextual)}, probabilities)
-        falls[stage] = (whole - changed).gather(1, labels)[:, 0]
-    return falls
-
-
-def ablate_modality(contextual: Tensor) -> Tensor:
-    """A modality's contextual embeddings (1, n, D) when it tells no turn from another: all are their mean."""
-    return contextual.mean(dim=1, keepdim=True).expand_as(contextual)
-
-
-def compute_fused_probabilities(
-    network: ConversationModel, contexts: Mapping[str, Tensor], probabilities: ProbabilityFunction
-) -> Tensor:
-    """The fusion's probabilities from contextual embeddings (1, n, D) by context stage: (n, classes)."""
-    audio, text = contexts[AUDIO_CONTEXT], contexts[TEXT_CONTEXT]
-    encoding = run_on_device(network.parts[FUSION], audio, text, repeat_full_length(audio))
-    return probabilities({FUSION: encoding})[FUSION][0]
+    means = {stage: values.mean(dim=1, keepdim=True).expand_as(values) for stage, values in contexts.items()}
+    return {stage: (whole - fuse({**contexts, stage: means[stage]})).gather(1, labels)[:, 0] for stage in contexts}

@@ -1,9 +1,9 @@
-"""A trained model that labels recordings, texts, conversations and streams."""
+"""A trained model that predicts recordings, texts, conversations and streams."""
 
 import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, overload
 
@@ -17,15 +17,7 @@ from moodline.conversation import Conversation
 from moodline.device import AUTO, choose_device, describe_device
 from moodline.errors import MoodlineError
 from moodline.inference.predictor import PrecomputedEmbeddings, Predictor
-from moodline.inference.recordings import (
-    RecognitionOptions,
-    build_chat,
-    holds_words_alone,
-    label_chat,
-    label_words,
-    recognise,
-    refuse_recording_options,
-)
+from moodline.inference.recordings import RecognitionOptions, holds_words_alone, label_words, recognise
 from moodline.inference.streaming import Stream
 from moodline.modeling.checkpoint import TrainedModel, load_model, name_of_model
 from moodline.timeline import Timeline
@@ -46,62 +38,42 @@ class Model(Predictor):
 
     def __init__(self, model: TrainedModel, embeddings: PrecomputedEmbeddings | None = None, name: str = "") -> None:
         super().__init__(model, embeddings, name)
-        self._recognisers: dict[tuple[str | None, int | None, str], SpeechRecogniser] = {}
+        self._create_recogniser = cache(SpeechRecogniser)
 
     @overload
     def predict(
-        self,
-        source: Conversation,
-        modalities: Modalities = "both",
-        *,
-        threshold: float | None = None,
-        reasons: bool = False,
+        self, source: Conversation, modalities: Modalities = ..., *, threshold: float | None = ..., reasons: bool = ...
     ) -> ConversationPrediction: ...
 
     @overload
-    def predict(  # pyright: ignore[reportOverlappingOverload]  # Conversation is no Sequence
-        self,
-        source: Source,
-        modalities: Modalities = "both",
-        *,
-        threshold: float | None = None,
-        reasons: bool = False,
-        **options: Any,
-    ) -> Timeline: ...
+    def predict(self, source: Source, modalities: Modalities = ..., **options: Any) -> Timeline: ...
 
     def predict(  # pyright: ignore[reportIncompatibleMethodOverride]  # it accepts more than Predictor's
-        self,
-        source: Conversation | Source,
-        modalities: Modalities = "both",
-        *,
-        threshold: float | None = None,
-        reasons: bool = False,
-        **options: Any,
+        self, source: Conversation | Source, modalities: Modalities = "both", **options: Any
     ) -> ConversationPrediction | Timeline:
         """Predict an emotion for every turn of a conversation, a recording or texts, each in the context of all.
 
-        A file may also be a table of words or a transcript, which the model labels from the words alone.
+        A file may also be a table of words or a transcript, which the model reads without audio.
 
         Args:
             source: a ``Conversation``; a file; samples (T,) or (T, channels), floats within [-1, 1] or integers of full
                 scale; a text; or a list of texts, the turns of two speakers who alternate. A string is a file if such a
                 file exists or it ends in a file's suffix, such as ``talk.wav``.
-            modalities: both, or audio or text alone
-            threshold: from 0 to 1; turns with a lower probability are labelled ``uncertain``
-            reasons: whether each turn has reasons
-            options: of a recording, see ``recognise``
+            modalities: both, or only audio or text
+            options: ``threshold``, from 0 to 1: turns with a lower probability are labelled ``uncertain``; ``reasons``:
+                whether each turn has reasons; and for recordings those of ``recognise``
 
         Raises:
             MoodlineError: the source cannot be read, or lacks what the model reads; or an option does not fit it
         """
-        if isinstance(source, Conversation):
-            if options:
-                raise MoodlineError(
-                    f"option {next(iter(options))!r} is for recordings, not for a Conversation; leave it out",
-                    code="option.not_a_recording",
-                )
-            return super().predict(source, modalities, threshold=threshold, reasons=reasons)
-        return self.recognise(source, modalities=modalities, threshold=threshold, reasons=reasons, **options)
+        if not isinstance(source, Conversation):
+            return self.recognise(source, modalities=modalities, **options)
+        if unfit := sorted(options.keys() - {"threshold", "reasons"}):
+            raise MoodlineError(
+                f"option {unfit[0]!r} is for recordings, not for a Conversation; leave it out",
+                code="option.not_a_recording",
+            )
+        return super().predict(source, modalities, **options)
 
     def recognise(
         self,
@@ -112,27 +84,21 @@ class Model(Predictor):
         jobs: int | None = 1,
         **options: Any,
     ) -> Timeline:
-        """Predict the timeline of a recording or of texts; an alias of ``predict`` for these.
+        """Predict the timeline of a recording or of texts, as ``predict`` does.
 
         Args:
-            source: see ``predict``
             sample_rate: of samples, in Hz
             recogniser: of words that no transcript has: pocketsphinx, or a model of faster-whisper
             jobs: processes of the recogniser, see ``SpeechRecogniser``
-            options: the other attributes of ``RecognitionOptions``, by name: transcript, channels, modalities,
-                threshold, reasons, conversation, progress
-
-        Raises:
-            MoodlineError: nothing can be read, no speech or no words are found; the transcript is another recording's
+            options: ``modalities``, ``threshold`` and ``reasons``; ``transcript``, a file of turns, instead of voice
+                activity; ``channels``, ``speakers`` if each has its own; ``conversation``, one of a table of words;
+                ``progress``, which receives the step, the number of finished turns and their total
         """
-        key = recogniser, jobs, str(self.device)
-        if key not in self._recognisers:
-            self._recognisers[key] = SpeechRecogniser(*key)
-        chosen = RecognitionOptions(recogniser=self._recognisers[key], **options)
+        loaded = self._create_recogniser(recogniser, jobs, str(self.device))
+        chosen = RecognitionOptions(recogniser=loaded, **options)
         texts = find_texts(source)
         if texts is not None:
-            refuse_recording_options("a list of texts", chosen)
-            return label_chat(self, build_chat(texts), chosen)
+            return label_words(self, texts, chosen)
         assert isinstance(source, str | Path | np.ndarray) or not isinstance(source, Sequence)
         if holds_words_alone(source, chosen):
             return label_words(self, Path(str(source)), chosen)
@@ -140,52 +106,42 @@ class Model(Predictor):
         return recognise(self, recording, chosen)
 
     def recognise_all(self, sources: Iterable[str | Path], **options: Any) -> Iterator[Timeline]:
-        """Predict the timelines of many recordings, each as soon as it is ready; options and errors as ``recognise``.
-
-        A recording's error is raised when its timeline is due; ``next`` then continues with the next recording.
-        """
+        """Predict the timelines of many recordings; ``next`` gives each or raises its error, and then continues."""
         return map(partial(self.recognise, **options), sources)
 
     def stream(self, modalities: Modalities = "both", *, threshold: float | None = None) -> Stream:
-        """Begin a conversation that is labelled turn by turn; see ``Stream`` for arguments and errors."""
+        """Begin a conversation that is predicted turn by turn; see ``Stream`` for arguments and errors."""
         return Stream(self, modalities, threshold)
 
 
 def find_texts(source: object) -> Sequence[str] | None:
-    """Return the texts that a source consists of, or None if it is a file or samples.
-
-    Raises:
-        MoodlineError: a list holds anything but texts
-    """
+    """Return the texts that a source consists of, or None if it is a file or samples."""
     if isinstance(source, str):
-        return None if FILE_NAME.fullmatch(source) or is_existing_file(source) else [source]
+        try:
+            is_file = FILE_NAME.fullmatch(source) or Path(source).exists()
+        except (OSError, ValueError):  # too long for a name, or with a NUL
+            is_file = False
+        return None if is_file else [source]
     if not isinstance(source, list | tuple):
         return None
     if not source or not all(isinstance(one, str) for one in source):
         kinds = ", ".join(sorted({type(one).__name__ for one in source})) or "nothing"
         raise MoodlineError(
-            f"a list of turns must hold texts, but holds {kinds}; give samples as a NumPy array, and label several "
+            f"a list of turns must hold texts, but holds {kinds}; give samples as a NumPy array, and predict several "
             "recordings with recognise_all",
             code="transcript.not_texts",
         )
     return source
 
 
-def is_existing_file(name: str) -> bool:
-    try:
-        return Path(name).exists()
-    except (OSError, ValueError):  # too long for a name, or with a NUL
-        return False
-
-
 def load(folder: str | Path, *, device: str | torch.device = AUTO) -> Model:
     """Load a model folder; it needs no corpus, no recipe and no network.
 
     Args:
-        device: cpu, cuda, cuda:N or mps; auto takes CUDA, else MPS, else the CPU. Results are on the CPU in any case.
+        device: cpu, cuda, cuda:N or mps; auto takes CUDA, else MPS, else the CPU. Results are always on the CPU.
 
     Raises:
-        MoodlineError: the folder is no model, or has a newer schema; or there is no such device
+        MoodlineError: the folder is not a model, or has a newer schema; or there is no such device
     """
     chosen = choose_device(device)
     model = Model(load_model(Path(folder), chosen), name=name_of_model(Path(folder)))

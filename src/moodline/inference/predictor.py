@@ -1,9 +1,9 @@
-"""A trained model and conversations: an emotion with its probabilities for every utterance."""
+"""Predict an emotion with its probabilities for every utterance of a conversation."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -23,48 +23,39 @@ from moodline.inference.encode import (
     WaveformReader,
     build_context_input,
     drop_full_masks,
+    encode_in_windows,
     encode_utterances,
-    find_encoded,
-    find_fused,
+    find_masks,
     read_waveform,
     refuse_unreadable,
     scatter_rows,
     select_utterances,
 )
 from moodline.inference.explain import explain_turns
-from moodline.inference.windows import encode_in_windows
 from moodline.modeling.batching import Encoding
 from moodline.modeling.checkpoint import TrainedModel
 from moodline.modeling.model import ENCODER_BY_STAGE
 from moodline.timeline.timeline import UNCERTAIN, ConversationPrediction, UtterancePrediction
 
 PrecomputedEmbeddings = Mapping[str, Embeddings]
-"""By the utterance encoder whose place they take: audio_utterance, text_utterance."""
+"""By the utterance encoder that they replace: audio_utterance, text_utterance."""
 
 
 class UtteranceEncodings(NamedTuple):
-    """Utterances, each by itself.
+    """Utterances without context, by encoder; NaN in the rows of those that lack what it reads."""
 
-    ``encodings`` are those of the model's own encoders; ``embeddings`` (S, E) by encoder are what its contexts read,
-    those from files included. The rows of utterances that lack what an encoder reads are NaN.
-    """
-
-    encodings: Mapping[str, Encoding]
-    embeddings: Mapping[str, Tensor]
+    encodings: Mapping[str, Encoding]  # of the model's own encoders
+    embeddings: Mapping[str, Tensor]  # (S, E), with precomputed ones
 
 
 class Predictor:
-    """Predicts with one trained model. What ``moodline.load`` gives also reads recordings: ``loaded.Model``.
+    """Predicts conversations with one trained model, or its precomputed embeddings; ``name`` is for its timelines.
 
-    Args:
-        model: a model folder's content
-        embeddings: what a model that was trained on embeddings from files reads in the place of its encoders
-        name: by which its timelines name the model
+    ``moodline.Model`` also reads recordings and texts.
     """
 
     def __init__(self, model: TrainedModel, embeddings: PrecomputedEmbeddings | None = None, name: str = "") -> None:
-        self.model = model
-        self.name = name
+        self.model, self.name = model, name
         self.embeddings = embeddings or {}
 
     @property
@@ -73,20 +64,16 @@ class Predictor:
 
     @property
     def device(self) -> torch.device:
-        """The device that the model computes on."""
+        """Return the device that the model computes on."""
         return device_of(self.model.network)
 
     def to(self, device: str | torch.device) -> Self:
-        """Move the model to another device, for everything that shares it; names and errors are those of ``load``."""
+        """Move the model to another device, for everything that shares it; names and errors as in ``load``."""
         self.model.network.to(choose_device(device))
         return self
 
     def with_embeddings(self, embeddings: PrecomputedEmbeddings) -> Self:
-        """The same model with these embeddings to read: vectors by utterance id, by encoder.
-
-        Raises:
-            MoodlineError: the model does not read embeddings in the place of these encoders, or of others too
-        """
+        """Return the same model with precomputed embeddings of its encoders: vectors by utterance id, by encoder."""
         refuse_other_encoders(self.model.recipe, embeddings)
         return type(self)(self.model, embeddings, self.name)
 
@@ -98,244 +85,167 @@ class Predictor:
         threshold: float | None = None,
         reasons: bool = False,
     ) -> ConversationPrediction:
-        """Label every utterance of a conversation, from the whole of it; with ``reasons`` it says why.
+        """Predict every utterance of a conversation, from the whole of it, as ``moodline.Model.predict`` does.
 
-        A conversation longer than a window is read in windows that overlap (``moodline.inference.windows``). Where one
-        of the model's two modalities is read alone, its fusion answers if it was trained with modality dropout, else
-        the modality's context stage; each utterance's ``stage`` names it. With modality dropout turns may lack audio,
-        or words, as long as some have it.
-
-        Args:
-            modalities: both, or audio or text alone
-            threshold: from 0 to 1; below it the label is ``UNCERTAIN``, and the probabilities are as they are
-
-        Raises:
-            MoodlineError: an utterance lacks audio or embeddings that the model needs, or they cannot be read; the
-                model does not read this modality, or nothing in the conversation has it; or the threshold is no
-                probability, or a class has the name of what it answers; or a path or samples stand in its place
+        If a model of both modalities reads only one, its fusion predicts if it was trained with modality dropout, else
+        the modality's context stage; each utterance's ``stage`` names it. With modality dropout, utterances may lack
+        audio or words as long as some have them.
         """
-        if not isinstance(conversation, Conversation):
-            raise MoodlineError(
-                f"predict labels a moodline.Conversation, not a {type(conversation).__name__}: a recording's file or "
-                "samples, or a table of words, are labelled by recognise"
-            )
         self.refuse_threshold(threshold)
-        utterances = conversation.utterances
-        if not utterances:
-            return ConversationPrediction(conversation_id=conversation.id, utterances=(), modalities=modalities)
-        alone = self.encode_present(conversation, modalities)
-        predictions = self.predict_encoded(utterances, alone, modalities, threshold=threshold, reasons=reasons)
+        utterances, predictions = conversation.utterances, ()
+        if utterances:
+            encoded = self.encode_present(conversation, modalities)
+            predictions = self.predict_encoded(utterances, encoded, modalities, threshold=threshold, reasons=reasons)
         return ConversationPrediction(conversation_id=conversation.id, utterances=predictions, modalities=modalities)
 
     def predict_modes(self, conversation: Conversation) -> dict[Modalities, ConversationPrediction]:
-        """What ``predict`` says in each mode that the fusion was trained in, or else in that of both.
-
-        Utterances are encoded once for all of them.
-        """
-        fusion, utterances = self.model.recipe.fusion, conversation.utterances
-        modes = (
-            fusion.supported_modalities
-            if FUSION in self.model.recipe.stages and "both" in fusion.supported_modalities
-            else ("both",)
-        )
-        if not utterances:
-            return {mode: self.predict(conversation) for mode in modes}
-        alone = self.encode_present(conversation, "both")
+        """Predict in each mode that the fusion was trained in, else in that of both; encode utterances only once."""
+        recipe, utterances = self.model.recipe, conversation.utterances
+        modes: tuple[Modalities, ...] = recipe.fusion.supported_modalities if FUSION in recipe.stages else ("both",)
+        encoded = self.encode_present(conversation) if utterances else None
         return {
             mode: ConversationPrediction(
                 conversation_id=conversation.id,
-                utterances=self.predict_encoded(utterances, alone, mode),
+                utterances=self.predict_encoded(utterances, encoded, mode) if encoded else (),
                 modalities=mode,
             )
-            for mode in modes
+            for mode in (modes if "both" in modes else ("both",))
         }
+
+    def predict_all(
+        self, conversations: Sequence[Conversation], modalities: Modalities = "both", **options: Any
+    ) -> Iterator[ConversationPrediction]:
+        """Predict many conversations, each when its prediction is due."""
+        self.refuse_threshold(options.get("threshold"))
+        return (self.predict(one, modalities, **options) for one in conversations)
+
+    def encode(self, conversation: Conversation, modalities: Modalities = "both") -> dict[str, Encoding]:
+        """Encode a conversation by each stage: embeddings (S, D) and logits (S, classes), NaN without its input."""
+        encoded = self.encode_present(conversation, modalities)
+        return self.encode_in_context(conversation.utterances, encoded, modalities)
+
+    def encode_present(self, conversation: Conversation, modalities: Modalities = "both") -> UtteranceEncodings:
+        """Encode a conversation's utterances without context; refuse one that has nothing to read."""
+        refuse_unreadable(conversation.utterances, conversation.id, self.model.recipe, modalities)
+        return self.encode_utterances(conversation.utterances, modalities)
+
+    def encode_utterances(
+        self, utterances: Sequence[Utterance], modalities: Modalities = "both", read: WaveformReader = read_waveform
+    ) -> UtteranceEncodings:
+        """Encode utterances without context; raises the errors of ``predict``."""
+        model, recipe = self.model, self.model.recipe
+        masks = find_masks(utterances, recipe, modalities)[0]
+        encodings: dict[str, Encoding] = {}
+        for stage in (stage for stage in ENCODERS if stage in recipe.select_stages(modalities)):
+            found = Encoding(torch.empty(0, getattr(recipe, stage).embedding), torch.empty(0, len(self.classes)))
+            if masks[stage].any():
+                chosen = select_utterances(utterances, masks[stage])
+                found = encode_utterances(stage, model.network.parts[stage], chosen, recipe, model.tokenizer, read)
+            encodings[stage] = Encoding(*(scatter_rows(rows, masks[stage], math.nan) for rows in found))
+        embeddings = {stage: encoding.embeddings for stage, encoding in encodings.items()}
+        sizes, ids = recipe.restrict_to(modalities).given, [utterance.id for utterance in utterances]
+        refuse_missing_embeddings(sizes, self.embeddings)
+        for encoder, size in sizes.items():
+            require_embeddings(self.embeddings[encoder], ids, size, f"embeddings[{encoder!r}]")
+            embeddings[encoder] = stack_embeddings(self.embeddings[encoder], ids)
+        return UtteranceEncodings(encodings, embeddings)
+
+    def encode_in_context(
+        self, utterances: Sequence[Utterance], encoded: UtteranceEncodings, modalities: Modalities = "both"
+    ) -> dict[str, Encoding]:
+        """Encode a conversation by all stages of a mode, from its utterances' encodings."""
+        masks, present = find_masks(utterances, self.model.recipe, modalities)
+        in_context = encode_in_windows(
+            self.model.network,
+            self._build_context_inputs(utterances, encoded, masks),
+            encoded=drop_full_masks(masks),
+            present=drop_full_masks(present),
+        )
+        encodings = {**encoded.encodings, **in_context}
+        return {stage: encodings[stage] for stage in self.model.recipe.select_stages(modalities)}
+
+    def _build_context_inputs(
+        self, utterances: Sequence[Utterance], encoded: UtteranceEncodings, masks: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Build the contexts' inputs (S, E) by encoder, zeros for utterances that lack what it reads."""
+        inputs: dict[str, Tensor] = {}
+        for stage, encoder in ENCODER_BY_STAGE.items():
+            if encoder in masks:
+                mask = masks[encoder]
+                rows, chosen = encoded.embeddings[encoder][mask], select_utterances(utterances, mask)
+                inputs[encoder] = scatter_rows(build_context_input(stage, self.model.recipe, rows, chosen), mask, 0.0)
+        return inputs
 
     def predict_encoded(
         self,
         utterances: Sequence[Utterance],
-        alone: UtteranceEncodings,
+        encoded: UtteranceEncodings,
         modalities: Modalities = "both",
         *,
         threshold: float | None = None,
         reasons: bool = False,
     ) -> tuple[UtterancePrediction, ...]:
-        """The same of utterances that are encoded already, each by itself.
-
-        Raises:
-            MoodlineError: reasons are asked for, and an utterance lacks audio that the others have
-        """
-        predictions = self.build_predictions(
-            utterances, self.encode_in_context(utterances, alone, modalities), threshold
-        )
+        """Predict a conversation from its utterances' encodings."""
+        encodings = self.encode_in_context(utterances, encoded, modalities)
+        predictions = self.build_predictions(utterances, encodings, threshold)
         if not reasons:
             return predictions
-        reads, present = self._build_masks(utterances, modalities)
-        if reads is not None:
+        masks, present = find_masks(utterances, self.model.recipe, modalities)
+        if drop_full_masks(masks) is not None:
+            silent = sum(utterance.audio is None for utterance in utterances)
             raise MoodlineError(
-                "reasons are told where every turn has the audio that is read, and some have none: leave out --explain "
-                "(in Python reasons), or label from the words alone"
+                f"explanations need audio, and {silent} of {len(utterances)} utterances have none: leave out --explain",
+                code="model.no_reasons",
             )
-        read = self._build_context_inputs(utterances, alone, modalities)
-        why = explain_turns(self.model.network, read, self.probabilities, present)
-        return tuple(replace(one, reasons=its) for one, its in zip(predictions, why, strict=True))
+        inputs = self._build_context_inputs(utterances, encoded, masks)
+        found = explain_turns(self.model.network, inputs, self.compute_probabilities, drop_full_masks(present))
+        return tuple(replace(one, reasons=its) for one, its in zip(predictions, found, strict=True))
 
     def build_predictions(
         self, utterances: Sequence[Utterance], encodings: Mapping[str, Encoding], threshold: float | None = None
     ) -> tuple[UtterancePrediction, ...]:
-        """What encodings (S, ...) by each of the stages say of S utterances; nothing where their rows are NaN."""
-        probabilities = self.probabilities(encodings)
-        rows = zip(*(values.tolist() for values in probabilities.values()), strict=True)
-        return tuple(
-            self._build_prediction(utterance, dict(zip(probabilities, row, strict=True)), threshold or 0.0)
-            for utterance, row in zip(utterances, rows, strict=True)
-        )
+        """Build the predictions of S utterances from encodings (S, ...) by stage; NaN rows give none."""
+        rows = {stage: values.tolist() for stage, values in self.compute_probabilities(encodings).items()}
+        predictions: list[UtterancePrediction] = []
+        for row, utterance in enumerate(utterances):
+            by_stage = {
+                stage: dict(zip(self.classes, values[row], strict=True))
+                for stage, values in rows.items()
+                if not math.isnan(values[row][0])
+            }
+            last = next(reversed(by_stage.values()))
+            best = max(last, key=lambda name: last[name])
+            predictions.append(
+                UtterancePrediction(
+                    id=utterance.id,
+                    speaker=utterance.speaker,
+                    start=utterance.start,
+                    end=utterance.end,
+                    words=utterance.words,
+                    label=best if last[best] >= (threshold or 0.0) else UNCERTAIN,
+                    best=best,
+                    probabilities=last,
+                    by_stage=by_stage,
+                )
+            )
+        return tuple(predictions)
 
-    def probabilities(self, encodings: Mapping[str, Encoding]) -> dict[str, Tensor]:
-        """Of each class by some of the stages: (..., classes)."""
+    def compute_probabilities(self, encodings: Mapping[str, Encoding]) -> dict[str, Tensor]:
+        """Compute calibrated probabilities (..., classes) by stage."""
         return {
-            # In double precision, where what differs in the logits differs here at any temperature.
+            # In double precision, different logits have different probabilities at any temperature.
             stage: (encoding.logits.double() / self.model.get_temperature(stage)).softmax(dim=-1)
             for stage, encoding in encodings.items()
         }
 
-    def predict_all(
-        self,
-        conversations: Sequence[Conversation],
-        modalities: Modalities = "both",
-        *,
-        threshold: float | None = None,
-        reasons: bool = False,
-    ) -> Iterator[ConversationPrediction]:
-        """Predictions of many conversations, each as soon as it is ready."""
-        self.refuse_threshold(threshold)
-        return (self.predict(one, modalities, threshold=threshold, reasons=reasons) for one in conversations)
-
-    def encode(self, conversation: Conversation, modalities: Modalities = "both") -> dict[str, Encoding]:
-        """Each stage's embeddings (S, D) and logits (S, classes), in the order of the stages; errors as of predict.
-
-        Rows of utterances that lack what a stage reads are NaN.
-        """
-        alone = self.encode_present(conversation, modalities)
-        return self.encode_in_context(conversation.utterances, alone, modalities)
-
-    def encode_present(self, conversation: Conversation, modalities: Modalities = "both") -> UtteranceEncodings:
-        """A conversation's utterances, each by itself, as far as they have what is read; errors as of predict."""
-        recipe, utterances = self.model.recipe, conversation.utterances
-        refuse_unreadable(utterances, conversation.id, recipe, modalities)
-        return self.encode_utterances(utterances, modalities=modalities, masks=find_encoded(utterances, recipe))
-
-    def encode_utterances(
-        self,
-        utterances: Sequence[Utterance],
-        sound: WaveformReader = read_waveform,
-        modalities: Modalities = "both",
-        masks: Mapping[str, Tensor] | None = None,
-    ) -> UtteranceEncodings:
-        """Each utterance by itself.
-
-        Args:
-            sound: what an encoder of speech hears of an utterance
-            modalities: whose encoders read it
-            masks: by encoder, (S,), the utterances that it reads; all if left out
-
-        Raises:
-            MoodlineError: as of predict
-        """
-        recipe = self.model.recipe
-        encodings: dict[str, Encoding] = {}
-        for stage in ENCODERS:
-            if stage in recipe.select_stages(modalities):
-                mask = torch.ones(len(utterances), dtype=torch.bool) if masks is None else masks[stage]
-                found = self._encode(stage, select_utterances(utterances, mask), sound)
-                encodings[stage] = Encoding(*(scatter_rows(rows, mask, math.nan) for rows in found))
-        given = self._stack_precomputed([utterance.id for utterance in utterances], modalities)
-        return UtteranceEncodings(
-            encodings, given | {stage: encoding.embeddings for stage, encoding in encodings.items()}
-        )
-
-    def _encode(self, stage: str, utterances: Sequence[Utterance], sound: WaveformReader) -> Encoding:
-        recipe = self.model.recipe
-        if not utterances:
-            return Encoding(torch.empty(0, getattr(recipe, stage).embedding), torch.empty(0, len(self.classes)))
-        part, tokenizer = self.model.network.parts[stage], self.model.tokenizer
-        return encode_utterances(stage, part, utterances, recipe, tokenizer, sound)
-
-    def encode_in_context(
-        self, utterances: Sequence[Utterance], alone: UtteranceEncodings, modalities: Modalities = "both"
-    ) -> dict[str, Encoding]:
-        """A conversation's utterances by all stages of a mode, from what each gives by itself."""
-        reads, present = self._build_masks(utterances, modalities)
-        read = self._build_context_inputs(utterances, alone, modalities)
-        in_context = encode_in_windows(self.model.network, read, encoded=reads, present=present)
-        encodings = {**alone.encodings, **in_context}
-        return {stage: encodings[stage] for stage in self.model.recipe.select_stages(modalities)}
-
-    def _build_context_inputs(
-        self, utterances: Sequence[Utterance], alone: UtteranceEncodings, modalities: Modalities
-    ) -> dict[str, Tensor]:
-        """What the contexts read of a conversation: (S, E) by encoder, zeros of utterances that lack it."""
-        recipe, masks = self.model.recipe, find_encoded(utterances, self.model.recipe)
-        read: dict[str, Tensor] = {}
-        for stage, encoder in ENCODER_BY_STAGE.items():
-            if stage in recipe.select_stages(modalities):
-                mask = masks[encoder]
-                rows = build_context_input(
-                    stage, recipe, alone.embeddings[encoder][mask], select_utterances(utterances, mask)
-                )
-                read[encoder] = scatter_rows(rows, mask, 0.0)
-        return read
-
-    def _build_masks(
-        self, utterances: Sequence[Utterance], modalities: Modalities
-    ) -> tuple[dict[str, Tensor] | None, dict[str, Tensor] | None]:
-        """Which utterances the contexts and the fusion read, each (S,) by encoder, or None where that is all."""
-        recipe = self.model.recipe
-        stages = recipe.select_stages(modalities)
-        masks = find_encoded(utterances, recipe)
-        read = {encoder: masks[encoder] for stage, encoder in ENCODER_BY_STAGE.items() if stage in stages}
-        return drop_full_masks(read), drop_full_masks(
-            find_fused(utterances, recipe, modalities) if FUSION in stages else None
-        )
-
-    def _stack_precomputed(self, ids: Sequence[str], modalities: Modalities) -> dict[str, Tensor]:
-        """The embeddings from files that a mode reads: (S, E) by encoder."""
-        given = self.model.recipe.restrict_to(modalities).given
-        refuse_missing_embeddings(given, self.embeddings)
-        for encoder, size in given.items():
-            require_embeddings(self.embeddings[encoder], ids, size, f"embeddings[{encoder!r}]")
-        return {encoder: stack_embeddings(self.embeddings[encoder], ids) for encoder in given}
-
     def refuse_threshold(self, threshold: float | None) -> None:
-        """Refuse what is no probability.
-
-        Raises:
-            MoodlineError: so; or a class has the name of what is answered below it
-        """
-        if threshold is None:
-            return
-        if not 0 <= threshold <= 1:
-            raise MoodlineError(f"a threshold is a probability, from 0 to 1, not {threshold}")
-        if UNCERTAIN in self.classes:
+        """Refuse a threshold outside 0 to 1, and any threshold for a model with a class named ``UNCERTAIN``."""
+        if threshold is not None and not 0 <= threshold <= 1:
             raise MoodlineError(
-                f"below a threshold the label is {UNCERTAIN!r}, which is also a class of {self.model.label_set.name}: "
-                "predict without a threshold, and read the probabilities"
+                f"a threshold is a probability, from 0 to 1, not {threshold}", code="option.out_of_range"
             )
-
-    def _build_prediction(
-        self, utterance: Utterance, by_stage: Mapping[str, Sequence[float]], threshold: float
-    ) -> UtterancePrediction:
-        known = {stage: row for stage, row in by_stage.items() if not math.isnan(row[0])}
-        named = {stage: dict(zip(self.classes, row, strict=True)) for stage, row in known.items()}
-        last = next(reversed(named.values()))
-        best = max(last, key=lambda name: last[name])
-        return UtterancePrediction(
-            id=utterance.id,
-            speaker=utterance.speaker,
-            start=utterance.start,
-            end=utterance.end,
-            words=utterance.words,
-            label=best if last[best] >= threshold else UNCERTAIN,
-            best=best,
-            probabilities=last,
-            by_stage=named,
-        )
+        if threshold is not None and UNCERTAIN in self.classes:
+            raise MoodlineError(
+                f"the label {UNCERTAIN!r} is also a class of {self.model.label_set.name}: leave out the threshold",
+                code="option.unfit_threshold",
+            )

@@ -1,269 +1,137 @@
-"""From a recording, or words alone, to a timeline of emotions."""
+"""From a recording, or from words without one, to a timeline of emotions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from moodline.asr import SpeechRecogniser
-from moodline.audio import decoders
 from moodline.audio.recording import Recording
 from moodline.audio.vad import Channels
 from moodline.config import Modalities
 from moodline.conversation import UNKNOWN, AudioClip, Conversation, Segment, Utterance
 from moodline.errors import MoodlineError, format_count
-from moodline.inference.domain_shift import (
-    StatisticsCollector,
-    compute_word_statistics,
-    find_domain_shift,
-    sample_evenly,
-)
+from moodline.inference import domain_shift
 from moodline.inference.encode import MODALITY_BY_ENCODER
 from moodline.inference.predictor import Predictor
 from moodline.inference.transcribe import ProgressCallback, find_turns, no_progress, recognise_words
 from moodline.modeling.checkpoint import DataStatistics, TrainedModel
 from moodline.modeling.text_encoder import count_pieces
 from moodline.timeline import Gap, ModelFacts, Timeline, TimelineTurn
-from moodline.transcripts.chat import Chat, is_chat, read_chat
+from moodline.timeline.timeline import UtterancePrediction
+from moodline.transcripts.formats import Chat, is_chat, read_chat
 from moodline.transcripts.transcript import format_places
 
-MAX_MEASURED_TURNS = 60  # of a recording, for its conditions: more would only make their medians steadier
-SYNTHETIC_NOTES = {"demo": "this model was trained on synthetic voices: what it says of people means nothing"}
-"""By the reader of the corpus that a model was trained on."""
+MAX_MEASURED_TURNS = 60  # of a recording, for the comparison with the training data: medians of more differ little
+# By the reader of the training corpus.
+SYNTHETIC_NOTES = {"demo": "trained on synthetic voices; its predictions on real speech are meaningless"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecognitionOptions:
-    """How a recording, or words alone, become a timeline.
+    """How a recording, or words without one, become a timeline; see ``moodline.Model`` too."""
 
-    Attributes:
-        transcript: a file of turns, and of words perhaps; None finds turns by voice activity
-        channels: ``mixed``, or ``speakers`` where each channel has a speaker of its own
-        recogniser: of words that no transcript has; loaded when it is first needed, and then kept
-        modalities: both, or audio or text alone; for audio alone no words are recognised
-        threshold: below this probability a turn is ``uncertain``
-        reasons: whether each turn says why
-        conversation: the one to label in a table of words that has several; None for recordings
-        progress: receives how many turns are done
-    """
-
-    transcript: str | Path | None = None
-    channels: Channels = "mixed"
-    recogniser: SpeechRecogniser = field(default_factory=SpeechRecogniser)
-    modalities: Modalities = "both"
+    transcript: str | Path | None = None  # a file of turns, with or without words; None finds turns by voice activity
+    channels: Channels = "mixed"  # speakers: each channel has its own speaker
+    recogniser: SpeechRecogniser = field(default_factory=SpeechRecogniser)  # of words that no transcript has
+    modalities: Modalities = "both"  # audio recognises no words
     threshold: float | None = None
     reasons: bool = False
-    conversation: str | None = None
-    progress: ProgressCallback = no_progress
+    conversation: str | None = None  # the one to predict in a table of words that has several
+    progress: ProgressCallback = no_progress  # receives the number of finished turns
 
 
 def holds_words_alone(source: str | Path | np.ndarray, options: RecognitionOptions) -> bool:
-    """Whether a source is words without sound; refuse options that do not fit what it is.
-
-    Raises:
-        MoodlineError: names the option
-    """
-    if not isinstance(source, str | Path) or not is_chat(Path(source)):
-        if options.conversation is not None:
-            raise MoodlineError(
-                f"--conversation names one of a corpus or of a table of words, and "
-                f"{'an array' if isinstance(source, np.ndarray) else source} is neither: leave it out"
-            )
-        return False
-    refuse_recording_options(str(source), options)
-    return True
+    """Return whether a source is words without sound; refuse options that do not fit it."""
+    if isinstance(source, str | Path) and is_chat(Path(source)):
+        refuse_recording_options(str(source), options)
+        return True
+    if options.conversation is not None:
+        name = "an array" if isinstance(source, np.ndarray) else source
+        raise MoodlineError(f"{name} is not a table of words: leave out --conversation", code="option.not_a_table")
+    return False
 
 
 def refuse_recording_options(source: str, options: RecognitionOptions) -> None:
-    """Refuse options that only recordings have.
-
-    Raises:
-        MoodlineError: names the option
-    """
-    of_recordings = {
+    """Refuse options that only recordings have."""
+    unfit = {
         "--transcript": options.transcript is not None,
         "--channels": options.channels != "mixed",
         "--recogniser": options.recogniser.named is not None,
         "--modalities audio": options.modalities == "audio",
     }
-    for option, given in of_recordings.items():
-        if given:
-            raise MoodlineError(
-                f"{source} holds words and no sound: leave out {option}, or give a recording",
-                code="option.not_a_recording",
-            )
+    for option in (option for option, is_set in unfit.items() if is_set):
+        raise MoodlineError(
+            f"{source} holds words and no sound: leave out {option}, or give a recording", code="option.not_a_recording"
+        )
 
 
 def recognise(predictor: Predictor, recording: Recording, options: RecognitionOptions) -> Timeline:
-    """Label a recording's turns.
-
-    Memory does not grow with the recording but by its turns and their words.
-
-    Raises:
-        MoodlineError: nothing can be read or no speech is found; or of the transcript, the channels, the threshold
-    """
-    recipe, modalities = predictor.model.recipe, options.modalities
-    reads = [
-        MODALITY_BY_ENCODER[encoder] for encoder in recipe.select_stages(modalities) if encoder in MODALITY_BY_ENCODER
-    ]
-    if recipe.restrict_to(modalities).given:
+    """Predict a recording's turns; of what is kept in memory, only turns and words grow with its length."""
+    recipe = predictor.model.recipe
+    stages = recipe.select_stages(options.modalities)
+    modalities = tuple(modality for encoder, modality in MODALITY_BY_ENCODER.items() if encoder in stages)
+    if recipe.restrict_to(options.modalities).given:
         raise MoodlineError(
-            "a recording is read by a model of speech or words, and this one reads embeddings from files"
+            f"this model reads embeddings from files: use another for {recording.name}", code="model.reads_embeddings"
         )
     predictor.refuse_threshold(options.threshold)
-    spoken = find_turns(recording, options.transcript, options.channels)
-    if "text" in reads:
-        spoken = recognise_words(recording, spoken, options.recogniser, options.progress)
-        if not spoken.turns_with_words:
-            speech = "with --modalities audio" if "audio" in reads else "with a model of speech"
+    found = find_turns(recording, options.transcript, options.channels)
+    if "text" in modalities:
+        found = recognise_words(recording, found, options.recogniser, options.progress)
+        if not found.turns_with_words:
             raise MoodlineError(
-                f"a model of words needs some: none were found in the {len(spoken.turns)} turns of {recording.name} by "
-                f"{spoken.words_from}; give them with --transcript, or read the speech alone {speech}"
+                f"{found.words_from} found no words in the {len(found.turns)} turns of {recording.name}: give them "
+                "with --transcript, or predict from speech",
+                code="model.no_words",
             )
-    utterances = build_utterances(recording, spoken.turns)
-    listener, read = StatisticsCollector(recipe.audio_utterance.sample_rate), count(1)
-    measured = {one.id for one in sample_evenly(utterances, MAX_MEASURED_TURNS)}
+    utterances = build_utterances(recording, found.turns)
+    sampled = {utterance.id for utterance in domain_shift.sample_evenly(utterances, MAX_MEASURED_TURNS)}
+    qualities: list[DataStatistics] = []
+    done = count(1)
 
-    def sound(utterance: Utterance, sample_rate: int) -> Tensor:
-        turn = spoken.turns[int(utterance.id)]
-        waveform = recording.clip(turn.start, turn.end, sample_rate, turn.channel)
-        if utterance.id in measured:
-            listener.hear(waveform)
-        options.progress("turns read", next(read), len(utterances))
+    def read(utterance: Utterance, sample_rate: int) -> Tensor:
+        segment = found.turns[int(utterance.id)]
+        waveform = recording.clip(segment.start, segment.end, sample_rate, segment.channel)
+        if utterance.id in sampled:
+            qualities.append(domain_shift.measure_quality(waveform, sample_rate))
+        options.progress("turns read", next(done), len(utterances))
         return torch.from_numpy(waveform)
 
-    alone = predictor.encode_utterances(utterances, sound, modalities)
+    encoded = predictor.encode_utterances(utterances, options.modalities, read)
     predictions = predictor.predict_encoded(
-        utterances, alone, modalities, threshold=options.threshold, reasons=options.reasons
+        utterances, encoded, options.modalities, threshold=options.threshold, reasons=options.reasons
     )
-    conditions = {
-        **listener.statistics,
-        **(compute_utterance_statistics(predictor, utterances) if "text" in reads else {}),
-    }
-    unreadable = note_unreadable(spoken.turns, recording.gaps) if "audio" in reads else []
-    return Timeline(
+    statistics = domain_shift.compute_medians(qualities)
+    if "text" in modalities:
+        statistics |= measure_words(predictor, utterances)
+    notes, gaps = list(found.notes), recording.gaps
+    lost = [turn for turn in found.turns if any(gap.start <= turn.start and turn.end <= gap.end for gap in gaps)]
+    if lost and "audio" in modalities:
+        places = format_places([f"{turn.start:.1f} s to {turn.end:.1f} s" for turn in lost])
+        notes.append(f"audio of {format_count(len(lost), 'turn')} could not be decoded; silence was used: {places}")
+    return build_timeline(
+        predictor,
+        found.turns,
+        predictions,
         recording=Path(recording.name).name,
         duration=recording.duration,
-        turns=tuple(
-            TimelineTurn(
-                start=turn.start,
-                end=turn.end,
-                speaker=turn.speaker,
-                words=turn.words,
-                label=prediction.label,
-                probabilities=prediction.probabilities,
-                channel=turn.channel,
-                reasons=prediction.reasons,
-            )
-            for turn, prediction in zip(spoken.turns, predictions, strict=True)
-        ),
-        classes=predictor.classes,
-        model=describe_model(predictor.model, predictor.name),
-        turns_from=spoken.turns_from,
-        words_from=spoken.words_from,
-        modalities=tuple(reads),
+        turns_from=found.turns_from,
+        words_from=found.words_from,
+        modalities=modalities,
         threshold=options.threshold,
-        warnings=(*spoken.notes, *unreadable, *find_domain_shift(conditions, predictor.model, spoken.language)),
-        gaps=tuple(Gap(start=gap.start, end=gap.end, reason=gap.what) for gap in recording.gaps),
+        warnings=(*notes, *domain_shift.find_domain_shift(statistics, predictor.model, found.language)),
+        gaps=tuple(Gap(start=gap.start, end=gap.end, reason=gap.reason) for gap in gaps),
     )
-
-
-def label_words(predictor: Predictor, path: Path, options: RecognitionOptions) -> Timeline:
-    """Label a table's or a transcript's turns from their words alone.
-
-    Turns have times where the file has both ends of all.
-
-    Raises:
-        MoodlineError: it holds no words (``read_chat``); the model reads none, or embeddings in their place
-    """
-    return label_chat(predictor, read_chat(path, options.conversation), options, path.name)
-
-
-def build_chat(texts: Sequence[str]) -> Chat:
-    """Build a conversation of texts, the turns of two unknown speakers who alternate.
-
-    Raises:
-        MoodlineError: no text has words
-    """
-    if not any(text.strip() for text in texts):
-        raise MoodlineError("the texts have no words; give at least one word", code="transcript.no_words")
-    utterances = tuple(
-        Utterance(id=str(position), speaker=f"{UNKNOWN} {position % 2 + 1}", words=" ".join(text.split()))
-        for position, text in enumerate(texts)
-    )
-    return Chat(Conversation(id="texts", utterances=utterances), "texts", ())
-
-
-def label_chat(predictor: Predictor, chat: Chat, options: RecognitionOptions, name: str = "") -> Timeline:
-    """Label turns from their words alone.
-
-    Args:
-        name: of the file that the turns come from; empty for texts
-
-    Raises:
-        MoodlineError: the model does not read words, or reads embeddings instead; an option is for recordings
-    """
-    if predictor.model.recipe.restrict_to("text").given:
-        raise MoodlineError(
-            f"{name or chat.format} holds words, and this model reads embeddings from files in their place: make a "
-            "corpus of it with moodline prepare table, and label that"
-        )
-    prediction = predictor.predict(chat.conversation, "text", threshold=options.threshold, reasons=options.reasons)
-    return Timeline(
-        recording=name or chat.format,
-        duration=None,
-        turns=tuple(
-            TimelineTurn(
-                start=one.start,
-                end=one.end,
-                speaker=one.speaker,
-                words=one.words,
-                label=one.label,
-                probabilities=one.probabilities,
-                reasons=one.reasons,
-            )
-            for one in prediction.utterances
-        ),
-        classes=predictor.classes,
-        model=describe_model(predictor.model, predictor.name),
-        turns_from=f"{name} ({chat.format})" if name else chat.format,
-        words_from=name or chat.format,
-        modalities=("text",),
-        threshold=options.threshold,
-        warnings=(
-            *chat.notes,
-            *find_domain_shift(compute_utterance_statistics(predictor, chat.conversation.utterances), predictor.model),
-        ),
-    )
-
-
-def describe_model(model: TrainedModel, name: str) -> ModelFacts:
-    """Collect a model's name, its training corpus, and the notes that accompany all its predictions."""
-    provenance = model.provenance
-    synthetic = [SYNTHETIC_NOTES[provenance.corpus_reader]] if provenance.corpus_reader in SYNTHETIC_NOTES else []
-    return ModelFacts(
-        name=name,
-        trained_on=f"{provenance.corpus_reader} ({len(provenance.trained_on)} conversations)",
-        licence=provenance.licence_text,
-        notes=(*synthetic, *provenance.notes),
-    )
-
-
-def note_unreadable(turns: Sequence[Segment], missing: Sequence[decoders.AudioGap]) -> list[str]:
-    """Name the turns that lie wholly within gaps of the recording, in a sentence, if there are any."""
-    lost = [turn for turn in turns if any(gap.start <= turn.start and turn.end <= gap.end for gap in missing)]
-    if not lost:
-        return []
-    where = format_places([f"{turn.start:.1f} s to {turn.end:.1f} s" for turn in lost])
-    return [f"audio of {format_count(len(lost), 'turn')} could not be decoded, and silence was used: {where}"]
 
 
 def build_utterances(recording: Recording, turns: Sequence[Segment]) -> list[Utterance]:
-    """Give turns as a conversation has them; their ids are their positions."""
+    """Build the utterances of a recording's turns; their ids are their positions."""
     return [
         Utterance(
             id=str(position),
@@ -282,8 +150,80 @@ def build_utterances(recording: Recording, turns: Sequence[Segment]) -> list[Utt
     ]
 
 
-def compute_utterance_statistics(predictor: Predictor, utterances: Sequence[Utterance]) -> DataStatistics:
-    """Measure the turns' words by the model's own tokenizer."""
+def build_timeline(
+    predictor: Predictor, turns: Sequence[Segment | Utterance], predictions: Sequence[UtterancePrediction], **facts: Any
+) -> Timeline:
+    """Build the timeline of turns and their predictions; ``facts`` are its other attributes."""
+    return Timeline(
+        turns=tuple(
+            TimelineTurn(
+                start=turn.start,
+                end=turn.end,
+                speaker=turn.speaker,
+                words=turn.words,
+                channel=turn.channel if isinstance(turn, Segment) else None,
+                label=prediction.label,
+                probabilities=prediction.probabilities,
+                reasons=prediction.reasons,
+            )
+            for turn, prediction in zip(turns, predictions, strict=True)
+        ),
+        classes=predictor.classes,
+        model=describe_model(predictor.model, predictor.name),
+        **facts,
+    )
+
+
+def label_words(predictor: Predictor, source: Path | Sequence[str], options: RecognitionOptions) -> Timeline:
+    """Predict turns from their words: those of a table or a transcript, or texts of two speakers who alternate."""
+    if isinstance(source, Path):
+        chat, name = read_chat(source, options.conversation), source.name
+        turns_from = f"{name} ({chat.format})"
+    else:
+        refuse_recording_options("a list of texts", options)
+        if not any(text.strip() for text in source):
+            raise MoodlineError("the texts have no words; give at least one word", code="transcript.no_words")
+        turns = [
+            Utterance(id=str(position), speaker=f"{UNKNOWN} {position % 2 + 1}", words=" ".join(text.split()))
+            for position, text in enumerate(source)
+        ]
+        name = turns_from = "texts"
+        chat = Chat(Conversation(id=name, utterances=tuple(turns)), name, ())
+    if predictor.model.recipe.restrict_to("text").given:
+        raise MoodlineError(
+            f"this model reads embeddings from files: make a corpus of {name} with moodline prepare table",
+            code="model.reads_embeddings",
+        )
+    utterances = chat.conversation.utterances
+    prediction = predictor.predict(chat.conversation, "text", threshold=options.threshold, reasons=options.reasons)
+    return build_timeline(
+        predictor,
+        utterances,
+        prediction.utterances,
+        recording=name,
+        duration=None,
+        turns_from=turns_from,
+        words_from=name,
+        modalities=("text",),
+        threshold=options.threshold,
+        warnings=(*chat.notes, *domain_shift.find_domain_shift(measure_words(predictor, utterances), predictor.model)),
+    )
+
+
+def describe_model(model: TrainedModel, name: str) -> ModelFacts:
+    """Collect a model's name, its training corpus, and the notes that accompany all its predictions."""
+    provenance = model.provenance
+    synthetic = [note for reader, note in SYNTHETIC_NOTES.items() if reader == provenance.corpus_reader]
+    return ModelFacts(
+        name=name,
+        trained_on=f"{provenance.corpus_reader} ({len(provenance.trained_on)} conversations)",
+        licence=provenance.licence_text,
+        notes=(*synthetic, *provenance.notes),
+    )
+
+
+def measure_words(predictor: Predictor, utterances: Sequence[Utterance]) -> DataStatistics:
+    """Measure the words of a sample of turns with the model's tokenizer."""
     assert predictor.model.tokenizer is not None, "a model of words is loaded with its tokenizer"
-    words = [one.words for one in sample_evenly(utterances, MAX_MEASURED_TURNS)]
-    return compute_word_statistics(count_pieces(words, predictor.model.tokenizer))
+    words = [utterance.words for utterance in domain_shift.sample_evenly(utterances, MAX_MEASURED_TURNS)]
+    return domain_shift.compute_word_statistics(count_pieces(words, predictor.model.tokenizer))

@@ -1,4 +1,4 @@
-"""A recording's segments and their words: from a transcript, or by voice activity and a recogniser."""
+"""A recording's turns and their words: from a transcript, or by voice activity and a recogniser."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -9,8 +9,7 @@ from typing import get_args
 import numpy as np
 import torch
 
-from moodline import asr as speech
-from moodline.asr import Samples, SpeechRecogniser
+from moodline import asr
 from moodline.audio.recording import Recording, open_recording
 from moodline.audio.vad import Channels, detect_turns
 from moodline.conversation import Segment
@@ -19,13 +18,11 @@ from moodline.errors import MoodlineError, format_count
 from moodline.transcripts.formats import read_transcript, refuse_wordless_format, write_transcript
 from moodline.transcripts.transcript import fit_to_duration
 
-RECOGNISED = "words recognised"
-
 ProgressCallback = Callable[[str, int, int], None]
-"""Receives what is done, for how many turns, and of how many."""
+"""Receives the step, the number of finished turns, and their total."""
 
 
-def no_progress(done: str, turns: int, of: int) -> None:
+def no_progress(step: str, turns: int, total: int) -> None:
     """Report nothing."""
 
 
@@ -34,9 +31,9 @@ class Transcription:
     """A recording's turns in order of their starts.
 
     Attributes:
-        turns_from, words_from: as ``Timeline`` has them
-        notes: sentences on what was left out or guessed
-        language: of the words, as the transcript spells it; None where it has none
+        turns_from, words_from: as in ``Timeline``
+        notes: sentences on omissions and guesses
+        language: of the words, as the transcript spells it; None if it names none
     """
 
     turns: tuple[Segment, ...]
@@ -47,15 +44,10 @@ class Transcription:
 
     @property
     def turns_with_words(self) -> tuple[Segment, ...]:
-        """The turns that have words."""
         return tuple(turn for turn in self.turns if (turn.words or "").strip())
 
     def write(self, path: str | Path) -> None:
-        """Write the turns that have words as a transcript, in the format of the file's ending, whole or not at all.
-
-        Raises:
-            MoodlineError: the ending is of no format, or of one without words; or the file cannot be written
-        """
+        """Write the turns that have words as a transcript, in the format of the file's ending, whole or not at all."""
         refuse_wordless_format(Path(path))
         write_transcript(Path(path), self.turns_with_words)
 
@@ -66,61 +58,54 @@ def transcribe(
     sample_rate: int | None = None,
     transcript: str | Path | None = None,
     channels: Channels = "mixed",
-    recogniser: str | SpeechRecogniser | None = None,
+    recogniser: str | asr.SpeechRecogniser | None = None,
     jobs: int | None = 1,
     device: str | torch.device = AUTO,
     progress: ProgressCallback = no_progress,
 ) -> Transcription:
-    """Give the turns of a recording, in order of their starts, with their words; ``write`` makes a transcript of them.
+    """Find the turns of a recording, in order of their starts, and recognise their words.
 
-    They are the turns and words that ``Model.recognise`` labels. Turns without recognised words have none.
+    They are the turns and words that ``Model.predict`` reads. Turns without recognised words have none.
 
     Args:
         source: a file; or samples (T,) or (T, channels), floats within [-1, 1] or integers of full scale
         sample_rate: of samples, in Hz
-        transcript: a file of turns, such as RTTM; its words are kept, and those of turns without any are recognised
-        channels: ``mixed``, or ``speakers`` where each channel has a speaker of its own
-        recogniser: pocketsphinx, or a model of faster-whisper, see ``speech.recogniser.choose_recogniser``; or a
-            ``SpeechRecogniser``, which is loaded once for many recordings
-        jobs: processes of a recogniser that is named, see ``SpeechRecogniser``
-        device: of a recogniser that is named and can use a GPU, Whisper: cpu, cuda or cuda:N; auto takes CUDA, else the
-            CPU
-        progress: receives how many turns' words are recognised
+        transcript: a file of turns, such as RTTM; words are recognised only in turns without any
+        channels: ``mixed``, or ``speakers`` if each channel has its own speaker
+        recogniser: pocketsphinx or a model of faster-whisper; a ``SpeechRecogniser`` is loaded once for many recordings
+        jobs: processes of a named recogniser, see ``SpeechRecogniser``
+        device: of a named recogniser that can use a GPU (Whisper): cpu, cuda or cuda:N; auto takes CUDA, else the CPU
+        progress: receives the number of turns whose words are recognised
 
     Raises:
-        MoodlineError: nothing can be read, no speech or not a word is found; the transcript is another recording's; or
-            there is no such recogniser or device
+        MoodlineError: nothing can be read, no speech or no words are found, or an option does not fit
     """
-    chosen = recogniser_device(device)
+    device = recogniser_device(device)
     recording = open_recording(source, sample_rate, separate=channels == "speakers")
-    is_shared = isinstance(recogniser, SpeechRecogniser)
-    with nullcontext(recogniser) if is_shared else SpeechRecogniser(recogniser, jobs, chosen) as loaded:
-        spoken = recognise_words(recording, find_turns(recording, transcript, channels), loaded, progress)
-    silent = len(spoken.turns) - len(spoken.turns_with_words)
-    if not spoken.turns_with_words:
+    is_shared = isinstance(recogniser, asr.SpeechRecogniser)
+    with nullcontext(recogniser) if is_shared else asr.SpeechRecogniser(recogniser, jobs, device) as loaded:
+        found = recognise_words(recording, find_turns(recording, transcript, channels), loaded, progress)
+    turns, silent = format_count(len(found.turns), "turn"), len(found.turns) - len(found.turns_with_words)
+    if not found.turns_with_words:
         raise MoodlineError(
-            f"a transcript holds words, and none were found in the {format_count(len(spoken.turns), 'turn')} of "
-            f"{recording.name} by {spoken.words_from}: take another --recogniser, or check whether it holds speech"
+            f"{found.words_from} found no words in the {turns} of {recording.name}: take another --recogniser",
+            code="asr.no_words",
         )
-    notes = [f"no words were found in {silent:,} of {format_count(len(spoken.turns), 'turn')}"] if silent else []
-    return replace(spoken, notes=(*spoken.notes, *notes, *map(str, recording.gaps)))
+    notes = [f"no words were found in {silent:,} of {turns}"] if silent else []
+    return replace(found, notes=(*found.notes, *notes, *map(str, recording.gaps)))
 
 
 def find_turns(recording: Recording, transcript: str | Path | None, channels: Channels) -> Transcription:
-    """Read a transcript's turns, or find turns by voice activity.
-
-    Raises:
-        MoodlineError: the transcript is malformed, or another recording's; there is no speech; see ``detect_turns``
-    """
+    """Read a transcript's turns, or find turns by voice activity."""
     if channels not in get_args(Channels):
-        raise MoodlineError(f"channels are {' or '.join(get_args(Channels))}, not {channels!r}: name one of them")
+        known = " or ".join(get_args(Channels))
+        raise MoodlineError(f"channels must be {known}, not {channels!r}", code="option.unknown_channels")
     if transcript is None:
         by = "voice activity" if channels == "mixed" else "voice activity in each channel"
         return Transcription(turns=tuple(detect_turns(recording, channels)), turns_from=by)
     if channels != "mixed":
         raise MoodlineError(
-            f"turns come from a transcript or from channels: with {transcript}, which has its own speakers, leave out "
-            f"--channels {channels}"
+            f"the speakers come from {transcript}: leave out --channels {channels}", code="option.unfit_channels"
         )
     name = Path(transcript).name
     found = fit_to_duration(read_transcript(Path(transcript)), recording.duration)
@@ -134,23 +119,18 @@ def find_turns(recording: Recording, transcript: str | Path | None, channels: Ch
 
 
 def recognise_words(
-    recording: Recording, spoken: Transcription, recogniser: SpeechRecogniser, progress: ProgressCallback = no_progress
+    recording: Recording, found: Transcription, recogniser: asr.SpeechRecogniser, progress: ProgressCallback
 ) -> Transcription:
-    """Recognise the words of the turns whose words are unknown; they may have none.
-
-    Raises:
-        MoodlineError: there is no such recogniser, or it is not installed
-    """
-    unknown = [turn for turn in spoken.turns if turn.words is None]
+    """Recognise the words of the turns whose words are unknown; they may have none."""
+    unknown = [position for position, turn in enumerate(found.turns) if turn.words is None]
     if not unknown:
-        return spoken
-    progress(RECOGNISED, 0, len(unknown))
-    sounds = (Samples(recording.clip(one.start, one.end, speech.SAMPLE_RATE, one.channel)) for one in unknown)
-    recognised: list[str] = []
-    for words in recogniser.recognise(sounds):
-        recognised.append(words)
-        progress(RECOGNISED, len(recognised), len(unknown))
-    found = iter(recognised)
-    turns = tuple(turn if turn.words is not None else replace(turn, words=next(found)) for turn in spoken.turns)
+        return found
+    progress("words recognised", 0, len(unknown))
+    turns = list(found.turns)
+    segments = (turns[position] for position in unknown)
+    sources = (recording.clip(one.start, one.end, asr.SAMPLE_RATE, one.channel) for one in segments)
+    for done, words in enumerate(recogniser.recognise(sources)):
+        turns[unknown[done]] = replace(turns[unknown[done]], words=words)
+        progress("words recognised", done + 1, len(unknown))
     by = f"{recogniser.name} {recogniser.version}"
-    return replace(spoken, turns=turns, words_from=f"{spoken.words_from}, else {by}" if spoken.words_from else by)
+    return replace(found, turns=tuple(turns), words_from=f"{found.words_from}, else {by}" if found.words_from else by)

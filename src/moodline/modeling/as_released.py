@@ -1,11 +1,10 @@
-"""Three choices of the authors' released code that differ from the paper; a recipe selects each by name.
+"""Choices of the authors' released code that differ from the paper, apart from its boxes so that each can be measured.
 
-They are separate from the paper's boxes so that their effect can be measured: ``audio_context.attention``,
-``audio_utterance.padding`` and ``selection``.
+A recipe selects them: ``audio_context.attention``, ``audio_utterance.padding`` and ``selection``.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import Tensor, nn
@@ -14,12 +13,7 @@ from moodline.conversation import Conversation, LabelSet
 
 
 class ReleasedAttention(nn.Module):
-    """Compute A = softmax((O W)(O W)^T) O W with each column a distribution, padding included.
-
-    The paper multiplies by O and normalises the rows: the scores are symmetric, their softmax is not. Padding, which
-    the GRU outputs as zeros, changes the columns' sums, so a turn's result depends on the longest conversation of its
-    batch.
-    """
+    """Compute A = softmax((O W)(O W)^T) O W over each column, padding included; the paper's is over rows, of O."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
@@ -32,46 +26,32 @@ class ReleasedAttention(nn.Module):
         return scores.softmax(dim=1) @ mapped
 
 
+@dataclass(frozen=True)
 class ReleasedPadding:
-    """Pad each waveform with zeros to one length; later stages treat the zeros as speech.
+    """Pad waveforms with zeros to one length in samples; later stages treat the zeros as speech."""
 
-    Args:
-        length: in samples; longer waveforms are unchanged
-    """
-
-    def __init__(self, length: int) -> None:
-        self.length = length
+    length: int
 
     def __call__(self, waveform: Tensor, place: float = 0.0) -> Tensor:
-        """Pad a waveform (T,) to (max(T, length),).
-
-        Args:
-            place: share of the zeros before the waveform: 0 for none of them, just below 1 for all
-        """
+        """Pad a waveform (T,) to (max(T, length),), a share ``place`` of the zeros before it, below 1."""
         free = max(0, self.length - len(waveform))
         before = int(place * (free + 1))
         return nn.functional.pad(waveform, (before, free - before))
 
 
+@dataclass(frozen=True)
 class ReleasedSelection:
-    """Draw the utterances that select at random from the training and the validation set together.
+    """Draw the utterances that select at random from the training and the validation set together."""
 
-    Args:
-        seed: of the draw
-    """
-
+    seed: int
     NOTE = "not speaker-disjoint in selection"
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
 
     def __call__(
         self, train: Sequence[Conversation], validation: Sequence[Conversation], labels: LabelSet
     ) -> tuple[list[Conversation], list[Conversation]]:
         """Return all conversations twice: with the turns that train, and with those that select.
 
-        The selecting part has as many turns as the validation set has with a class; turns without a class are in
-        neither part. The draw sorts by utterance id and so ignores the order of its input.
+        As many turns select as the validation set has with a class; turns without a class are in neither part.
         """
         together = (*train, *validation)
         ids = sorted(find_classified(together, labels))
@@ -88,5 +68,4 @@ def find_classified(conversations: Sequence[Conversation], labels: LabelSet) -> 
 
 
 def select_turns(ids: set[str], conversation: Conversation) -> Conversation:
-    """Keep the turns with these ids."""
     return replace(conversation, utterances=tuple(turn for turn in conversation.utterances if turn.id in ids))

@@ -1,8 +1,4 @@
-"""The audio utterance encoder: a front-end's features, a CNN over them and an average over time.
-
-Part one of the system of Dutta and Ganapathy, ICASSP 2022; the CNN is that of their released code, the linear layer
-that gives the embedding is the paper's. Its front-end is LEAF; log-mel in its place shows what LEAF is worth.
-"""
+"""The audio utterance encoder (paper, section 2.1): a front-end, the CNN of the released code and an average."""
 
 from collections.abc import Sequence
 
@@ -15,33 +11,29 @@ from moodline.modeling.frontend import FrontEnd
 CHANNELS = (32, 32, 64, 64, 128, 100)
 KERNEL = 3
 POOL = 2
-MIN_RMS = 1e-8  # of a waveform that is scaled; what is quieter is silence
-MIN_VARIANCE = 1e-3  # of a channel that is standardised: one that hardly moves is not blown up to its rounding errors
+EPSILON = 1e-5  # of batch normalisation
+MIN_RMS = 1e-8  # of a waveform that is scaled; a quieter one is silence
+MIN_VARIANCE = 1e-3  # of a channel that is standardised; keeps rounding errors of a constant one small
 
 
 class LeafCnn(nn.Module):
-    """Encodes utterances, each by itself: padding never changes a result.
+    """Encode utterances; padding never changes a result.
 
-    Six 3x3 convolutions without padding, each with batch normalisation and ReLU, 2x2 average pooling after each pair:
-    the frequency rows shrink to one. The mean over time goes through a linear layer, which gives the embedding, and
-    from there through another one to the classes. Utterances too short for the convolutions are lengthened by
-    silence to the shortest that is not.
+    Pairs of 3x3 convolutions without padding, each with batch normalisation and ReLU, and 2x2 average pooling after
+    each pair shrink the frequency rows to one; the mean over time gives the embedding by a linear layer, and the
+    classes by another. Utterances that are too short for the convolutions are extended with silence.
 
     Args:
-        front_end: gives the features, one row a filter.
-        classes: number of emotions.
-        embedding: size of an utterance's embedding.
-        channels: of the convolutions, an even number of them.
-        dropout: on the embedding before the classes, in training.
-        waveform_normalisation: scale each waveform to a root mean square of one.
-        channel_normalisation: standardise each row of features over the utterance's frames.
-        mask_channels, mask_frames: the most that each of two masks over the features covers in either direction, in
-            training (SpecAugment, Park et al., Interspeech 2019, without warping); none at 0.
-        shift_channels: the most that the features move up or down by in training, as they would with a shorter or a
-            longer vocal tract (after Jaitly and Hinton, "Vocal tract length perturbation", ICML workshop 2013).
+        dropout: on the embedding before the classes
+        waveform_normalisation: scale each waveform to a root mean square of one
+        channel_normalisation: standardise each row of features over the utterance's frames
+        mask_channels, mask_frames: maximal widths of two masks in each direction in training (SpecAugment without
+            warping: Park et al., Interspeech 2019)
+        shift_channels: maximal shift of the rows in training, as by another length of the vocal tract (after Jaitly and
+            Hinton, "Vocal tract length perturbation", ICML workshop 2013)
 
     Raises:
-        ValueError: where the convolutions do not shrink the front-end's filters to one row.
+        ValueError: the convolutions do not shrink the front-end's filters to one row
     """
 
     def __init__(
@@ -60,13 +52,16 @@ class LeafCnn(nn.Module):
     ) -> None:
         super().__init__()
         if len(channels) % 2 or not channels:
-            raise ValueError(f"the convolutions come in pairs, received {len(channels)} numbers of channels")
+            raise ValueError(f"channels must be an even number of convolutions, received {len(channels)}")
         pairs = zip((1, *channels[1:-1:2]), channels[::2], channels[1::2], strict=True)
         self.pairs = nn.ModuleList(ConvolutionPair(*pair) for pair in pairs)
-        rows = self._count_outputs(front_end.filters)
+        rows, self.min_frames = front_end.filters, 1
+        for _ in self.pairs:
+            rows = (rows - 2 * (KERNEL - 1)) // POOL
+            self.min_frames = self.min_frames * POOL + 2 * (KERNEL - 1)
         if rows != 1:
             raise ValueError(
-                f"{len(channels)} convolutions shrink {self._count_min_frames()} filters or a few more to one row, "
+                f"{len(channels)} convolutions shrink {self.min_frames} filters or a few more to one row, "
                 f"but {front_end.filters} filters to {max(rows, 0)}"
             )
         self.front_end = front_end
@@ -79,18 +74,14 @@ class LeafCnn(nn.Module):
         self.mask_frames = mask_frames
         self.shift_channels = shift_channels
 
-    def project(self) -> None:
-        """Bring the front-end's parameters back into their ranges; to be called after each optimiser step."""
-        self.front_end.project()
-
     def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> Encoding:
-        """Waveforms (B, T), lengths (B,) in samples -> embeddings (B, E), logits (B, classes)."""
+        """Map waveforms (B, T), lengths (B,) in samples to embeddings (B, E), logits (B, classes)."""
         if lengths is None:
             lengths = repeat_full_length(waveforms)
         waveforms = waveforms.masked_fill(~build_length_mask(lengths, waveforms.shape[1]), 0.0)
         if self.waveform_normalisation:
             waveforms = scale_to_unit_rms(waveforms, lengths)
-        shortest = self.front_end.count_min_samples(self._count_min_frames())
+        shortest = self.front_end.count_min_samples(self.min_frames)
         waveforms = nn.functional.pad(waveforms, (0, max(0, shortest - waveforms.shape[1])))
         features, steps = self.front_end(waveforms, lengths.clamp(min=shortest))
         if self.channel_normalisation:
@@ -106,29 +97,13 @@ class LeafCnn(nn.Module):
         embeddings = self.embedding(mean)
         return Encoding(embeddings, self.classifier(self.dropout(embeddings)))
 
-    def _count_outputs(self, size: int) -> int:
-        """What the convolutions leave of so many rows or frames."""
-        for _ in self.pairs:
-            size = (size - 2 * (KERNEL - 1)) // POOL
-        return size
-
-    def _count_min_frames(self) -> int:
-        """The fewest frames of which the convolutions leave one."""
-        size = 1
-        for _ in self.pairs:
-            size = size * POOL + 2 * (KERNEL - 1)
-        return size
-
 
 class ConvolutionPair(nn.Module):
-    """Two convolutions without padding, each with batch normalisation and ReLU, and average pooling.
-
-    Without padding a valid output sees valid frames alone, so that only batch normalisation need know the lengths.
-    """
+    """Apply two convolutions without padding, each with batch normalisation and ReLU, and average pooling."""
 
     def __init__(self, before: int, between: int, after: int) -> None:
         super().__init__()
-        # The normalisation that follows has its own bias.
+        # Without bias, which the normalisation has.
         self.first = nn.Conv2d(before, between, KERNEL, bias=False)
         self.first_norm = MaskedBatchNorm(between)
         self.second = nn.Conv2d(between, after, KERNEL, bias=False)
@@ -136,36 +111,33 @@ class ConvolutionPair(nn.Module):
         self.pool = nn.AvgPool2d(POOL)
 
     def forward(self, values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Values (B, C, H, F), lengths (B,) in frames -> the same of what is left."""
-        lengths = lengths - (KERNEL - 1)
-        values = self.first_norm(self.first(values), lengths).relu()
-        lengths = lengths - (KERNEL - 1)
-        values = self.second_norm(self.second(values), lengths).relu()
+        """Map values (B, C, H, F), lengths (B,) in frames to the remaining ones."""
+        for convolve, normalise in ((self.first, self.first_norm), (self.second, self.second_norm)):
+            lengths = lengths - (KERNEL - 1)
+            values = normalise(convolve(values), lengths).relu()
         return self.pool(values), lengths // POOL
 
 
 class MaskedBatchNorm(nn.Module):
-    """Batch normalisation (Ioffe and Szegedy, 2015) whose statistics leave out the padding."""
+    """Apply batch normalisation (Ioffe and Szegedy, 2015) with statistics that exclude padding."""
 
     running_mean: Tensor
     running_variance: Tensor
 
-    def __init__(self, channels: int, *, momentum: float = 0.1, epsilon: float = 1e-5) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_variance", torch.ones(channels))
-        self.momentum = momentum
-        self.epsilon = epsilon
+        self.momentum = 0.1
 
     def forward(self, values: Tensor, lengths: Tensor) -> Tensor:
-        """Values (B, C, H, F), lengths (B,) in frames -> (B, C, H, F)."""
+        """Map values (B, C, H, F), lengths (B,) in frames to (B, C, H, F)."""
+        mean, variance = self.running_mean, self.running_variance
         if self.training:
             mean, variance = self._update_statistics(values.to(self.weight.dtype), lengths)
-        else:
-            mean, variance = self.running_mean, self.running_variance
-        gain = self.weight * torch.rsqrt(variance + self.epsilon)
+        gain = self.weight * torch.rsqrt(variance + EPSILON)
         offset = self.bias - mean * gain
         return torch.addcmul(offset[:, None, None], values, gain[:, None, None])
 
@@ -182,23 +154,23 @@ class MaskedBatchNorm(nn.Module):
 
 
 def scale_to_unit_rms(waveforms: Tensor, lengths: Tensor) -> Tensor:
-    """Each waveform (T,) of (B, T), zero beyond its length, over its own root mean square; silence stays silence."""
+    """Scale waveforms (B, T), zero beyond their lengths, to a root mean square of one; silence remains silence."""
     power = waveforms.square().sum(dim=1) / lengths.clamp(min=1)
     return waveforms / power.sqrt().clamp(min=MIN_RMS)[:, None]
 
 
 def standardise(features: Tensor, lengths: Tensor) -> Tensor:
-    """Each row of features (B, C, F) to zero mean and unit variance over its utterance's frames; zero beyond them."""
-    mask = build_length_mask(lengths, features.shape[-1])[:, None]
+    """Standardise each row of features (B, C, F) over its utterance's frames; later frames become zero."""
+    padding = ~build_length_mask(lengths, features.shape[-1])[:, None]
     counts = lengths[:, None, None]
-    mean = features.masked_fill(~mask, 0.0).sum(dim=-1, keepdim=True) / counts
-    deviations = (features - mean).masked_fill(~mask, 0.0)
+    mean = features.masked_fill(padding, 0.0).sum(dim=-1, keepdim=True) / counts
+    deviations = (features - mean).masked_fill(padding, 0.0)
     variance = deviations.square().sum(dim=-1, keepdim=True) / counts
     return deviations * torch.rsqrt(variance + MIN_VARIANCE)
 
 
 def shift_rows(features: Tensor, most: int) -> Tensor:
-    """The rows of each utterance (B, C, F) moved by -most to most places; the outermost row fills what is left free."""
+    """Move each utterance's rows (B, C, F) by -most to most places at random, repeating the outermost row."""
     count, channels, frames = features.shape
     shifts = torch.randint(-most, most + 1, (count, 1), device=features.device)
     rows = (torch.arange(channels, device=features.device) - shifts).clamp(0, channels - 1)  # (B, C)
@@ -206,7 +178,7 @@ def shift_rows(features: Tensor, most: int) -> Tensor:
 
 
 def mask_stripes(features: Tensor, lengths: Tensor, most_channels: int, most_frames: int) -> Tensor:
-    """Two random stripes of channels and two of frames of each utterance (B, C, F) set to zero."""
+    """Set two random stripes of channels and two of frames of each utterance (B, C, F) to zero."""
     _, channels, frames = features.shape
     for _ in range(2):
         rows = draw_stripe(torch.full_like(lengths, channels), most_channels, channels)
@@ -216,7 +188,7 @@ def mask_stripes(features: Tensor, lengths: Tensor, most_channels: int, most_fra
 
 
 def draw_stripe(sizes: Tensor, most: int, extent: int) -> Tensor:
-    """A stripe of 0 to ``most`` places within each of sizes (B,): True there -> (B, extent)."""
+    """Draw a stripe of 0 to ``most`` places within each of sizes (B,): True there, (B, extent)."""
     widths = (torch.rand(len(sizes), device=sizes.device) * (sizes.clamp(max=most) + 1)).long()
     starts = (torch.rand(len(sizes), device=sizes.device) * (sizes - widths + 1)).long()
     places = torch.arange(extent, device=sizes.device)

@@ -10,43 +10,46 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 
 class Encoding(NamedTuple):
-    """A part's output: what the next part reads, and the part's own opinion of the emotion.
+    """Hold a part's output; leading dimensions are (B,) for a part that reads utterances, (B, S) for conversations."""
 
-    For a part that reads utterances the leading dimensions are (B,), for one that reads conversations (B, S).
-    """
-
-    embeddings: Tensor  # (..., D)
+    embeddings: Tensor  # (..., D), read by the next part
     logits: Tensor  # (..., classes)
 
 
 def build_length_mask(lengths: Tensor, size: int) -> Tensor:
-    """True where a padded sequence holds data: lengths (B,) -> (B, size)."""
+    """Build a mask that is True where a padded sequence has data: lengths (B,) -> (B, size)."""
     return torch.arange(size, device=lengths.device) < lengths[:, None]
 
 
+def repeat_full_length(values: Tensor) -> Tensor:
+    """Return the lengths (B,) of a batch (B, T, ...) without padding."""
+    return torch.full((values.shape[0],), values.shape[1], device=values.device)
+
+
 def pad_sequences(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Sequences of (T_i, ...) -> padded (B, max T, ...) and lengths (B,)."""
+    """Pad sequences (T_i, ...) with zeros to (B, max T, ...); return their lengths (B,) too."""
     lengths = torch.tensor([len(sequence) for sequence in sequences])
     return torch.nn.utils.rnn.pad_sequence(list(sequences), batch_first=True), lengths
 
 
 def compute_masked_mean(values: Tensor, lengths: Tensor) -> Tensor:
-    """Mean over the data of padded sequences: values (B, T, ...) -> (B, ...)."""
+    """Compute the mean over the data of padded sequences: values (B, T, ...) -> (B, ...)."""
     mask = build_length_mask(lengths, values.shape[1])
     mask = mask.view(*mask.shape, *[1] * (values.dim() - 2))  # (B, T, 1...)
     total = values.masked_fill(~mask, 0.0).sum(dim=1)
     return total / lengths.view(-1, *[1] * (total.dim() - 1))
 
 
+def build_bigru(inputs: int, hidden: int, layers: int, dropout: float) -> nn.GRU:
+    """Build a bidirectional GRU with dropout between its layers."""
+    between = dropout if layers > 1 else 0.0
+    return nn.GRU(inputs, hidden, num_layers=layers, dropout=between, bidirectional=True, batch_first=True)
+
+
 def run_recurrent(layer: nn.RNNBase, values: Tensor, lengths: Tensor) -> Tensor:
-    """A recurrent layer over the data of padded sequences alone: (B, T, D), lengths at least 1 -> (B, T, outputs)."""
+    """Run a recurrent layer over the data only: values (B, T, D), lengths at least 1 -> (B, T, outputs)."""
     packed = pack_padded_sequence(values, lengths.cpu(), batch_first=True, enforce_sorted=False)
     return pad_packed_sequence(layer(packed)[0], batch_first=True, total_length=values.shape[1])[0]
-
-
-def repeat_full_length(values: Tensor) -> Tensor:
-    """The lengths (B,) of a batch (B, T, ...) without padding."""
-    return torch.full((values.shape[0],), values.shape[1], device=values.device)
 
 
 def build_length_batches(
@@ -56,10 +59,11 @@ def build_length_batches(
     maximum_total: float = float("inf"),
     generator: np.random.Generator | None = None,
 ) -> list[list[int]]:
-    """Batches of indices: at most ``batch_size`` each, and at most ``maximum_total`` of length, padding included.
+    """Group indices into batches of similar length, at most ``batch_size`` each.
 
-    A sequence longer than ``maximum_total`` stands alone. With a generator the order of the batches, and
-    which of the nearly equally long sequences meet, is drawn from it; without one it is fixed.
+    Args:
+        maximum_total: of a batch's padded lengths together; a longer sequence gets a batch of its own
+        generator: draws the order of the batches, and which sequences of nearly equal length share one
     """
     keys = np.asarray(lengths, dtype=float)
     if generator is not None:
@@ -67,13 +71,12 @@ def build_length_batches(
     batches: list[list[int]] = []
     longest = 0.0
     for index in np.argsort(keys, kind="stable").tolist():
-        grown = max(longest, lengths[index])
-        full = bool(batches) and (len(batches[-1]) == batch_size or (len(batches[-1]) + 1) * grown > maximum_total)
-        if full or not batches:
+        longest = max(longest, lengths[index])
+        last = batches[-1] if batches else None
+        if last is None or len(last) == batch_size or (len(last) + 1) * longest > maximum_total:
             batches.append([])
-            grown = lengths[index]
+            longest = lengths[index]
         batches[-1].append(index)
-        longest = grown
     if generator is not None:
         generator.shuffle(batches)
     return batches

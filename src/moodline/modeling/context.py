@@ -1,12 +1,6 @@
 """Context (paper, section 2.3): utterance embeddings in the context of their conversation, for each modality.
 
 Shapes: B conversations, S utterances of the longest one, D input size, H hidden size of one direction.
-
-``BiGruAttention`` is the paper's box: for each direction's GRU outputs O (S x H) and one learned W (H x H),
-
-    A = softmax((O W)(O W)^T) O        with the softmax over each row
-
-``BcLstm`` is an alternative without attention. ``subtract_speaker_means`` is no part of the paper.
 """
 
 from collections import Counter
@@ -15,11 +9,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from moodline.modeling.batching import Encoding, build_length_mask, run_recurrent
+from moodline.modeling.batching import Encoding, build_bigru, build_length_mask, run_recurrent
 
 
 class SelfAttention(nn.Module):
-    """Compute A = softmax((O W)(O W)^T) O, the softmax over the last axis; one learned W (H x H)."""
+    """Compute A = softmax((O W)(O W)^T) O of one direction's outputs O (S x H), softmax over each row; W is (H x H)."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
@@ -38,14 +32,10 @@ class SelfAttention(nn.Module):
 
 
 class BiGruAttention(nn.Module):
-    """Map a conversation's utterance embeddings to contextual embeddings, and classify each utterance.
+    """Map a conversation's utterance embeddings to contextual ones, and classify each utterance: the paper's box.
 
     Args:
-        inputs: D, size of the utterance embeddings
-        classes: number of emotions
-        hidden: H, of the GRU, each direction
-        layers: of the GRU
-        self_attention: whether each direction attends to its own outputs; otherwise the outputs are used unchanged
+        self_attention: whether each direction of the GRU attends to its own outputs; otherwise they are used unchanged
         attention: builds one direction's attention from H; it reads outputs (B, S, H) and their mask (B, S)
         dropout: on the input, between the GRU's layers, and on the input of the classifier
     """
@@ -62,26 +52,17 @@ class BiGruAttention(nn.Module):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        self.gru = nn.GRU(
-            inputs,
-            hidden,
-            num_layers=layers,
-            dropout=dropout if layers > 1 else 0.0,
-            bidirectional=True,
-            batch_first=True,
-        )
+        self.gru = build_bigru(inputs, hidden, layers, dropout)
         self.attention = nn.ModuleList(attention(hidden) for _ in range(2 if self_attention else 0))
         self.dropout = nn.Dropout(dropout)
         self.classify = nn.Linear(2 * hidden, classes)
 
     def forward(self, embeddings: Tensor, lengths: Tensor) -> Encoding:
         """Map embeddings (B, S, D), lengths (B,) of at least 1 to embeddings (B, S, 2H), logits (B, S, classes)."""
-        outputs = run_recurrent(self.gru, self.dropout(embeddings), lengths)  # (B, S, 2H)
+        outputs, mask = self._run_gru(embeddings, lengths)
         if self.attention:
-            mask = build_length_mask(lengths, outputs.shape[1])
-            directions = outputs.chunk(2, dim=-1)  # twice (B, S, H)
-            attended = [attend(one, mask) for attend, one in zip(self.attention, directions, strict=True)]
-            outputs = torch.cat(attended, dim=-1)  # (B, S, 2H)
+            directions = zip(self.attention, outputs.chunk(2, dim=-1), strict=True)  # twice (B, S, H)
+            outputs = torch.cat([attend(one, mask) for attend, one in directions], dim=-1)  # (B, S, 2H)
         return Encoding(outputs, self.classify(self.dropout(outputs)))
 
     def weights(self, embeddings: Tensor, lengths: Tensor) -> list[Tensor]:
@@ -89,30 +70,20 @@ class BiGruAttention(nn.Module):
 
         The list is empty without self-attention, and for an attention whose rows are not distributions over the turns.
         """
-        if not self.attention:
-            return []
+        outputs, mask = self._run_gru(embeddings, lengths)
+        directions = zip(self.attention, outputs.chunk(2, dim=-1), strict=False)  # twice (B, S, H), or no attention
+        return [attend.weights(one, mask) for attend, one in directions if isinstance(attend, SelfAttention)]
+
+    def _run_gru(self, embeddings: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         outputs = run_recurrent(self.gru, self.dropout(embeddings), lengths)  # (B, S, 2H)
-        mask = build_length_mask(lengths, outputs.shape[1])
-        directions = outputs.chunk(2, dim=-1)  # twice (B, S, H)
-        return [
-            attend.weights(one, mask)
-            for attend, one in zip(self.attention, directions, strict=True)
-            if isinstance(attend, SelfAttention)
-        ]
+        return outputs, build_length_mask(lengths, outputs.shape[1])
 
 
 class BcLstm(nn.Module):
-    """Map a conversation's utterance embeddings to contextual embeddings, and classify each utterance.
+    """Replace the GRU and attention by a dense layer over a bidirectional LSTM (Poria et al. 2017).
 
-    The contextual embeddings are the activations of a dense layer over a bidirectional LSTM. The layer is as wide as
-    both directions together, so that the fusion reads as many numbers as from the BiGRU (the paper leaves the width
-    open).
-
-    Args:
-        inputs: D, size of the utterance embeddings
-        classes: number of emotions
-        hidden: H, of the LSTM, each direction
-        dropout: on the input and on the input of the classifier
+    The layer is as wide as both directions together (their paper leaves it open), as the fusion expects. Dropout is on
+    the input and on the input of the classifier.
     """
 
     def __init__(self, inputs: int, *, classes: int, hidden: int = 100, dropout: float = 0.2) -> None:
@@ -129,30 +100,16 @@ class BcLstm(nn.Module):
         return Encoding(contextual, self.classify(self.dropout(contextual)))
 
 
-# Zero turns that each speaker's mean includes beside the real ones. Little is known of a speaker with one or two
-# turns, and without them a lone turn would cancel itself.
+# Zero turns that each speaker's mean includes, so that a lone turn does not cancel itself.
 PRIOR_TURNS = 4
 
 
-def subtract_speaker_means(embeddings: Tensor, speakers: Sequence[str]) -> Tensor:
-    """Subtract from each embedding of a conversation (S, E) its speaker's mean in that conversation.
+class SpeakerMeans:
+    """Subtract from each turn's embedding the mean of its speaker's turns so far in the conversation.
 
     Speaker normalisation (Busso, Mariooryad, Metallinou and Narayanan, "Iterative feature normalization scheme for
     automatic emotion detection from speech", IEEE Transactions on Affective Computing, 2013), within one conversation.
-
-    Args:
-        speakers: of the S turns
     """
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(speakers))}
-    of_turn = torch.tensor([numbers[name] for name in speakers], device=embeddings.device)  # (S,)
-    sums = embeddings.new_zeros(len(numbers), embeddings.shape[1]).index_add_(0, of_turn, embeddings)
-    turns = torch.bincount(of_turn, minlength=len(numbers)) + PRIOR_TURNS
-    means = sums / turns[:, None]  # (speakers, E)
-    return embeddings - means[of_turn]
-
-
-class SpeakerMeans:
-    """Compute ``subtract_speaker_means`` for a conversation in progress, from each speaker's turns so far."""
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
@@ -167,3 +124,11 @@ class SpeakerMeans:
         """Subtract the means so far from some of the turns so far (S, E)."""
         means = [self.sums[speaker] / (self.turns[speaker] + PRIOR_TURNS) for speaker in speakers]
         return embeddings - torch.stack(means)
+
+
+def subtract_speaker_means(embeddings: Tensor, speakers: Sequence[str]) -> Tensor:
+    """Subtract from each embedding of a whole conversation (S, E) the mean of its speaker; see ``SpeakerMeans``."""
+    means = SpeakerMeans()
+    for embedding, speaker in zip(embeddings, speakers, strict=True):
+        means.add(embedding, speaker)
+    return means.subtract_from(embeddings, speakers)

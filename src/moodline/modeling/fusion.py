@@ -1,13 +1,6 @@
 """Fusion (paper, section 2.4): speech and words of a conversation in one transformer, and two simpler alternatives.
 
 Shapes: B conversations, S utterances of the longest one, D input size of a modality, H hidden size.
-
-``MultimodalTransformer`` is the paper's box. Each utterance s gives one token per modality m,
-
-    token_ms = W_m (p_ms x_ms) + b_m        attention_ij = p_j exp(q_i k_j) / sum over l of p_l exp(q_i k_l)
-
-with x_ms the contextual embedding (D,), p_ms 1 where the utterance has the modality and 0 elsewhere, W_m (H x D),
-and i, j any two of the conversation's 2S tokens. With every p_ms = 1 these are the paper's equations.
 """
 
 import torch
@@ -34,33 +27,32 @@ class Fusion(nn.Module):
             has_audio, has_text: (B, S), True where an utterance has the modality, which is zeroed elsewhere; None
                 where every utterance has it. A conversation has at least one modality somewhere.
         """
+        attended = [build_length_mask(lengths, audio.shape[1])] * 2
         if has_audio is not None:
             audio = audio.masked_fill(~has_audio[..., None], 0.0)  # (B, S) -> (B, S, 1)
+            attended[1] = attended[1] & has_audio
         if has_text is not None:
             text = text.masked_fill(~has_text[..., None], 0.0)
-        return self.fuse_modalities(audio, text, lengths, has_audio, has_text)
+            attended[0] = attended[0] & has_text
+        return self.fuse_modalities(audio, text, lengths, torch.cat(attended, dim=1))
 
-    def fuse_modalities(
-        self, audio: Tensor, text: Tensor, lengths: Tensor, has_audio: Tensor | None, has_text: Tensor | None
-    ) -> Encoding:
-        """Compute ``forward`` on embeddings whose absent utterances are already zero."""
+    def fuse_modalities(self, audio: Tensor, text: Tensor, lengths: Tensor, attended: Tensor) -> Encoding:
+        """Fuse embeddings that are zero where absent; ``attended`` (B, 2S) is True for present text, then audio."""
         raise NotImplementedError
 
 
 class MultimodalTransformer(Fusion):
-    """Fuse with one transformer over the 2S tokens of a conversation, without position encoding.
+    """Fuse with one transformer over the 2S tokens of a conversation, without position encoding: the paper's box.
 
-    An utterance's two outputs are concatenated and classified. No token attends to an absent one. The token of an
-    absent modality is the bias b_m; it attends to all present tokens, and its output carries the conversation's
-    context.
+    Each utterance s gives one token per modality m,
+
+        token_ms = W_m (p_ms x_ms) + b_m        attention_ij = p_j exp(q_i k_j) / sum over l of p_l exp(q_i k_l)
+
+    with x_ms the contextual embedding (D,), p_ms 1 where the utterance has the modality and 0 elsewhere, W_m (H x D),
+    and i, j any two tokens. With every p_ms = 1 these are the paper's equations. An utterance's two outputs are
+    concatenated (B, S, 2H) and classified. Layers are BERT's: normalisation after each sublayer, GELU between.
 
     Args:
-        inputs: D, size of each modality's contextual embeddings
-        classes: number of emotions
-        hidden: H, of the transformer
-        heads: of its attention
-        layers: of its encoder, which is BERT's: normalisation after each sublayer, GELU between
-        feed_forward: hidden size within a layer
         dropout: on the tokens and within the layers
         output_dropout: on the input of the classifier
     """
@@ -88,63 +80,33 @@ class MultimodalTransformer(Fusion):
         self.output_dropout = nn.Dropout(output_dropout)
         self.classify = nn.Linear(2 * hidden, classes)
 
-    def fuse_modalities(
-        self, audio: Tensor, text: Tensor, lengths: Tensor, has_audio: Tensor | None, has_text: Tensor | None
-    ) -> Encoding:
-        """Return embeddings (B, S, 2H) and logits; see ``Fusion``."""
-        size, data = audio.shape[1], build_length_mask(lengths, audio.shape[1])
+    def fuse_modalities(self, audio: Tensor, text: Tensor, lengths: Tensor, attended: Tensor) -> Encoding:
         tokens = torch.cat([self.text_map(text), self.audio_map(audio)], dim=1)  # (B, 2S, H)
-        attended = [data if present is None else data & present for present in (has_text, has_audio)]
-        unattended = ~torch.cat(attended, dim=1)  # (B, S), (B, S) -> (B, 2S)
-        outputs = self.encoder(self.dropout(tokens), src_key_padding_mask=unattended)
-        fused = torch.cat(outputs.split(size, dim=1), dim=-1)  # (B, 2S, H) -> (B, S, 2H)
+        outputs = self.encoder(self.dropout(tokens), src_key_padding_mask=~attended)
+        fused = torch.cat(outputs.chunk(2, dim=1), dim=-1)  # (B, 2S, H) -> (B, S, 2H)
         return Encoding(fused, self.classify(self.output_dropout(fused)))
 
 
 class Concatenation(Fusion):
-    """Fuse each utterance by itself: fused = relu(W [audio; text] + b), with W (H x 2D).
+    """Fuse each utterance by itself: fused = relu(W [audio; text] + b), with W (H x 2D); dropout before both layers."""
 
-    Compared with the transformer it measures the worth of attention across modalities and turns.
-
-    Args:
-        inputs: D, size of each modality's contextual embeddings
-        classes: number of emotions
-        hidden: H, of the layer between
-        dropout: on the input and on the input of the classifier
-    """
-
-    def __init__(self, inputs: int, *, classes: int, hidden: int = 120, dropout: float = 0.2) -> None:
+    def __init__(self, inputs: int, *, classes: int, hidden: int = 120, output_dropout: float = 0.2) -> None:
         super().__init__()
         self.fuse = nn.Linear(2 * inputs, hidden)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(output_dropout)
         self.classify = nn.Linear(hidden, classes)
 
-    def fuse_modalities(
-        self, audio: Tensor, text: Tensor, lengths: Tensor, has_audio: Tensor | None, has_text: Tensor | None
-    ) -> Encoding:
-        """Return embeddings (B, S, H) and logits; see ``Fusion``."""
+    def fuse_modalities(self, audio: Tensor, text: Tensor, lengths: Tensor, attended: Tensor) -> Encoding:
         fused = self.fuse(self.dropout(torch.cat([audio, text], dim=-1))).relu()  # (B, S, 2D) -> (B, S, H)
         return Encoding(fused, self.classify(self.dropout(fused)))
 
 
 class HierarchicalBcLstm(Fusion):
-    """Fuse with a further contextual LSTM over the concatenated modalities.
+    """Fuse with a contextual LSTM over the concatenated modalities (Poria et al. 2017, level two of the hierarchy)."""
 
-    Level one of the hierarchy is a contextual LSTM for each modality, trained before and frozen; this is level two.
-
-    Args:
-        inputs: D, size of each modality's contextual embeddings
-        classes: number of emotions
-        hidden: H, of the LSTM, each direction
-        dropout: on the input and on the input of the classifier
-    """
-
-    def __init__(self, inputs: int, *, classes: int, hidden: int = 120, dropout: float = 0.2) -> None:
+    def __init__(self, inputs: int, *, classes: int, hidden: int = 120, output_dropout: float = 0.2) -> None:
         super().__init__()
-        self.level = BcLstm(2 * inputs, classes=classes, hidden=hidden, dropout=dropout)
+        self.level = BcLstm(2 * inputs, classes=classes, hidden=hidden, dropout=output_dropout)
 
-    def fuse_modalities(
-        self, audio: Tensor, text: Tensor, lengths: Tensor, has_audio: Tensor | None, has_text: Tensor | None
-    ) -> Encoding:
-        """Return embeddings (B, S, 2H) and logits; see ``Fusion``."""
+    def fuse_modalities(self, audio: Tensor, text: Tensor, lengths: Tensor, attended: Tensor) -> Encoding:
         return self.level(torch.cat([audio, text], dim=-1), lengths)  # (B, S, 2D)

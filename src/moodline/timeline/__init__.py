@@ -9,9 +9,8 @@ from moodline.audio.recording import Recording, open_recording
 from moodline.errors import MoodlineError
 from moodline.io import write_text
 from moodline.timeline.html import render_page
-from moodline.timeline.schema import from_json, to_json
 from moodline.timeline.timeline import UNCERTAIN, Gap, ModelFacts, TimelineContent, TimelineTurn
-from moodline.timeline.writers import build_table, to_csv, to_srt, to_textgrid
+from moodline.timeline.writers import build_table, from_json, to_csv, to_json, to_srt, to_textgrid
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,17 +26,12 @@ class Timeline(TimelineContent):
         return build_table(self)
 
     def to_pandas(self) -> Any:
-        """Return ``to_table`` as a pandas.DataFrame.
-
-        Raises:
-            MoodlineError: pandas is not installed
-        """
+        """Return ``to_table`` as a pandas.DataFrame. A missing pandas raises a MoodlineError."""
         try:
             import pandas  # noqa: F401
         except ModuleNotFoundError as error:
-            raise MoodlineError(
-                "pandas is not installed: pip install pandas, or use to_table()", code="timeline.no_pandas"
-            ) from error
+            sentence = "pandas is not installed. Run pip install pandas, or use to_table()."
+            raise MoodlineError(sentence, code="timeline.no_pandas") from error
         return self.to_table().to_pandas()
 
     to_frame = to_pandas
@@ -48,11 +42,7 @@ class Timeline(TimelineContent):
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what ``to_json`` wrote.
-
-        Raises:
-            MoodlineError: the text is no timeline, or has a newer schema
-        """
+        """Read what ``to_json`` wrote. Another text and a newer schema raise a MoodlineError."""
         return from_json(text, cls)
 
     def to_csv(self) -> str:
@@ -60,19 +50,11 @@ class Timeline(TimelineContent):
         return to_csv(self)
 
     def to_srt(self) -> str:
-        """Return subtitles, a cue for each turn.
-
-        Raises:
-            MoodlineError: the turns have no times
-        """
+        """Return subtitles, a cue for each turn. Turns without times raise a MoodlineError."""
         return to_srt(self)
 
     def to_textgrid(self) -> str:
-        """Return a Praat TextGrid, a tier of emotions and a tier of words for each speaker.
-
-        Raises:
-            MoodlineError: the turns have no times
-        """
+        """Return a Praat TextGrid, a tier of emotions and one of words for each speaker; errors as for ``to_srt``."""
         return to_textgrid(self)
 
     def to_html(self, audio: "str | Path | np.ndarray | None" = None, *, sample_rate: int | None = None) -> str:
@@ -99,12 +81,12 @@ class Timeline(TimelineContent):
         """Write the timeline to a file, whole or not at all.
 
         Args:
-            format: json, csv, srt, textgrid or html; None takes the one of the file's ending
+            format: json, csv, srt, textgrid or html; None chooses by the file's ending
             audio: the recording of a page, as for ``to_html``
             sample_rate: of audio samples, in Hz
 
         Raises:
-            MoodlineError: there is no such format, the format needs times, or the file cannot be written
+            MoodlineError: the format does not exist or needs times, or the file cannot be written
         """
         recording = None if audio is None else open_recording(audio, sample_rate)
         write_timeline(self, Path(path), format, recording=recording)
@@ -117,49 +99,28 @@ FORMATS: Mapping[str, Callable[[TimelineContent], str]] = {
     "textgrid": to_textgrid,
     "html": render_page,
 }
-FORMAT_BY_SUFFIX = {
-    ".json": "json",
-    ".csv": "csv",
-    ".srt": "srt",
-    ".textgrid": "textgrid",
-    ".html": "html",
-    ".htm": "html",
-}
-# As Praat and most browsers' users write them.
 DEFAULT_SUFFIXES = {"json": ".json", "csv": ".csv", "srt": ".srt", "textgrid": ".TextGrid", "html": ".html"}
+FORMAT_BY_SUFFIX = {suffix.lower(): name for name, suffix in DEFAULT_SUFFIXES.items()} | {".htm": "html"}
 
 
 def find_format(path: Path) -> str:
-    """Find the format of a file's ending.
-
-    Raises:
-        MoodlineError: no format has this ending
-    """
+    """Find the format of a file's ending, or raise a MoodlineError."""
     if path.suffix.lower() not in FORMAT_BY_SUFFIX:
-        raise MoodlineError(
-            f"{path} has an unknown ending (known: {', '.join(FORMAT_BY_SUFFIX)}); rename it, or choose a format",
-            code="timeline.unknown_format",
+        sentence = (
+            f"{path} has an unknown ending (known: {', '.join(FORMAT_BY_SUFFIX)}). Rename it, or choose a format."
         )
+        raise MoodlineError(sentence, code="timeline.unknown_format")
     return FORMAT_BY_SUFFIX[path.suffix.lower()]
 
 
 def write_timeline(
     timeline: Timeline, path: Path, format: str | None = None, *, recording: Recording | None = None
 ) -> None:
-    """Write the timeline, whole or not at all.
-
-    Args:
-        format: one of ``FORMATS``; None takes the one that the path ends with
-        recording: that the page plays
-
-    Raises:
-        MoodlineError: there is no such format, the timeline lacks what it needs, or the file cannot be written
-    """
+    """Write a file as ``Timeline.save`` does; ``recording`` is for the player of a page."""
     name = format or find_format(path)
     if name not in FORMATS:
-        raise MoodlineError(
-            f"unknown timeline format {name!r}; choose one of {', '.join(FORMATS)}", code="timeline.unknown_format"
-        )
+        sentence = f"unknown timeline format {name!r}. Choose one of {', '.join(FORMATS)}."
+        raise MoodlineError(sentence, code="timeline.unknown_format")
     write_text(path, render_page(timeline, recording) if name == "html" else FORMATS[name](timeline))
 
 

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -16,16 +17,17 @@ from markupsafe import Markup
 from moodline import pages
 from moodline.audio.recording import Recording
 from moodline.timeline.style import assign_styles
-from moodline.timeline.timeline import TimelineContent, TimelineTurn, round_seconds, round_to_milliseconds
+from moodline.timeline.timeline import TimelineContent, TimelineTurn, round_to_milliseconds
 from moodline.timeline.writers import format_probability
 
-MAX_EMBEDDED_SECONDS = 30 * 60.0  # seconds; a page of some ten megabytes
+PACKAGE = "moodline.timeline"
+MAX_EMBEDDED_SECONDS = 30 * 60.0  # a page of some ten megabytes
 SAMPLE_RATE = 16_000
 COMPRESSION = 0.85  # 32 kbit/s at this rate, measured
-ENCODER_DELAY = (
-    1105  # samples by which MP3 comes late: LAME's 576 and each decoder's 529, which no header tells at this rate
-)
+# Samples by which MP3 delays the sound: LAME's 576 and each decoder's 529, which no header gives at this rate.
+ENCODER_DELAY = 1105
 POINTS_PER_SECOND = 20
+STRETCH = SAMPLE_RATE // POINTS_PER_SECOND  # samples of a point
 MAX_POINTS = 20_000
 MAX_LEVEL = 127
 LOUD_QUANTILE = 0.98
@@ -33,13 +35,9 @@ LOUD_QUANTILE = 0.98
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PageAudio:
-    """What a page shows and plays of a recording.
+    """A recording's duration in seconds, its envelope, int8 (points, 2), and its sound in a page.
 
-    Attributes:
-        duration: in seconds
-        envelope: of equal stretches of the recording the lowest and the highest sample, int8 (points, 2)
-        embedded: the sound as a data URI; None where it is too long for a page
-        beside: the name of the file that a page plays in its place; None where there is none, as of an array
+    The sound is ``embedded`` as a data URI, or too long for a page, which plays the file ``beside`` it, if any.
     """
 
     duration: float
@@ -47,90 +45,51 @@ class PageAudio:
     embedded: str | None
     beside: str | None
 
-    @property
-    def envelope_base64(self) -> str:
-        return base64.b64encode(self.envelope.tobytes()).decode("ascii")
-
 
 def read_page_audio(recording: Recording) -> PageAudio:
-    """The envelope of a recording, and its sound where it is at most ``MAX_EMBEDDED_SECONDS`` seconds.
+    """Compute a recording's envelope, and encode its sound if it is at most ``MAX_EMBEDDED_SECONDS`` long."""
+    if recording.duration > MAX_EMBEDDED_SECONDS:
+        envelope, embedded = compute_envelope(recording.iter_blocks(SAMPLE_RATE)), None
+    else:
+        buffer, coding = io.BytesIO(), {"bitrate_mode": "CONSTANT", "compression_level": COMPRESSION}
+        with soundfile.SoundFile(buffer, "w", SAMPLE_RATE, 1, "MPEG_LAYER_III", format="MP3", **coding) as file:
+            envelope = compute_envelope(_encode_blocks(recording.iter_blocks(SAMPLE_RATE), file))
+        embedded = f"data:audio/mpeg;base64,{_encode_base64(buffer.getvalue())}"
+    beside = None if embedded is not None or recording.path is None else recording.path.name
+    return PageAudio(duration=recording.duration, envelope=envelope, embedded=embedded, beside=beside)
 
-    Raises:
-        MoodlineError: nothing can be read
+
+def _encode_blocks(blocks: Iterable[np.ndarray], file: soundfile.SoundFile) -> Iterator[np.ndarray]:
+    """Write blocks to an MP3 file and pass them on; without their first samples, so that the delay shifts no sound."""
+    skipped = ENCODER_DELAY
+    for samples in blocks:
+        file.write(np.clip(samples[skipped:], -1, 1))
+        skipped = max(0, skipped - len(samples))
+        yield samples
+
+
+def compute_envelope(blocks: Iterable[np.ndarray]) -> np.ndarray:
+    """Compute the lowest and the highest sample of each ``STRETCH``, or of more for at most ``MAX_POINTS``.
+
+    From consecutive blocks, float32 (frames,), to int8 (points, 2), whose scale saturates the loudest: a single shout
+    does not flatten the rest.
     """
-    envelope, compressed = EnvelopeBuilder(), Mp3Encoder() if recording.duration <= MAX_EMBEDDED_SECONDS else None
-    for samples in recording.iter_blocks(SAMPLE_RATE):
-        envelope.add(samples)
-        if compressed is not None:
-            compressed.add(samples)
-    return PageAudio(
-        duration=recording.duration,
-        envelope=envelope.compute_points(),
-        embedded=None if compressed is None else compressed.data_uri(),
-        beside=None if compressed is not None or recording.path is None else recording.path.name,
-    )
-
-
-class Mp3Encoder:
-    """MP3 of blocks that come one after another: what is at a time in them is heard at that time.
-
-    The first ``ENCODER_DELAY`` samples, which MP3 puts before them, take the place of as many of theirs.
-    """
-
-    def __init__(self) -> None:
-        self.encoded_samples = ENCODER_DELAY
-        self.buffer = io.BytesIO()
-        self.file = soundfile.SoundFile(
-            self.buffer,
-            "w",
-            SAMPLE_RATE,
-            channels=1,
-            format="MP3",
-            subtype="MPEG_LAYER_III",
-            compression_level=COMPRESSION,
-            bitrate_mode="CONSTANT",
-        )
-
-    def add(self, samples: np.ndarray) -> None:
-        """Take the next samples, float32 (frames,)."""
-        self.file.write(np.clip(samples[self.encoded_samples :], -1, 1))
-        self.encoded_samples = max(0, self.encoded_samples - len(samples))
-
-    def data_uri(self) -> str:
-        """All of it; no samples can be added after that."""
-        self.file.close()
-        return f"data:audio/mpeg;base64,{base64.b64encode(self.buffer.getvalue()).decode('ascii')}"
-
-
-class EnvelopeBuilder:
-    """The lowest and the highest sample of equal stretches, of blocks that come one after another."""
-
-    STRETCH = SAMPLE_RATE // POINTS_PER_SECOND  # samples
-
-    def __init__(self) -> None:
-        self.extremes: list[np.ndarray] = []  # each (stretches, 2)
-        self.rest = np.zeros(0, dtype=np.float32)
-
-    def add(self, samples: np.ndarray) -> None:
-        """Take the next samples, float32 (frames,)."""
-        samples = np.concatenate([self.rest, samples])
-        whole = len(samples) - len(samples) % self.STRETCH
-        stretches, self.rest = samples[:whole].reshape(-1, self.STRETCH), samples[whole:]  # (stretches, STRETCH)
-        self.extremes.append(_find_extremes(stretches))
-
-    def compute_points(self) -> np.ndarray:
-        """int8 (points, 2), at ``MAX_LEVEL`` what few stretches are louder than: one shout leaves the rest to be seen.
-
-        What is more than ``MAX_POINTS`` stretches is told in as many.
-        """
-        rest = [_find_extremes(self.rest[None])] if len(self.rest) else []
-        both = np.concatenate([*self.extremes, *rest])  # (stretches, 2)
-        points = min(MAX_POINTS, len(both))
-        first = np.arange(points) * len(both) // points
-        low, high = np.minimum.reduceat(both[:, 0], first), np.maximum.reduceat(both[:, 1], first)
-        both = np.stack([low, high], axis=1)  # (points, 2)
-        loud = np.quantile(np.abs(both).max(axis=1), LOUD_QUANTILE) or np.abs(both).max() or 1.0
-        return np.round(np.clip(both / loud, -1, 1) * MAX_LEVEL).astype(np.int8)
+    extremes: list[np.ndarray] = []  # each (stretches, 2)
+    rest = np.zeros(0, dtype=np.float32)
+    for block in blocks:
+        samples = np.concatenate([rest, block])
+        whole = len(samples) - len(samples) % STRETCH
+        extremes.append(_find_extremes(samples[:whole].reshape(-1, STRETCH)))  # (stretches, STRETCH)
+        rest = samples[whole:]
+    if len(rest):
+        extremes.append(_find_extremes(rest[None]))
+    both = np.concatenate(extremes)  # (stretches, 2)
+    points = min(MAX_POINTS, len(both))
+    first = np.arange(points) * len(both) // points
+    low, high = np.minimum.reduceat(both[:, 0], first), np.maximum.reduceat(both[:, 1], first)
+    both = np.stack([low, high], axis=1)  # (points, 2)
+    loud = np.quantile(np.abs(both).max(axis=1), LOUD_QUANTILE) or np.abs(both).max() or 1.0
+    return np.round(np.clip(both / loud, -1, 1) * MAX_LEVEL).astype(np.int8)
 
 
 def _find_extremes(stretches: np.ndarray) -> np.ndarray:
@@ -138,68 +97,60 @@ def _find_extremes(stretches: np.ndarray) -> np.ndarray:
     return np.stack([stretches.min(axis=1), stretches.max(axis=1)], axis=1)
 
 
-PACKAGE = "moodline.timeline"
-
-
 def render_page(timeline: TimelineContent, recording: Recording | None = None) -> str:
-    """The page. Words are shown as text whatever is in them, and no script runs but the page's own.
+    """Render the page. Words appear as text whatever they contain, and only the page's own script runs.
 
-    Args:
-        recording: heard from within the page, or, where it is longer than ``sound.MAX_EMBEDDED_SECONDS``, from a
-        file of
-            its name beside the page; without it, or where turns have no times, the page has no player
-
-    Raises:
-        MoodlineError: the recording cannot be read
+    It has a player for turns with times and a recording; a long one is played from a file beside the page.
     """
-    heard = read_page_audio(recording) if recording is not None and timeline.timed else None
+    sound = read_page_audio(recording) if recording is not None and timeline.timed else None
     timeline = round_to_milliseconds(timeline)
     script = (files(PACKAGE) / "templates" / "timeline.js").read_text(encoding="utf-8")
     environment = pages.build_environment(PACKAGE)
     environment.filters |= {"probability": format_probability, "runner_up": find_runner_up, "signed": format_signed}
+    data = json.dumps(_build_page_data(timeline, sound), ensure_ascii=False, separators=(",", ":"))
     return environment.get_template("timeline.html.jinja").render(
         timeline=timeline,
-        signs={sign.name: sign for sign in assign_styles(timeline.classes)},
-        sound=heard,
-        source=None if heard is None else heard.embedded or (heard.beside and quote(heard.beside)),
+        signs={style.name: style for style in assign_styles(timeline.classes)},
+        sound=sound,
+        source=sound and (sound.embedded or (sound.beside and quote(sound.beside))),
         longest=MAX_EMBEDDED_SECONDS,
-        data=_encode_for_script(_build_page_data(timeline, heard)),
+        data=Markup(data.replace("<", "\\u003c")),  # a script element ends at the first </script, wherever it is
         script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+        script_hash=_encode_base64(hashlib.sha256(script.encode()).digest()),
     )
 
 
 def find_runner_up(turn: TimelineTurn) -> tuple[str, float] | None:
-    """The second likeliest class and its probability; None where there is one class."""
+    """Find the second most probable class and its probability; None for a single class."""
     others = [(name, value) for name, value in turn.probabilities.items() if name != turn.likeliest]
     return max(others, key=lambda one: one[1], default=None)
 
 
 def format_signed(value: float) -> str:
-    """Two digits; what rounds to nothing is no fall: ``+0.00``."""
+    """Format a sign and two digits, without a negative zero: ``+0.00``."""
     return f"{value:+z.2f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _build_page_data(timeline: TimelineContent, heard: PageAudio | None) -> dict[str, Any]:
-    """What the script draws; the words it takes from the table."""
-    known = assign_styles(timeline.classes)
-    place_of_class = {sign.name: place for place, sign in enumerate(known)}
-    place_of_speaker = {speaker: place for place, speaker in enumerate(timeline.speakers)}
-    seconds = round_seconds(heard.duration) if heard else 0.0
+def _build_page_data(timeline: TimelineContent, sound: PageAudio | None) -> dict[str, Any]:
+    """Collect what the script draws; it takes words from the table."""
+    styles = assign_styles(timeline.classes)
+    class_indices = {style.name: index for index, style in enumerate(styles)}
+    speaker_indices = {speaker: index for index, speaker in enumerate(timeline.speakers)}
+    seconds = round(sound.duration, 3) if sound else 0.0
     ends = [timeline.duration or 0.0, seconds, *(turn.end or 0.0 for turn in timeline.turns)]
     return {
         "timed": timeline.timed,
         "duration": max(ends) if timeline.timed else len(timeline.turns),
-        "signs": [[sign.name, sign.letter, sign.colour, sign.pattern] for sign in known],
-        "speakers": list(place_of_speaker),
+        "signs": [[style.name, style.letter, style.colour, style.pattern] for style in styles],
+        "speakers": list(speaker_indices),
         "gaps": [[gap.start, gap.end] for gap in timeline.gaps if timeline.timed],
-        "sound": None if heard is None else {"seconds": seconds, "envelope": heard.envelope_base64},
+        "sound": sound and {"seconds": seconds, "envelope": _encode_base64(sound.envelope.tobytes())},
         "turns": [
             [
                 number if turn.start is None else turn.start,
                 number + 1 if turn.end is None else turn.end,
-                place_of_speaker[turn.speaker],
-                place_of_class[turn.label],
+                speaker_indices[turn.speaker],
+                class_indices[turn.label],
                 [round(value, 3) for value in turn.probabilities.values()],
             ]
             for number, turn in enumerate(timeline.turns)
@@ -207,6 +158,5 @@ def _build_page_data(timeline: TimelineContent, heard: PageAudio | None) -> dict
     }
 
 
-def _encode_for_script(data: dict[str, Any]) -> Markup:
-    """JSON to stand in a script element, which ends at the first ``</script``, wherever that is."""
-    return Markup(json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"))
+def _encode_base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

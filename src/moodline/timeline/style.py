@@ -1,4 +1,4 @@
-"""How a class is told from others: by a letter and by a colour, of which the colour is never alone."""
+"""The letter, colour and pattern of each class; no output distinguishes classes by colour alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,37 +6,24 @@ from string import ascii_uppercase, digits
 
 from moodline.timeline.timeline import UNCERTAIN
 
-# Okabe & Ito, "Color Universal Design" (2008): told apart by colour-blind readers. Grey takes the place of black, on
-# which nothing can be written.
-VERMILLION, YELLOW, BLUE, GREY = "#d55e00", "#f0e442", "#0072b2", "#bdbdbd"
-GREEN, PURPLE, ORANGE, SKY = "#009e73", "#cc79a7", "#e69f00", "#56b4e9"
-PALETTE = (VERMILLION, YELLOW, BLUE, GREY, GREEN, PURPLE, ORANGE, SKY)
-# By how the names of emotions begin in the label sets that moodline knows.
-DEFAULT_COLOURS = {
-    "ang": VERMILLION,
-    "hap": YELLOW,
-    "joy": YELLOW,
-    "sad": BLUE,
-    "neu": GREY,
-    "dis": GREEN,
-    "fea": PURPLE,
-    "fru": PURPLE,
-    "exc": ORANGE,
-    "sur": ORANGE,
-    "cal": SKY,
+# Okabe & Ito, "Color Universal Design" (2008), which colour-blind readers can distinguish; grey replaces black, on
+# which nothing can be written. Each with the beginnings of the emotions' names that it is usual for.
+PALETTE = {
+    "#d55e00": ("ang",),
+    "#f0e442": ("hap", "joy"),
+    "#0072b2": ("sad",),
+    "#bdbdbd": ("neu",),
+    "#009e73": ("dis",),
+    "#cc79a7": ("fea", "fru"),
+    "#e69f00": ("exc", "sur"),
+    "#56b4e9": ("cal",),
 }
-WHITE = "#ffffff"
+DEFAULT_COLOURS = {name: colour for colour, names in PALETTE.items() for name in names}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class ClassStyle:
-    """A class's marks.
-
-    Attributes:
-        letter: one that no other class has
-        colour: ``#rrggbb``; more than eight classes share some
-        pattern: a number that no other class has, for what is drawn over the colour
-    """
+    """A class's letter, colour and number of a pattern over the colour; more than eight classes share colours."""
 
     name: str
     letter: str
@@ -45,32 +32,27 @@ class ClassStyle:
 
     @property
     def ink(self) -> str:
-        """What can be read on the colour: white on dark ones, else black."""
+        """Return a readable colour for text on the colour: white on dark ones, else black."""
         red, green, blue = (int(self.colour[at : at + 2], 16) for at in (1, 3, 5))
         return "#ffffff" if 2 * red + 5 * green + blue < 8 * 112 else "#000000"
 
 
 def assign_styles(classes: Sequence[str]) -> tuple[ClassStyle, ...]:
-    """Each class's marks in the classes' order, then those of ``UNCERTAIN``."""
-    letters, colours = _assign_letters(classes), _assign_colours(classes)
-    known = [
-        ClassStyle(name=name, letter=letter, colour=colour, pattern=pattern)
-        for pattern, (name, letter, colour) in enumerate(zip(classes, letters, colours, strict=True))
-    ]
-    return (*known, ClassStyle(name=UNCERTAIN, letter="?", colour=WHITE, pattern=len(classes)))
+    """Assign marks to each class, in order, then to ``UNCERTAIN``.
 
-
-def _assign_letters(classes: Sequence[str]) -> list[str]:
-    """Of each name the first letter that no earlier name has taken; where all are, any that is left."""
-    taken: list[str] = []
+    A class has its first letter that no earlier class has, or else any unused letter.
+    """
+    letters: list[str] = []
     for name in classes:
         own = [letter for letter in name.upper() if letter in ascii_uppercase]
         spare = [*own, *ascii_uppercase, *digits[1:], *map(chr, range(0x3B1, 0x3B1 + len(classes)))]
-        taken.append(next(letter for letter in spare if letter not in taken))
-    return taken
+        letters.append(next(letter for letter in spare if letter not in letters))
+    styles = zip([*classes, UNCERTAIN], [*letters, "?"], [*_assign_colours(classes), "#ffffff"], strict=True)
+    return tuple(ClassStyle(*style, pattern) for pattern, style in enumerate(styles))
 
 
 def _assign_colours(classes: Sequence[str]) -> list[str]:
+    """Assign the usual colours first, then the others of the palette in order."""
     found: dict[str, str] = {}
     for name in classes:
         usual = DEFAULT_COLOURS.get(name.lower()[:3])
@@ -78,5 +60,5 @@ def _assign_colours(classes: Sequence[str]) -> list[str]:
             found[name] = usual
     for number, name in enumerate(classes):
         free = [colour for colour in PALETTE if colour not in found.values()]
-        found.setdefault(name, free[0] if free else PALETTE[number % len(PALETTE)])
+        found.setdefault(name, free[0] if free else list(PALETTE)[number % len(PALETTE)])
     return [found[name] for name in classes]

@@ -1,117 +1,87 @@
-"""A timeline on the terminal: a line a turn, as wide as the screen; in plain letters where it is none."""
+"""A timeline on the terminal: a line per turn, as wide as the screen; letters as well as colours for the classes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
 from moodline.console import create_console, flatten_text
-from moodline.timeline.style import ClassStyle, assign_styles
+from moodline.pages import format_clock
+from moodline.timeline.style import assign_styles
 from moodline.timeline.timeline import TimelineContent, TimelineTurn
 from moodline.timeline.writers import format_probability
 
 MAX_NAME_WIDTH = 16
 BAR, NARROW_BAR, NARROW = 20, 10, 100
+GAP = "  "
 
 
 def print_timeline(timeline: TimelineContent, console: Console | None = None) -> None:
-    """Print it: the model and what must be known first, then the turns.
+    """Print the model and the notices, then the turns.
 
-    The letters in a turn's bar are the classes', as many as their probabilities ask for: colour says nothing alone.
+    A turn's bar has the letters of its classes, in proportion to their probabilities, so that colour is not needed.
     """
-    console = console or create_console()
-    for line in _build_heading(timeline):
-        console.print(Text(flatten_text(line)), style="bold" if line.startswith("Note: ") else None)
-    console.print()
-    marks = {sign.name: sign for sign in assign_styles(timeline.classes)}
-    console.print(
-        Text("  ").join(Text.assemble(_build_badge(sign), f" {flatten_text(sign.name)}") for sign in marks.values())
-    )
-    widths = ColumnWidths(timeline, console.width)
-    for number, turn in enumerate(timeline.turns):
-        console.print(
-            _format_line(number, turn, timeline, marks, widths), no_wrap=True, overflow="crop", soft_wrap=True
-        )
-
-
-def _build_heading(timeline: TimelineContent) -> list[str]:
-    model = timeline.model
-    return [
-        f"Model: {model.name}, trained on {model.trained_on}, licence {model.licence}",
-        *(f"Note: {notice}" for notice in timeline.notices),
-        "; ".join(
-            [
-                f"{'Words' if timeline.duration is None else 'Recording'}: {timeline.recording}",
-                f"turns from {timeline.turns_from}",
-                f"words from {timeline.words_from or 'nowhere'}",
-                f"read {' and '.join(timeline.modalities)}",
-                *([] if timeline.threshold is None else [f"uncertain below {timeline.threshold:g}"]),
-            ]
-        ),
+    console, model = console or create_console(), timeline.model
+    facts = [
+        f"{'Words' if timeline.duration is None else 'Recording'}: {timeline.recording}",
+        f"turns from {timeline.turns_from}",
+        f"words from {timeline.words_from}" if timeline.words_from else "no words",
+        f"read {' and '.join(timeline.modalities)}",
+        *([] if timeline.threshold is None else [f"uncertain below {timeline.threshold:g}"]),
     ]
+    console.print(Text(flatten_text(f"Model: {model.name}, trained on {model.trained_on}, licence {model.licence}")))
+    for notice in timeline.notices:
+        console.print(Text(flatten_text(f"Note: {notice}")), style="bold")
+    console.print(Text(flatten_text("; ".join(facts))), end="\n\n")
+    styles = assign_styles(timeline.classes)
+    letters = {style.name: (style.letter, f"{style.ink} on {style.colour}") for style in styles}
+    console.print(Text(GAP).join(Text.assemble(letters[name], f" {flatten_text(name)}") for name in letters))
 
+    def measure(names: Iterable[str]) -> int:
+        widths = (cell_len(flatten_text(name)) for name in names)
+        return min(max(widths, default=1), MAX_NAME_WIDTH, console.width // 6)
 
-class ColumnWidths:
-    """Columns in cells of the terminal; the words have what the others leave."""
-
-    def __init__(self, timeline: TimelineContent, screen: int) -> None:
-        def longest(names: list[str]) -> int:
-            return min(max(map(cell_len, names), default=1), MAX_NAME_WIDTH, screen // 6)
-
-        self.time = max((len(_format_time(number, turn)) for number, turn in enumerate(timeline.turns)), default=1)
-        self.speaker = longest([flatten_text(name) for name in timeline.speakers])
-        self.label = longest(
-            [flatten_text(name) for name in (*timeline.classes, *(turn.label for turn in timeline.turns))]
-        )
-        self.bar = BAR if screen >= NARROW else NARROW_BAR
-        others = self.time + self.speaker + self.label + len(format_probability(0.5)) + self.bar
-        self.words = max(0, screen - others - 5 * len("  ") + len(" "))
-
-
-def _format_line(
-    number: int, turn: TimelineTurn, timeline: TimelineContent, marks: Mapping[str, ClassStyle], widths: ColumnWidths
-) -> Text:
-    line = Text(f"{_format_time(number, turn):>{widths.time}}  {_truncate(turn.speaker, widths.speaker)}  ")
-    line.append(_truncate(turn.label, widths.label), style=_get_style(marks[turn.label]))
-    line.append(f" {format_probability(turn.probability)}  ")
-    for name, cells in allocate_cells(turn.probabilities, widths.bar).items():
-        line.append(marks[name].letter * cells, style=_get_style(marks[name]))
-    return line.append("  " + _truncate(turn.words or "", widths.words).rstrip())
+    times = [_format_time(number, turn) for number, turn in enumerate(timeline.turns)]
+    time_width = max(map(len, times), default=1)
+    speaker_width = measure(timeline.speakers)
+    label_width = measure((*timeline.classes, *(turn.label for turn in timeline.turns)))
+    bar_width = BAR if console.width >= NARROW else NARROW_BAR
+    others = time_width + speaker_width + label_width + len(format_probability(0.5)) + bar_width
+    words_width = max(0, console.width - others - 5 * len(GAP) + len(" "))
+    for time, turn in zip(times, timeline.turns, strict=True):
+        line = Text(f"{time:>{time_width}}{GAP}{_truncate(turn.speaker, speaker_width)}{GAP}")
+        line.append(_truncate(turn.label, label_width), style=letters[turn.label][1])
+        line.append(f" {format_probability(turn.probability)}{GAP}")
+        for name, cells in allocate_cells(turn.probabilities, bar_width).items():
+            letter, style = letters[name]
+            line.append(letter * cells, style=style)
+        line.append(GAP + _truncate(turn.words or "", words_width).rstrip())
+        console.print(line, no_wrap=True, overflow="crop", soft_wrap=True)
 
 
 def allocate_cells(probabilities: Mapping[str, float], cells: int) -> dict[str, int]:
-    """How many of the cells each class has, the likeliest first: by the largest remainder, so that all are given."""
+    """Allocate the cells of a bar to the classes by the largest remainder, the most probable class first."""
     total = sum(probabilities.values()) or 1.0
     exact = {name: value / total * cells for name, value in probabilities.items()}
-    given = {name: int(value) for name, value in exact.items()}
-    by_rest = sorted(exact, key=lambda name: given[name] - exact[name])
-    for name in by_rest[: cells - sum(given.values())]:
-        given[name] += 1
-    return dict(sorted(given.items(), key=lambda one: -one[1]))
+    allocated = {name: int(value) for name, value in exact.items()}
+    by_rest = sorted(exact, key=lambda name: allocated[name] - exact[name])
+    for name in by_rest[: cells - sum(allocated.values())]:
+        allocated[name] += 1
+    return dict(sorted(allocated.items(), key=lambda one: -one[1]))
 
 
 def _format_time(number: int, turn: TimelineTurn) -> str:
-    """Minutes, seconds and tenths; the turn's number where it has no time."""
+    """Format minutes, seconds and tenths, or the turn's number if it has no time."""
     if turn.start is None:
         return f"{number + 1}"
-    minutes, tenths = divmod(int(turn.start * 10), 600)
-    hours, minutes = divmod(minutes, 60)
-    seconds = f"{tenths // 10:02d}.{tenths % 10}"
-    return f"{hours}:{minutes:02d}:{seconds}" if hours else f"{minutes}:{seconds}"
+    tenths = int(turn.start * 10)
+    return f"{format_clock(tenths // 10)}.{tenths % 10}"
 
 
 def _truncate(text: str, width: int) -> str:
-    """Text in so many cells, with an ellipsis where it is cut."""
+    """Fit text into cells, with an ellipsis if it is cut."""
     text = flatten_text(text)
     if cell_len(text) <= width:
         return set_cell_size(text, width)
     return set_cell_size(set_cell_size(text, max(0, width - 1)).rstrip() + "\N{HORIZONTAL ELLIPSIS}", width)
-
-
-def _build_badge(sign: ClassStyle) -> Text:
-    return Text(sign.letter, style=_get_style(sign))
-
-
-def _get_style(sign: ClassStyle) -> str:
-    return f"{sign.ink} on {sign.colour}"

@@ -1,4 +1,4 @@
-"""A recording's timeline: who said what when, and with which emotion."""
+"""A recording's timeline: the speaker, times, words and emotion of each turn."""
 
 import math
 from collections.abc import Mapping
@@ -11,12 +11,7 @@ from moodline.errors import MoodlineError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Influence:
-    """How much a turn of the conversation weighed.
-
-    Attributes:
-        turn: its position in the conversation, from 0
-        weight: its share of the self-attention, from 0 to 1, the mean over the model's contexts and directions
-    """
+    """Another turn's position, from 0, and its share of the self-attention, the mean over contexts and directions."""
 
     turn: int
     weight: float
@@ -24,12 +19,9 @@ class Influence:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reasons:
-    """Why one turn has its label.
+    """The turns with the largest weights, and the fall of the label's probability without speech or without words.
 
-    Attributes:
-        context: the turns that weighed most, the heaviest first
-        speech, words: by how much the label's probability falls without this modality, negative where it rises;
-            None where the model has but one
+    A rise is negative; a model of one modality has None.
     """
 
     context: tuple[Influence, ...]
@@ -38,19 +30,19 @@ class Reasons:
 
 
 UNCERTAIN = "uncertain"
-"""The label of an utterance whose most probable class is less probable than what was asked for."""
+"""The label of an utterance whose most probable class is below the requested probability."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UtterancePrediction:
-    """What a model says of one utterance.
+    """A model's prediction for one utterance.
 
     Attributes:
         label: the most probable class, or ``UNCERTAIN``
-        best: the most probable class, however probable it is
-        probabilities: of each class, by the system's last stage; calibrated, where the model is
-        by_stage: the same of each stage on the way, the last included; not of one that reads what the utterance lacks
-        reasons: why, where it was asked for
+        best: the most probable class, whatever its probability
+        probabilities: of each class, from the system's last stage; calibrated if the model is
+        by_stage: the same from each stage, the last included, without stages whose input the utterance lacks
+        reasons: None unless requested
     """
 
     id: str
@@ -66,18 +58,17 @@ class UtterancePrediction:
 
     @property
     def probability(self) -> float:
-        """Of the most probable class."""
         return self.probabilities[self.best]
 
     @property
     def stage(self) -> str:
-        """The stage whose answer this is."""
+        """Return the stage that gave the prediction."""
         return list(self.by_stage)[-1]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConversationPrediction:
-    """Predictions of a conversation's utterances, in their order, and what was read of them."""
+    """Predictions for a conversation's utterances, in their order, and the modalities that the model read."""
 
     conversation_id: str
     utterances: tuple[UtterancePrediction, ...]
@@ -89,13 +80,13 @@ class TimelineTurn:
     """A turn with its emotion.
 
     Attributes:
-        start, end: in seconds from the recording's begin; both None of words alone without times
-        speaker: as the source spells it
-        words: None where nobody has heard them
-        label: the likeliest class, or ``UNCERTAIN`` where its probability is below the timeline's threshold
+        start, end: in seconds from the start of the recording; both None for words without times
+        speaker: in the source's spelling
+        words: None if not recognised
+        label: the most probable class, or ``UNCERTAIN`` if its probability is below the timeline's threshold
         probabilities: of each class, in the timeline's order
-        channel: of the recording, from 0; None where it is the mean of all
-        reasons: None where nobody asked for them
+        channel: of the recording, from 0; None for the mean of all channels
+        reasons: None unless requested
     """
 
     start: float | None
@@ -109,23 +100,17 @@ class TimelineTurn:
 
     @property
     def likeliest(self) -> str:
-        return max(self.probabilities, key=lambda name: self.probabilities[name])
+        return max(self.probabilities, key=self.probabilities.__getitem__)
 
     @property
     def probability(self) -> float:
-        """Of the likeliest class, whether the label says so or ``UNCERTAIN``."""
+        """Return the probability of the most probable class, also if the label is ``UNCERTAIN``."""
         return self.probabilities[self.likeliest]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelFacts:
-    """Which model spoke.
-
-    Attributes:
-        trained_on: the corpus
-        licence: of the model
-        notes: what stands above every output, such as that it was trained on synthetic voices
-    """
+    """The model that labelled a timeline, its corpus and licence, and notes, sentences above every output."""
 
     name: str
     trained_on: str
@@ -135,7 +120,7 @@ class ModelFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gap:
-    """A stretch of the recording, in seconds, that could not be done, and why."""
+    """A part of the recording, in seconds, that could not be read, and the reason."""
 
     start: float
     end: float
@@ -144,21 +129,21 @@ class Gap:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimelineContent:
-    """Hold a recording's turns in their order, and how they were found; ``moodline.Timeline`` adds the outputs.
+    """A recording's turns in their order, and their sources; ``moodline.Timeline`` adds the outputs.
 
     Attributes:
         recording: its name
         duration: in seconds; None for words alone
         classes: of the model, in its order
         turns_from: such as ``talk.srt (SRT)`` or ``voice activity``
-        words_from: such as ``talk.srt`` or ``pocketsphinx en-us 5.1.1``; None where there are no words
+        words_from: such as ``talk.srt`` or ``pocketsphinx en-us 5.1.1``; None without words
         modalities: that the model read, such as ``("audio", "text")``
-        threshold: below this probability a turn is ``UNCERTAIN``; None where there is none
+        threshold: a turn below this probability is ``UNCERTAIN``; None without a threshold
         warnings: sentences about this recording
         gaps: in the order of time
 
     Raises:
-        MoodlineError: some turns have times and some do not, a time, label, probability or reason is none
+        MoodlineError: some turns have times and some do not; or a time, label, probability or reason is invalid
     """
 
     recording: str
@@ -176,76 +161,66 @@ class TimelineContent:
     def __post_init__(self) -> None:
         timed = len([turn for turn in self.turns if turn.start is not None])
         if timed not in (0, len(self.turns)):
-            raise MoodlineError(
-                f"a timeline's turns all have times, or none has: {timed} of {len(self.turns)} in {self.recording} "
-                "have; give the others theirs, or leave all out"
-            )
-        for number, turn in enumerate(self.turns):
+            have = f"{timed} of {len(self.turns)} turns of {self.recording} have times, expected all or none"
+            raise MoodlineError(f"{have}. Add the missing times, or leave out all.", code="timeline.mixed_times")
+        for number, turn in enumerate(self.turns, start=1):
             if fault := self._find_fault(turn):
-                raise MoodlineError(f"{fault} (turn {number + 1} of {self.recording}); correct the turn")
+                sentence = f"turn {number} of {self.recording} has {fault}. Correct the turn."
+                raise MoodlineError(sentence, code="timeline.invalid_turn")
 
     def _find_fault(self, turn: TimelineTurn) -> str | None:
-        """What is wrong with a turn: the rule and the value."""
-        times = (turn.start, turn.end)
-        if times != (None, None) and not _is_interval(*times):
-            return f"a turn begins at 0 or later and ends after that, in seconds: {turn.start!r} to {turn.end!r}"
+        """Describe a turn's invalid value and the expected one; None for a valid turn."""
+        start, end = turn.start, turn.end
+        if (start, end) != (None, None) and (start is None or end is None or not 0 <= start < end < math.inf):
+            return f"the times {start!r} to {end!r}, expected seconds from 0 on and an end after the start"
         if tuple(turn.probabilities) != self.classes:
-            return f"a turn has a probability for each of {', '.join(self.classes)}: {dict(turn.probabilities)!r}"
+            return f"the probabilities {dict(turn.probabilities)!r}, expected one for each of {', '.join(self.classes)}"
         if not all(0 <= value <= 1 for value in turn.probabilities.values()):
-            return f"a probability is from 0 to 1: {dict(turn.probabilities)!r}"
+            return f"the probabilities {dict(turn.probabilities)!r}, expected numbers from 0 to 1"
         if turn.label not in (*self.classes, UNCERTAIN):
-            return f"a turn's label is one of {', '.join(self.classes)} or {UNCERTAIN}: {turn.label!r}"
-        strangers = (
-            [one.turn for one in turn.reasons.context if not 0 <= one.turn < len(self.turns)] if turn.reasons else []
-        )
-        return f"a turn's context is among the {len(self.turns)} turns: {strangers[0]}" if strangers else None
+            return f"the label {turn.label!r}, expected {', '.join(self.classes)} or {UNCERTAIN}"
+        for influence in turn.reasons.context if turn.reasons else ():
+            if not 0 <= influence.turn < len(self.turns):
+                return f"the turn {influence.turn} in its context, expected one from 0 to {len(self.turns) - 1}"
+        return None
 
     @property
     def timed(self) -> bool:
-        """Whether turns have times; so has a recording without any turn."""
+        """Check whether turns have times; without turns, whether the timeline is of a recording."""
         return self.duration is not None if not self.turns else self.turns[0].start is not None
 
     @property
     def speakers(self) -> tuple[str, ...]:
-        """In the order in which they begin to speak."""
+        """Return the speakers in the order of their first turns."""
         return tuple(dict.fromkeys(turn.speaker for turn in self.turns))
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What stands above every output: the model's notes, then warnings, then gaps, a sentence each."""
+        """Return the sentences above every output: the model's notes, then warnings, then gaps."""
         gaps = (f"from {gap.start:.1f} to {gap.end:.1f} s the recording {gap.reason}" for gap in self.gaps)
         return (*self.model.notes, *self.warnings, *gaps)
 
     def without_words(self) -> Self:
-        """The timeline to pass on where the words are nobody else's to read."""
+        """Return the timeline with the words removed, to pass it on."""
         return replace(self, turns=tuple(replace(turn, words=None) for turn in self.turns))
 
 
-def _is_interval(start: float | None, end: float | None) -> bool:
-    return start is not None and end is not None and 0 <= start < end and math.isfinite(end)
-
-
 Content = TypeVar("Content", bound=TimelineContent)
-DECIMALS = 3  # of a second
-MIN_DURATION = 10**-DECIMALS
+MILLISECOND = 0.001
 
 
 def round_to_milliseconds(timeline: Content) -> Content:
-    """The same timeline; a turn that would end where it begins is a millisecond long."""
+    """Round all times; each turn lasts at least a millisecond."""
     return replace(
         timeline,
-        duration=None if timeline.duration is None else round_seconds(timeline.duration),
+        duration=None if timeline.duration is None else round(timeline.duration, 3),
         turns=tuple(map(_round_turn, timeline.turns)),
-        gaps=tuple(replace(gap, start=round_seconds(gap.start), end=round_seconds(gap.end)) for gap in timeline.gaps),
+        gaps=tuple(replace(gap, start=round(gap.start, 3), end=round(gap.end, 3)) for gap in timeline.gaps),
     )
-
-
-def round_seconds(seconds: float) -> float:
-    return round(seconds, DECIMALS)
 
 
 def _round_turn(turn: TimelineTurn) -> TimelineTurn:
     if turn.start is None or turn.end is None:
         return turn
-    start = round_seconds(turn.start)
-    return replace(turn, start=start, end=max(round_seconds(turn.end), round_seconds(start + MIN_DURATION)))
+    start = round(turn.start, 3)
+    return replace(turn, start=start, end=max(round(turn.end, 3), round(start + MILLISECOND, 3)))

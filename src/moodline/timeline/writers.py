@@ -1,174 +1,170 @@
-"""A timeline as files: SRT, CSV, TextGrid, JSON and HTML, by format name and file ending."""
+"""A timeline as JSON and back, as SRT, CSV and TextGrid, and as a table. docs/timeline.md describes the formats."""
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
-from itertools import count
-from typing import TYPE_CHECKING, Any
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from itertools import chain, count
+from types import NoneType
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
-from praatio.utilities.textgrid_io import getTextgridAsStr
-
+from moodline.conversation import Segment
 from moodline.errors import MoodlineError
 from moodline.tabular import escape_formula
-from moodline.timeline.timeline import TimelineContent, TimelineTurn, round_to_milliseconds
+from moodline.timeline.timeline import Content, TimelineContent, TimelineTurn, round_to_milliseconds
+from moodline.transcripts.subtitles import format_srt
+from moodline.transcripts.textgrid import format_tiers, split_overlaps
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-
+SCHEMA = 1
+KINDS = {str: "a text", float: "a number", int: "a whole number", tuple: "a list"}
 NOTICE_SECONDS = 4.0
 
 
+def to_json(timeline: TimelineContent) -> str:
+    """Format all of it, times in milliseconds and other numbers as they are; ``from_json`` reads it."""
+    content = {"schema": SCHEMA, **_convert_to_dict(round_to_milliseconds(timeline))}
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False, default=_convert_to_dict) + "\n"
+
+
+def _convert_to_dict(one: Any) -> dict[str, Any]:
+    return {field.name: getattr(one, field.name) for field in fields(one)} if is_dataclass(one) else dict(one)
+
+
+def from_json(text: str, kind: type[Content]) -> Content:
+    """Read a timeline of a kind; refuse another text, a newer schema, and a missing or invalid value."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        sentence = f"the timeline is not valid JSON: {error}. Write it again."
+        raise MoodlineError(sentence, code="timeline.bad_json") from error
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if type(schema) is not int:
+        sentence = f"the JSON {text[:80]!r} is not a timeline, which has a schema (a whole number). Check the file."
+        raise MoodlineError(sentence, code="timeline.no_schema")
+    if schema > SCHEMA:
+        sentence = f"the timeline has schema {schema}; this moodline reads up to {SCHEMA}. Install a newer moodline."
+        raise MoodlineError(sentence, code="timeline.newer_schema")
+    return _parse_value(content, kind, "timeline")
+
+
+def _parse_value(value: Any, kind: Any, place: str) -> Any:
+    """Parse a value of JSON as a type hint; a dataclass is an object that has all its fields."""
+    inner = get_args(kind)
+    if NoneType in inner:
+        return None if value is None else _parse_value(value, inner[0], place)
+    if isinstance(kind, type) and is_dataclass(kind) and isinstance(value, dict):
+        hints = get_type_hints(kind)
+        if missing := hints.keys() - value.keys():
+            sentence = f"the {place} lacks {', '.join(sorted(missing))}. Write the timeline again."
+            raise MoodlineError(sentence, code="timeline.missing_key")
+        return kind(**{name: _parse_value(value[name], hint, f"{place}.{name}") for name, hint in hints.items()})
+    if get_origin(kind) is tuple and isinstance(value, list):
+        return tuple(_parse_value(one, inner[0], f"{place}[{position}]") for position, one in enumerate(value))
+    if get_origin(kind) is Mapping and isinstance(value, dict):
+        return {name: _parse_value(one, inner[1], f"{place}.{name}") for name, one in value.items()}
+    if kind is float and type(value) in (int, float) and abs(value) <= sys.float_info.max:
+        return float(value)
+    if kind in (str, int) and type(value) is kind:
+        return value
+    expected = KINDS.get(get_origin(kind) or kind, "an object")
+    sentence = f"the {place} is {value!r:.80}, expected {expected}. Write the timeline again."
+    raise MoodlineError(sentence, code="timeline.bad_value")
+
+
+def build_table(timeline: TimelineContent) -> "pa.Table":
+    """Build a row per turn: start, end, speaker, channel, label, ``p_<class>`` for each class, words."""
+    import pyarrow as pa
+
+    columns = _list_columns(timeline)
+    rows = [dict(zip(columns, row, strict=True)) for row in _build_rows(timeline)]
+    return pa.Table.from_pylist(rows, schema=pa.schema([*columns.items()]))
+
+
+def _list_columns(timeline: TimelineContent) -> dict[str, str]:
+    """List the columns of a row per turn, each with its Arrow type."""
+    return {
+        **{"start": "float64", "end": "float64", "speaker": "string", "channel": "int64", "label": "string"},
+        **{f"p_{name}": "float64" for name in timeline.classes},
+        "words": "string",
+    }
+
+
+def _build_rows(timeline: TimelineContent) -> list[list[Any]]:
+    return [
+        [turn.start, turn.end, turn.speaker, turn.channel, turn.label, *turn.probabilities.values(), turn.words]
+        for turn in round_to_milliseconds(timeline).turns
+    ]
+
+
+def to_csv(timeline: TimelineContent) -> str:
+    """Format ``recording``, the columns of ``build_table``, ``model`` and ``notices``, the same notices in each row."""
+    columns = ["recording", *_list_columns(timeline), "model", "notices"]
+    facts = [timeline.model.name, "; ".join(timeline.notices)]
+    rows = [columns, *([timeline.recording, *row, *facts] for row in _build_rows(timeline))]
+    file = io.StringIO()
+    csv.writer(file).writerows([escape_formula(cell) for cell in row] for row in rows)
+    return file.getvalue()
+
+
 def to_srt(timeline: TimelineContent) -> str:
-    """A cue a turn, in the order of their begins; overlapping ones are kept as they are.
-
-    SRT has no comments: what stands above every output is a cue at the recording's begin.
-
-    Raises:
-        MoodlineError: the turns have no times
-    """
-    refuse_without_times(timeline, "SRT")
-    turns = sorted(round_to_milliseconds(timeline).turns, key=lambda turn: turn.start or 0.0)
-    cues = [(turn.start or 0.0, turn.end or 0.0, _format_turn(turn)) for turn in turns]
+    """Format a cue per turn, in the order of their starts; notices are a cue before them, as SRT has no comments."""
+    timeline = _round_timed(timeline, "SRT")
+    cues: list[Segment] = []
+    for turn in sorted(timeline.turns, key=lambda turn: turn.start or 0.0):
+        label = f"[{turn.label} {format_probability(turn.probability)}]"
+        cues.append(_build_segment(turn, f"{label} {turn.speaker}: {turn.words or ''}"))
     if timeline.notices:
-        cues.insert(0, (0.0, NOTICE_SECONDS, escape_line(f"[{timeline.model.name}] {'; '.join(timeline.notices)}")))
-    return "\n".join(_format_cue(number, *cue) for number, cue in enumerate(cues, start=1))
+        text = escape_line(f"[{timeline.model.name}] {'; '.join(timeline.notices)}")
+        cues.insert(0, Segment(start=0.0, end=NOTICE_SECONDS, words=text))
+    return format_srt(cues)
 
 
-def refuse_without_times(timeline: TimelineContent, what: str) -> None:
+def to_textgrid(timeline: TimelineContent) -> str:
+    """Format a tier of notices, then of emotions and of words per speaker; overlaps go to further tiers."""
+    timeline = _round_timed(timeline, "a TextGrid")  # its readers do not know the exponents of smaller numbers
+    end = max([timeline.duration or 0.0, *(turn.end or 0.0 for turn in timeline.turns)])
+    tiers: dict[str, list[Segment]] = {}
+    if timeline.notices:
+        text = escape_line(f"{timeline.model.name}: {'; '.join(timeline.notices)}")
+        tiers["notices"] = [Segment(start=0.0, end=end, words=text)]
+    by_speaker: dict[str, list[TimelineTurn]] = {speaker: [] for speaker in timeline.speakers}
+    for turn in sorted(timeline.turns, key=lambda turn: (turn.start or 0.0, turn.end or 0.0)):
+        by_speaker[turn.speaker].append(turn)
+    for speaker, turns in by_speaker.items():
+        emotions = split_overlaps(_build_segment(turn, turn.label) for turn in turns)
+        words = split_overlaps(_build_segment(turn, turn.words or "") for turn in turns)
+        for labels, said in zip(emotions, words, strict=True):
+            tiers[_find_unused(f"emotion: {speaker}", tiers)] = labels
+            tiers[_find_unused(f"words: {speaker}", tiers)] = said
+    named = (tiers or {"emotion": []}).items()
+    return format_tiers([(escape_line(name), row) for name, row in named], end)
+
+
+def _find_unused(name: str, taken: Mapping[str, object]) -> str:
+    return next(one for one in chain([name], (f"{name} ({number})" for number in count(2))) if one not in taken)
+
+
+def _round_timed(timeline: TimelineContent, what: str) -> TimelineContent:
     if not timeline.timed:
-        raise MoodlineError(
-            f"{what} needs the turns' times, and {timeline.recording} has words alone: write JSON, CSV or HTML"
-        )
+        sentence = f"{what} needs times, and {timeline.recording} has none. Choose JSON, CSV or HTML."
+        raise MoodlineError(sentence, code="timeline.no_times")
+    return round_to_milliseconds(timeline)
 
 
 def format_probability(value: float) -> str:
-    """Two digits without the zero before them: ``.82``, ``1.0``."""
+    """Format two digits without the zero before them: ``.82``, ``1.0``."""
     return "1.0" if value >= 0.995 else f"{value:.2f}"[1:]
 
 
 def escape_line(text: str) -> str:
-    """A blank line would end a cue, and the format's arrow is no word."""
+    """Put text on one line, as a blank line would end a cue, and replace SRT's arrow."""
     return " ".join(text.split()).replace("-->", "->")
 
 
-def _format_turn(turn: TimelineTurn) -> str:
-    return escape_line(f"[{turn.label} {format_probability(turn.probability)}] {turn.speaker}: {turn.words or ''}")
-
-
-def _format_cue(number: int, start: float, end: float, text: str) -> str:
-    return f"{number}\n{_format_time(start)} --> {_format_time(end)}\n{text}\n"
-
-
-def _format_time(time: float) -> str:
-    seconds, milliseconds = divmod(round(time * 1000), 1000)
-    minutes, seconds = divmod(seconds, 60)
-    return f"{minutes // 60:02d}:{minutes % 60:02d}:{seconds:02d},{milliseconds:03d}"
-
-
-def build_table(timeline: TimelineContent) -> "pa.Table":
-    """A row a turn: start, end, speaker, channel, label, ``p_<class>`` for each class, words."""
-    import pyarrow as pa
-
-    number, text = pa.float64(), pa.string()
-    kinds = {
-        **{"start": number, "end": number, "speaker": text, "channel": pa.int64(), "label": text},
-        **{f"p_{name}": number for name in timeline.classes},
-        "words": text,
-    }
-    return pa.Table.from_pylist(_build_rows(timeline), schema=pa.schema(list(kinds.items())))
-
-
-def _build_rows(timeline: TimelineContent) -> list[dict[str, Any]]:
-    return [_build_row(turn) for turn in round_to_milliseconds(timeline).turns]
-
-
-def _build_row(turn: TimelineTurn) -> dict[str, Any]:
-    return {
-        "start": turn.start,
-        "end": turn.end,
-        "speaker": turn.speaker,
-        "channel": turn.channel,
-        "label": turn.label,
-        **{f"p_{name}": value for name, value in turn.probabilities.items()},
-        "words": turn.words,
-    }
-
-
-def to_csv(timeline: TimelineContent) -> str:
-    """``recording``, the same columns, ``model`` and ``notices``: each row tells what must be known of it."""
-    written = io.StringIO()
-    classes = [f"p_{name}" for name in timeline.classes]
-    columns = ["recording", "start", "end", "speaker", "channel", "label", *classes, "words", "model", "notices"]
-    writer = csv.writer(written)
-    writer.writerow(map(escape_formula, columns))
-    shared = {"recording": timeline.recording, "model": timeline.model.name, "notices": "; ".join(timeline.notices)}
-    rows = (row | shared for row in _build_rows(timeline))
-    writer.writerows([escape_formula(row[column]) for column in columns] for row in rows)
-    return written.getvalue()
-
-
-TierEntry = tuple[float, float, str]
-
-
-def to_textgrid(timeline: TimelineContent) -> str:
-    """In the long text format. A tier holds one interval at a time: a speaker's overlapping turns go to further tiers.
-
-    What stands above every output is the first tier's only interval.
-
-    Raises:
-        MoodlineError: the turns have no times
-    """
-    refuse_without_times(timeline, "a TextGrid")
-    timeline = round_to_milliseconds(timeline)  # readers of TextGrids do not know the exponents of smaller numbers
-    end = max([timeline.duration or 0.0, *(_round_span(turn)[1] for turn in timeline.turns)])
-    tiers: dict[str, list[TierEntry]] = {}
-    if timeline.notices:
-        tiers["notices"] = [(0.0, end, escape_line(f"{timeline.model.name}: {'; '.join(timeline.notices)}"))]
-    by_speaker: dict[str, list[TimelineTurn]] = {}
-    for turn in timeline.turns:
-        by_speaker.setdefault(turn.speaker, []).append(turn)
-    for speaker, own in by_speaker.items():
-        for turns in split_overlaps(own):
-            tiers[_find_unused(f"emotion: {speaker}", tiers)] = [_build_entry(turn, turn.label) for turn in turns]
-            tiers[_find_unused(f"words: {speaker}", tiers)] = [_build_entry(turn, turn.words or "") for turn in turns]
-    content = {
-        "xmin": 0.0,
-        "xmax": end,
-        "tiers": [
-            {"class": "IntervalTier", "name": escape_line(name), "xmin": 0.0, "xmax": end, "entries": entries}
-            for name, entries in (tiers or {"emotion": []}).items()
-        ],
-    }
-    return getTextgridAsStr(content, "long_textgrid", includeBlankSpaces=True, minimumIntervalLength=0.0)
-
-
-def split_overlaps(turns: Sequence[TimelineTurn]) -> list[list[TimelineTurn]]:
-    """The turns in as few rows as hold them, each row's turns one after the other."""
-    rows: list[list[TimelineTurn]] = []
-    for turn in sorted(turns, key=_round_span):
-        begin, _ = _round_span(turn)
-        free = next((row for row in rows if _round_span(row[-1])[1] <= begin), None)
-        if free is None:
-            rows.append([turn])
-        else:
-            free.append(turn)
-    return rows
-
-
-def _round_span(turn: TimelineTurn) -> tuple[float, float]:
-    return turn.start or 0.0, turn.end or 0.0
-
-
-def _build_entry(turn: TimelineTurn, text: str) -> TierEntry:
-    return (*_round_span(turn), escape_line(text))
-
-
-def _find_unused(name: str, taken: dict[str, list[TierEntry]]) -> str:
-    return next(one for one in _iter_numbered(name) if one not in taken)
-
-
-def _iter_numbered(name: str) -> Iterator[str]:
-    yield name
-    for number in count(2):
-        yield f"{name} ({number})"
+def _build_segment(turn: TimelineTurn, text: str) -> Segment:
+    return Segment(start=turn.start or 0.0, end=turn.end or 0.0, words=escape_line(text))

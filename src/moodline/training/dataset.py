@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from moodline.config import AUDIO_UTTERANCE, FUSION, TEXT_UTTERANCE, Modalities, Recipe
 from moodline.conversation import AudioClip, Conversation, LabelSet, Utterance
 from moodline.corpora.corpus import Corpus
+from moodline.embeddings import Embeddings
 from moodline.errors import MoodlineError
 from moodline.inference.encode import (
     WaveformReader,
@@ -63,12 +64,23 @@ def collate_items(items: Sequence[Item]) -> Batch:
 
 
 class Items(Dataset[Item]):
-    """Reads rows of batches; random choices depend on seed, epoch and row alone, never on a generator's state."""
+    """Reads rows of batches from memory; random choices depend on seed, epoch and row, never on a generator's state.
+
+    Attributes:
+        lengths: of the rows, in the unit of a batch's maximal length
+    """
 
     epoch = 0
+    lengths: Sequence[float]
+
+    def __init__(self, rows: Sequence[Item]) -> None:
+        self.rows, self.lengths = rows, [len(row.sequences[0]) for row in rows]
 
     def __len__(self) -> int:
-        raise NotImplementedError
+        return len(self.lengths)
+
+    def __getitem__(self, index: int) -> Item:
+        return self.rows[index]
 
     def __getitems__(self, batch: tuple[int, Sequence[int]]) -> list[Item] | MoodlineError:
         """Return a batch's rows, by the epoch and their indices; or the error of a row that cannot be read.
@@ -127,68 +139,33 @@ class WaveformItems(Items):
     ) -> None:
         self.utterances, self.labels, self.sound = utterances, labels, sound
         self.config, self.seed, self.train = recipe.audio_utterance, recipe.seed, train
-
-    def __len__(self) -> int:
-        return len(self.utterances)
+        self.lengths = [measure_length(AUDIO_UTTERANCE, utterance, recipe) for utterance in utterances]
 
     def __getitem__(self, index: int) -> Item:
-        utterance = self.utterances[index]
-        samples = self.sound(utterance, self.config.sample_rate)
-        if not self.train:
-            return Item((pad_waveform(samples, self.config),), self.labels[index])
-        if change := self.config.speed_change:
-            samples = change_speed(samples, self.create_generator("speed", utterance).uniform(1 - change, 1 + change))
-        place = self.create_generator("place", utterance).random()
+        samples, place = self.sound(self.utterances[index], self.config.sample_rate), 0.0
+        if self.train:
+            if change := self.config.speed_change:
+                samples = change_speed(samples, self.create_generator("speed", index).uniform(1 - change, 1 + change))
+            place = self.create_generator("place", index).random()
         return Item((pad_waveform(samples, self.config, place),), self.labels[index])
 
-    def create_generator(self, what: str, utterance: Utterance) -> np.random.Generator:
-        return create_generator(self.seed, AUDIO_UTTERANCE, what, self.epoch, utterance.id)
-
-
-class CachedItems(Items):
-    """Keeps small items in memory: token ids, or embeddings of conversations."""
-
-    def __init__(self, items: Sequence[Item]) -> None:
-        self.items = items
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> Item:
-        return self.items[index]
-
-
-class EpochBatches(Sampler[tuple[int, list[int]]]):
-    """Yields one epoch's batches, or one process's share of them, each with the epoch's number."""
-
-    def __init__(self) -> None:
-        self.epoch = 0
-        self.batches: Sequence[list[int]] = []
-
-    def __iter__(self) -> Iterator[tuple[int, list[int]]]:
-        return iter([(self.epoch, batch) for batch in self.batches])
-
-    def __len__(self) -> int:
-        return len(self.batches)
+    def create_generator(self, what: str, index: int) -> np.random.Generator:
+        return create_generator(self.seed, AUDIO_UTTERANCE, what, self.epoch, self.utterances[index].id)
 
 
 class BatchLoader(DataLoader[Any]):
-    """Reads batches epoch by epoch, in this process or in workers that it keeps between epochs.
+    """Reads batches epoch by epoch, in workers that it keeps between epochs or, with 0 of them, in this process.
 
     Neither an epoch's weights nor its batches depend on the number of workers, or on how often Lightning creates an
     iterator, which differs between an unbroken and a resumed run: each creation draws a number, here from a generator
     of the loader's own.
-
-    Args:
-        items: rows to read
-        workers: processes that read; 0 reads in this process
     """
 
     def __init__(self, items: Items, workers: int = 0) -> None:
-        self.chosen = EpochBatches()
+        self.batches: list[tuple[int, list[int]]] = []  # of an epoch, each with the epoch's number
         super().__init__(
             items,
-            batch_sampler=self.chosen,  # pyright: ignore[reportArgumentType]
+            batch_sampler=self.batches,  # pyright: ignore[reportArgumentType]
             collate_fn=collate_read,
             num_workers=workers,
             persistent_workers=workers > 0,
@@ -198,7 +175,7 @@ class BatchLoader(DataLoader[Any]):
 
     def select_epoch(self, epoch: int, batches: Sequence[list[int]]) -> "BatchLoader":
         """Set the batches of an epoch, as lists of indices, and return this loader."""
-        self.chosen.epoch, self.chosen.batches = epoch, batches
+        self.batches[:] = [(epoch, batch) for batch in batches]
         return self
 
     def __iter__(self) -> Iterator[Batch]:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -217,23 +194,20 @@ def begin_worker(number: int) -> None:
     end_with_parent()
 
 
-def take_share(batches: Sequence[list[int]], rank: int, processes: int) -> list[list[int]]:
-    """Select one process's rows of every batch; the first row of a batch that is smaller than the processes' number."""
-    return [batch[rank::processes] or batch[:1] for batch in batches]
+def take_share(batch: Sequence[int], rank: int, processes: int) -> tuple[list[int], float]:
+    """Select one process's rows of a batch, and the weight of their mean in the mean over processes.
 
-
-def compute_share_weight(batch: Sequence[int], rank: int, processes: int) -> float:
-    """Compute the weight of a process's mean over its rows in the mean over processes."""
-    return len(batch[rank::processes]) * processes / len(batch)
+    A process without rows takes part in the step with the first one, and weight 0.
+    """
+    rows = list(batch[rank::processes])
+    return rows or [batch[0]], len(rows) * processes / len(batch)
 
 
 class StageData(NamedTuple):
-    """Hold the items of a stage's training and validation sets, and each item's length."""
+    """Hold the items of a stage's training and validation sets."""
 
     train: Items
-    train_lengths: Sequence[float]
     validation: Items
-    validation_lengths: Sequence[float]
 
 
 def select_scored(conversations: Sequence[Conversation], label_set: LabelSet) -> tuple[list[Utterance], Tensor]:
@@ -247,18 +221,8 @@ def select_scored(conversations: Sequence[Conversation], label_set: LabelSet) ->
     return [utterance for utterance, _ in pairs], torch.tensor([index for _, index in pairs], dtype=torch.long)
 
 
-def get_labels(conversation: Conversation, label_set: LabelSet) -> Tensor:
-    """Return the classes (S,) of a conversation's utterances, UNSCORED for those without."""
-    indices = [label_set.index(utterance.label) for utterance in conversation.utterances]
-    return torch.tensor([UNSCORED if index is None else index for index in indices])
-
-
 def refuse_missing_audio(conversations: Iterable[Conversation]) -> None:
-    """Refuse to train the audio encoder on utterances without audio.
-
-    Raises:
-        MoodlineError: utterances have no audio
-    """
+    """Refuse to train the audio encoder on utterances without audio."""
     silent = list(dict.fromkeys(turn.id for one in conversations for turn in one.utterances if turn.audio is None))
     if silent:
         raise MoodlineError(
@@ -269,11 +233,7 @@ def refuse_missing_audio(conversations: Iterable[Conversation]) -> None:
 
 
 def refuse_unlabelled(corpus: Corpus) -> None:
-    """Refuse to train on a corpus without labels.
-
-    Raises:
-        MoodlineError: no utterance of the corpus has one
-    """
+    """Refuse to train on a corpus without labels."""
     if not corpus.label_counts:
         raise MoodlineError(
             f"the corpus {corpus.source} has none at all of the labels that training needs: prepare it again from a "
@@ -283,11 +243,7 @@ def refuse_unlabelled(corpus: Corpus) -> None:
 
 
 def refuse_unread_words(recipe: Recipe, corpus: Corpus) -> None:
-    """Refuse recognised words for a system that reads no words.
-
-    Raises:
-        MoodlineError: the corpus has recognised words, and no part of the recipe reads them
-    """
+    """Refuse recognised words for a system that reads no words."""
     if corpus.recognition is not None and TEXT_UTTERANCE not in recipe.stages:
         how = "--modalities audio" if recipe.modalities == "audio" else "embeddings in the place of text_utterance"
         raise MoodlineError(
@@ -296,31 +252,26 @@ def refuse_unread_words(recipe: Recipe, corpus: Corpus) -> None:
         )
 
 
-def build_waveform_data(
-    train: Sequence[Conversation],
-    validation: Sequence[Conversation],
-    recipe: Recipe,
-    label_set: LabelSet,
-    sound: WaveformReader = read_waveform,
-) -> StageData:
-    sets = []
-    for conversations, trains in ((train, True), (validation, False)):
-        utterances, labels = select_scored(conversations, label_set)
-        items = WaveformItems(utterances, labels, recipe, train=trains, sound=sound)
-        sets += [items, [measure_length(AUDIO_UTTERANCE, utterance, recipe) for utterance in utterances]]
-    return StageData(*sets)
+def build_token_items(conversations: Sequence[Conversation], tokenizer: Tokenizer, label_set: LabelSet) -> Items:
+    """Build the items of the utterances that have a class: their token ids (T,)."""
+    utterances, labels = select_scored(conversations, label_set)
+    tokens = tokenize_utterances(utterances, tokenizer)
+    return Items([Item((ids,), label) for ids, label in zip(tokens, labels, strict=True)])
 
 
-def build_token_data(
-    train: Sequence[Conversation], validation: Sequence[Conversation], tokenizer: Tokenizer, label_set: LabelSet
-) -> StageData:
-    sets = []
-    for conversations in (train, validation):
-        utterances, labels = select_scored(conversations, label_set)
-        tokens = tokenize_utterances(utterances, tokenizer)
-        sets += [CachedItems([Item((ids,), label) for ids, label in zip(tokens, labels, strict=True)])]
-        sets += [[len(ids) for ids in tokens]]
-    return StageData(*sets)
+def build_conversation_items(
+    conversations: Sequence[Conversation], embeddings: Sequence[Embeddings], label_set: LabelSet
+) -> Items:
+    """Build the items of the conversations with a class; ``embeddings`` has a mapping for each sequence of an item."""
+    rows = [build_conversation_item(one, embeddings, label_set) for one in conversations if has_class(one, label_set)]
+    return Items(rows)
+
+
+def build_conversation_item(conversation: Conversation, embeddings: Sequence[Embeddings], label_set: LabelSet) -> Item:
+    """Build a conversation's sequences of embeddings (S, D), and the classes (S,) of its utterances or UNSCORED."""
+    sequences = tuple(torch.stack([each[turn.id] for turn in conversation.utterances]) for each in embeddings)
+    indices = [label_set.index(turn.label) for turn in conversation.utterances]
+    return Item(sequences, torch.tensor([UNSCORED if index is None else index for index in indices]))
 
 
 def has_class(conversation: Conversation, label_set: LabelSet) -> bool:
@@ -328,67 +279,41 @@ def has_class(conversation: Conversation, label_set: LabelSet) -> bool:
     return any(label_set.index(utterance.label) is not None for utterance in conversation.utterances)
 
 
-def build_conversation_item(
-    conversation: Conversation, embeddings: Sequence[Mapping[str, Tensor]], label_set: LabelSet
-) -> Item:
-    """Build a conversation's sequences of embeddings: one mapping, utterance id -> (D,), for each sequence read."""
-    ids = [utterance.id for utterance in conversation.utterances]
-    sequences = tuple(torch.stack([each[one] for one in ids]) for each in embeddings)
-    return Item(sequences, get_labels(conversation, label_set))
-
-
-def build_conversation_data(
-    train: Sequence[Conversation],
-    validation: Sequence[Conversation],
-    embeddings: Sequence[Mapping[str, Tensor]],
-    label_set: LabelSet,
-) -> StageData:
-    """Build conversations' sequences of embeddings: one mapping, utterance id -> (D,), for each sequence read."""
-    sets = []
-    for conversations in (train, validation):
-        items = [
-            build_conversation_item(one, embeddings, label_set) for one in conversations if has_class(one, label_set)
-        ]
-        sets += [CachedItems(items), [len(item.labels) for item in items]]
-    return StageData(*sets)
-
-
-Embeddings = Mapping[str, Tensor]
-
-
 class FusionItems(Items):
     """Holds conversations as sequences of both modalities' contextual embeddings, with masks of presence.
 
-    Args:
-        conversations: each with at least one class
-        read: modalities of each; None draws them anew in each epoch, see ``draw_modalities``
+    A fusion with modality dropout draws the modalities of training anew in each epoch. It validates each conversation
+    once in each supported mode, which gives each mode the same weight in the loss. Conversations without a class, or
+    without input in a mode, are left out.
     """
 
     def __init__(
         self,
         conversations: Sequence[Conversation],
-        read: Sequence[Modalities | None],
         embeddings: Sequence[Embeddings],
         recipe: Recipe,
         label_set: LabelSet,
+        *,
+        train: bool,
     ) -> None:
-        self.conversations, self.read, self.recipe = conversations, read, recipe
-        self.items = [build_conversation_item(one, embeddings, label_set) for one in conversations]
-        self.present = [find_present(one.utterances, recipe) for one in conversations]
-
-    def __len__(self) -> int:
-        return len(self.items)
+        modes = recipe.fusion.supported_modalities
+        drawn: Sequence[Modalities | None] = [None] if train and len(modes) > 1 else modes
+        self.recipe, self.read = recipe, []
+        for mode in drawn:
+            for one in (one for one in conversations if has_class(one, label_set)):
+                present = find_present(one.utterances, recipe)
+                if has_input(mask_modalities(present, mode or "both")):
+                    self.read.append((one, mode, present))
+        super().__init__([build_conversation_item(one, embeddings, label_set) for one, *_ in self.read])
 
     def __getitem__(self, index: int) -> Item:
-        present = self.present[index]
-        modalities = self.read[index] or draw_modalities(self.recipe, self.epoch, self.conversations[index])
-        masks = tuple(mask_modalities(present, modalities).values())
-        nothing = not any(mask.any() for mask in masks)
-        return self.items[index]._replace(masks=tuple(present.values()) if nothing else masks)
+        conversation, mode, present = self.read[index]
+        masks = mask_modalities(present, mode or draw_modalities(self.recipe, self.epoch, conversation))
+        return self.rows[index]._replace(masks=tuple((masks if has_input(masks) else present).values()))
 
-    @property
-    def lengths(self) -> list[int]:
-        return [len(item.labels) for item in self.items]
+
+def has_input(masks: Mapping[str, Tensor]) -> bool:
+    return any(mask.any() for mask in masks.values())
 
 
 def draw_modalities(recipe: Recipe, epoch: int, conversation: Conversation) -> Modalities:
@@ -398,33 +323,3 @@ def draw_modalities(recipe: Recipe, epoch: int, conversation: Conversation) -> M
     if drawn >= share:
         return "both"
     return "text" if drawn < share / 2 else "audio"
-
-
-def build_fusion_data(
-    train: Sequence[Conversation],
-    validation: Sequence[Conversation],
-    embeddings: Sequence[Embeddings],
-    recipe: Recipe,
-    label_set: LabelSet,
-) -> StageData:
-    """Build the fusion's data: modalities are drawn in training; all supported modes select the epoch.
-
-    The validation set is read once in each mode, which gives each mode the same weight in the loss. Conversations
-    without input in a mode are left out.
-    """
-    modes = recipe.fusion.supported_modalities
-    drawn: Sequence[Modalities | None] = [None] if len(modes) > 1 else modes
-    sets = []
-    for conversations, ways in ((train, drawn), (validation, modes)):
-        pairs: list[tuple[Conversation, Modalities | None]] = [
-            (one, way)
-            for way in ways
-            for one in conversations
-            if has_class(one, label_set)
-            and any(
-                mask.any() for mask in mask_modalities(find_present(one.utterances, recipe), way or "both").values()
-            )
-        ]
-        items = FusionItems([one for one, _ in pairs], [way for _, way in pairs], embeddings, recipe, label_set)
-        sets += [items, items.lengths]
-    return StageData(*sets)

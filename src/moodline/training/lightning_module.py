@@ -1,22 +1,32 @@
-"""Train one part with Lightning: loss, optimiser, batches, randomness, best weights."""
+"""Train one part with Lightning: loss, optimiser, batches, randomness, best weights, checkpoint; its temperature.
+
+Lightning's callbacks for moving averages and checkpoints and torch's schedulers are not used: averages would be taken
+before LEAF's filters are projected, a kill may leave a checkpoint half written, and a scheduler steps after an epoch's
+checkpoint, so that a resumed stage would repeat a learning rate.
+"""
 
 import math
 import time
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import lightning
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from moodline.config import TrainingConfig
+from moodline.config import AUDIO_UTTERANCE, CLASS_WEIGHTS, TEXT_UTTERANCE, Recipe
 from moodline.errors import MoodlineError
 from moodline.metrics import compute_unweighted_accuracy
 from moodline.modeling.audio_encoder import LeafCnn
 from moodline.modeling.batching import build_length_batches
 from moodline.runtime import create_generator, seed_epoch
-from moodline.training.dataset import UNSCORED, Batch, BatchLoader, StageData, compute_share_weight, take_share
+from moodline.training.dataset import UNSCORED, Batch, BatchLoader, StageData, take_share
 
 
 def compute_conversation_loss(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
@@ -57,16 +67,11 @@ class StageModule(lightning.LightningModule):
     """Trains a part on its stage's data.
 
     Args:
-        stage: the part's name
-        part: the part
-        data: its training and validation sets
-        training: rates and sizes
-        seed: random choices depend on it, the stage and the epoch
-        classes: number of emotions
-        class_weights: (classes,), or None
-        maximum_total: of a batch's padded length, in the data's unit
-        lr_group: a module within the part, and its learning rate as a multiple of the stage's
-        workers: processes that read the training set's batches, and as many the validation set's; 0 reads in this one
+        recipe: gives rates, sizes, and the seed on which random choices depend, with the stage and the epoch
+        scored_labels: (N,), the training set's classes, for class weights
+        checkpoint: the file that is written after each epoch
+        workers: processes that read the training set's audio, and as many the validation set's; 0 reads in this one;
+            the items of the other stages are in memory
     """
 
     class_weights: Tensor | None
@@ -76,29 +81,32 @@ class StageModule(lightning.LightningModule):
         stage: str,
         part: nn.Module,
         data: StageData,
-        training: TrainingConfig,
+        recipe: Recipe,
         *,
-        seed: int,
         classes: int,
-        class_weights: Tensor | None,
-        maximum_total: float = float("inf"),
-        lr_group: tuple[nn.Module, float] | None = None,
+        scored_labels: Tensor,
+        checkpoint: Path,
         workers: int = 0,
     ) -> None:
         super().__init__()
-        self.stage, self.part, self.data, self.training_config = stage, part, data, training
-        self.seed, self.classes, self.maximum_total, self.lr_group = seed, classes, maximum_total, lr_group
-        self.train_batches, self.validation_batches = (
-            BatchLoader(items, workers) for items in (data.train, data.validation)
-        )
-        self.register_buffer("class_weights", class_weights, persistent=False)
-        self.average = create_average(part, training.ema_decay) if training.ema_decay else None
+        self.stage, self.part, self.data, self.recipe = stage, part, data, recipe
+        self.classes, self.checkpoint = classes, checkpoint
+        self.training_config = recipe.get_training_config(stage)
+        workers = workers if stage == AUDIO_UTTERANCE else 0
+        self.train_batches, self.validation_batches = (BatchLoader(items, workers) for items in data)
+        power = CLASS_WEIGHTS[recipe.class_weights]
+        weights = compute_rarity_weights(scored_labels, classes, power) if power else None
+        self.register_buffer("class_weights", weights, persistent=False)
+        self.average: AveragedModel | None = None  # of the weights and of the batch norms' statistics
+        if decay := self.training_config.ema_decay:
+            self.average = AveragedModel(part, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+            self.average.requires_grad_(False)
         self.best_loss = math.inf
         self.best_weights: dict[str, Tensor] = {}
         self.history: list[dict[str, float]] = []
         self.seconds = 0.0
         self._epoch_started = 0.0
-        self._shares: list[float] = []
+        self._weights: list[float] = []
         self._train_losses: list[Tensor] = []
         self._validation: list[tuple[float, int]] = []
         self._confusion = torch.zeros(classes, classes, dtype=torch.long)
@@ -117,54 +125,61 @@ class StageModule(lightning.LightningModule):
 
     def train_dataloader(self) -> BatchLoader:
         """Return this epoch's batches; Lightning calls it in each epoch."""
-        epoch = self.current_epoch
-        batches = build_length_batches(
-            self.data.train_lengths,
-            batch_size=self.training_config.batch_size,
-            maximum_total=self.maximum_total,
-            generator=create_generator(self.seed, self.stage, "batches", epoch),
-        )
-        processes = self.trainer.world_size
-        self._shares = [compute_share_weight(batch, self.global_rank, processes) for batch in batches]
-        return self.train_batches.select_epoch(epoch, take_share(batches, self.global_rank, processes))
+        epoch, processes = self.current_epoch, self.trainer.world_size
+        generator = create_generator(self.recipe.seed, self.stage, "batches", epoch)
+        batches = self._build_batches(self.data.train.lengths, generator)
+        shares = [take_share(batch, self.global_rank, processes) for batch in batches]
+        self._weights = [weight for _, weight in shares]
+        return self.train_batches.select_epoch(epoch, [rows for rows, _ in shares])
 
     def val_dataloader(self) -> BatchLoader:
         """Return the whole validation set in every process: all compute the same loss and select the same epoch."""
-        batches = build_length_batches(
-            self.data.validation_lengths,
-            batch_size=self.training_config.batch_size,
-            maximum_total=self.maximum_total,
+        return self.validation_batches.select_epoch(
+            self.current_epoch, self._build_batches(self.data.validation.lengths)
         )
-        return self.validation_batches.select_epoch(self.current_epoch, batches)
 
-    def configure_optimizers(self) -> Any:
+    def _build_batches(self, lengths: Any, generator: np.random.Generator | None = None) -> list[list[int]]:
+        longest = self.recipe.audio_utterance.batch_seconds if self.stage == AUDIO_UTTERANCE else math.inf
+        return build_length_batches(
+            lengths, batch_size=self.training_config.batch_size, maximum_total=longest, generator=generator
+        )
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
         training = self.training_config
-        chosen = {id(parameter) for parameter in self.lr_group[0].parameters()} if self.lr_group else set()
         trained = [parameter for parameter in self.part.parameters() if parameter.requires_grad]
+        group = find_lr_group(self.stage, self.part, self.recipe)
+        chosen = {id(parameter) for parameter in group[0].parameters()} if group else set()
         groups: list[dict[str, Any]] = [{"params": [one for one in trained if id(one) not in chosen]}]
-        if self.lr_group and (own := [one for one in trained if id(one) in chosen]):
-            groups.append({"params": own, "lr": training.learning_rate * self.lr_group[1], "weight_decay": 0.0})
+        if group and (own := [one for one in trained if id(one) in chosen]):
+            groups.append({"params": own, "lr": training.learning_rate * group[1], "weight_decay": 0.0})
         optimiser = torch.optim.AdamW(groups, lr=training.learning_rate, weight_decay=training.weight_decay)
-        for group in optimiser.param_groups:
-            group["initial_lr"] = group["lr"]
+        for one in optimiser.param_groups:
+            one["initial_lr"] = one["lr"]
         return optimiser
 
+    def on_fit_start(self) -> None:
+        for row in self.history:  # a resumed stage logs its earlier epochs again
+            self._log_row(row)
+
     def on_train_epoch_start(self) -> None:
-        seed_epoch(self.seed, self.stage, self.current_epoch, self.global_rank)
+        seed_epoch(self.recipe.seed, self.stage, self.current_epoch, self.global_rank)
         self._train_losses.clear()
         self._epoch_started = time.monotonic()
+        factor = 1.0
+        if self.training_config.decay == "cosine":
+            factor = (1 + math.cos(math.pi * self.current_epoch / self.training_config.epochs)) / 2
         for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = group["initial_lr"] * compute_rate_factor(self.training_config, self.current_epoch)
+            group["lr"] = group["initial_lr"] * factor
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         loss = compute_conversation_loss(self.part(*batch.inputs).logits, batch.labels, self.class_weights)
-        loss = loss * self._shares[index]
+        loss = loss * self._weights[index]
         self._train_losses.append(loss.detach())
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if isinstance(self.part, LeafCnn):
-            self.part.project()
+            self.part.front_end.project()
         if self.average is not None:
             self.average.update_parameters(self.part)
 
@@ -192,9 +207,8 @@ class StageModule(lightning.LightningModule):
             )
         if loss < self.best_loss:
             self.best_loss = loss
-            self.best_weights = {
-                name: value.detach().clone() for name, value in self.validated_part.state_dict().items()
-            }
+            weights = self.validated_part.state_dict()
+            self.best_weights = {name: value.detach().clone() for name, value in weights.items()}
         # Each process holds its share of the batches' means: the mean over processes is the loss of the whole batches.
         train_loss = self.trainer.strategy.reduce(torch.stack(self._train_losses).mean(), reduce_op="mean")
         row = {
@@ -204,8 +218,17 @@ class StageModule(lightning.LightningModule):
             "validation_ua": float(compute_unweighted_accuracy(self._confusion.numpy())),
         }
         self.history.append(row)
+        self._log_row(row)
         self.seconds += time.monotonic() - self._epoch_started
         self.trainer.should_stop = self.is_finished
+
+    def _log_row(self, row: dict[str, float]) -> None:
+        for logger in self.trainer.loggers:
+            logger.log_metrics(row, step=int(row["epoch"]))
+            logger.save()
+
+    def on_train_epoch_end(self) -> None:
+        self.trainer.save_checkpoint(self.checkpoint)  # all processes take part in gathering; the main one writes
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["moodline"] = {name: getattr(self, name) for name in CHECKPOINT_KEYS}
@@ -217,17 +240,66 @@ class StageModule(lightning.LightningModule):
     def keep_best(self) -> nn.Module:
         """Load the weights of the best epoch, and return the part in eval mode."""
         self.part.load_state_dict(self.best_weights)
+        self.best_weights = {}
         return self.part.eval()
 
 
-def create_average(part: nn.Module, share: float) -> AveragedModel:
-    """Copy a part to hold the moving average of its weights and of its batch norms' statistics."""
-    average = AveragedModel(part, multi_avg_fn=get_ema_multi_avg_fn(share), use_buffers=True)
-    return average.requires_grad_(False)
+def find_lr_group(stage: str, part: Any, recipe: Recipe) -> tuple[nn.Module, float] | None:
+    """Return an encoder's front-end or pretrained module and its learning-rate scale; None for other stages."""
+    if stage == AUDIO_UTTERANCE:
+        return part.front_end, recipe.audio_utterance.frontend_lr_scale
+    if stage == TEXT_UTTERANCE:
+        return part.bert, recipe.text_utterance.text_encoder_lr_scale
+    return None
 
 
-def compute_rate_factor(training: TrainingConfig, epoch: int) -> float:
-    """Compute the factor of the learning rate in an epoch, counted from 0."""
-    if training.decay == "constant":
-        return 1.0
-    return (1 + math.cos(math.pi * epoch / training.epochs)) / 2
+LOWEST, HIGHEST = 0.1, 10.0  # bounds of the search for a temperature
+NOT_CALIBRATED = "not calibrated (temperature 1): "
+
+
+class FittedTemperature(NamedTuple):
+    """Hold a temperature, and a note unless it minimises the NLL."""
+
+    temperature: float
+    note: str = ""
+
+
+def compute_nll(logits: NDArray[np.floating], labels: NDArray[np.integer], temperature: float = 1.0) -> float:
+    """Compute the NLL, the mean of -log softmax(z_n / T) at the label of n, in nats: logits z (N, C), labels (N,).
+
+    Guo et al., "On calibration of modern neural networks", ICML 2017, section 2.
+    """
+    likelihoods = log_softmax(logits.astype(float) / temperature, axis=-1)  # (N, C)
+    return -float(np.mean(likelihoods[np.arange(len(labels)), labels]))
+
+
+def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> FittedTemperature:
+    """Fit the temperature of the lowest NLL, from ``LOWEST`` to ``HIGHEST``: (N, C), (N,) -> T.
+
+    Temperature scaling, Guo et al. 2017, section 4.2. The NLL is convex in 1/T and has one minimum over log T. Classes
+    are not weighted. T is 1 if it cannot be estimated: without labels, with labels of one class, or if all predictions
+    are correct, since the NLL then decreases without bound as T decreases.
+    """
+    if len(set(labels.tolist())) < 2:
+        lack = "labels are of one class" if len(labels) else "utterances have no labels"
+        return FittedTemperature(1.0, f"{NOT_CALIBRATED}the validation set's {lack}")
+    values = logits.astype(float)
+    if (values[np.arange(len(labels)), labels] == values.max(axis=-1)).all():
+        return FittedTemperature(
+            1.0, f"{NOT_CALIBRATED}all validation predictions are correct, so the temperature cannot be estimated"
+        )
+    edges = np.log([LOWEST, HIGHEST])
+
+    def compute_at(log_temperature: float) -> float:
+        return compute_nll(values, labels, np.exp(log_temperature))
+
+    found = minimize_scalar(compute_at, bounds=edges, method="bounded", options={"xatol": 1e-7})
+    temperature = float(np.exp(found.x))
+    if np.abs(found.x - edges).min() < 1e-5:
+        left = "overconfident" if temperature > 1 else "underconfident"
+        return FittedTemperature(
+            temperature,
+            f"at the limit of the calibration (temperature {temperature:g}) and still {left} on the validation set; "
+            "labels, WA, UA and F1 do not depend on it",
+        )
+    return FittedTemperature(temperature)

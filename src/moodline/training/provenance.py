@@ -6,29 +6,21 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from moodline.config import (
-    AUDIO_CONTEXT,
-    AUDIO_UTTERANCE,
-    ENCODERS,
-    FUSION,
-    RENAMED_KEYS,
-    TEXT_CONTEXT,
-    TEXT_UTTERANCE,
-    Recipe,
-)
+from moodline.config import ENCODERS, STAGE_INPUTS, STAGE_NAMES, TEXT_UTTERANCE, Recipe
 from moodline.conversation import LabelSet, convert_to_content, find_training_overlap, merge_fingerprints
 from moodline.corpora.corpus import Corpus
-from moodline.corpora.folds import Fold
+from moodline.corpora.protocols import Fold
 from moodline.embeddings import EmbeddingsFile
 from moodline.errors import MoodlineError
 from moodline.io import flatten_keys, open_atomic_file, read_json
 from moodline.modeling.as_released import ReleasedSelection
 from moodline.modeling.checkpoint import BERT_CONFIG_FILE, TOKENIZER_FILE, Provenance
+from moodline.recipe import RENAMED_KEYS
 
 StageFingerprint = Mapping[str, Any]
 """Dotted keys and values, as JSON has them."""
@@ -43,13 +35,6 @@ LATER_DEFAULTS: StageFingerprint = {"fusion.modalities": "both", "fusion.modalit
 # Fingerprints keep the former names of keys, so stages trained before stay finished.
 FORMER_KEYS = {present: former for former, present in RENAMED_KEYS.items()}
 
-# Inputs of the stages after the encoders.
-STAGE_INPUTS = {
-    AUDIO_CONTEXT: (AUDIO_UTTERANCE,),
-    TEXT_CONTEXT: (TEXT_UTTERANCE,),
-    FUSION: (AUDIO_CONTEXT, TEXT_CONTEXT),
-}
-
 
 def compute_origins(
     recipe: Recipe,
@@ -60,6 +45,7 @@ def compute_origins(
     bert_files: str,
     precision: str,
     recognised: str | None = None,
+    recorded: StageFingerprint | None = None,
 ) -> dict[str, StageFingerprint]:
     """Compute by stage everything that its weights depend on; its inputs' fingerprints are included as hashes.
 
@@ -70,6 +56,8 @@ def compute_origins(
         bert_files: fingerprint of BERT, see ``fingerprint_model``
         precision: of the arithmetic, by Lightning's name
         recognised: hash of the recognised words; None for reference words
+        recorded: fingerprint of the text encoder that was trained before, if there is one. Runs of older versions, and
+            runs offline without the hub's cache, do not know the revision of a hub's model: it counts as the same one
     """
     found: dict[str, StageFingerprint] = {encoder: {"hash": hash} for encoder, hash in given.items()}
     for stage in recipe.stages:
@@ -88,50 +76,28 @@ def compute_origins(
             content["bert_files"] = bert_files
             if recognised is not None:
                 content["recognised_words"] = recognised
-        flat = {
-            FORMER_KEYS.get(key, key): value for key, value in flatten_keys(json.loads(json.dumps(content))).items()
-        }
-        found[stage] = {
-            key: value for key, value in flat.items() if key not in LATER_DEFAULTS or value != LATER_DEFAULTS[key]
-        }
+        flat = flatten_keys(json.loads(json.dumps(content)))
+        former = {FORMER_KEYS.get(key, key): value for key, value in flat.items()}
+        neutral = LATER_DEFAULTS.items()
+        found[stage] = {key: value for key, value in former.items() if (key, value) not in neutral}
+        if stage == TEXT_UTTERANCE and recorded is not None:
+            before = recorded.get("bert_files", bert_files)
+            if "" in (before, bert_files) and {**found[stage], "bert_files": before} == recorded:
+                found[stage] = recorded
     return found
-
-
-def resolve_bert_revision(
-    recorded: StageFingerprint | None, revision: str, compute: Callable[[str], dict[str, StageFingerprint]]
-) -> dict[str, StageFingerprint]:
-    """Compute fingerprints; an unknown revision of BERT, recorded or present, counts as the same one.
-
-    Runs of older versions, and runs offline without the hub's cache, do not know the revision of a hub's model.
-
-    Args:
-        recorded: fingerprint of the text encoder that was trained before, if there is one
-        revision: fingerprint of the present BERT; empty if unknown
-        compute: computes all fingerprints from that of BERT
-    """
-    origins = compute(revision)
-    before = (recorded or {}).get("bert_files", revision)
-    if "" in (before, revision) and {**origins.get(TEXT_UTTERANCE, {}), "bert_files": before} == recorded:
-        return compute(before)
-    return origins
 
 
 def hash_origin(origin: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def find_change(before: StageFingerprint, now: StageFingerprint, names: Mapping[str, str]) -> str:
-    """Describe the first difference between two fingerprints; empty if there is none.
-
-    Args:
-        names: stage names for people
-    """
-    keys: Sequence[str] = [*now, *(key for key in before if key not in now)]
-    for key in keys:
+def find_change(before: StageFingerprint, now: StageFingerprint) -> str:
+    """Describe the first difference between two fingerprints; empty if there is none."""
+    for key in {**now, **before}:  # those of the present fingerprint first
         was, now_is = (origin.get(key, LATER_DEFAULTS.get(key)) for origin in (before, now))
         if was != now_is:
             if key.startswith("reads."):
-                return f"its input from the {names[key.removeprefix('reads.')]} is new"
+                return f"its input from the {STAGE_NAMES[key.removeprefix('reads.')]} is new"
             return f"{RENAMED_KEYS.get(key, key)} was {was!r} and is {now_is!r}"
     return ""
 
@@ -144,11 +110,9 @@ def find_finished_stages(runs: Path) -> dict[str, Path]:
 
 
 def reuse_stage(record: Path, fold: Path) -> None:
-    """Link another fold's finished stage into this fold; its record comes last, as after training.
+    """Link another fold's finished stage, found by its record, into this fold; the record last, as after training.
 
-    Args:
-        record: the stage's record in the other fold
-        fold: this fold's folder
+    Files are copied where the file system has no links; they are only ever replaced, never edited.
     """
     stage, other = record.stem, record.parent.parent
     files = [f"embeddings/{stage}.parquet", f"model/{stage}.safetensors"]
@@ -156,35 +120,14 @@ def reuse_stage(record: Path, fold: Path) -> None:
         files += [f"model/{BERT_CONFIG_FILE}", f"model/{TOKENIZER_FILE}"]
     for name in (*files, f"stages/{stage}.json"):
         if (other / name).exists():  # the fusion has no embeddings
-            link_or_copy(other / name, fold / name)
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Link a file, or copy it where the file system has no links; files are only ever replaced, never edited."""
-    with open_atomic_file(target) as temporary:
-        try:
-            os.link(source, temporary)
-        except OSError:
-            shutil.copyfile(source, temporary)
+            with open_atomic_file(fold / name) as temporary:
+                try:
+                    os.link(other / name, temporary)
+                except OSError:
+                    shutil.copyfile(other / name, temporary)
 
 
 MAX_SHOWN_LABELS = 12
-
-
-def refuse_test_overlap(fold: Fold, given: Mapping[str, EmbeddingsFile]) -> None:
-    """Refuse precomputed embeddings whose model was trained or selected on the fold's test set."""
-    for file in given.values():
-        for conversation, _ in find_training_overlap(file.training_record, fold.test, fold.test_speaker):
-            raise MoodlineError(
-                f"the model that made {file.path} has seen {conversation.id}, which {fold.protocol}, fold {fold.name} "
-                "tests. Train that fold on embeddings of a model that has not seen its test set.",
-                code="embeddings.seen_test_set",
-            )
-
-
-def note_words(corpus: Corpus) -> tuple[str, ...]:
-    """Return the note beside every score of a model of recognised words."""
-    return (str(corpus.recognition),) if corpus.recognition else ()
 
 
 def note_selection(recipe: Recipe) -> tuple[str, ...]:
@@ -193,61 +136,57 @@ def note_selection(recipe: Recipe) -> tuple[str, ...]:
     return () if idle else (ReleasedSelection.NOTE,)
 
 
-def list_labels(corpus: Corpus) -> list[str]:
-    """List a corpus's labels as it spells them, the most frequent first."""
-    return [label for label, _ in corpus.label_counts.most_common(MAX_SHOWN_LABELS)] or ["none"]
-
-
 def build_provenance(
     recipe: Recipe, label_set: LabelSet, corpus: Corpus, fold: Fold, given: Mapping[str, EmbeddingsFile]
 ) -> Provenance:
     """Describe the data behind a fold's model, including that of the models behind precomputed embeddings.
 
     Raises:
-        MoodlineError: a class has no training utterance, or the released selection would train on the test set's
-            conversations
+        MoodlineError: a class has no training utterance, or the test set's conversations would train, through the
+            released selection or through precomputed embeddings
     """
+    for file in given.values():
+        for conversation, _ in find_training_overlap(file.training_record, fold.test, fold.test_speaker):
+            raise MoodlineError(
+                f"the model that made {file.path} has seen {conversation.id}, which {fold.protocol}, fold {fold.name} "
+                "tests. Train that fold on embeddings of a model that has not seen its test set.",
+                code="embeddings.seen_test_set",
+            )
     if note_selection(recipe) and fold.validation_speaker is not None:
         raise MoodlineError(
             f"selection released trains encoders on the validation set's conversations, which {fold.protocol}, fold "
             f"{fold.name} also tests. Choose another protocol, or selection fold.",
             code="recipe.released_selection",
         )
-    counts = Counter(
-        label_set.classes[index]
-        for conversation in fold.train
-        for utterance in conversation.utterances
-        if (index := label_set.index(utterance.label)) is not None
-    )
-    missing = [name for name in label_set.classes if not counts[name]]
-    if missing:
+    found = Counter(label_set.index(turn.label) for one in fold.train for turn in one.utterances)
+    counts = {name: found[index] for index, name in enumerate(label_set.classes)}
+    if missing := [name for name, count in counts.items() if not count]:
+        labels = [label for label, _ in corpus.label_counts.most_common(MAX_SHOWN_LABELS)]
         raise MoodlineError(
             f"every class needs training utterances: {fold.protocol}, fold {fold.name} has none of "
             f"{', '.join(missing)}, whose labels are {', '.join(label_set.mapping)} in {label_set.name}; the "
-            f"corpus's are {', '.join(list_labels(corpus))}: choose another label set or protocol",
+            f"corpus's are {', '.join(labels) or 'none'}: choose another label set or protocol",
             code="corpus.missing_class",
         )
-    seen = [file.training_record for file in given.values()]
+
+    def merge(name: str, own: Iterable[str]) -> tuple[str, ...]:
+        return merge_fingerprints([own, *(getattr(file.training_record, name) for file in given.values())])
+
     validation_turns = fold.scored["validation"] if fold.validation_speaker is not None else ()
+    recognition = (str(corpus.recognition),) if corpus.recognition else ()
     return Provenance(
         protocol=fold.protocol,
         fold=fold.name,
         fold_hash=fold.hash,
         corpus_reader=corpus.reader,
         corpus_hash=corpus.table_hash,
-        trained_on=merge_fingerprints([[one.fingerprint for one in fold.train], *(one.trained_on for one in seen)]),
-        selected_on=merge_fingerprints(
-            [[one.fingerprint for one in fold.validation], *(one.selected_on for one in seen)]
-        ),
-        selected_on_turns=merge_fingerprints(
-            [[one.fingerprint for one in validation_turns], *(one.selected_on_turns for one in seen)]
-        ),
-        class_counts={name: counts[name] for name in label_set.classes},
+        trained_on=merge("trained_on", [one.fingerprint for one in fold.train]),
+        selected_on=merge("selected_on", [one.fingerprint for one in fold.validation]),
+        selected_on_turns=merge("selected_on_turns", [one.fingerprint for one in validation_turns]),
+        class_counts=counts,
         moodline_version=metadata.version("moodline"),
         torch_version=metadata.version("torch"),
-        notes=merge_fingerprints(
-            [fold.notes, note_selection(recipe), note_words(corpus), *(one.notes for one in seen)]
-        ),
+        notes=merge("notes", [*fold.notes, *note_selection(recipe), *recognition]),
         words=corpus.words,
         embeddings={encoder: f"{file.path.name}, hash {file.hash}" for encoder, file in given.items()},
     )

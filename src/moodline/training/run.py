@@ -1,7 +1,8 @@
 """Describe a run: one recipe, one protocol, one corpus, all or some of its folds, in one folder."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,15 +10,15 @@ from typing import Any
 
 import filelock
 
-from moodline.config import STAGE_NAMES, Recipe, parse_recipe
+from moodline.config import ENCODERS, STAGE_NAMES, Recipe
 from moodline.conversation import LabelSet, convert_to_content, find_label_set, parse_label_set
 from moodline.corpora.storage import REFERENCE, WORDS
 from moodline.errors import MoodlineError
 from moodline.io import flatten_keys, read_json, remove_leftovers
 from moodline.modeling.checkpoint import CONFIG_FILE, load_description, save_description, without_places
-from moodline.training.fold_training import FoldFiles
-from moodline.training.provenance import COMMON_KEYS
-from moodline.training.trainer import is_main_process
+from moodline.recipe import parse_recipe
+from moodline.training.provenance import COMMON_KEYS, StageFingerprint
+from moodline.training.trainer import LOGGERS, is_main_process
 
 LOCK_FILE = ".lock"
 
@@ -28,18 +29,14 @@ def lock_folder(folder: Path) -> Iterator[None]:
     if not is_main_process():
         yield
         return
-    lock = filelock.FileLock(folder / LOCK_FILE, timeout=0)
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        with filelock.FileLock(folder / LOCK_FILE, timeout=0):
+            yield
     except filelock.Timeout:
         raise MoodlineError(
             f"another process is training in {folder}. Wait for it, or choose another -o.", code="run.locked"
         ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 PREDICTIONS_FILE = "predictions.parquet"
@@ -59,52 +56,79 @@ def get_file(name: str, out: Path, words: str, usual_words: str) -> Path:
 
 def remove_scores(folder: Path) -> list[str]:
     """Remove a run's scores on all words, and return the names of the removed files."""
-    paths = [
-        path for name in SCORE_FILES for path in (folder / name, *(get_file(name, folder, one, "") for one in WORDS))
-    ]
+    paths = [get_file(name, folder, words, "") for name in SCORE_FILES for words in ("", *WORDS)]
     there = [path for path in paths if path.is_file()]
     for path in there:
         path.unlink()
     return [path.name for path in there]
 
 
-def clean_licence(text: str) -> str:
-    """Strip a licence's text.
-
-    Raises:
-        MoodlineError: it is not one line of text
-    """
-    if len(text.strip().splitlines()) != 1:
-        raise MoodlineError(
-            f"a licence must be one line of text, such as 'CC BY-NC 4.0', not {text!r}", code="option.licence"
-        )
-    return text.strip()
-
-
 def license_models(run: Path, licence: str) -> Iterator[str]:
     """Set the licence of a run's complete models, and describe each change; weights stay as they are."""
     for config in sorted(run.glob(f"fold-*/model/{CONFIG_FILE}")):
         described = load_description(config.parent)
-        if described.provenance.licence != licence:
-            before = described.provenance.licence_text
-            provenance = replace(described.provenance, licence=licence)
-            save_description(
-                config.parent,
-                described.recipe,
-                described.label_set,
-                provenance,
-                described.temperatures,
-                described.conditions,
-            )
-            yield f"model {config.parent}: its licence was {before}, and is {provenance.licence_text}"
+        before, provenance = described.provenance, replace(described.provenance, licence=licence)
+        if before.licence != licence:
+            save_description(config.parent, **{**vars(described), "provenance": provenance})
+            yield f"model {config.parent}: its licence was {before.licence_text}, and is {provenance.licence_text}"
+
+
+class FoldFiles:
+    """Locate the files of one fold in its folder.
+
+    model/                  the model folder, complete once it contains config.json
+    stages/<stage>.json     written last: the fingerprint of a finished stage, its epochs, and the process's peak memory
+    stages/<stage>.pt       Lightning's checkpoint of an unfinished stage; loaded as weights only
+    embeddings/             outputs of the finished stages, inputs of the next ones
+    logs/                   TensorBoard and CSV
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.model, self.stages, self.logs = folder, folder / "model", folder / "stages", folder / "logs"
+
+    def get_record(self, stage: str) -> Path:
+        return self.stages / f"{stage}.json"
+
+    def get_origin(self, stage: str) -> Path:
+        """Return the file with an unfinished stage's fingerprint."""
+        return self.stages / f"{stage}.unfinished.json"
+
+    def get_state(self, stage: str) -> Path:
+        return self.stages / f"{stage}.pt"
+
+    def get_embeddings(self, stage: str) -> Path:
+        return self.folder / "embeddings" / f"{stage}.parquet"
+
+    def read_origin(self, stage: str) -> StageFingerprint | None:
+        """Return the recorded fingerprint of a finished or unfinished stage; None for a stage never started."""
+        for file in (self.get_record(stage), self.get_origin(stage)):
+            if file.is_file():
+                return read_json(file, "stage").get("origin", {})
+        return None
+
+    def remove_unfinished(self, stage: str) -> None:
+        """Remove the files that an unfinished stage resumes from."""
+        # The state before the origin: a state without its origin would be resumed by another stage.
+        for file in (self.get_state(stage), self.get_origin(stage)):
+            file.unlink(missing_ok=True)
+
+    def remove_stages(self, stages: Sequence[str]) -> None:
+        """Remove the records of stages that will be trained again."""
+        if stages:
+            # The description first: a model folder without it is incomplete, and a partly replaced one must be.
+            (self.model / CONFIG_FILE).unlink(missing_ok=True)
+        for stage in stages:
+            self.get_record(stage).unlink(missing_ok=True)
+            self.remove_unfinished(stage)
+            # Loggers append to existing files, which would mix the curves of two trainings.
+            for logger in LOGGERS:
+                shutil.rmtree(self.logs / logger / stage, ignore_errors=True)
 
 
 SCHEMA = 1
 RUN_FILE = "run.json"
-# Locations may change between commands; the content found there may not.
-LOCATION_KEYS = ("corpus_folder", "recipe_name")
-# Statements about a run that do not affect its training.
-MUTABLE_KEYS = ("licence",)
+# Locations may change between commands, though the content found there may not, and so may the licence.
+MUTABLE_KEYS = frozenset({"corpus_folder", "recipe_name", "licence"} | {f"embeddings.{one}.file" for one in ENCODERS})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,27 +174,17 @@ class Run:
 
     def explain_incomplete(self, name: str) -> str:
         """Explain why a fold's model is incomplete or differs from this run's present recipe; empty if neither."""
-        config = self.get_model_folder(name) / CONFIG_FILE
-        if not config.is_file():
+        folder = self.get_model_folder(name)
+        if not (folder / CONFIG_FILE).is_file():
             finished = self.read_histories(name)
-            missing = [f"({STAGE_NAMES[stage]})" for stage in self.recipe.stages if stage not in finished]
-            return (
-                f"not trained yet: the stage {', '.join(missing)}" if missing else "its description is not written yet"
-            )
-        content = read_json(config, "model")
-        try:
-            labels = parse_label_set(content["label_set"], str(config))
-            recipe = parse_recipe(content["recipe"], str(config))
-        except (KeyError, TypeError) as error:
-            raise MoodlineError(
-                f"{config} lacks {error}, which a model's description has. Remove the file and train again.",
-                code="model.incomplete_description",
-            ) from error
+            missing = ", ".join(f"({STAGE_NAMES[stage]})" for stage in self.recipe.stages if stage not in finished)
+            return f"not trained yet: the stage {missing}" if missing else "its description is not written yet"
+        described = load_description(folder)
         # The label set's path may differ; its content must match.
-        recipe = replace(recipe, label_set=self.recipe.label_set)
+        recipe = replace(described.recipe, label_set=self.recipe.label_set)
         was, now = (
             flatten_keys({**dataclasses.asdict(without_places(one)), "label_set": convert_to_content(of)})
-            for one, of in ((recipe, labels), (self.recipe, self.label_set))
+            for one, of in ((recipe, described.label_set), (self.recipe, self.label_set))
         )
         key = next((key for key in now | was if was.get(key) != now.get(key)), None)
         return f"{key} was {was.get(key)!r} and is {now.get(key)!r}" if key else ""
@@ -192,17 +206,12 @@ class Run:
             file.unlink(missing_ok=True)
 
     def build_description(self) -> dict[str, Any]:
+        content = {key: value for key, value in dataclasses.asdict(self).items() if key != "folder"}
         return {
             "schema": SCHEMA,
-            "recipe_name": self.recipe_name,
-            "recipe": dataclasses.asdict(self.recipe),
-            "protocol": self.protocol,
+            **content,
             "corpus_folder": str(self.corpus_folder),
-            "corpus_hash": self.corpus_hash,
             "label_set": convert_to_content(self.label_set),
-            "words": self.words,
-            "words_hash": self.words_hash,
-            "licence": self.licence,
             "embeddings": {
                 encoder: {"file": str(given.file), "hash": given.hash} for encoder, given in self.embeddings.items()
             },
@@ -210,11 +219,7 @@ class Run:
 
 
 def read_run(folder: Path) -> Run:
-    """Read a run's description.
-
-    Raises:
-        MoodlineError: the folder is no run
-    """
+    """Read a run's description, or refuse a folder that is not a run."""
     path = folder / RUN_FILE
     content = read_json(path, "run folder (moodline train makes one)")
     try:
@@ -227,16 +232,12 @@ def read_run(folder: Path) -> Run:
         # The first runs name a built-in set and do not contain it.
         known = "label_set" in content
         return Run(
+            **{key: content[key] for key in ("recipe_name", "protocol", "corpus_hash")},
+            **{key: content[key] for key in ("words", "words_hash", "licence") if key in content},
             folder=folder,
-            recipe_name=content["recipe_name"],
             recipe=recipe,
-            protocol=content["protocol"],
             corpus_folder=Path(content["corpus_folder"]),
-            corpus_hash=content["corpus_hash"],
             label_set=parse_label_set(content["label_set"], str(path)) if known else find_label_set(recipe.label_set),
-            words=content.get("words", REFERENCE),
-            words_hash=content.get("words_hash"),
-            licence=content.get("licence", ""),
             embeddings={
                 encoder: EmbeddingsReference(file=Path(given["file"]), hash=given["hash"])
                 for encoder, given in content.get("embeddings", {}).items()
@@ -260,14 +261,14 @@ def resolve_label_set(recipe: Recipe, folder: Path) -> LabelSet:
 
 
 def resolve_licence(given: str | None, folder: Path) -> str:
-    """Return the given licence, or that of the run in the folder.
-
-    Raises:
-        MoodlineError: it is not one line of text
-    """
-    if given is not None:
-        return clean_licence(given)
-    return read_run(folder).licence if (folder / RUN_FILE).is_file() else ""
+    """Return the given licence, which must be one line of text, or that of the run in the folder."""
+    if given is None:
+        return read_run(folder).licence if (folder / RUN_FILE).is_file() else ""
+    if len(given.strip().splitlines()) != 1:
+        raise MoodlineError(
+            f"a licence must be one line of text, such as 'CC BY-NC 4.0', not {given!r}", code="option.licence"
+        )
+    return given.strip()
 
 
 def refuse_other_run(run: Run) -> None:
@@ -277,33 +278,21 @@ def refuse_other_run(run: Run) -> None:
         for content in (found, wanted):
             content["recipe"] = {key: content["recipe"][key] for key in COMMON_KEYS}
         found, wanted = flatten_keys(found), flatten_keys(wanted)
-        may_change = {*LOCATION_KEYS, *MUTABLE_KEYS, *(f"embeddings.{encoder}.file" for encoder in run.embeddings)}
-        other = [key for key in wanted | found if found.get(key) != wanted.get(key) and key not in may_change]
-        if other:
-            raise MoodlineError(
-                f"{run.folder} holds another run: its {other[0]} is {found.get(other[0])!r}, here it is "
-                f"{wanted.get(other[0])!r}; choose another -o",
-                code="run.other_run",
-            )
+        for key in wanted | found:
+            if found.get(key) != wanted.get(key) and key not in MUTABLE_KEYS:
+                raise MoodlineError(
+                    f"{run.folder} holds another run: its {key} is {found.get(key)!r}, here it is "
+                    f"{wanted.get(key)!r}; choose another -o",
+                    code="run.other_run",
+                )
 
 
 def refuse_foreign(folder: Path, what: str = "run", first: str = RUN_FILE) -> None:
-    """Refuse to write into a folder with foreign content.
-
-    Args:
-        what: kind of folder, for the message
-        first: the first file that is written into it
-
-    Raises:
-        MoodlineError: the folder is a file, or holds other things
-    """
+    """Refuse a file, and a folder with other things than a ``what``, into which ``first`` is written first."""
     if folder.exists() and not folder.is_dir():
         raise MoodlineError(f"{folder} is a file, not a {what}'s folder. Choose another -o.", code="file.not_a_folder")
     begun = (folder / first).is_file() or not folder.exists()
-    if not begun and any(not is_first_leftover(one, first) for one in folder.iterdir()):
+    # A process that was killed while it wrote its first file may have left these.
+    left = {one for one in folder.glob(".*") if one.name == LOCK_FILE or one.name.startswith(f".{first}.")}
+    if not begun and {*folder.iterdir()} - left:
         raise MoodlineError(f"{folder} is neither empty nor a {what}: choose another -o", code="file.foreign_folder")
-
-
-def is_first_leftover(path: Path, first: str) -> bool:
-    """Return whether a process that was killed while writing its first file left this one."""
-    return path.name == LOCK_FILE or path.name.startswith(f".{first}.")

@@ -1,19 +1,25 @@
-"""Reading and writing transcripts: formats are detected by content and written by file ending."""
+"""Reading and writing transcripts, and chats (words without a recording), whose format is detected by content."""
 
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from moodline.conversation import Segment
-from moodline.errors import MoodlineError
+from moodline.conversation import UNKNOWN, Conversation, Segment, Utterance
+from moodline.errors import MoodlineError, format_count
 from moodline.io import write_text
 from moodline.tabular import decode_text, match_columns
 from moodline.transcripts import rttm, subtitles, tables, textgrid, whisper
-from moodline.transcripts.subtitles import BROKEN_TIMES_PATTERN, TIMES_PATTERN
-from moodline.transcripts.transcript import ParsedTranscript, Transcript, build_transcript
+from moodline.transcripts.tables import COLUMN_ALIASES, LocatedRow, ParsedTable, get_text
+from moodline.transcripts.transcript import (
+    ParsedTranscript,
+    Transcript,
+    build_error,
+    build_transcript,
+    format_places,
+    remove_markup,
+)
 
 SAMPLE_BYTES = 4096  # bytes that show whether a file is text
 BINARY_PATTERN = re.compile(r"[\x00-\x08\x0e-\x19]")  # control characters, without U+001A, which ends DOS files
@@ -23,39 +29,126 @@ FORMATS_BY_SUFFIX: Mapping[str, tuple[str, ...]] = {  # suffixes, each with the 
     ".textgrid": (textgrid.NAME,),
     ".rttm": (rttm.NAME,),
     ".csv": (tables.CSV,),
-    ".json": (
-        whisper.WHISPER,
-        whisper.WHISPERX,
-        whisper.WHISPER_CPP,
-        tables.JSON_LIST,
-        tables.JSON_LINES,
-    ),
+    ".json": (whisper.WHISPER, whisper.WHISPERX, whisper.WHISPER_CPP, tables.JSON_LIST, tables.JSON_LINES),
     ".jsonl": (tables.JSON_LINES,),
 }
+TEXT_SUFFIXES = frozenset({*FORMATS_BY_SUFFIX, ".tsv", ".txt"})  # of files that are read as words whatever they hold
+FORMAT_LIST = "SRT, WebVTT, TextGrid, RTTM, JSON of Whisper, WhisperX or whisper.cpp, CSV with a header, or JSON lines"
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """A conversation of words from a file, its format for people, and notes, sentences on omissions and guesses."""
+
+    conversation: Conversation
+    format: str
+    notes: tuple[str, ...]
 
 
 def read_transcript(path: Path) -> Transcript:
-    """Read a file of SRT, WebVTT, TextGrid, RTTM, JSON of Whisper, WhisperX or whisper.cpp, CSV or JSON lines.
-
-    The encoding is UTF-8 or UTF-16, or else Windows-1252 with a note.
+    """Read a file of one of ``FORMAT_LIST`` in UTF-8 or UTF-16, or else in Windows-1252 with a note.
 
     Raises:
-        MoodlineError: the file cannot be read, is empty, binary or in another format; a cue is malformed; or the file
-            holds no turn
+        MoodlineError: the file cannot be read, is in another format, has a malformed cue, or has no turn
     """
-    return parse_transcript(path, *read_text(path))
+    text, encoding = read_text(path, "a transcript")
+    parsed = parse_content(text, str(path))
+    if parsed is None:
+        first = next(iter(text.strip().splitlines()), "").strip()
+        sentence = f"{path} is in an unknown format: it begins with {first[:60]!r}. Convert it to {FORMAT_LIST}."
+        raise MoodlineError(sentence, code="transcript.unknown_format")
+    return convert_to_transcript(parsed, path, encoding)
 
 
-def parse_transcript(path: Path, text: str, encoding: str) -> Transcript:
-    """Parse a file's text in the first format that recognises it; errors as for ``read_transcript``."""
-    reader = next((read for is_meant, read in FORMATS if is_meant(text)), None)
-    if reader is None:
-        first = next(line.strip() for line in text.splitlines() if line.strip())
+def is_chat(path: Path) -> bool:
+    """Check whether a file holds words, not sound: by a text's ending, or by a transcript format in its content."""
+    try:
+        if not path.is_file():
+            return False
+        if path.suffix.lower() in TEXT_SUFFIXES:
+            return True
+        with path.open("rb") as file:
+            data = file.read(SAMPLE_BYTES)
+    except OSError:  # such as a name that is too long
+        return False  # the reader of recordings reports the reason
+    text = decode_text(data)[0]
+    return is_text(data) and any(is_meant(text) for is_meant, _ in FORMATS)
+
+
+def read_chat(path: Path, named: str | None = None) -> Chat:
+    """Read a table of words in its order, or a table with times, or a transcript, in the order of their starts.
+
+    A table has a column of words, and optionally ``speaker``, ``conversation``, ``start`` and ``end`` or ``duration``;
+    ``named`` selects one of its conversations. Errors are those of ``read_transcript``, and a file without words.
+    """
+    text, encoding = read_text(path, "a file of words")
+    found = parse_content(text, str(path)) or tables.parse_csv_table(text, str(path))
+    name, has_names = path.stem, isinstance(found, ParsedTable) and "conversation" in found.columns
+    if named is not None and not has_names:
+        sentence = f"{path} has one conversation, without a column that names it. Leave out --conversation {named}."
+        raise MoodlineError(sentence, code="transcript.unnamed_conversation")
+    if isinstance(found, ParsedTable) and (has_names or not found.has_times):
+        if "words" not in found.columns:
+            names, expected = ", ".join(map(repr, found.names)), ", ".join(COLUMN_ALIASES["words"])
+            sentence = f"{path} has no column of words, only {names or 'none'}. Name that column one of {expected}."
+            raise MoodlineError(sentence, code="transcript.no_words_column")
+        name, found = select_conversation(found, named, path)
+        if not found.has_times:
+            return read_untimed(found, name, path, collect_notes(path, found.format, encoding))
+    transcript = convert_to_transcript(found, path, encoding)
+    if not any(turn.words for turn in transcript.turns):
+        sentence = f"{path} ({transcript.format}) has no words. Give the recording, and this file with --transcript."
+        raise MoodlineError(sentence, code="transcript.no_words")
+    utterances = tuple(
+        Utterance(id=str(position), speaker=turn.speaker, words=turn.words or "", start=turn.start, end=turn.end)
+        for position, turn in enumerate(transcript.turns)
+    )
+    return Chat(Conversation(id=name, utterances=utterances), transcript.format, transcript.notes)
+
+
+def select_conversation(found: ParsedTable, named: str | None, path: Path) -> tuple[str, ParsedTable]:
+    """Select the only conversation of a table, or the named one; return its name and its rows."""
+    column = found.columns.get("conversation")
+    by_name: dict[str, list[LocatedRow]] = {}
+    for place, row in found.rows:
+        by_name.setdefault((get_text(row, column) or "").strip(), []).append((place, row))
+    names = f"{column!r} has {format_places(list(by_name))}"
+    if named is not None and named not in by_name:
+        sentence = f"{path} has no conversation {named!r}; its column {names}. Name one of these."
+        raise MoodlineError(sentence, code="transcript.unknown_conversation")
+    if named is None and len(by_name) > 1:
         raise MoodlineError(
-            f"{path} is in an unknown format: it begins with {first[:60]!r}. Convert it to {FORMAT_LIST}.",
-            code="transcript.unknown_format",
+            f"{path} has {len(by_name):,} conversations; its column {names}. Choose one with --conversation (in Python "
+            f"conversation={next(iter(by_name))!r}), or make a corpus of all with moodline prepare table and label "
+            "that with --modalities text.",
+            code="transcript.several_conversations",
         )
-    parsed = reader(text, str(path))
+    name = named if named is not None else next(iter(by_name), "")
+    return name or path.stem, replace(found, rows=by_name.get(name, []))
+
+
+def read_untimed(found: ParsedTable, name: str, path: Path, notes: list[str]) -> Chat:
+    """Read a table without times: a turn from each row that has words; ids are their positions."""
+    column, speaker_column = found.columns["words"], found.columns.get("speaker")
+    rows = [(place, row, remove_markup(get_text(row, column) or "")) for place, row in found.rows]
+    silent = [place for place, _, words in rows if not words]
+    if len(silent) == len(rows):
+        where = f"in {format_count(len(rows), 'row')}" if rows else "below its header"
+        raise MoodlineError(f"{path} has no words {where}. Fill in its column of words.", code="transcript.no_words")
+    if silent:
+        notes.append(f"{format_count(len(silent), 'row')} without words left out: {format_places(silent)}")
+    spoken = [(get_text(row, speaker_column) or "", words) for _, row, words in rows if words]
+    utterances = tuple(
+        Utterance(id=str(position), speaker=" ".join(speaker.split()) or UNKNOWN, words=words)
+        for position, (speaker, words) in enumerate(spoken)
+    )
+    return Chat(Conversation(id=name, utterances=utterances), found.format, tuple(notes))
+
+
+def convert_to_transcript(parsed: ParsedTranscript | ParsedTable, path: Path, encoding: str) -> Transcript:
+    """Convert a file's content to its turns."""
+    if isinstance(parsed, ParsedTable):
+        parsed = tables.parse_table(parsed, str(path))
     parsed.notes.extend(collect_notes(path, parsed.format, encoding))
     return build_transcript(parsed, path)
 
@@ -70,33 +163,23 @@ def collect_notes(path: Path, format: str, encoding: str) -> list[str]:
     return notes
 
 
-def read_text(path: Path, what: str = "a transcript") -> tuple[str, str]:
-    """Read a file's text and detect its encoding.
-
-    Args:
-        what: the expected content, for errors
-
-    Raises:
-        MoodlineError: the file cannot be read, is empty, or is binary
-    """
+def read_text(path: Path, what: str) -> tuple[str, str]:
+    """Read a file's text and detect its encoding; ``what`` is the expected content, for errors."""
     try:
         with path.open("rb") as file:
             data = file.read(SAMPLE_BYTES)
             if is_text(data):  # a recording given by mistake is not read further
                 data += file.read()
     except (OSError, ValueError) as error:
-        raise MoodlineError(
-            f"{path} cannot be read: {getattr(error, 'strerror', error)}. Check the path.", code="file.unreadable"
-        ) from error
+        sentence = f"{path} cannot be read: {getattr(error, 'strerror', error)}. Check the path."
+        raise MoodlineError(sentence, code="file.unreadable") from error
     if not is_text(data):
-        raise MoodlineError(
-            f"{path} is binary, expected {what} as text. Give a file of {FORMAT_LIST}.", code="transcript.binary"
-        )
+        sentence = f"{path} is binary, expected {what} as text. Give a file of {FORMAT_LIST}."
+        raise MoodlineError(sentence, code="transcript.binary")
     text, encoding = decode_text(data)
     if not text.strip("\x1a\ufeff \t\r\n"):
-        raise MoodlineError(
-            f"{path} is empty, expected {what} with at least one turn. Check the path.", code="transcript.empty"
-        )
+        sentence = f"{path} is empty, expected {what} with at least one turn. Check the path."
+        raise MoodlineError(sentence, code="transcript.empty")
     return text, encoding
 
 
@@ -105,80 +188,49 @@ def is_text(data: bytes) -> bool:
     return BINARY_PATTERN.search(decode_text(data)[0]) is None
 
 
-def is_vtt(text: str) -> bool:
-    """Check whether a text begins with WebVTT's signature."""
-    return re.match(rf"\s*{subtitles.SIGNATURE}(?:\s|$)", text) is not None
-
-
 def is_json(text: str) -> bool:
     """Check whether a text begins as JSON does; ``[`` alone may begin a speaker's name."""
     return re.match(r"\s*(?:\{\s*[\"}]|\[\s*[\[{\]])", text) is not None
 
 
-def is_srt(text: str) -> bool:
-    """Check whether a line holds SubRip's times, malformed or not."""
-    return any(TIMES_PATTERN.fullmatch(line) or BROKEN_TIMES_PATTERN.match(line) for line in text.splitlines())
-
-
-def read_json(text: str, origin: str) -> ParsedTranscript:
-    """Parse a transcript in JSON: a recogniser's segments, or a table of turns."""
-    found = parse_json(text, origin)
-    if isinstance(found, tables.ParsedTable):
-        return tables.parse_table(found, origin)
-    if not found.keys().isdisjoint({whisper.SEGMENTS, whisper.TRANSCRIPTION}):
-        return whisper.parse_whisper(found, origin)
-    raise MoodlineError(
-        f"{origin} has the keys {', '.join(map(repr, found)) or '(none)'}, expected {whisper.SEGMENTS} (Whisper, "
-        f"WhisperX), {whisper.TRANSCRIPTION} (whisper.cpp), or a list of turns. Check the file.",
-        code="transcript.invalid_json",
-    )
-
-
-def parse_json(text: str, origin: str) -> tables.ParsedTable | Mapping[str, Any]:
-    """Parse JSON as a table, from a list or from an object a line, or else as one object."""
+def parse_json(text: str, origin: str) -> ParsedTranscript | ParsedTable:
+    """Parse a recogniser's segments, or a table: a list of turns or a turn a line."""
+    try:
+        first = json.loads(text.lstrip().split("\n", 1)[0])
+    except (ValueError, RecursionError):
+        first = None
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        if is_json_lines(text):
-            return tables.parse_json_lines_table(text, origin)
-        raise MoodlineError(
-            f"{origin} is not valid JSON: {error}. Export it again.", code="transcript.invalid_json"
-        ) from error
+        if isinstance(first, dict):
+            return tables.parse_json_lines(text, origin)
+        sentence = f"{origin} is not valid JSON: {error}. Export it again."
+        raise MoodlineError(sentence, code="transcript.invalid_json") from error
     if isinstance(content, list):
-        return tables.parse_json_list_table(content, origin)
-    return tables.parse_json_lines_table(text, origin) if is_turn(content) and is_json_lines(text) else content
-
-
-def is_turn(content: Mapping[str, Any]) -> bool:
-    """Check whether an object is a table's only row; a recogniser's object also has a text, beside its segments."""
-    columns = match_columns(content, tables.COLUMN_ALIASES)
-    said = isinstance(content.get(columns.get("words", "")), str) and whisper.SEGMENTS not in content
-    return said or "start" in columns
-
-
-def is_json_lines(text: str) -> bool:
-    """Check whether the first line is a complete object."""
-    try:
-        return isinstance(json.loads(text.lstrip().split("\n", 1)[0]), dict)
-    except (ValueError, RecursionError):
-        return False
+        rows = [(f"{origin}, item {number}", row) for number, row in enumerate(content, start=1)]
+        return tables.build_json_table(tables.JSON_LIST, rows)
+    # A recogniser's object has a text too, beside its segments.
+    columns = match_columns(content, COLUMN_ALIASES)
+    has_words = isinstance(content.get(columns.get("words", "")), str) and whisper.SEGMENTS not in content
+    if isinstance(first, dict) and (has_words or "start" in columns):
+        return tables.parse_json_lines(text, origin)
+    if not content.keys().isdisjoint({whisper.SEGMENTS, whisper.TRANSCRIPTION}):
+        return whisper.parse_whisper(content, origin)
+    expected = f"{whisper.SEGMENTS} (Whisper, WhisperX), {whisper.TRANSCRIPTION} (whisper.cpp) or a list of turns"
+    found = f"the keys {', '.join(map(repr, content)) or '(none)'}"
+    raise build_error(origin, found, expected, "transcript.invalid_json")
 
 
 # In this order: a test whether a text is meant in the format, even if malformed, and its parser.
-FORMATS: Sequence[tuple[Callable[[str], bool], Callable[[str, str], ParsedTranscript]]] = (
-    (is_vtt, subtitles.parse_vtt),
+FORMATS: Sequence[tuple[Callable[[str], bool], Callable[[str, str], ParsedTranscript | ParsedTable]]] = (
+    (subtitles.is_vtt, subtitles.parse_vtt),
     (textgrid.is_textgrid, textgrid.parse_textgrid),
-    (is_json, read_json),
+    (is_json, parse_json),
     (rttm.is_rttm, rttm.parse_rttm),
-    (tables.is_table, tables.parse_csv),
-    (is_srt, subtitles.parse_srt),
+    (tables.is_table, tables.parse_csv_table),
+    (subtitles.is_srt, subtitles.parse_srt),
 )
-FORMAT_LIST = "SRT, WebVTT, TextGrid, RTTM, JSON of Whisper, WhisperX or whisper.cpp, CSV with a header, or JSON lines"
-
-
-TranscriptFormatter = Callable[[Sequence[Segment]], str]
-
-WRITERS: Mapping[str, TranscriptFormatter] = {
+WRITERS: Mapping[str, Callable[[Sequence[Segment]], str]] = {
     ".srt": subtitles.format_srt,
     ".vtt": subtitles.format_vtt,
     ".textgrid": textgrid.format_textgrid,
@@ -187,60 +239,46 @@ WRITERS: Mapping[str, TranscriptFormatter] = {
     ".jsonl": tables.format_json_lines,
     ".rttm": rttm.format_rttm,
 }
-
-
 WORDLESS_SUFFIXES = frozenset({".rttm"})
 
 
+def parse_content(text: str, origin: str) -> ParsedTranscript | ParsedTable | None:
+    """Parse a text in the first format that recognises it; None without one."""
+    return next((parse(text, origin) for is_meant, parse in FORMATS if is_meant(text)), None)
+
+
 def write_transcript(path: Path, turns: Sequence[Segment]) -> None:
-    """Write turns atomically, times to the millisecond; ``read_transcript`` reads them again.
+    """Write turns atomically in the format of the ending, times to the millisecond; ``read_transcript`` reads them.
 
     RTTM holds no words, a TextGrid no turns without words, and no format holds channels.
-
-    Raises:
-        MoodlineError: the ending belongs to no format, or the file cannot be written
     """
-    find_writer(path)
+    refuse_unknown_ending(path)
     write_text(path, format_transcript(path.suffix, turns))
 
 
 def format_transcript(ending: str, turns: Sequence[Segment]) -> str:
     """Format turns in the format of one of the endings of ``WRITERS``."""
-    return WRITERS[ending.lower()]([join_lines(turn) for turn in turns])
+    return WRITERS[ending.lower()]([prepare_turn(turn) for turn in turns])
 
 
-def join_lines(turn: Segment) -> Segment:
-    """Put a turn's words and speaker on one line each."""
+def prepare_turn(turn: Segment) -> Segment:
+    """Put words and speaker on one line each, and round times; readers drop turns shorter than a millisecond."""
     words = None if turn.words is None else " ".join(turn.words.split())
-    return replace(turn, speaker=" ".join(turn.speaker.split()), words=words)
+    start = round(1000 * turn.start)
+    end = max(round(1000 * turn.end), start + 1)
+    return replace(turn, speaker=" ".join(turn.speaker.split()), words=words, start=start / 1000, end=end / 1000)
 
 
-def find_writer(path: Path) -> TranscriptFormatter:
-    """Find the writer for a file's ending.
-
-    Raises:
-        MoodlineError: the ending belongs to no format
-    """
-    writer = WRITERS.get(path.suffix.lower())
-    if writer is None:
-        raise MoodlineError(
-            f"{path} has {path.suffix or 'no ending'}, which is no transcript format. Name it with one of "
-            f"{', '.join(WRITERS)}.",
-            code="transcript.unknown_ending",
-        )
-    return writer
+def refuse_unknown_ending(path: Path) -> None:
+    if path.suffix.lower() not in WRITERS:
+        sentence = f"{path} has {path.suffix or 'no ending'}, expected one of {', '.join(WRITERS)}. Rename it."
+        raise MoodlineError(sentence, code="transcript.unknown_ending")
 
 
 def refuse_wordless_format(path: Path) -> None:
-    """Refuse a file whose format cannot hold words.
-
-    Raises:
-        MoodlineError: the ending belongs to no format, or to one without words
-    """
-    find_writer(path)
+    """Refuse a file whose ending belongs to no format, or to one that cannot hold words."""
+    refuse_unknown_ending(path)
     if path.suffix.lower() in WORDLESS_SUFFIXES:
         worded = ", ".join(ending for ending in WRITERS if ending not in WORDLESS_SUFFIXES)
-        raise MoodlineError(
-            f"{path} cannot hold words: {path.suffix} has none. Name it with one of {worded}.",
-            code="transcript.wordless_format",
-        )
+        sentence = f"{path} cannot hold words: {path.suffix} has none. Name it with one of {worded}."
+        raise MoodlineError(sentence, code="transcript.wordless_format")

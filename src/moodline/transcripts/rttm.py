@@ -4,18 +4,15 @@ import re
 from collections.abc import Sequence
 
 from moodline.conversation import UNKNOWN, Segment
-from moodline.errors import MoodlineError, format_count
-from moodline.transcripts.subtitles import round_to_milliseconds
-from moodline.transcripts.transcript import Cue, ParsedTranscript
+from moodline.errors import format_count
+from moodline.transcripts.transcript import ParsedTranscript, build_error, format_places
 
 NAME = "RTTM"
-SPEAKER = "SPEAKER"
+SPEAKER, MISSING, COMMENT = "SPEAKER", "<NA>", ";;"
 OTHER_TYPES = frozenset(  # types of lines that are not turns
     {"SEGMENT", "NOSCORE", "NO_RT_METADATA", "LEXEME", "NON-LEX", "NON-SPEECH"}
     | {"FILLER", "EDIT", "IP", "SU", "CB", "A/P", "SPKR-INFO"}
 )
-MISSING = "<NA>"
-COMMENT = ";;"
 
 
 def is_rttm(text: str) -> bool:
@@ -25,34 +22,24 @@ def is_rttm(text: str) -> bool:
 
 
 def parse_rttm(text: str, origin: str) -> ParsedTranscript:
-    """Parse the turns of the file's one recording.
-
-    Raises:
-        MoodlineError: a line is not RTTM's, or the file describes several recordings
-    """
-    cues: list[Cue] = []
-    recordings: dict[str, None] = {}
-    others = 0
-    for number, line in enumerate(text.splitlines(), start=1):
-        cells = line.split()
-        if not cells or line.startswith(COMMENT):
-            continue
-        if cells[0] in OTHER_TYPES:
-            others += 1
-            continue
-        cues.append(parse_cue(cells, f"{origin}:{number}"))
-        recordings[cells[1]] = None
+    """Parse the turns of the file's one recording; refuse several recordings."""
+    lines = [
+        (f"{origin}:{number}", cells)
+        for number, line in enumerate(text.splitlines(), start=1)
+        if (cells := line.split()) and not line.startswith(COMMENT)
+    ]
+    spoken = [(place, cells) for place, cells in lines if cells[0] not in OTHER_TYPES]
+    cues = [(place, parse_turn(cells, place)) for place, cells in spoken]
+    recordings = list(dict.fromkeys(cells[1] for _, cells in spoken))
     if len(recordings) > 1:
-        raise MoodlineError(
-            f"{origin} describes {format_count(len(recordings), 'recording')} "
-            f"({', '.join(list(recordings)[:3])}{', ...' if len(recordings) > 3 else ''}). Keep the lines of one.",
-            code="transcript.several_recordings",
-        )
+        found = f"{format_count(len(recordings), 'recording')} ({format_places(recordings)})"
+        raise build_error(origin, found, "the lines of one", "transcript.several_recordings")
+    others = len(lines) - len(spoken)
     notes = [f"{format_count(others, 'line')} of other types than {SPEAKER} skipped"] if others else []
     return ParsedTranscript(NAME, cues, notes)
 
 
-def parse_cue(cells: Sequence[str], place: str) -> Cue:
+def parse_turn(cells: Sequence[str], place: str) -> Segment:
     try:
         kind, _, _, start, duration, _, _, name, *_ = cells
         if kind != SPEAKER:
@@ -60,21 +47,16 @@ def parse_cue(cells: Sequence[str], place: str) -> Cue:
         begin = float(start)
         end = round(begin + float(duration), 6)  # not 0.30000000000000004 of 0.1 and 0.2
     except ValueError:
-        raise MoodlineError(
-            f"{place} has {' '.join(cells)[:80]!r}, expected {SPEAKER} file channel start duration {MISSING} {MISSING} "
-            f"name {MISSING} {MISSING}. Correct that line.",
-            code="transcript.invalid_line",
-        ) from None
-    return Cue(place, Segment(start=begin, end=end, speaker=UNKNOWN if name == MISSING else name))
+        expected = f"{SPEAKER} file channel start duration {MISSING} {MISSING} name {MISSING} {MISSING}"
+        raise build_error(place, repr(" ".join(cells)[:80]), expected, "transcript.invalid_line") from None
+    return Segment(start=begin, end=end, speaker=UNKNOWN if name == MISSING else name)
 
 
 def format_rttm(turns: Sequence[Segment]) -> str:
-    """Format turns without words; times to the millisecond, and ``_`` for blanks in names, which RTTM cannot hold."""
-    return "".join(f"{format_line(turn)}\n" for turn in turns)
-
-
-def format_line(turn: Segment) -> str:
-    start, end = round_to_milliseconds(turn)
-    name = MISSING if turn.speaker == UNKNOWN else re.sub(r"\s+", "_", turn.speaker)
-    times = f"{start / 1000:.3f} {(end - start) / 1000:.3f}"
-    return f"{SPEAKER} recording 1 {times} {MISSING} {MISSING} {name} {MISSING} {MISSING}"
+    """Format turns without words, and ``_`` for blanks in names, which RTTM cannot hold."""
+    names = [MISSING if turn.speaker == UNKNOWN else re.sub(r"\s+", "_", turn.speaker) for turn in turns]
+    return "".join(
+        f"{SPEAKER} recording 1 {turn.start:.3f} {turn.end - turn.start:.3f} {MISSING} {MISSING} {name} {MISSING} "
+        f"{MISSING}\n"
+        for turn, name in zip(turns, names, strict=True)
+    )

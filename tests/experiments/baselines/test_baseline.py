@@ -11,8 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
 from moodline.errors import MoodlineError
-from moodline.experiments.baseline_features import REGULARISATION_STRENGTHS, Baseline, compute_probabilities
-from moodline.experiments.baselines import BASELINES
+from moodline.experiments.baselines import BASELINES, REGULARISATION_STRENGTHS, Baseline, compute_probabilities
 from tests.rounding import rounding
 
 CLASSES = ("sad", "angry", "neutral", "happy")  # not in the order of the alphabet
@@ -85,6 +84,7 @@ def test_class_weights_reach_the_classifier(name: str) -> None:
 
 
 def test_what_cannot_be_trained_on_is_told_in_a_sentence() -> None:
-    with pytest.raises(MoodlineError, match=r"TF-IDF .*tf_idf") as error:
+    with pytest.raises(MoodlineError) as error:
         BASELINES["tf_idf"].select((["", "..."], ["sad", "angry"]), ([""], ["sad"]), {"sad": 1.0, "angry": 1.0})
     assert error.value.code == "experiment.baseline_training"
+    assert "tf_idf" in str(error.value)

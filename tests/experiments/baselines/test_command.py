@@ -24,4 +24,4 @@ def test_a_label_set_takes_the_place_of_the_recipes(tmp_path: Path, capsys: pyte
     capsys.readouterr()
     with pytest.raises(SystemExit):
         moodline(*command, "--lable_set", "meld4")
-    assert "did you mean --label_set?" in capsys.readouterr().err
+    assert "--label_set" in capsys.readouterr().err

@@ -10,12 +10,18 @@ import pytest
 from moodline.config import Recipe, TextUtteranceConfig
 from moodline.conversation import IEMOCAP4, Conversation, LabelSet, Utterance, create_identity_set
 from moodline.corpora.corpus import Corpus
-from moodline.corpora.folds import Fold
-from moodline.corpora.protocols import build_folds
+from moodline.corpora.protocols import Fold, build_folds
 from moodline.errors import MoodlineError
 from moodline.evaluation.predictions import build_schema
 from moodline.evaluation.scores import STAGES, score_predictions
-from moodline.experiments.baselines import BASELINE_NAMES, BASELINES, Baseline, compute_class_weights, predict_baseline
+from moodline.experiments.baselines import (
+    BASELINE_NAMES,
+    BASELINES,
+    Baseline,
+    compute_class_weights,
+    predict_baseline,
+    score_baselines,
+)
 from tests.rounding import rounding
 from tests.tiny import tiny_bert
 
@@ -129,20 +135,25 @@ def test_classes_are_weighted_as_the_recipe_weights_them(fold: Fold, recipe: Rec
     assert masses == pytest.approx([masses[0]] * len(masses), rel=rounding(2 * len(fold.train) * 100))
 
 
-def test_a_class_without_training_utterances_is_named(fold: Fold, recipe: Recipe, folder: Path) -> None:
+def test_a_class_without_training_utterances_is_named(
+    corpus: Corpus, fold: Fold, recipe: Recipe, tmp_path: Path
+) -> None:
     def change(turn: Utterance) -> Utterance:
         return replace(turn, label=None) if turn.label == "sad" else turn
 
     poorer = replace(fold, train=with_turns(fold.train, change))
-    with pytest.raises(MoodlineError, match=r"session5, fold 5.* sad") as error:
-        predicted(BASELINES["tf_idf"], poorer, IEMOCAP4, recipe, folder)
-    assert error.value.code == "experiment.missing_class"
+    with pytest.raises(MoodlineError) as error:
+        score_baselines(corpus, [BASELINES["tf_idf"]], recipe, "tiny", [poorer], 1, tmp_path, tmp_path / "out")
+    assert error.value.code == "corpus.missing_class"
+    assert all(one in str(error.value) for one in ("session5", "fold 5", "sad"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_fold_without_a_test_set_is_refused(corpus: Corpus, recipe: Recipe, folder: Path) -> None:
     (fold,) = build_folds(corpus, "all")
-    with pytest.raises(MoodlineError, match="nothing can be scored"):
+    with pytest.raises(MoodlineError) as error:
         predicted(BASELINES["tf_idf"], fold, IEMOCAP4, recipe, folder)
+    assert error.value.code == "evaluation.no_labels"
 
 
 def test_two_classes_are_enough(fold: Fold, recipe: Recipe, folder: Path) -> None:

@@ -77,24 +77,27 @@ def test_however_short_a_turn_is_its_functionals_are_numbers(place: Path, tmp_pa
 
 
 def test_a_turn_without_audio_is_named(tmp_path: Path) -> None:
-    with pytest.raises(MoodlineError, match="turn 0") as error:
+    with pytest.raises(MoodlineError) as error:
         EGEMAPS.reader(Recipe(), tmp_path)(said("yes"))
     assert error.value.code == "experiment.missing_audio"
+    assert "turn 0" in str(error.value)
 
 
 def test_without_opensmile_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opensmile", None)
-    with pytest.raises(MoodlineError, match=r"pip install 'moodline\[reproduce\]'") as error:
+    with pytest.raises(MoodlineError) as error:
         EGEMAPS.reader(Recipe(), tmp_path)
     assert error.value.code == "experiment.missing_package"
+    assert "moodline[reproduce]" in str(error.value)
 
 
 def test_baselines_are_chosen_by_their_keys() -> None:
     assert [one.key for one in select_baselines(None)] == list(BASELINES)
     assert [one.key for one in select_baselines("tf_idf, egemaps,tf_idf")] == ["tf_idf", "egemaps"]
-    with pytest.raises(MoodlineError, match=f"'svm': .*{', '.join(BASELINES)}") as error:
+    with pytest.raises(MoodlineError) as error:
         select_baselines("tf_idf,svm")
     assert error.value.code == "experiment.unknown_baseline"
+    assert all(one in str(error.value) for one in ("'svm'", *BASELINES))
 
 
 @torch.no_grad()
@@ -120,5 +123,6 @@ def test_another_bert_has_a_file_of_its_own(place: Path, tmp_path: Path) -> None
 
 def test_a_bert_that_is_not_there_is_told(tmp_path: Path) -> None:
     recipe = Recipe(text_utterance=TextUtteranceConfig(bert=str(tmp_path / "none")))
-    with pytest.raises(MoodlineError, match="cannot be loaded"):
+    with pytest.raises(MoodlineError) as error:
         SENTENCES.reader(recipe, tmp_path)
+    assert str(tmp_path / "none") in str(error.value)

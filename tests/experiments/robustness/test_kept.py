@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from moodline.experiments.robustness import CachedPredictions, hash_model
+from moodline.experiments.robustness import hash_model, read_or_compute
 
 
 def test_what_is_kept_is_not_computed_again(tmp_path: Path) -> None:
@@ -15,8 +15,8 @@ def test_what_is_kept_is_not_computed_again(tmp_path: Path) -> None:
         return pa.table({"predicted": [what]})
 
     def found(key: str, what: str) -> str:
-        kept = CachedPredictions(tmp_path / "fold-1/babble+0.parquet", key)
-        return kept.read_or_compute(lambda: compute(what))["predicted"][0].as_py()
+        kept = read_or_compute(tmp_path / "fold-1/babble+0.parquet", key, lambda: compute(what))
+        return kept["predicted"][0].as_py()
 
     assert found("one", "first") == "first"
     assert found("one", "second") == "first"

@@ -13,14 +13,16 @@ from moodline.conversation import AudioClip, Conversation, Utterance
 from moodline.corpora.corpus import Corpus
 from moodline.errors import MoodlineError
 from moodline.experiments.corruptions import (
+    BABBLE,
     BABBLE_SPEAKERS,
+    CLEAN_RATIO,
+    CURVES,
+    TELEPHONE,
     BabbleNoise,
+    CorruptionPoint,
     apply_telephone_band,
-    explain_missing_babble,
     mix_at_ratio,
 )
-from moodline.experiments.robustness import create_corrupted_reader
-from moodline.experiments.robustness_plan import BABBLE, CLEAN_RATIO, NOISE_RATIOS, TELEPHONE, CorruptionPoint
 from moodline.inference.encode import read_waveform
 
 RATE = 16_000
@@ -51,12 +53,12 @@ def test_silence_stays_silent() -> None:
     assert not mix_at_ratio(np.zeros(100, np.float32), np.ones(100), 0.0).any()
 
 
-@pytest.mark.parametrize("ratio", NOISE_RATIOS)
+@pytest.mark.parametrize("ratio", CURVES[BABBLE].x[1:])
 def test_the_ratio_holds_for_utterances_in_babble_of_the_corpus(corpus: Corpus, ratio: float) -> None:
     babble = BabbleNoise(corpus.conversations, seed=0)
-    sound = create_corrupted_reader(CorruptionPoint(BABBLE, ratio), babble)
+    point = CorruptionPoint(BABBLE, ratio)
     for turn in corpus.conversations[0].utterances:
-        clean, heard = read_waveform(turn, RATE).numpy(), sound(turn, RATE).numpy()
+        clean, heard = read_waveform(turn, RATE).numpy(), babble.read_corrupted(point, turn, RATE).numpy()
         assert decibels(clean, heard.astype(float) - clean) == pytest.approx(ratio, abs=0.1)
 
 
@@ -97,16 +99,17 @@ def test_each_talker_is_as_loud_as_the_others(tmp_path: Path) -> None:
 
 def test_babble_of_nobody_and_of_silence_are_told(tmp_path: Path, corpus: Corpus) -> None:
     alone = corpus.conversations[0]
-    lack = explain_missing_babble(BabbleNoise([alone], 0), alone.utterances)
+    lack = BabbleNoise([alone], 0).explain_missing(alone.utterances)
     assert alone.utterances[0].id in lack
-    assert not explain_missing_babble(BabbleNoise(corpus.conversations, 0), alone.utterances)
+    assert not BabbleNoise(corpus.conversations, 0).explain_missing(alone.utterances)
     soundfile.write(tmp_path / "silent.wav", np.zeros(RATE), RATE)
     clip = AudioClip(path=tmp_path / "silent.wav", duration=1.0, sample_rate=RATE)
     silent = replace(alone.utterances[0], id="silent", speaker="X", audio=clip)
     babble = BabbleNoise([alone, Conversation(id="other", utterances=(silent,))], 0)
-    with pytest.raises(MoodlineError, match=rf"{alone.utterances[0].id} .*: silent;") as error:
+    with pytest.raises(MoodlineError) as error:
         babble.generate_babble(alone.utterances[0], 100, RATE)
     assert error.value.code == "experiment.silent_babble"
+    assert all(one in str(error.value) for one in (alone.utterances[0].id, "silent"))
 
 
 def level_of(tone: float, rate: int) -> float:
@@ -140,8 +143,8 @@ def test_an_utterance_stays_as_long_as_it_is(length: int, rate: int) -> None:
 
 def test_a_telephone_hears_the_babble_too(corpus: Corpus) -> None:
     babble, turn = BabbleNoise(corpus.conversations, 0), corpus.conversations[0].utterances[0]
-    wide = create_corrupted_reader(CorruptionPoint(BABBLE, 5.0), babble)(turn, RATE).numpy()
-    narrow = create_corrupted_reader(CorruptionPoint(TELEPHONE, 5.0), babble)(turn, RATE).numpy()
+    wide = babble.read_corrupted(CorruptionPoint(BABBLE, 5.0), turn, RATE).numpy()
+    narrow = babble.read_corrupted(CorruptionPoint(TELEPHONE, 5.0), turn, RATE).numpy()
     assert np.array_equal(narrow, apply_telephone_band(wide, RATE))
-    alone = create_corrupted_reader(CorruptionPoint(TELEPHONE, CLEAN_RATIO), babble)(turn, RATE).numpy()
+    alone = babble.read_corrupted(CorruptionPoint(TELEPHONE, CLEAN_RATIO), turn, RATE).numpy()
     assert np.array_equal(alone, apply_telephone_band(read_waveform(turn, RATE).numpy(), RATE))

@@ -14,9 +14,9 @@ import pytest
 from moodline.config import Recipe
 from moodline.conversation import IEMOCAP4
 from moodline.corpora.corpus import Corpus
-from moodline.experiments.robustness import PointResult, RobustnessCurves, build_curves_table
-from moodline.experiments.robustness_curves import MEASURE_NAMES, compute_limits, draw_curve, write_page
-from moodline.experiments.robustness_plan import ENCODER_BY_CURVE, CorruptionPoint, list_speech_points, list_word_points
+from moodline.experiments.corruptions import CorruptionPoint
+from moodline.experiments.robustness import RobustnessCurves, build_curves_table
+from moodline.experiments.robustness_page import MEASURE_NAMES, compute_limits, draw_curve, write_page
 from moodline.metrics import WordErrors
 from moodline.training.run import Run
 from tests.evaluation.test_report import Page
@@ -35,9 +35,9 @@ FACTS = {
 
 def made_up(points: Sequence[CorruptionPoint], stages: Sequence[str] = STAGES, talks: int = 8) -> pa.Table:
     """Numbers of predictions drawn at random, the worse the further a point is."""
-    generator, measured = np.random.default_rng(0), []
+    generator, measured = np.random.default_rng(0), {}
     for point in points:
-        bad = point.x if ENCODER_BY_CURVE[point.curve] == "text_utterance" else (30 - min(point.x, 30)) / 40
+        bad = point.x if point.encoder == "text_utterance" else (30 - min(point.x, 30)) / 40
         table = []
         for stage in stages:
             for talk in range(talks):
@@ -47,9 +47,9 @@ def made_up(points: Sequence[CorruptionPoint], stages: Sequence[str] = STAGES, t
                     row = {"utterance_id": f"{talk}-{turn}", "conversation_id": str(talk), "fold": "5", "part": None}
                     table.append({**row, "stage": stage, "label": label, "predicted": said})
         errors = None
-        if ENCODER_BY_CURVE[point.curve] == "text_utterance":
+        if point.encoder == "text_utterance":
             errors = WordErrors(substitutions=round(1000 * point.x), deletions=0, insertions=0, words=1000)
-        measured.append(PointResult(point=point, predictions=pa.Table.from_pylist(table), errors=errors))
+        measured[point] = (pa.Table.from_pylist(table), errors)
     return build_curves_table(measured, IEMOCAP4.classes, FACTS)
 
 
@@ -70,8 +70,8 @@ def curves_of(table: pa.Table, corpus: Corpus, *notes: str) -> RobustnessCurves:
 def pages(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """All curves; the least there can be: one conversation, speech alone, nobody to talk over it."""
     place = tmp_path_factory.mktemp("pages")
-    full = made_up([*list_word_points(), *list_speech_points(with_babble=True)])
-    least = made_up(list_speech_points(with_babble=False), ("audio_context",), talks=1)
+    full = made_up([*CorruptionPoint.list_all("text_utterance"), *CorruptionPoint.list_all("audio_utterance")])
+    least = made_up(CorruptionPoint.list_all("audio_utterance", with_babble=False), ("audio_context",), talks=1)
     write_page(curves_of(full, corpus, "a note"), place / "full.html")
     write_page(curves_of(least, corpus), place / "least.html")
     return {"full": place / "full.html", "least": place / "least.html"}
@@ -89,7 +89,7 @@ def test_a_page_is_whole(pages: dict[str, Path]) -> None:
 
 
 def test_a_figure_tells_every_point_to_who_cannot_see_it() -> None:
-    rows = made_up(list_speech_points(with_babble=True)).to_pylist()
+    rows = made_up(CorruptionPoint.list_all("audio_utterance")).to_pylist()
     for metric, name in MEASURE_NAMES.items():
         own = [row for row in rows if row["curve"] == "babble"]
         drawn = draw_curve("babble", metric, own, [], 0.25)

@@ -15,24 +15,17 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
+from moodline.errors import MoodlineError
 from moodline.experiments import robustness
-from moodline.experiments.robustness_plan import (
-    BABBLE,
-    CLEAN_RATIO,
-    CURVE_NAMES,
-    DRAWN,
-    ERROR_RATES,
-    INTERPOLATED,
-    NOISE_RATIOS,
-    RECOGNISED_SHARES,
-)
+from moodline.experiments.corruptions import BABBLE, CLEAN_RATIO, CURVES, DRAWN, INTERPOLATED, TELEPHONE
 from tests.processes import DieAtWrite, run
 from tests.system import bring_recognised_words, moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
 
 pytestmark = pytest.mark.slow
-WORDS_POINTS, SPEECH_POINTS = len(RECOGNISED_SHARES) + len(ERROR_RATES), 2 * (1 + len(NOISE_RATIOS))
+WORDS_POINTS = len(CURVES[INTERPOLATED].x) + len(CURVES[DRAWN].x)
+SPEECH_POINTS = len(CURVES[BABBLE].x) + len(CURVES[TELEPHONE].x)
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +71,13 @@ def elsewhere(place: Path, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    with pytest.raises(SystemExit, match="2"):
+def refusal(*arguments: object) -> MoodlineError:
+    """The error that ends a command."""
+    with pytest.raises(SystemExit) as ended:
         moodline(*arguments)
-    return capsys.readouterr().err
+    assert ended.value.code == 2
+    assert isinstance(ended.value.__context__, MoodlineError)
+    return ended.value.__context__
 
 
 @pytest.mark.parametrize("stage", ["text_context", "fusion"])
@@ -126,7 +122,7 @@ def test_every_number_is_that_of_its_predictions(place: Path) -> None:
 
 
 def test_differences_are_from_where_nothing_is_altered(place: Path) -> None:
-    for curve in CURVE_NAMES:
+    for curve in CURVES:
         start = (
             {"curve": BABBLE, "x": CLEAN_RATIO} if curve not in (INTERPOLATED, DRAWN) else {"curve": curve, "x": 0.0}
         )
@@ -151,9 +147,9 @@ def test_the_word_error_rate_is_measured(place: Path) -> None:
 
 def test_the_page_is_whole_and_says_whose_words_they_are(place: Path) -> None:
     page = html.unescape((place / "run/robustness.html").read_text())
-    assert page.count("<svg") == 2 * len(CURVE_NAMES)
+    assert page.count("<svg") == 2 * len(CURVES)
     assert "heard.parquet" in page
-    assert all(name in page for name in CURVE_NAMES.values())
+    assert all(curve.title in page for curve in CURVES.values())
     assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org/", "")
     assert "NaN" not in page
 
@@ -270,33 +266,33 @@ def test_embeddings_from_files_have_no_curve_of_theirs(place: Path, capsys: pyte
     )
     assert {row["part"] for row in rows(place / "given")} == {"audio_context", "fusion"}
     moved = (place / "vectors/text.parquet").rename(place / "vectors/moved.parquet")
-    assert "is missing" in refused(capsys, "robustness", place / "given")
+    assert refusal("robustness", place / "given").code == "embeddings.missing_file"
     moodline("robustness", place / "given", "--text-embeddings", moved)
 
 
-def test_what_cannot_be_drawn_is_refused(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "is no run folder" in refused(capsys, "robustness", place / "corpus")
+def test_what_cannot_be_drawn_is_refused(place: Path, tmp_path: Path) -> None:
+    assert refusal("robustness", place / "corpus").code == "file.other_folder"
     moodline(
         *("train", place / "corpus", "--recipe", place / "tiny.yaml", "--protocol", "all"),
         *("--modalities", "text", "-o", place / "all"),
     )
-    assert "protocol all has no test set" in refused(capsys, "robustness", place / "all")
+    assert refusal("robustness", place / "all").code == "evaluation.no_test_set"
     folder = elsewhere(place, tmp_path)
     with filelock.FileLock(folder / ".lock"):
-        assert "another process" in refused(capsys, "robustness", folder)
+        assert refusal("robustness", folder).code == "run.locked"
     (folder / "fold-5/model/config.json").unlink()
-    assert "has no trained fold" in refused(capsys, "robustness", folder)
+    assert refusal("robustness", folder).code == "run.no_trained_fold"
 
 
-def test_a_run_with_nothing_to_draw_is_refused(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_with_nothing_to_draw_is_refused(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "corpus", tmp_path / "corpus")
     for file in (tmp_path / "corpus").glob("recognised.*"):
         file.unlink()
     shutil.copy(place / "tiny.yaml", tmp_path)
     train(tmp_path, "run", "--modalities", "text")
-    told = refused(capsys, "robustness", tmp_path / "run")
-    assert f"no robustness curve fits {tmp_path / 'run'}" in told
-    assert "moodline transcribe" in told
+    error = refusal("robustness", tmp_path / "run")
+    assert error.code == "experiment.no_curve"
+    assert all(one in str(error) for one in (str(tmp_path / "run"), "moodline transcribe"))
     assert not (tmp_path / "run/robustness").exists()
 
 

@@ -10,21 +10,18 @@ from hypothesis import strategies as st
 
 from moodline.conversation import Conversation, Utterance
 from moodline.experiments.corruptions import (
+    CURVES,
     DELETED,
+    DRAWN,
+    INTERPOLATED,
+    CorruptionPoint,
+    FoldWords,
     NormalisedWord,
     WordConfusions,
     WordCorruption,
     count_confusions,
-    split_texts,
-)
-from moodline.experiments.robustness_plan import (
-    DRAWN,
-    ERROR_RATES,
-    INTERPOLATED,
-    RECOGNISED_SHARES,
-    CorruptionPoint,
-    FoldWords,
     mix_words,
+    split_texts,
 )
 
 PAIRS = [
@@ -76,7 +73,7 @@ def test_a_word_is_never_misheard_as_itself() -> None:
     assert only.choose_substitute("b", 0.5) == DELETED
 
 
-@pytest.mark.parametrize("rate", ERROR_RATES)
+@pytest.mark.parametrize("rate", CURVES[DRAWN].x)
 def test_the_word_error_rate_is_reached_with_errors_that_were_seen(rate: float) -> None:
     confusions = count_confusions(PAIRS)
     texts = {f"u{number}": said for number, said in enumerate(SAID)}
@@ -158,10 +155,10 @@ def test_shares_of_recognised_utterances_are_nested_and_end_at_all() -> None:
             for name, said in words.build_words(CorruptionPoint(INTERPOLATED, share)).items()
             if said == words.recognised[name]
         }
-        for share in RECOGNISED_SHARES
+        for share in CURVES[INTERPOLATED].x
     ]
     assert all(smaller <= larger for smaller, larger in itertools.pairwise(sets))
-    for share, chosen in zip(RECOGNISED_SHARES, sets, strict=True):
+    for share, chosen in zip(CURVES[INTERPOLATED].x, sets, strict=True):
         assert len(chosen) == pytest.approx(200 * share, abs=4 * (200 * share * (1 - share)) ** 0.5)
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from moodline.errors import MoodlineError
 from moodline.timeline import Timeline
-from moodline.timeline.schema import SCHEMA
 from moodline.timeline.timeline import round_to_milliseconds
+from moodline.timeline.writers import SCHEMA
 from tests.inference.timeline.talks import talk, timelines
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "timeline.md"
@@ -25,8 +25,9 @@ def test_what_is_read_back_is_equal_to_the_millisecond(one):
 
 def test_a_newer_schema_is_refused_in_a_sentence():
     newer = talk().to_json().replace(f'"schema": {SCHEMA}', f'"schema": {SCHEMA + 1}')
-    with pytest.raises(MoodlineError, match=f"schema {SCHEMA + 1}.*up to {SCHEMA}.*newer moodline"):
+    with pytest.raises(MoodlineError, match=f"schema {SCHEMA + 1}.*up to {SCHEMA}") as refused:
         Timeline.from_json(newer)
+    assert refused.value.code == "timeline.newer_schema"
 
 
 def paths(content, place=()):
@@ -61,10 +62,42 @@ def test_what_is_of_another_kind_is_refused_with_its_place_or_is_a_timeline(plac
         assert json.loads(Timeline.from_json(json.dumps(content)).to_json()) == content
 
 
-@pytest.mark.parametrize("text", ["", "[", "[]", "3", '{"schema": "1"}', "{" * 100_000])
-def test_what_is_no_timeline_is_refused(text):
-    with pytest.raises(MoodlineError, match="write it again"):
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("", "timeline.bad_json"),
+        ("[", "timeline.bad_json"),
+        ("{" * 100_000, "timeline.bad_json"),
+        ("[]", "timeline.no_schema"),
+        ("3", "timeline.no_schema"),
+        ('{"schema": "1"}', "timeline.no_schema"),
+        ('{"schema": true}', "timeline.no_schema"),
+        (f'{{"schema": {SCHEMA}}}', "timeline.missing_key"),
+    ],
+)
+def test_what_is_no_timeline_is_refused(text, code):
+    with pytest.raises(MoodlineError) as refused:
         Timeline.from_json(text)
+    assert refused.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "place"),
+    [
+        ('"speaker": "ANA"', '"speaker": 3', "timeline.turns[0].speaker is 3"),
+        ('"start": 0.5', '"start": "0.5"', "timeline.turns[0].start is '0.5'"),
+        ('"anger": 0.82', '"anger": null', "timeline.turns[0].probabilities.anger is None"),
+        ('"duration": 10.0', '"duration": NaN', "timeline.duration is nan"),
+        ('"duration": 10.0', f'"duration": 1{"0" * 400}', "timeline.duration is 1000"),
+        ('"channel": 1', '"channel": 1.5', "timeline.turns[1].channel is 1.5"),
+        ('"notes": [', '"notes": ["", 1, ', "timeline.model.notes[1] is 1"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_with_its_place(was, now, place):
+    with pytest.raises(MoodlineError) as refused:
+        Timeline.from_json(talk().to_json().replace(was, now, 1))
+    assert refused.value.code == "timeline.bad_value"
+    assert place in str(refused.value)
 
 
 def test_the_page_describes_every_key():

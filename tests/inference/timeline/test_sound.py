@@ -10,10 +10,9 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moodline.audio.decoders import GapCollector
 from moodline.audio.recording import BLOCK, Recording
 from moodline.timeline import html
-from moodline.timeline.html import EnvelopeBuilder
+from moodline.timeline.html import compute_envelope
 
 RATE = 16_000
 
@@ -87,19 +86,19 @@ def test_no_more_than_a_block_of_a_long_recording_is_held(monkeypatch):
     minutes, largest = 40, 0
 
     second = np.ones((RATE, 1), dtype=np.float32)
-    long = Recording(((second, RATE) for _ in range(60 * minutes)), "long", GapCollector())
-    really = EnvelopeBuilder.add
+    long = Recording(((second, RATE) for _ in range(60 * minutes)), "long", [])
+    really = html._find_extremes
 
-    def watched(self, samples):
+    def watched(stretches):
         nonlocal largest
-        really(self, samples)
-        largest = max(largest, len(self.rest) + sum(part.size for part in self.extremes[-1:]))
+        largest = max(largest, stretches.size)
+        return really(stretches)
 
-    monkeypatch.setattr(EnvelopeBuilder, "add", watched)
+    monkeypatch.setattr(html, "_find_extremes", watched)
     one = html.read_page_audio(long)
     assert one.embedded is None
     assert len(one.envelope) == html.MAX_POINTS
-    assert largest <= 2 * BLOCK // EnvelopeBuilder.STRETCH + EnvelopeBuilder.STRETCH + 2
+    assert largest <= BLOCK + html.STRETCH
 
 
 SAMPLES = st.lists(st.integers(-100, 100), min_size=1, max_size=200)
@@ -111,17 +110,14 @@ def test_the_envelope_does_not_depend_on_the_blocks(numbers, stretch, most, data
     samples = np.array(numbers, dtype=np.float32)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(samples)), max_size=5)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(EnvelopeBuilder, "STRETCH", stretch)
+        patch.setattr(html, "STRETCH", stretch)
         patch.setattr(html, "MAX_POINTS", most)
         patch.setattr(html, "LOUD_QUANTILE", 1.0)
-        whole, pieces = EnvelopeBuilder(), EnvelopeBuilder()
-        whole.add(samples)
-        for piece in np.split(samples, cuts):
-            pieces.add(piece)
         expected = np.array([[min(part), max(part)] for part in split(numbers, stretch, most)], dtype=np.float32)
         loudest = np.abs(expected).max() or np.float32(1)
-        assert np.array_equal(whole.compute_points(), np.round(expected / loudest * html.MAX_LEVEL))
-        assert np.array_equal(pieces.compute_points(), whole.compute_points())
+        whole = compute_envelope([samples])
+        assert np.array_equal(whole, np.round(expected / loudest * html.MAX_LEVEL))
+        assert np.array_equal(compute_envelope(np.split(samples, cuts)), whole)
 
 
 def split(numbers: list[int], stretch: int, most: int) -> list[list[int]]:

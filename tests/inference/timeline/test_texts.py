@@ -104,8 +104,9 @@ def test_a_tiers_intervals_follow_each_other_from_the_first_second_to_the_last(o
 
 @pytest.mark.parametrize("text", [to_srt, to_textgrid])
 def test_words_alone_have_no_subtitles_and_no_tiers(text):
-    with pytest.raises(MoodlineError, match=r"talk\.wav has words alone"):
+    with pytest.raises(MoodlineError, match=r"talk\.wav") as refused:
         text(talk(timed=False))
+    assert refused.value.code == "timeline.no_times"
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.csv", "a.srt", "a.TextGrid", "a.html"])
@@ -119,10 +120,12 @@ def test_a_files_ending_says_its_format(name, tmp_path):
 
 
 def test_other_endings_and_formats_are_refused_and_nothing_is_written(tmp_path):
-    with pytest.raises(MoodlineError, match=r"a\.docx"):
-        write_timeline(talk(), tmp_path / "a.docx")
-    with pytest.raises(MoodlineError, match="'docx'"):
-        write_timeline(talk(), tmp_path / "a.csv", "docx")
-    with pytest.raises(MoodlineError, match="words alone"):
-        write_timeline(talk(timed=False), tmp_path / "a.srt")
+    for timeline, name, named, code in (
+        (talk(), "a.docx", None, "timeline.unknown_format"),
+        (talk(), "a.csv", "docx", "timeline.unknown_format"),
+        (talk(timed=False), "a.srt", None, "timeline.no_times"),
+    ):
+        with pytest.raises(MoodlineError, match=r"docx|talk\.wav") as refused:
+            write_timeline(timeline, tmp_path / name, named)
+        assert refused.value.code == code
     assert list(tmp_path.iterdir()) == []

@@ -13,7 +13,7 @@ from tests.inference.timeline.talks import CLASSES, SAID, talk, timelines
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "found"),
     [
         ({"start": None, "end": None}, "5 of 6"),
         ({"start": 3.0, "end": 3.0}, "3.0 to 3.0"),
@@ -27,11 +27,12 @@ from tests.inference.timeline.talks import CLASSES, SAID, talk, timelines
         ({"reasons": Reasons(context=(Influence(turn=6, weight=0.5),), speech=None, words=None)}, "6"),
     ],
 )
-def test_refuses_turns_that_contradict_themselves_or_the_others(change, told):
+def test_refuses_turns_that_contradict_themselves_or_the_others(change, found):
     one = talk()
     with pytest.raises(MoodlineError, match=r"talk\.wav") as refused:
         replace(one, turns=(replace(one.turns[0], **change), *one.turns[1:]))
-    assert told in str(refused.value)
+    assert refused.value.code == ("timeline.mixed_times" if found == "5 of 6" else "timeline.invalid_turn")
+    assert found in str(refused.value)
 
 
 def test_an_uncertain_turn_keeps_its_likeliest_class():
@@ -74,5 +75,6 @@ def test_a_frame_without_pandas_names_it(monkeypatch):
         return really(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without_pandas)
-    with pytest.raises(MoodlineError, match="pip install pandas"):
+    with pytest.raises(MoodlineError, match="pandas") as refused:
         talk().to_frame()
+    assert refused.value.code == "timeline.no_pandas"

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from moodline.conversation import Segment
 from moodline.errors import MoodlineError
-from moodline.transcripts.chat import is_chat, read_chat
-from moodline.transcripts.formats import write_transcript
+from moodline.transcripts.formats import is_chat, read_chat, write_transcript
+from tests.speech.transcripts import texts
 
 CHAT = [("ann", "Hello, you"), ("ben", 'I "never" said; that'), ("ann", "You\tdid | did")]
 TIMED = [
@@ -92,12 +92,17 @@ def test_a_transcript_in_its_recordings_place_keeps_its_times(tmp_path: Path, en
 def test_one_of_several_conversations_is_named(tmp_path: Path) -> None:
     several = "Dialogue_ID,speaker,text\n1,ann,Hello\n2,ben,No\n1,ben,Yes\n"
     assert read(tmp_path, several, named="1") == [("ann", "Hello"), ("ben", "Yes")]
-    with pytest.raises(MoodlineError, match=r"chat\.csv has 2 .*'Dialogue_ID' \(1, 2\).*--conversation"):
-        read(tmp_path, several)
-    with pytest.raises(MoodlineError, match="has no conversation '3'"):
-        read(tmp_path, several, named="3")
-    with pytest.raises(MoodlineError, match="--conversation 1"):
-        read(tmp_path, "speaker,text\nann,Hello\n", named="1")
+    single = "speaker,text\nann,Hello\n"
+    for text, named, code, found in (
+        (several, None, "several_conversations", "'Dialogue_ID' has 1, 2"),
+        (several, "3", "unknown_conversation", "'3'"),
+        (single, "1", "unnamed_conversation", "--conversation 1"),
+        (texts.SRT, "1", "unnamed_conversation", "--conversation 1"),
+    ):
+        with pytest.raises(MoodlineError) as refused:
+            read(tmp_path, text, named=named)
+        assert refused.value.code == f"transcript.{code}"
+        assert found in str(refused.value)
     assert read(tmp_path, "conversation,text\nx,Hello\n") == [("unknown", "Hello")]
 
 

@@ -49,6 +49,7 @@ def test_another_encoding_than_unicode_is_noted(tmp_path: Path) -> None:
         (b"RIFF\x24\x00\x00\x00WAVEfmt ", "transcript.binary"),
         (b"ooBinaryFile\x08TextGrid\x00\x00", "transcript.binary"),
         (b"Dear Ann,\nall is well.\n", "transcript.unknown_format"),
+        (b"\x0c\n", "transcript.unknown_format"),
         (b"WEBVTT\n", "transcript.no_turns"),
         (b'File type = "ooTextFile"\nObject class = "Pitch 1"\n', "transcript.unknown_format"),
     ],
@@ -60,10 +61,11 @@ def test_what_is_no_transcript_is_told(tmp_path: Path, content: bytes, code: str
 
 
 def test_a_path_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    with pytest.raises(MoodlineError, match=r"absent\.srt cannot be read: No such file"):
-        read_transcript(tmp_path / "absent.srt")
-    with pytest.raises(MoodlineError, match="cannot be read: Is a directory"):
-        read_transcript(tmp_path)
+    for path, reason in ((tmp_path / "absent.srt", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(MoodlineError, match=reason) as refused:
+            read_transcript(path)
+        assert refused.value.code == "file.unreadable"
+        assert str(path) in str(refused.value)
 
 
 pieces = st.sampled_from([piece for text in texts.ALL.values() for piece in text.split(" ")])

@@ -42,26 +42,38 @@ def test_whispers_segments_without_a_length_are_left_out_and_told(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "code", "found"),
     [
-        ('{"segments": {"a": 1}}', "segments of .* is"),
-        ('{"segments": [{"start": 0, "end": 1, "text": "A"}, {"start": "0", "end": 1, "text": "A"}]}', "segment 2 has"),
-        ('{"segments": [{"start": 0, "end": NaN, "text": "A"}]}', "segment 1 has"),
-        ('{"segments": [{"start": 0, "end": 1' + "0" * 400 + ', "text": "A"}]}', "segment 1 has"),
-        ('{"segments": [{"start": -1, "end": 1, "text": "A"}]}', "not negative"),
-        ('{"segments": [{"start": 0, "end": 1, "text": ["A"]}]}', r"segment 1 .*\[\"A\"\]"),
-        ('{"segments": ["A"]}', "segment 1 has"),
-        ('{"segments": []}', "holds no turn"),
-        ('{"transcription": [{"start": 0, "end": 1, "text": "A"}]}', "from and to"),
-        ('{\n"words": []}', "keys 'words'"),
-        ('{"words": []}', "keys 'words'"),
-        ("{}", r"keys \(none\)"),
-        ("[1, 2]", "begins with"),
-        ('[{"text": "A"}]', "columns 'text'"),
-        ('{"segments": [\n{"start": 0,,}]}', "line 2"),
-        ("[" * 100_000, "not valid JSON"),
+        ('{"segments": {"a": 1}}', "invalid_json", 'segments {"a": 1}'),
+        (
+            '{"segments": [{"start": 0, "end": 1, "text": "A"}, {"start": "0", "end": 1, "text": "A"}]}',
+            "invalid_time",
+            'segment 2 has {"start": "0"',
+        ),
+        ('{"segments": [{"start": 0, "end": NaN, "text": "A"}]}', "invalid_time", "segment 1 has"),
+        ('{"segments": [{"start": 0, "end": 1' + "0" * 400 + ', "text": "A"}]}', "invalid_time", "segment 1 has"),
+        ('{"segments": [{"start": -1, "end": 1, "text": "A"}]}', "invalid_time", "segment 1 has the time -1"),
+        ('{"segments": [{"start": 0, "end": 1, "text": ["A"]}]}', "invalid_text", 'segment 1 has the text ["A"]'),
+        ('{"segments": ["A"]}', "invalid_time", 'segment 1 has "A"'),
+        ('{"segments": []}', "no_turns", "talk.json"),
+        ('{"transcription": [{"start": 0, "end": 1, "text": "A"}]}', "invalid_time", "from and to"),
+        ('{\n"words": []}', "invalid_json", "keys 'words'"),
+        ('{"words": []}', "invalid_json", "keys 'words'"),
+        ("{}", "invalid_json", "keys (none)"),
+        ("[1, 2]", "unknown_format", "[1, 2]"),
+        ('[{"text": "A"}]', "no_times", "'text'"),
+        ('[{"text": "A"}, [1]]', "invalid_json", "item 2 has a list"),
+        ('{"segments": [\n{"start": 0,,}]}', "invalid_json", "line 2"),
+        ("[" * 100_000, "invalid_json", "talk.json"),
     ],
 )
-def test_malformed_json_is_told(tmp_path: Path, text: str, told: str) -> None:
-    with pytest.raises(MoodlineError, match=told):
+def test_malformed_json_is_refused_with_its_place(tmp_path: Path, text: str, code: str, found: str) -> None:
+    with pytest.raises(MoodlineError) as refused:
         read(tmp_path, text, "talk.json")
+    assert refused.value.code == f"transcript.{code}"
+    assert found in str(refused.value)
+
+
+def test_speakers_of_words_that_are_no_names_are_no_fault(tmp_path: Path) -> None:
+    text = '{"segments": [{"start": 0, "end": 1, "text": "A", "words": [{"speaker": ["x"]}]}]}'
+    assert seen(read(tmp_path, text, "talk.json")) == [(0.0, 1.0, "['x']", "A")]

@@ -111,6 +111,7 @@ def test_a_turn_shorter_than_a_millisecond_is_not_lost(tmp_path: Path) -> None:
 
 
 def test_another_ending_is_refused_and_nothing_written(tmp_path: Path) -> None:
-    with pytest.raises(MoodlineError, match=r"talk\.doc has \.doc.*\.srt"):
+    with pytest.raises(MoodlineError, match=r"talk\.doc") as refused:
         write_transcript(tmp_path / "talk.doc", [])
+    assert refused.value.code == "transcript.unknown_ending"
     assert not list(tmp_path.iterdir())

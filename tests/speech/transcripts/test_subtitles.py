@@ -5,7 +5,9 @@ from pathlib import Path
 import pysubs2
 import pytest
 
+from moodline.conversation import Segment
 from moodline.errors import MoodlineError
+from moodline.transcripts.formats import read_transcript, write_transcript
 from tests.speech.transcripts import texts
 from tests.speech.transcripts.texts import read, seen
 
@@ -108,18 +110,24 @@ def test_a_name_with_bracket_and_colon_is_a_speaker_even_once(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("text", "line"),
+    ("text", "code", "line"),
     [
-        ("1\n00:00:01,000 --> 00:00:02,000\nA\n\n2\n00:00:xx,000 --> 00:00:04,000\nB\n", ":6 "),
-        ("1\n00:00:01,000 --> \nA\n", ":2 "),
-        ("1\n00:00:01,000 --> 00:00:02,000\nA\n\n2\n00:00:03,000 00:00:04,000\nB\n", ":6 "),
-        ("1\n00:00:01,000 --> 00:00:02,000\nA\n\n2\n", ":5 "),
-        ("Subtitles\nby me\n00:00:01,000 --> 00:00:02,000\nA\n", ":1 "),
-        ("WEBVTT\n\nloose words\n\n00:01.000 --> 00:02.000\nA\n", ":3 "),
-        ("WEBVTT\n\n00:01.000 --> 00:02,x\nA\n", ":3 "),
+        ("1\n00:00:01,000 --> 00:00:02,000\nA\n\n2\n00:00:xx,000 --> 00:00:04,000\nB\n", "invalid_time", 6),
+        ("1\n00:00:01,000 --> \nA\n", "invalid_time", 2),
+        ("1\n00:00:01,000 --> 00:00:02,000\nA\n\n2\n00:00:03,000 00:00:04,000\nB\n", "invalid_time", 6),
+        ("1\n00:00:01,000 --> 00:00:02,000\nA\n\n2\n", "text_without_times", 5),
+        ("Subtitles\nby me\n00:00:01,000 --> 00:00:02,000\nA\n", "text_without_times", 1),
+        ("WEBVTT\n\nloose words\n\n00:01.000 --> 00:02.000\nA\n", "text_without_times", 3),
+        ("WEBVTT\n\n00:01.000 --> 00:02,x\nA\n", "invalid_time", 3),
     ],
 )
-def test_malformed_cues_are_told_with_their_line(tmp_path: Path, text: str, line: str) -> None:
-    with pytest.raises(MoodlineError) as caught:
+def test_malformed_cues_are_refused_with_their_line(tmp_path: Path, text: str, code: str, line: int) -> None:
+    with pytest.raises(MoodlineError) as refused:
         read(tmp_path, text)
-    assert f"talk.txt{line}" in str(caught.value)
+    assert refused.value.code == f"transcript.{code}"
+    assert f"talk.txt:{line} " in str(refused.value)
+
+
+def test_no_arrow_in_words_is_taken_for_times(tmp_path: Path) -> None:
+    write_transcript(tmp_path / "talk.srt", [Segment(start=0, end=1, words="a --> b ---> c -> d")])
+    assert [turn.words for turn in read_transcript(tmp_path / "talk.srt").turns] == ["a -> b -> c -> d"]

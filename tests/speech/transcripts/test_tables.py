@@ -8,6 +8,8 @@ from moodline.errors import MoodlineError
 from tests.speech.transcripts import texts
 from tests.speech.transcripts.texts import read, seen
 
+LINE = "SPEAKER a 1 0 1 <NA> <NA> x <NA> <NA>\n"
+
 
 def test_csv_has_columns_by_any_of_their_names_and_times_by_the_clock(tmp_path: Path) -> None:
     assert seen(read(tmp_path, texts.CSV)) == [
@@ -47,25 +49,32 @@ def test_whole_seconds_are_seconds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "code", "found"),
     [
-        ("start,end,text\n0,1,A\none,2,B\n", r"talk\.txt:3 has 'one' as start"),
-        ("start,end,text\n0,,A\n", r"talk\.txt:2 has '' as end"),
-        ("start,end,text\n-3,1,A\n", r"talk\.txt:2 .* -3"),
-        ("start,end,text\n0,1,A\n1,2,B, C\n", r"talk\.txt:3 has 4 .* 3"),
-        ('start,end,text\n0,1,"A\n', r"talk\.txt:\d"),
-        ("start,end,text\n", "holds no turn"),
-        ("speaker,text\nAnn,Hi\n", r"talk\.txt has the columns 'speaker', 'text'"),
-        ('{"start": 0, "end": 1, "text": "A"}\n{"start": 1, "end"\n', r"talk\.txt:2 is not"),
-        ('{"start": 0, "end": 1, "text": "A"}\n[1]\n', r"talk\.txt:2 is a list"),
-        ('{"start": 0, "end": 1, "text": "A"}\n{"start": 1, "text": "A"}\n', r"talk\.txt:2 has None"),
-        ('{"start": true, "end": 1, "text": "A"}\n', r"talk\.txt:1 has True"),
-        ("SPEAKER a 1 0 1 <NA> <NA> x <NA> <NA>\nSPEAKER a 1 0 y <NA> <NA> x <NA> <NA>\n", r"talk\.txt:2 has"),
-        ("SPEAKER a 1 0 1 <NA> <NA> x <NA> <NA>\nSPEAKER a 1 0 1\n", r"talk\.txt:2 has"),
-        ("SPEAKER a 1 0 nan <NA> <NA> x <NA> <NA>\n", r"talk\.txt:1 .* nan"),
-        ("SPEAKER a 1 0 1 <NA> <NA> x <NA>\nSPEAKER b 1 0 1 <NA> <NA> x <NA>\n", r"2 recordings \(a, b\)"),
+        ("start,end,text\n0,1,A\none,2,B\n", "invalid_time", "talk.txt:3 has 'one' as start"),
+        ("start,end,text\n0,,A\n", "invalid_time", "talk.txt:2 has '' as end"),
+        ("start,end,text\n-3,1,A\n", "invalid_time", "talk.txt:2 has the time -3.0"),
+        ("start,end,text\n0,1,A\n1,2,B, C\n", "too_many_cells", "talk.txt:3 has 4 cells for 3"),
+        ("start,end,text\n", "no_turns", "talk.txt"),
+        ("speaker,text\nAnn,Hi\n", "no_times", "'speaker', 'text'"),
+        ('{"start": 0, "end": 1, "text": "A"}\n{"start": 1, "end"\n', "invalid_json", "talk.txt:2 "),
+        ('{"start": 0, "end": 1, "text": "A"}\n[1]\n', "invalid_json", "talk.txt:2 has a list"),
+        ('{"start": 0, "end": 1, "text": "A"}\n{"start": 1, "text": "A"}\n', "invalid_time", "talk.txt:2 has None"),
+        ('{"start": true, "end": 1, "text": "A"}\n', "invalid_time", "talk.txt:1 has True"),
+        (f"{LINE}SPEAKER a 1 0 y <NA> <NA> x <NA> <NA>\n", "invalid_line", "talk.txt:2 has 'SPEAKER a 1 0 y"),
+        (f"{LINE}SPEAKER a 1 0 1\n", "invalid_line", "talk.txt:2 has 'SPEAKER a 1 0 1'"),
+        ("SPEAKER a 1 0 nan <NA> <NA> x <NA> <NA>\n", "invalid_time", "talk.txt:1 has the time nan"),
+        (f"{LINE}SPEAKER b 1 0 1 <NA> <NA> x <NA>\n", "several_recordings", "2 recordings (a, b)"),
     ],
 )
-def test_malformed_rows_are_told_with_their_line(tmp_path: Path, text: str, told: str) -> None:
-    with pytest.raises(MoodlineError, match=told):
+def test_malformed_rows_are_refused_with_their_line(tmp_path: Path, text: str, code: str, found: str) -> None:
+    with pytest.raises(MoodlineError) as refused:
         read(tmp_path, text)
+    assert refused.value.code == f"transcript.{code}"
+    assert found in str(refused.value)
+
+
+def test_an_unclosed_quote_is_refused_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(MoodlineError, match=r"talk\.txt:\d") as refused:
+        read(tmp_path, 'start,end,text\n0,1,"A\n')
+    assert refused.value.code == "file.bad_quote"

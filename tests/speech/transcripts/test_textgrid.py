@@ -72,9 +72,16 @@ def test_a_file_that_is_cut_short_is_refused(tmp_path: Path, cut: int) -> None:
         read(tmp_path, texts.TEXTGRID[:cut])
 
 
+def test_a_size_beyond_any_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MoodlineError, match=r"talk\.txt") as refused:
+        read(tmp_path, texts.TEXTGRID.replace("intervals: size = 1", "intervals: size = 1e999"))
+    assert refused.value.code == "transcript.truncated"
+
+
 def test_a_malformed_interval_is_told_with_its_line(tmp_path: Path) -> None:
-    with pytest.raises(MoodlineError, match=r"talk\.txt:22 .*an interval's end"):
+    with pytest.raises(MoodlineError, match=r"talk\.txt:22 .*an interval's end") as refused:
         read(tmp_path, texts.TEXTGRID.replace("xmax = 2.5\n", "xmax = two\n", 1))
+    assert refused.value.code == "transcript.invalid_line"
 
 
 def test_overlaps_of_one_speaker_are_on_further_tiers(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 "use strict";
-// Draws the timeline from #data, lets the turns be heard, and moves between them. What was said stands in the table's
-// rows alone: a row's cells are copied to show them, so that no text is ever taken for markup.
+// Draws the timeline from #data, plays turns and moves between them. The words are in the table's rows only: to show a
+// turn, its row's cells are copied, so that no text is taken for markup.
 (() => {
 const data = JSON.parse(document.getElementById("data").textContent);
 const turns = data.turns.map(([start, end, speaker, sign, probabilities]) => ({start, end, speaker, sign, probabilities}));
@@ -40,7 +40,7 @@ function patterns(svg) {
   });
 }
 
-// The row of each turn where turns that overlap stand one below the other.
+// The row of each turn: overlapping turns are drawn one below the other.
 function rowsWithoutOverlap() {
   const ends = [], found = [];
   for (const position of turns.keys()) {
@@ -83,7 +83,7 @@ function waveform(svg, x, from, to, left, right, middle, half) {
   if (high.length) add(svg, "path", {d: `M${high.join("L")}L${low.reverse().join("L")}Z`, fill: "#5a5a5a"});
 }
 
-// One path for the blocks of a class, from the baseline up to a height each.
+// One path for the blocks of a class, each from the baseline up to its height.
 const blocks = (those, x, base, height) => those
   .map(turn => `M${x(turn.start).toFixed(1)} ${base}V${(base - height(turn)).toFixed(1)}H${Math.max(x(turn.end), x(turn.start) + .5).toFixed(1)}V${base}Z`)
   .join("");
@@ -159,7 +159,7 @@ function drawLanes() {
   add(inside, "path", {class: "head", stroke: "#0072b2", "stroke-width": 2});
 }
 
-// A lane's name in the gutter, cut to it.
+// A lane's name in the gutter, shortened to fit.
 function name(text, middle) {
   const label = add(lanes, "text", {x: 0, y: middle + 4}, text), signs = [...text].slice(0, gutter());
   while (signs.length && label.getComputedTextLength() > gutter() - 8) {
@@ -192,7 +192,7 @@ function emotionBlock(parent, turn, x, top) {
     }, letter);
 }
 
-// The chosen turn's frame, and dashed ones around the turns that weighed most for it.
+// The chosen turn's frame, and dashed frames around the turns with the largest weights.
 function mark() {
   const group = lanes.querySelector(".marks"), {x} = scale(), top = places().emotion;
   group.replaceChildren();
@@ -245,7 +245,7 @@ function element(name, kind, ...content) {
   return made;
 }
 
-// Show a turn's words, probabilities and reasons, as under the mouse.
+// Show a turn's words, probabilities and reasons.
 function show(position) {
   if (position === shown) return;
   shown = position;
@@ -287,10 +287,10 @@ function play(position, focus = false) {
   if (!sound) return;
   sound.currentTime = turns[current].start;
   stopAt = turns[current].end;
-  sound.play().catch(() => {});  // a browser may want a click first; the player says what is wrong otherwise
+  sound.play().catch(() => {});  // a browser may require a click first; the player reports other errors
 }
 
-// The turn at a time; of several the one that began last.
+// The turn at a time; the one that began last if several overlap.
 const turnAt = time => turns.findLastIndex(turn => turn.start <= time && time < turn.end);
 
 function under(event) {
@@ -371,7 +371,7 @@ function whilePlaying() {
 }
 if (sound) {
   sound.addEventListener("play", whilePlaying);
-  sound.addEventListener("timeupdate", follow);  // where the page is in the background, nothing is drawn
+  sound.addEventListener("timeupdate", follow);  // a page in the background draws nothing
   sound.addEventListener("pause", () => { stopAt = null; });
   sound.addEventListener("seeking", () => {
     const elsewhere = sound.currentTime < turns[current].start - .1 || sound.currentTime > turns[current].end + .1;
@@ -389,16 +389,16 @@ function layOut() {
 }
 at("picture").hidden = false;
 document.body.classList.add("ready");
-// Tab comes to one turn, and the arrow keys to the others; their reasons' links are above, where a turn is shown.
+// Tab reaches one turn, and the arrow keys the others; the panel above has the links of the shown turn's reasons.
 for (const row of rows) row.tabIndex = -1;
 for (const link of at("turns").querySelectorAll("a")) link.tabIndex = -1;
-// As much of the recording as gives each turn some room.
+// The part of the recording that gives each turn enough room.
 view.to = data.duration * Math.min(1, (lanes.clientWidth - gutter()) / ROOMY / turns.length);
 layOut();
 select(/^#turn-\d+$/.test(location.hash) ? target(location) : 0);
 let width = innerWidth;
 addEventListener("resize", () => {
-  if (innerWidth === width || !lanes.clientWidth) return;  // a phone's address bar comes and goes; paper has no lanes
+  if (innerWidth === width || !lanes.clientWidth) return;  // a phone's address bar changes the height only; paper has no lanes
   width = innerWidth;
   layOut();
 });
