@@ -237,5 +237,5 @@ def test_embeddings_in_the_place_of_words_are_no_recognised_words(
     moodline("embed", place / "corpus", "--model", place / "run/fold-5/model", "-o", tmp_path)
     with pytest.raises(SystemExit, match="2"):
         train(place, tmp_path / "new", "--words", "recognised", "--text-embeddings", tmp_path / "text.parquet")
-    assert "this one has embeddings in the place of text_utterance" in capsys.readouterr().err
+    assert "this one has embeddings instead of text_utterance" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()

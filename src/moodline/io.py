@@ -166,9 +166,9 @@ def read_json(path: Path, what: str) -> Any:
         if not folder.exists():
             fault, code = f"there is no folder {folder}: check the path of the {what}", "file.no_folder"
         elif folder.is_dir():
-            fault, code = f"{folder} is no {what}: it has no {path.name}; check the path", "file.other_folder"
+            fault, code = f"{folder} is not a {what}: it has no {path.name}; check the path", "file.other_folder"
         else:
-            fault, code = f"{folder} is no {what}: it is a file; give the folder", "file.not_a_folder"
+            fault, code = f"{folder} is not a {what}: it is a file; give the folder", "file.not_a_folder"
         raise MoodlineError(fault, code=code) from None
     except OSError as error:
         raise build_read_error(path, error) from error

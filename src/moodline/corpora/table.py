@@ -244,7 +244,7 @@ def inspect_recording(folder: Path, name: str) -> AudioClip:
     try:
         return io.inspect_file(path)
     except OSError as error:  # a name that is too long
-        raise MoodlineError(f"there is no audio file {path} ({error.strerror})", code="audio.missing") from error
+        raise MoodlineError(f"there is no audio file {path} ({error.strerror})", code="audio.missing_file") from error
 
 
 def cut_clip(whole: AudioClip, cells: Mapping[str, str], *, is_shared: bool) -> AudioClip:

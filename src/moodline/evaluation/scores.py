@@ -128,8 +128,8 @@ def note_conversation_count(conversations: int, which: str = "") -> list[str]:
     if not 1 < conversations < MIN_CONVERSATIONS:
         return []
     return [
-        f"{FEW_CONVERSATIONS_NOTE} {conversations} {which}conversations are too narrow: intervals are unreliable with "
-        f"fewer than {MIN_CONVERSATIONS} conversations"
+        f"{FEW_CONVERSATIONS_NOTE} {conversations} {which}conversations are unreliable: {MIN_CONVERSATIONS} or more "
+        "are needed"
     ]
 
 

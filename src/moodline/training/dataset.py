@@ -236,8 +236,8 @@ def refuse_unlabelled(corpus: Corpus) -> None:
     """Refuse to train on a corpus without labels."""
     if not corpus.label_counts:
         raise MoodlineError(
-            f"the corpus {corpus.source} has none at all of the labels that training needs: prepare it again from a "
-            "source with labels (a table has them in the column label)",
+            f"the corpus {corpus.source} has no labels, which training needs: prepare it again from a source with "
+            "labels (a table has them in the column label)",
             code="corpus.no_labels",
         )
 
@@ -245,7 +245,7 @@ def refuse_unlabelled(corpus: Corpus) -> None:
 def refuse_unread_words(recipe: Recipe, corpus: Corpus) -> None:
     """Refuse recognised words for a system that reads no words."""
     if corpus.recognition is not None and TEXT_UTTERANCE not in recipe.stages:
-        how = "--modalities audio" if recipe.modalities == "audio" else "embeddings in the place of text_utterance"
+        how = "--modalities audio" if recipe.modalities == "audio" else "embeddings instead of text_utterance"
         raise MoodlineError(
             f"--words {corpus.words} has no effect: it needs a system that reads words, and this one has {how}",
             code="option.unread_words",
