@@ -334,12 +334,12 @@ def test_hardware_that_is_not_there_is_told_before_anything_is_written(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--text_utterance.bert=/nonesuch"], "BERT '/nonesuch' cannot be loaded"),
-        (["--text_utterance.bert=wheel:nonesuch", "--fusion.layers=2"], "is 'wheel:nonesuch'"),
+        (["--text_utterance.bert=/nonesuch"], "/nonesuch"),
+        (["--text_utterance.bert=wheel:nonesuch", "--fusion.layers=2"], "wheel:nonesuch"),
         (["--accelerator=gpu", "--fusion.layers=2"], "cannot train with"),
-        (["--audio_utterance.filters=3"], "audio_utterance.filters and audio_utterance.channels do not fit"),
+        (["--audio_utterance.filters=3"], "audio_utterance.filters"),
         (["--text_utterance.num_unfrozen_layers=9"], "num_unfrozen_layers"),
-        (["--audio_utterance.stride_ms=0.01"], "stride is 1 or more"),
+        (["--audio_utterance.stride_ms=0.01"], "stride"),
     ],
 )
 def test_what_is_refused_leaves_a_finished_run_as_it_was(
