@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PICTURE = ROOT / "docs" / "pictures" / "architecture.svg"
 PURPOSES = {
     "cli": "commands and their options",
+    "api": "moodline.train and moodline.evaluate",
     "experiments": "the paper's tables, baselines, robustness",
     "evaluation": "scores, intervals, reports",
     "training": "trains the five stages of each fold",
@@ -33,6 +34,7 @@ PURPOSES = {
     "pages": "HTML pages",
     "device": "CPU or GPU",
     "errors": "MoodlineError",
+    "console": "what a terminal shows",
     "runtime": "seeds, threads, memory",
 }
 WIDTH, ROW, GAP, MARGIN, ARROW = 760, 44, 8, 16, 48

@@ -54,6 +54,7 @@ def test_a_string_is_a_file_by_its_suffix(source: str, is_text: bool) -> None:
     [
         ([np.zeros(3)], {}, "transcript.not_texts"),
         ([], {}, "transcript.not_texts"),
+        (b"I am fine.", {}, "transcript.not_texts"),
         ([" "], {}, "transcript.no_words"),
         (TEXTS, {"modalities": "audio"}, "option.not_a_recording"),
         (conversation_of(2), {"jobs": 2}, "option.not_a_recording"),
@@ -62,6 +63,20 @@ def test_a_string_is_a_file_by_its_suffix(source: str, is_text: bool) -> None:
 def test_misfits_are_refused(model: moodline.Model, source: object, options: dict[str, object], code: str) -> None:
     with pytest.raises(MoodlineError) as error:
         model.predict(source, **options)  # type: ignore[call-overload]
+    assert error.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("corpus",), "option.missing"),
+        ((None, "scores"), "option.missing"),
+        (("corpus", "scores"), "option.unfit"),
+    ],
+)
+def test_a_causal_evaluation_takes_a_run_alone(arguments: tuple[str | None, ...], code: str) -> None:
+    with pytest.raises(MoodlineError) as error:
+        moodline.evaluate("model", *arguments, causal=True)
     assert error.value.code == code
 
 

@@ -229,6 +229,12 @@ def test_a_section_holds_keys_and_values(content: Any) -> None:
     )
 
 
+def test_an_empty_section_changes_nothing_and_an_empty_value_is_refused() -> None:
+    assert parse_recipe({"fusion": {}}, "mine.yaml") == Recipe()
+    assert "'fusoin'" in refusal({"fusoin": {}}, "recipe.unknown_key")
+    assert "seed must be a whole number, not {}" in refusal({"seed": {}}, "recipe.bad_type")
+
+
 def test_contexts_of_one_modality_may_differ_in_size() -> None:
     recipe = parse_recipe({"modalities": "audio", "audio_context": {"hidden": 50}}, "mine.yaml")
     assert recipe.stages == ("audio_utterance", "audio_context")

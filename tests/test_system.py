@@ -342,7 +342,7 @@ def test_causal_scores_are_those_of_a_stream_beside_the_usual_ones(
     for conversation in build_folds(read_corpus(place / "corpus"), "session5")[0].test:
         stream = model.stream()
         for turn in conversation.prepare_for_context(model.model.label_set, "labelled").utterances:
-            confusion[model.model.label_set.index(turn.label), classes.index(stream.hear(turn).label)] += 1
+            confusion[model.model.label_set.index(turn.label), classes.index(stream.predict(turn).label)] += 1
     assert scores["fusion_causal"]["confusion"] == confusion.tolist()
     cost = {one["minus"]: one for one in causal["differences"]}
     assert set(cost) == {"audio_context", "text_context", "fusion"}

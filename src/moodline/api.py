@@ -14,7 +14,7 @@ from moodline.device import AUTO, choose_device
 from moodline.embeddings import read_embeddings
 from moodline.errors import MoodlineError
 from moodline.evaluation.evaluate import EvaluationOutcome, evaluate_causally, evaluate_model, evaluate_run
-from moodline.evaluation.predictions import ProgressCallback
+from moodline.inference.transcribe import ProgressCallback, no_progress
 from moodline.recipe import parse_recipe, read_recipe, rename_keys
 from moodline.training.run import EmbeddingsReference, Run, resolve_label_set, resolve_licence
 from moodline.training.train import train_folds
@@ -54,7 +54,7 @@ def train(
         num_workers: processes that read audio
         hardware: replaces ``device`` and ``num_workers``
         console: shows the progress; None shows none
-        keys: keys of the recipe that replace its own, nested as mappings: ``fusion={"epochs": 1}``
+        keys: keys of the recipe that replace its own, nested as mappings: ``fusion={"layers": 1}``
 
     Raises:
         MoodlineError: the corpus, the recipe or the protocol cannot be used, or the folder holds another run
@@ -92,10 +92,6 @@ def train(
     return tuple(run.get_model_folder(one.name) for one in folds)
 
 
-def _ignore(*progress: object) -> None:
-    """Report no progress."""
-
-
 def evaluate(
     folder: str | Path,
     corpus: str | Path | None = None,
@@ -108,7 +104,7 @@ def evaluate(
     with_audio: bool = False,
     quote: bool = True,
     causal: bool = False,
-    progress: ProgressCallback = _ignore,
+    progress: ProgressCallback = no_progress,
 ) -> EvaluationOutcome:
     """Score a run on its test folds, or a model on another corpus, and write the results and the report.
 
@@ -128,25 +124,15 @@ def evaluate(
         MoodlineError: the folder, the corpus or the embeddings cannot be used
     """
     files = {encoder: Path(file) for encoder, file in (embeddings or {}).items()}
-    report = {"with_audio": with_audio, "quote": quote}
+    options: dict[str, Any] = {"device": device, "with_audio": with_audio, "quote": quote}
+    if (corpus is None) != (out is None):
+        raise MoodlineError("a model needs corpus and out, a run neither: give both or none", code="option.missing")
+    if causal and corpus is not None:
+        raise MoodlineError("only a run is scored causally: leave out corpus and out", code="option.unfit")
     if causal:
         return evaluate_causally(Path(folder), progress, files, words=words, device=device)
-    if corpus is None and out is None:
-        return evaluate_run(Path(folder), progress, files, words=words, device=device, **report)
     if corpus is None or out is None:
-        missing = "corpus" if corpus is None else "out"
-        raise MoodlineError(
-            f"{missing} is missing: a model needs a corpus and a folder for its scores, a run neither",
-            code="option.missing",
-        )
+        return evaluate_run(Path(folder), progress, files, words=words, **options)
     return evaluate_model(
-        Path(folder),
-        Path(corpus),
-        Path(out),
-        progress,
-        files,
-        labels,
-        words=words or REFERENCE,
-        device=device,
-        **report,
+        Path(folder), Path(corpus), Path(out), progress, files, labels, words=words or REFERENCE, **options
     )

@@ -117,7 +117,8 @@ def choose_recogniser(named: str | None) -> str:
         from faster_whisper import available_models, download_model  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError:
         raise MoodlineError(
-            f"{named!r} needs faster-whisper: {format_install_hint('whisper')}", code="asr.missing_extra"
+            f"{named!r} is not pocketsphinx; for faster-whisper {format_install_hint('whisper')}",
+            code="asr.missing_extra",
         ) from None
     if named is not None and (Path(named) / WEIGHTS_FILE).is_file():
         return str(Path(named).resolve())
@@ -196,7 +197,7 @@ class SpeechRecogniser:
 
     @property
     def jobs(self) -> int:
-        return self._jobs or (cores() if self.choose() == NAME else 1)
+        return self._jobs or (count_cores() if self.choose() == NAME else 1)
 
     @property
     def name(self) -> str:
@@ -244,7 +245,7 @@ class SpeechRecogniser:
 
     @cached_property
     def _arguments(self) -> tuple[str, int, str]:
-        return self.choose(), max(1, cores() // self.jobs), self._device
+        return self.choose(), max(1, count_cores() // self.jobs), self._device
 
     @cached_property
     def _loaded(self) -> Recogniser:
@@ -262,7 +263,7 @@ class SpeechRecogniser:
         return self._processes.submit(_identify_here, self._arguments).result()
 
 
-def cores() -> int:
+def count_cores() -> int:
     """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -272,8 +272,8 @@ class Recipe:
         even = len(audio.channels) % 2 == 0 and min(audio.channels, default=1) > 0
         require(self, "audio_utterance.channels", even, "an even number of sizes greater than 0")
         require(self, "text_utterance.maximum_tokens", text.maximum_tokens >= 3, "at least 3")
-        dropped = fusion.input_modalities == "both" or not fusion.modality_dropout
-        require(self, "fusion.modality_dropout", dropped, f"0 with {fusion.input_modalities} alone")
+        can_drop = fusion.input_modalities == "both" or not fusion.modality_dropout
+        require(self, "fusion.modality_dropout", can_drop, f"0 with {fusion.input_modalities} alone")
         divides = fusion.kind != "transformer" or fusion.hidden % fusion.heads == 0
         require(self, "fusion.heads", divides, f"a divisor of hidden ({fusion.hidden})")
         if self.modalities == "both" and self.audio_context.hidden != self.text_context.hidden:
@@ -298,11 +298,7 @@ class Recipe:
         return self.modalities == "both" or stage.startswith(self.modalities)
 
     def restrict_to(self, modalities: Modalities) -> "Recipe":
-        """Return the recipe without the parts that read another modality, the fusion among them.
-
-        Raises:
-            MoodlineError: the recipe does not read this modality, or the name is unknown
-        """
+        """Return the recipe without the parts of another modality, or raise MoodlineError if it reads no such one."""
         if modalities not in get_args(Modalities):
             raise MoodlineError(
                 f"modalities are {', '.join(get_args(Modalities))}, not {modalities!r}: name one of them",

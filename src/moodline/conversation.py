@@ -191,11 +191,7 @@ def is_label_set(name: str) -> bool:
 
 
 def find_label_set(name: str) -> LabelSet:
-    """Find a label set by its name, or read it from a YAML file.
-
-    Raises:
-        MoodlineError: the set or file does not exist, the file is not a label set, or it redefines a set of moodline's
-    """
+    """Find a label set by its name, or read its YAML file, which must not redefine a set of moodline's."""
     if name in LABEL_SETS:
         return LABEL_SETS[name]
     path = Path(name)

@@ -247,26 +247,26 @@ def refuse_other_encoders(recipe: Recipe, encoders: Iterable[str]) -> None:
         )
 
 
-def refuse_missing_embeddings(given: Mapping[str, int], encoders: Iterable[str]) -> None:
-    """Refuse to run without embeddings that a model reads; ``given`` is their size by encoder."""
+def refuse_missing_embeddings(sizes: Mapping[str, int], encoders: Iterable[str]) -> None:
+    """Refuse to run without embeddings that a model reads; ``sizes`` are by encoder."""
     encoders = set(encoders)
-    missing = [encoder for encoder in given if encoder not in encoders]
+    missing = [encoder for encoder in sizes if encoder not in encoders]
     if missing:
         raise MoodlineError(
-            f"this model reads embeddings of length {given[missing[0]]} instead of its {missing[0]}: "
+            f"this model reads embeddings of length {sizes[missing[0]]} instead of its {missing[0]}: "
             f"give them with {EMBEDDINGS_OPTIONS[missing[0]]} FILE, or in Python with with_embeddings",
             code="embeddings.missing",
         )
 
 
 def refuse_unfit_embeddings(
-    recipe: Recipe, given: Mapping[str, EmbeddingsFile], conversations: Sequence[Conversation]
+    recipe: Recipe, precomputed: Mapping[str, EmbeddingsFile], conversations: Sequence[Conversation]
 ) -> None:
     """Refuse files of other encoders or sizes than the recipe's, or that lack an utterance of these conversations."""
-    refuse_other_encoders(recipe, given)
-    if given:
+    refuse_other_encoders(recipe, precomputed)
+    if precomputed:
         ids = collect_unique_ids(conversations)
-        for encoder, file in given.items():
+        for encoder, file in precomputed.items():
             require_embeddings(file.vectors, ids, recipe.given[encoder], str(file.path))
 
 
@@ -275,10 +275,10 @@ def read_precomputed(
 ) -> dict[str, EmbeddingsFile]:
     """Read a model's embeddings of these conversations from files, by encoder; refuse unfit ones."""
     refuse_other_encoders(recipe, files)
-    given = {encoder: read_embeddings(path) for encoder, path in files.items()}
-    refuse_unfit_embeddings(recipe, given, conversations)
-    return given
+    precomputed = {encoder: read_embeddings(path) for encoder, path in files.items()}
+    refuse_unfit_embeddings(recipe, precomputed, conversations)
+    return precomputed
 
 
-def get_vectors(given: Mapping[str, EmbeddingsFile]) -> dict[str, Embeddings]:
-    return {encoder: file.vectors for encoder, file in given.items()}
+def get_vectors(precomputed: Mapping[str, EmbeddingsFile]) -> dict[str, Embeddings]:
+    return {encoder: file.vectors for encoder, file in precomputed.items()}

@@ -63,12 +63,17 @@ def rename_keys(content: Any, origin: str) -> dict[str, Any]:
     One warning names the former keys; it and errors name ``origin``, the place that the keys come from.
     """
     keys = list_keys()
+    sections = {key.rpartition(".")[0] for key in keys}  # the recipe itself has the empty key
     renamed: dict[str, Any] = {}
     former: dict[str, str] = {}
-    sections = flatten_keys(content).items() if isinstance(content, dict) else [("", content)]
-    for key, value in sections:
+    pending = [("", content)]
+    while pending:
+        key, value = pending.pop()
+        if key in sections and isinstance(value, dict):
+            pending += [(f"{key}.{name}".removeprefix("."), one) for name, one in reversed(value.items())]
+            continue
         present = RENAMED_KEYS.get(key, key)
-        if not key or any(known.startswith(f"{key}.") for known in keys):
+        if key in sections:
             where = f" under {key}" if key else ""
             raise MoodlineError(
                 f"a recipe consists of keys and values, not {value!r}{where} ({origin})", code="recipe.not_a_mapping"

@@ -14,7 +14,7 @@ import soxr
 
 from moodline.audio import io as waveform
 from moodline.audio import recording as module
-from moodline.audio.recording import NOT_FINITE, TRUNCATED, UNREADABLE, AudioGap, Recording, decode, merge_gaps
+from moodline.audio.recording import NOT_FINITE, TRUNCATED, UNREADABLE, Gap, Recording, decode, merge_gaps
 from moodline.conversation import AudioClip
 from tests.cli.test_full_disk import room_for
 from tests.decoder import Decoder
@@ -356,7 +356,7 @@ class TestDamage:
         samples[8_000:8_100, 1] = fault
         recording = Recording.open(written(tmp_path / "talk.wav", samples, subtype="FLOAT"))
         found = whole(recording, 16_000)
-        assert recording.gaps == (AudioGap(0.5, 0.50625, NOT_FINITE),)
+        assert recording.gaps == (Gap(0.5, 0.50625, NOT_FINITE),)
         samples[8_000:8_100, 1] = 0
         assert np.array_equal(found, samples.mean(axis=1))
 
@@ -388,10 +388,10 @@ class TestDamage:
 
 
 def test_gaps_that_touch_are_one_of_their_kind() -> None:
-    gaps = [AudioGap(start, end, UNREADABLE) for start, end in ((5, 6), (1, 2), (2.05, 3), (1, 2))]
-    assert merge_gaps([*gaps, AudioGap(1.5, 2, NOT_FINITE)]) == (
-        AudioGap(1, 3, UNREADABLE),
-        AudioGap(1.5, 2, NOT_FINITE),
-        AudioGap(5, 6, UNREADABLE),
+    gaps = [Gap(start, end, UNREADABLE) for start, end in ((5, 6), (1, 2), (2.05, 3), (1, 2))]
+    assert merge_gaps([*gaps, Gap(1.5, 2, NOT_FINITE)]) == (
+        Gap(1, 3, UNREADABLE),
+        Gap(1.5, 2, NOT_FINITE),
+        Gap(5, 6, UNREADABLE),
     )
-    assert str(AudioGap(1, 3, UNREADABLE)) == f"1.000 s to 3.000 s {UNREADABLE}"
+    assert str(Gap(1, 3, UNREADABLE)) == f"1.000 s to 3.000 s {UNREADABLE}"

@@ -214,6 +214,22 @@ def test_checking_reads_to_the_end(tmp_path: Path, kind: str, code: str) -> None
     assert str(path) in refusal(code, io.check_clip, clip)
 
 
+def test_a_check_of_a_long_clip_reads_it_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, sizes = written(tmp_path / "long.wav", tone(1, 16000)), []
+    read = io.ForwardSoundFile.read
+
+    def read_block(file: io.ForwardSoundFile, frames: int = -1, **options) -> np.ndarray:
+        sizes.append(frames)
+        return read(file, frames, **options)
+
+    monkeypatch.setattr(io, "BLOCK", 3_000)
+    monkeypatch.setattr(io.ForwardSoundFile, "read", read_block)
+    io.check_clip(clip_of(path))
+    assert max(sizes) == 3_000
+    assert sum(sizes) == 16_000
+    assert np.array_equal(io.read_clip(clip_of(path), 16_000), soundfile.read(path, dtype="float32")[0])
+
+
 def test_reading_audio_needs_no_torch() -> None:
     code = "import sys, moodline.audio.io; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env=os.environ, check=False).returncode == 0

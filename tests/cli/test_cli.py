@@ -20,7 +20,9 @@ import soundfile
 import moodline as package
 from moodline.cli.main import COMMANDS
 from moodline.cli.options import accept_dashes
+from moodline.cli.predict import format_csv
 from moodline.corpora.corpus import read_corpus
+from moodline.timeline.timeline import ConversationPrediction, UtterancePrediction
 from tests.system import SAME_PROBABILITY, moodline, refused, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
@@ -289,6 +291,22 @@ def test_the_place_for_a_demo_corpus_is_looked_at_before_it_is_made(
     assert {path.name for path in tmp_path.iterdir()} == {"file", "corpus", "other-tree"}
 
 
+def test_a_line_end_in_a_cell_of_csv_starts_no_row() -> None:
+    speaker, words, scores = "Ann\nor Ben", "so\r\nlong", {"sad": 1.0}
+    known: dict[str, Any] = {
+        "id": "1",
+        "start": None,
+        "end": None,
+        "label": "sad",
+        "best": "sad",
+        "by_stage": {"fusion": scores},
+    }
+    turn = UtterancePrediction(speaker=speaker, words=words, probabilities=scores, **known)
+    lines = format_csv(iter([ConversationPrediction(conversation_id="talk", utterances=(turn,))]), ("sad",))
+    (row,) = csv.DictReader(io.StringIO("".join(f"{line}\n" for line in lines), newline=""))
+    assert (row["speaker"], row["words"]) == (speaker, words)
+
+
 def test_predictions_in_three_formats_agree(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ("predict", place / "corpus", "--model", place / "run/fold-5/model", "--conversation", "Ses05F_impro01")
     moodline(*command, "--format", "json", "-o", tmp_path / "out.json")
@@ -453,7 +471,7 @@ def test_help_tells_the_defaults_that_there_are(capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit):
         moodline("predict", "--help")
     shown = " ".join(capsys.readouterr().out.split())
-    assert "speakers: each channel is one speaker (default: mixed)" in shown
+    assert "one speaker (default: mixed)" in shown
     assert "replace files that exist" in shown
     assert "null" not in shown
     assert "False" not in shown

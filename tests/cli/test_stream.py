@@ -81,7 +81,7 @@ def expected(model: Path, turns: list[dict[str, Any]]) -> list[dict[str, float]]
         Utterance(id=str(number), speaker=turn.get("speaker", "unknown"), words=turn["words"])
         for number, turn in enumerate(turns)
     ]
-    return [dict(stream.hear(utterance).probabilities) for utterance in utterances]
+    return [dict(stream.predict(utterance).probabilities) for utterance in utterances]
 
 
 def test_a_turn_is_answered_before_the_next_is_written(model: Path) -> None:

@@ -17,7 +17,7 @@ BY_SESSION = ("session5", "cv5", "cv10", "cv5-script-disjoint", "cv10-script-dis
 
 
 def made_from(fold: Fold, corpus: Corpus) -> Provenance:
-    return build_provenance(Recipe(), IEMOCAP4, corpus, fold, given={})
+    return build_provenance(Recipe(), IEMOCAP4, corpus, fold, precomputed={})
 
 
 def is_refused(provenance: Provenance, conversation: Conversation, speaker: str | None) -> bool:

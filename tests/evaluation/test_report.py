@@ -264,7 +264,7 @@ def test_a_large_corpus_has_a_small_report_that_says_what_it_leaves_out(tmp_path
 @pytest.mark.parametrize("count", [2, 8])
 def test_any_number_of_classes(tmp_path, count):
     page = written(tmp_path, made_up(classes=[f"class {number} $" for number in range(count)], talks=4))
-    assert f"{count} classes, each counting alike" in page.text
+    assert f"{count} classes, weighted equally" in page.text
 
 
 @pytest.fixture
@@ -311,4 +311,4 @@ def test_a_report_to_pass_on_quotes_no_words(tmp_path):
     assert "unmistakable" in written(tmp_path, said).text
     page = written(tmp_path, said, quote=False).text
     assert "unmistakable" not in page
-    assert "Their words are left out." in page
+    assert "Words are omitted." in page

@@ -106,10 +106,10 @@ def test_turns_without_audio_or_words_agree(
 
 def test_a_stream_agrees(model: Path, talk: Conversation, accelerator: Accelerator) -> None:
     stream = moodline.load(model, device="cpu").stream()
-    expected = [stream.hear(one) for one in talk.utterances]
+    expected = [stream.predict(one) for one in talk.utterances]
     with accelerator:
         stream = moodline.load(model).stream()
-        found = [stream.hear(one) for one in talk.utterances]
+        found = [stream.predict(one) for one in talk.utterances]
     assert_agree(found, expected)
 
 
@@ -245,5 +245,5 @@ def test_probabilities_on_cuda_are_those_of_the_cpu(model: Path, talk: Conversat
     assert_agree(found, expected)
     assert_same_reasons(found, expected)
     stream = loaded.stream()
-    heard = [stream.hear(one) for one in talk.utterances]
-    assert_agree(heard[-1:], found[-1:])
+    streamed = [stream.predict(one) for one in talk.utterances]
+    assert_agree(streamed[-1:], found[-1:])

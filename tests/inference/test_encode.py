@@ -1,7 +1,6 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 import soundfile
 import torch
 from hypothesis import given, settings
@@ -21,7 +20,7 @@ from moodline.config import (
 )
 from moodline.conversation import AudioClip, Utterance
 from moodline.experiments.tables import change_config
-from moodline.inference.encode import encode_conversations, encode_utterances, split_by_conversation
+from moodline.inference.encode import encode_conversations, encode_utterances
 from moodline.modeling.batching import Encoding
 from moodline.modeling.model import build_stage
 from moodline.modeling.text_encoder import Tokenizer, load_bert
@@ -163,10 +162,3 @@ def test_conversations_are_encoded_as_each_alone(lengths: list[int]) -> None:
             (alone,) = encode_conversations(part, *([each[index]] for each in inputs))
             assert_rounded_alike(together[index].embeddings, alone.embeddings, OPERATIONS)
             assert_rounded_alike(together[index].logits, alone.logits, OPERATIONS)
-
-
-def test_rows_are_cut_into_conversations() -> None:
-    rows = torch.arange(6)[:, None]
-    assert [part[:, 0].tolist() for part in split_by_conversation(rows, [1, 3, 2])] == [[0], [1, 2, 3], [4, 5]]
-    with pytest.raises(RuntimeError):
-        split_by_conversation(rows, [1, 3])

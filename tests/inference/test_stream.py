@@ -45,7 +45,7 @@ def test_a_turn_is_labelled_as_the_last_of_the_conversation_so_far(name: str) ->
     predictor = predictor_of(RECIPES[name], talk)
     stream = predictor.stream()
     for turn, utterance in enumerate(talk.utterances, start=1):
-        assert_same(stream.hear(utterance), predictor.predict(until(talk, turn)).utterances[-1])
+        assert_same(stream.predict(utterance), predictor.predict(until(talk, turn)).utterances[-1])
 
 
 def test_below_the_threshold_a_turn_is_uncertain() -> None:
@@ -54,10 +54,10 @@ def test_below_the_threshold_a_turn_is_uncertain() -> None:
     whole = [predictor.predict(until(talk, turns)).utterances[-1] for turns in range(1, 6)]
     middle = sorted(one.probability for one in whole)[2]
     stream = predictor.stream(threshold=middle)
-    heard = [stream.hear(utterance) for utterance in talk.utterances]
-    assert [one.label for one in heard] == [one.best if one.probability >= middle else UNCERTAIN for one in heard]
-    assert {one.label for one in heard} > {UNCERTAIN}
-    assert [one.best for one in heard] == [one.best for one in whole]
+    found = [stream.predict(utterance) for utterance in talk.utterances]
+    assert [one.label for one in found] == [one.best if one.probability >= middle else UNCERTAIN for one in found]
+    assert {one.label for one in found} > {UNCERTAIN}
+    assert [one.best for one in found] == [one.best for one in whole]
     with refuses("option.out_of_range", 1.5):
         predictor.stream(threshold=1.5)
 
@@ -68,7 +68,7 @@ def test_of_a_long_conversation_the_last_turns_are_read(name: str) -> None:
     talk = conversation_of(MAX_HISTORY + 40)
     predictor = predictor_of(RECIPES[name], talk)
     recipe, stream = predictor.model.recipe, predictor.stream()
-    heard = [stream.hear(utterance) for utterance in talk.utterances]
+    found = [stream.predict(utterance) for utterance in talk.utterances]
     for turns in (MAX_HISTORY, MAX_HISTORY + 1, MAX_HISTORY + 40):
         utterances = talk.utterances[:turns]
         embeddings = predictor.encode_utterances(utterances).embeddings
@@ -77,7 +77,7 @@ def test_of_a_long_conversation_the_last_turns_are_read(name: str) -> None:
             for stage, encoder in ENCODER_BY_STAGE.items()
         }
         expected = encode_in_windows(predictor.model.network, read)["fusion"].logits[-1].softmax(dim=-1)
-        assert list(heard[turns - 1].probabilities.values()) == pytest.approx(expected.tolist(), abs=SAME_PROBABILITY)
+        assert list(found[turns - 1].probabilities.values()) == pytest.approx(expected.tolist(), abs=SAME_PROBABILITY)
     assert all(len(kept) == MAX_HISTORY for kept in stream.history.embeddings.values())
 
 
@@ -96,7 +96,7 @@ def test_conversations_side_by_side_are_labelled_as_each_in_a_stream(name: str) 
         for found, utterance in zip(
             predictor.build_predictions(talk.utterances, {**one.encodings, **encodings}), talk.utterances, strict=True
         ):
-            assert_same(found, stream.hear(utterance))
+            assert_same(found, stream.predict(utterance))
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_turns_that_lack_audio_or_words_are_labelled_as_the_last_so_far(
     stream = one_of_three_modes.stream(modalities)
     for turn, utterance in enumerate(patchy.utterances, start=1):
         expected = one_of_three_modes.predict(until(patchy, turn), modalities).utterances[-1]
-        assert_same(stream.hear(utterance), expected)
+        assert_same(stream.predict(utterance), expected)
 
 
 def test_turns_that_lack_audio_or_words_are_labelled_side_by_side_as_in_a_stream(
@@ -146,7 +146,7 @@ def test_turns_that_lack_audio_or_words_are_labelled_side_by_side_as_in_a_stream
             talk.utterances,
             strict=True,
         ):
-            assert_same(found, stream.hear(utterance))
+            assert_same(found, stream.predict(utterance))
 
 
 def test_a_stream_without_any_audio_is_refused_and_goes_on_with_what_has_some(
@@ -154,8 +154,8 @@ def test_a_stream_without_any_audio_is_refused_and_goes_on_with_what_has_some(
 ) -> None:
     silent, stream = patchy.utterances[2], one_of_three_modes.stream()
     with refuses("model.no_audio", "--modalities text"):
-        stream.hear(silent)
-    found = stream.hear(patchy.utterances[0])
+        stream.predict(silent)
+    found = stream.predict(patchy.utterances[0])
     assert_same(found, one_of_three_modes.predict(until(patchy, 1)).utterances[0])
 
 
@@ -169,14 +169,14 @@ def test_a_turn_that_cannot_be_read_is_no_part_of_the_conversation() -> None:
     talk = conversation_of(4)
     predictor = predictor_of(recipe_of(), talk)
     stream = predictor.stream()
-    stream.hear(talk.utterances[0])
+    stream.predict(talk.utterances[0])
     with refuses("embeddings.missing_utterance", "stranger"):
-        stream.hear(replace(talk.utterances[1], id="stranger"))
-    found = stream.hear(talk.utterances[1])
+        stream.predict(replace(talk.utterances[1], id="stranger"))
+    found = stream.predict(talk.utterances[1])
     assert_same(found, predictor.predict(until(talk, 2)).utterances[-1])
 
 
-def test_samples_are_heard_as_a_file_of_them_is(tmp_path: Path) -> None:
+def test_samples_are_labelled_as_a_file_of_them_is(tmp_path: Path) -> None:
     recipe = Recipe(
         modalities="audio",
         audio_utterance=AudioUtteranceConfig(channels=(3, 4, 5, 6, 7, 8), embedding=5),
@@ -189,15 +189,25 @@ def test_samples_are_heard_as_a_file_of_them_is(tmp_path: Path) -> None:
     for number, (begin, end) in enumerate(((0, rate), (rate, 2 * rate))):
         soundfile.write(tmp_path / f"{number}.wav", samples[begin:end], rate, subtype="FLOAT")
         turn = Utterance(id=str(number), speaker="F", words="Yes.", audio=inspect_file(tmp_path / f"{number}.wav"))
-        assert_same(arrays.hear_samples(samples[begin:end], rate, "Yes.", "F"), files.hear(turn))
+        assert_same(arrays.predict_samples(samples[begin:end], rate, "Yes.", "F"), files.predict(turn))
     integers = (samples.clip(-1, 1) * 32767).round().astype(np.int16)[:rate]
     stream = predictor.stream()
-    as_floats = predictor.stream().hear_samples(integers / np.float32(32768), rate, "Yes.", "F")
-    assert stream.hear_samples(integers, rate, "Yes.", "F").probabilities == pytest.approx(
+    as_floats = predictor.stream().predict_samples(integers / np.float32(32768), rate, "Yes.", "F")
+    assert stream.predict_samples(integers, rate, "Yes.", "F").probabilities == pytest.approx(
         as_floats.probabilities, abs=1e-6
     )
-    slow = arrays.hear_samples(samples[::2], rate // 2, "Yes.")
+    slow = arrays.predict_samples(samples[::2], rate // 2, "Yes.")
     assert (slow.id, slow.speaker) == ("2", "unknown")
+
+
+def test_the_former_names_are_deprecated_aliases() -> None:
+    talk = conversation_of(1)
+    predictor = predictor_of(RECIPES["paper"], talk)
+    expected = predictor.stream().predict(talk.utterances[0])
+    with pytest.warns(DeprecationWarning, match="Stream.predict$"):
+        assert_same(predictor.stream().hear(talk.utterances[0]), expected)
+    with pytest.warns(DeprecationWarning, match="Stream.predict_samples$"), refuses("stream.bad_samples", (0,)):
+        predictor.stream().hear_samples(np.zeros(0), sample_rate=16_000, words="")
 
 
 @pytest.mark.parametrize(
@@ -206,4 +216,4 @@ def test_samples_are_heard_as_a_file_of_them_is(tmp_path: Path) -> None:
 def test_samples_that_are_no_sound_are_refused(samples: np.ndarray) -> None:
     stream = predictor_of(recipe_of(), conversation_of(0)).stream()
     with refuses("stream.bad_samples", samples.shape):
-        stream.hear_samples(samples, 16_000, "")
+        stream.predict_samples(samples, 16_000, "")

@@ -10,7 +10,7 @@ import soundfile
 import moodline
 from moodline import asr as speech
 from moodline.conversation import Segment
-from moodline.inference import transcribe as spoken_turns
+from moodline.inference import transcribe as module
 from moodline.inference.pipeline import Model, load
 from moodline.inference.transcribe import transcribe
 from moodline.transcripts.formats import read_transcript, write_transcript
@@ -28,15 +28,15 @@ TURNS = [
 
 
 class Counting:
-    """Hears how many samples there are, and nothing in those that are fewer than ``least``."""
+    """Recognises the number of samples, and no words in fewer than ``min_samples``."""
 
     name, version = "counting", "1"
 
-    def __init__(self, least: int = 0) -> None:
-        self.min_deviation = least
+    def __init__(self, min_samples: int = 0) -> None:
+        self.min_samples = min_samples
 
     def recognise(self, samples: np.ndarray) -> str:
-        return f"{len(samples)} samples" if len(samples) >= self.min_deviation else ""
+        return f"{len(samples)} samples" if len(samples) >= self.min_samples else ""
 
 
 @pytest.fixture(scope="module")
@@ -52,26 +52,26 @@ def talk(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def heard(monkeypatch: pytest.MonkeyPatch) -> Counting:
-    """The recogniser, and ``TURNS`` in the place of voice activity's."""
-    recogniser = Counting()
-    monkeypatch.setattr(spoken_turns, "detect_turns", lambda recording, channels: TURNS)
+def recogniser(monkeypatch: pytest.MonkeyPatch) -> Counting:
+    """The recogniser, and ``TURNS`` instead of those of voice activity."""
+    counting = Counting()
+    monkeypatch.setattr(module, "detect_turns", lambda recording, channels: TURNS)
     monkeypatch.setattr(speech, "choose_recogniser", lambda named: "counting")
-    monkeypatch.setattr(speech, "load_recogniser", lambda *chosen: recogniser)
-    return recogniser
+    monkeypatch.setattr(speech, "load_recogniser", lambda *chosen: counting)
+    return counting
 
 
 @pytest.mark.parametrize("ending", [".srt", ".vtt", ".TextGrid", ".json", ".csv", ".jsonl"])
 def test_a_model_says_the_same_of_a_recording_and_of_it_with_its_transcript(
     predictor: Model, talk: Path, tmp_path: Path, ending: str
 ) -> None:
-    spoken = transcribe(talk)
-    spoken.write(tmp_path / f"talk{ending}")
+    found = transcribe(talk)
+    found.write(tmp_path / f"talk{ending}")
     alone, beside = predictor.recognise(talk), predictor.recognise(talk, transcript=tmp_path / f"talk{ending}")
-    assert [(turn.start, turn.end, turn.speaker, turn.words) for turn in spoken.turns] == [
+    assert [(turn.start, turn.end, turn.speaker, turn.words) for turn in found.turns] == [
         (turn.start, turn.end, turn.speaker, turn.words) for turn in alone.turns
     ]
-    assert alone.words_from == spoken.words_from == "counting 1"
+    assert alone.words_from == found.words_from == "counting 1"
     assert beside.turns == alone.turns
     assert beside.words_from == f"talk{ending}"
 
@@ -82,35 +82,35 @@ def test_an_end_that_is_rounded_up_is_no_fault_of_the_transcript(tmp_path: Path)
     write_transcript(tmp_path / "all.srt", [Segment(start=0, end=frames / RATE, words="all of it")])
     (written,) = read_transcript(tmp_path / "all.srt").turns
     assert written.end > frames / RATE
-    spoken = transcribe(samples, sample_rate=RATE, transcript=tmp_path / "all.srt")
-    assert spoken.turns == (replace(written, end=frames / RATE),)
-    assert not spoken.notes
+    found = transcribe(samples, sample_rate=RATE, transcript=tmp_path / "all.srt")
+    assert found.turns == (replace(written, end=frames / RATE),)
+    assert not found.notes
 
 
-def test_words_that_a_transcript_has_are_kept_and_only_turns_without_are_heard(talk: Path, tmp_path: Path) -> None:
+def test_words_that_a_transcript_has_are_kept_and_only_turns_without_are_recognised(talk: Path, tmp_path: Path) -> None:
     turns = [replace(TURNS[0], words="from the file"), replace(TURNS[2], words=None)]
     write_transcript(tmp_path / "half.json", turns)
-    spoken = transcribe(talk, transcript=tmp_path / "half.json")
-    assert [turn.words for turn in spoken.turns] == ["from the file", f"{round(1.12 * RATE)} samples"]
-    assert spoken.words_from == "half.json, else counting 1"
+    found = transcribe(talk, transcript=tmp_path / "half.json")
+    assert [turn.words for turn in found.turns] == ["from the file", f"{round(1.12 * RATE)} samples"]
+    assert found.words_from == "half.json, else counting 1"
 
 
-def test_turns_without_words_are_told_and_not_written(talk: Path, tmp_path: Path, heard: Counting) -> None:
-    heard.min_deviation = round(1.2 * RATE)
-    spoken = transcribe(talk)
-    assert [bool(turn.words) for turn in spoken.turns] == [False, True, False, True]
-    assert spoken.notes == ("no words were found in 2 of 4 turns",)
-    spoken.write(tmp_path / "talk.srt")
-    assert read_transcript(tmp_path / "talk.srt").turns == (spoken.turns[1], spoken.turns[3])
+def test_turns_without_words_are_noted_and_not_written(talk: Path, tmp_path: Path, recogniser: Counting) -> None:
+    recogniser.min_samples = round(1.2 * RATE)
+    found = transcribe(talk)
+    assert [bool(turn.words) for turn in found.turns] == [False, True, False, True]
+    assert found.notes == ("no words were found in 2 of 4 turns",)
+    found.write(tmp_path / "talk.srt")
+    assert read_transcript(tmp_path / "talk.srt").turns == (found.turns[1], found.turns[3])
 
 
-def test_where_no_word_is_heard_there_is_no_transcript(talk: Path, heard: Counting) -> None:
-    heard.min_deviation = 10 * RATE
+def test_a_recording_without_words_gives_no_transcript(talk: Path, recogniser: Counting) -> None:
+    recogniser.min_samples = 10 * RATE
     with refuses("asr.no_words", "4 turns", talk, "counting 1"):
         transcribe(talk)
 
 
-def test_what_is_missing_of_a_recording_is_told(tmp_path: Path) -> None:
+def test_gaps_of_a_recording_are_noted(tmp_path: Path) -> None:
     samples = np.full((round(SECONDS * RATE), 1), 0.1, dtype=np.float32)
     samples[RATE : 2 * RATE] = np.nan
     soundfile.write(tmp_path / "damaged.wav", samples, RATE, subtype="FLOAT")
@@ -135,12 +135,12 @@ def test_real_words_are_heard_and_come_back_from_the_file(
     monkeypatch.undo()
     monkeypatch.setattr(speech, "choose_recogniser", lambda named: "pocketsphinx")
     recording = shared / "corpora" / "ravdess" / "03-01-01-01-01-01-01.flac"  # Kids are talking by the door
-    spoken = transcribe(recording)
-    words = " ".join(turn.words or "" for turn in spoken.turns)
+    found = transcribe(recording)
+    words = " ".join(turn.words or "" for turn in found.turns)
     assert "by the door" in words
-    assert spoken.words_from is not None
-    assert spoken.words_from.startswith("pocketsphinx")
-    spoken.write(tmp_path / "kids.srt")
+    assert found.words_from is not None
+    assert found.words_from.startswith("pocketsphinx")
+    found.write(tmp_path / "kids.srt")
     model = Model(predictor.model)  # the other one keeps the recogniser of the other tests
     beside = model.recognise(recording, transcript=tmp_path / "kids.srt")
     for found, own in zip(beside.turns, model.recognise(recording).turns, strict=True):
@@ -149,10 +149,10 @@ def test_real_words_are_heard_and_come_back_from_the_file(
 
 
 def test_each_turn_that_is_heard_is_told(talk: Path, tmp_path: Path) -> None:
-    told: list[tuple[str, int, int]] = []
-    transcribe(talk, progress=lambda *one: told.append(one))
-    assert told == [("words recognised", turns, len(TURNS)) for turns in range(len(TURNS) + 1)]
+    reported: list[tuple[str, int, int]] = []
+    transcribe(talk, progress=lambda *one: reported.append(one))
+    assert reported == [("words recognised", turns, len(TURNS)) for turns in range(len(TURNS) + 1)]
     write_transcript(tmp_path / "talk.srt", [replace(turn, words="well") for turn in TURNS])
-    told.clear()
-    transcribe(talk, transcript=tmp_path / "talk.srt", progress=lambda *one: told.append(one))
-    assert told == []  # there is nothing to hear
+    reported.clear()
+    transcribe(talk, transcript=tmp_path / "talk.srt", progress=lambda *one: reported.append(one))
+    assert reported == []  # all words are known

@@ -91,7 +91,7 @@ def test_each_turn_of_a_long_one_is_what_its_window_alone_says(turns: int, size:
 
 
 def test_predictions_are_made_in_windows() -> None:
-    """What stands more than a window away is not heard; what stands within one is."""
+    """A turn more than a window away has no influence; a turn within one has."""
     talk = conversation_of(WINDOW + 60)
     predictor = predictor_of(recipe_of(), talk)
     before = predictor.encode(talk)["fusion"].logits

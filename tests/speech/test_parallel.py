@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from moodline import asr
-from moodline.asr import RecordedSpeech, SpeechRecogniser, cores
+from moodline.asr import RecordedSpeech, SpeechRecogniser, count_cores
 from moodline.audio import vad
 from moodline.conversation import AudioClip
 from moodline.corpora.tts import VOICES, SyntheticSpeech
@@ -119,12 +119,12 @@ class TestOneLoad:
 
 
 def test_the_number_of_processes_suits_the_recogniser(counting: type[Counting]) -> None:
-    """PocketSphinx has one thread; Whisper takes all cores, or a GPU, in one process."""
-    assert SpeechRecogniser("pocketsphinx", None).jobs == cores()
+    """PocketSphinx has one thread; Whisper takes all count_cores, or a GPU, in one process."""
+    assert SpeechRecogniser("pocketsphinx", None).jobs == count_cores()
     whisper = SpeechRecogniser("folder/of/whisper", None)
     assert whisper.jobs == 1
     assert list(whisper.recognise([np.zeros(5)])) == ["5 samples"]
-    assert counting.loads == [cores()]
+    assert counting.loads == [count_cores()]
     assert SpeechRecogniser("folder/of/whisper", 3).jobs == 3
     with refuses("option.out_of_range", 0):
         SpeechRecogniser(None, 0)

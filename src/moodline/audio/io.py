@@ -34,6 +34,7 @@ ANNOUNCED_LENGTHS = {
 }
 # Floating-point files may hold the numbers of 32-bit integers; with larger ones a filter's energies overflow.
 MAX_AMPLITUDE = 2.0**31
+BLOCK = 2**20  # frames that are read together
 UNRECOGNISED_FORMAT = 7  # libsndfile's error code for a file that is missing or not audio
 READ_ERRORS = (soundfile.SoundFileError, TypeError)  # TypeError: the name ends as that of samples without a header
 
@@ -106,33 +107,43 @@ def read_clip(clip: AudioClip, sample_rate: int) -> np.ndarray:
 
     Within [-1, 1], except for files of floating-point samples that are louder.
     """
+    blocks = list(_iter_blocks(clip))
+    waveform, rate = np.concatenate([samples for samples, _ in blocks]), blocks[0][1]
+    return waveform if rate == sample_rate else soxr.resample(waveform, rate, sample_rate)
+
+
+def check_clip(clip: AudioClip) -> None:
+    """Read a clip block by block and keep nothing; errors as in ``read_clip``."""
+    for _ in _iter_blocks(clip):
+        pass
+
+
+def _iter_blocks(clip: AudioClip) -> Iterator[tuple[np.ndarray, int]]:
+    """Iterate over a clip's samples, the channels' mean, float32 (frames,), and the file's sample rate."""
     with _open_file(clip.path) as file:
         rate = file.samplerate
         start = round(clip.offset * rate)
         end = start + max(1, round((clip.offset + clip.duration) * rate) - start)
         file.seek_frame(min(start, file.frames))
-        samples = file.read(max(0, min(end, file.frames) - start), dtype="float32", always_2d=True)
+        while (at := file.tell()) < end:
+            samples = file.read(min(BLOCK, end - at), dtype="float32", always_2d=True).mean(axis=1)
+            if len(samples) == 0:
+                break
+            faults = np.flatnonzero(~(np.abs(samples) <= MAX_AMPLITUDE))  # NaN is not <= anything
+            if len(faults):
+                raise MoodlineError(
+                    f"audio samples must be finite numbers, of sound within [-1, 1]: {clip.path} has "
+                    f"{samples[faults[0]]:g} at {(at + faults[0]) / rate:.3f} s; write the file anew from its source",
+                    code="audio.not_finite",
+                )
+            yield samples, rate
         found = file.tell()
-    waveform = samples.mean(axis=1)  # (frames, channels) -> (frames,)
-    faults = np.flatnonzero(~(np.abs(waveform) <= MAX_AMPLITUDE))  # NaN is not <= anything
-    if len(faults):
-        raise MoodlineError(
-            f"audio samples must be finite numbers, of sound within [-1, 1]: {clip.path} has {waveform[faults[0]]:g} "
-            f"at {(start + faults[0]) / rate:.3f} s; write the file anew from its source",
-            code="audio.not_finite",
-        )
     if found <= start or found < end - 1:  # rounding the clip's times may take one frame
         raise MoodlineError(
             f"an audio file must hold the whole clip: {clip.path} ends at {found / rate:.3f} s, before the clip's end "
             f"at {clip.offset + clip.duration:.3f} s; restore the file, or correct the clip's offset and duration",
             code="audio.short_file",
         )
-    return waveform if rate == sample_rate else soxr.resample(waveform, rate, sample_rate)
-
-
-def check_clip(clip: AudioClip) -> None:
-    """Read a clip and keep nothing; errors as in ``read_clip``."""
-    read_clip(clip, clip.sample_rate)
 
 
 def inspect_file(path: Path) -> AudioClip:

@@ -33,8 +33,8 @@ Decoded = tuple[np.ndarray, int]
 
 
 @dataclass(frozen=True, slots=True)
-class AudioGap:
-    """A part of a recording without its sound."""
+class Gap:
+    """A part of a recording that cannot be read, and the reason."""
 
     start: float  # in seconds
     end: float  # the start, if the length of the damage is unknown
@@ -44,9 +44,9 @@ class AudioGap:
         return f"{self.start:.3f} s to {self.end:.3f} s {self.reason}"
 
 
-def merge_gaps(gaps: Sequence[AudioGap]) -> tuple[AudioGap, ...]:
+def merge_gaps(gaps: Sequence[Gap]) -> tuple[Gap, ...]:
     """Merge gaps that touch and have one reason; return them in order."""
-    merged: list[AudioGap] = []
+    merged: list[Gap] = []
     for gap in sorted(gaps, key=lambda gap: (gap.reason, gap.start)):
         last = merged[-1] if merged else gap
         if last.reason == gap.reason and gap.start <= last.end + MERGE_DISTANCE:
@@ -66,7 +66,7 @@ class Recording:
         self,
         blocks: Iterator[Decoded],
         name: str,
-        gaps: list[AudioGap],
+        gaps: list[Gap],
         path: Path | None = None,
         separate: bool = False,
     ) -> None:
@@ -82,7 +82,7 @@ class Recording:
     @classmethod
     def open(cls, path: Path, *, separate: bool = False) -> "Recording":
         """Open a file of audio or video; its channels are mixed unless they are ``separate``."""
-        gaps: list[AudioGap] = []
+        gaps: list[Gap] = []
         return cls(decode(path, gaps.append), str(path), gaps, path, separate)
 
     @classmethod
@@ -98,7 +98,7 @@ class Recording:
         return self._frames / self.sample_rate
 
     @property
-    def gaps(self) -> tuple[AudioGap, ...]:
+    def gaps(self) -> tuple[Gap, ...]:
         """Return the parts that cannot be read, in order."""
         return merge_gaps(self._gaps) if self._frames else ()  # decoding finds them
 
@@ -144,7 +144,7 @@ class Recording:
             faults = ~(np.abs(samples) <= io.MAX_AMPLITUDE)  # NaN is not <= anything
             if faults.any():
                 rows = (frames + np.flatnonzero(faults.any(axis=1))).tolist()
-                self._gaps.append(AudioGap(rows[0] / self.sample_rate, (rows[-1] + 1) / self.sample_rate, NOT_FINITE))
+                self._gaps.append(Gap(rows[0] / self.sample_rate, (rows[-1] + 1) / self.sample_rate, NOT_FINITE))
                 samples = np.where(faults, np.float32(0), samples)
             kept = samples if self._separate else samples.mean(axis=1, keepdims=True)
             try:
@@ -182,7 +182,7 @@ def open_recording(
     return Recording.open(Path(source), separate=separate)
 
 
-def decode(path: Path, note: Callable[[AudioGap], None]) -> Iterator[Decoded]:
+def decode(path: Path, note: Callable[[Gap], None]) -> Iterator[Decoded]:
     """Decode a file: with PyAV if its ending is a container's or libsndfile does not know it, else with libsndfile."""
     io.check_present(path)
     if io.is_container(path):
@@ -199,13 +199,13 @@ def decode(path: Path, note: Callable[[AudioGap], None]) -> Iterator[Decoded]:
         yield from decode_sound_file(file, path, note)
 
 
-def decode_sound_file(file: io.ForwardSoundFile, path: Path, note: Callable[[AudioGap], None]) -> Iterator[Decoded]:
+def decode_sound_file(file: io.ForwardSoundFile, path: Path, note: Callable[[Gap], None]) -> Iterator[Decoded]:
     """Decode what libsndfile has opened, and close it."""
     rate, frames = file.samplerate, file.frames
     mismatch = io.find_length_mismatch(file.extra_info)
     if frames and mismatch is not None:
         _, announced, held = mismatch
-        note(AudioGap(frames / rate, frames / rate * announced / max(1, held), TRUNCATED))
+        note(Gap(frames / rate, frames / rate * announced / max(1, held), TRUNCATED))
     at = begin = skip = 0
     while begin < frames:
         try:
@@ -215,7 +215,7 @@ def decode_sound_file(file: io.ForwardSoundFile, path: Path, note: Callable[[Aud
                     opened.seek(begin)
                 while len(samples := opened.read(DECODED_BLOCK, dtype="float32", always_2d=True)):
                     if begin > at:
-                        note(AudioGap(at / rate, begin / rate, UNREADABLE))
+                        note(Gap(at / rate, begin / rate, UNREADABLE))
                         yield from iter_silence(begin - at, file.channels, rate)
                     yield samples, rate
                     at = begin = begin + len(samples)
@@ -228,19 +228,17 @@ def decode_sound_file(file: io.ForwardSoundFile, path: Path, note: Callable[[Aud
         begin = at + skip
     file.close()
     if 0 < at < frames:
-        note(AudioGap(at / rate, frames / rate, TRUNCATED))
+        note(Gap(at / rate, frames / rate, TRUNCATED))
 
 
-def decode_container(path: Path, note: Callable[[AudioGap], None]) -> Iterator[Decoded]:
+def decode_container(path: Path, note: Callable[[Gap], None]) -> Iterator[Decoded]:
     """Decode the first audio stream that FFmpeg finds, placed by its timestamps; errors as in ``io.open_container``."""
     at, is_damaged = 0, False
     with io.open_container(path) as container:
         stream = container.streams.audio[0]
         rate, has_length = stream.rate, container.format.name not in HEADERLESS_FORMATS
-        length = (
-            stream.duration * stream.time_base * rate if stream.duration else (container.duration or 0) * rate / 1e6
-        )
-        announced = round(length) if has_length else 0  # else FFmpeg guesses from the bit rate
+        seconds = stream.duration * stream.time_base if stream.duration else (container.duration or 0) / 1e6
+        announced = round(seconds * rate) if has_length else 0  # else FFmpeg guesses from the bit rate
         for samples, position in iter_frames(container):
             if samples is None:
                 is_damaged = True
@@ -251,13 +249,13 @@ def decode_container(path: Path, note: Callable[[AudioGap], None]) -> Iterator[D
             if is_damaged or position - at > MAX_JITTER * rate:
                 ahead = max(0, position - at)
                 if is_damaged or at:  # else the sound begins later than the pictures
-                    note(AudioGap(at / rate, (at + ahead) / rate, UNREADABLE))
+                    note(Gap(at / rate, (at + ahead) / rate, UNREADABLE))
                 yield from iter_silence(ahead, stream.channels, rate)
                 at, is_damaged = at + ahead, False
             yield samples, rate
             at += len(samples)
     if 0 < at < announced - MAX_JITTER * rate:
-        note(AudioGap(at / rate, announced / rate, TRUNCATED))
+        note(Gap(at / rate, announced / rate, TRUNCATED))
 
 
 def iter_frames(container: Any) -> Iterator[tuple[np.ndarray | None, int | None]]:

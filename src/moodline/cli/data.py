@@ -21,13 +21,10 @@ if TYPE_CHECKING:
 MAX_SHOWN_IDS = 12
 # Reader, a module of moodline.corpora -> what it reads, and the source that it takes.
 READERS = {
-    "iemocap": (
-        "Read IEMOCAP's full release, or a tree in its format",
-        "the folder that contains Session1 to Session5",
-    ),
-    "meld": ("Read MELD's tables, with its clips where they are", "the folder that contains train_sent_emo.csv"),
-    "ravdess": ("Read RAVDESS's speech recordings", "the folder that contains Actor_01 to Actor_24"),
-    "table": ("Read any table of utterances, with words, audio files or both", "a CSV, JSON lines or Parquet file"),
+    "iemocap": ("Read IEMOCAP, or a tree in its format.", "the folder that contains Session1 to Session5"),
+    "meld": ("Read MELD's tables, and its clips if there are some.", "the folder that contains train_sent_emo.csv"),
+    "ravdess": ("Read RAVDESS's speech recordings.", "the folder that contains Actor_01 to Actor_24"),
+    "table": ("Read any table of utterances, with words, audio files or both.", "a CSV, JSON lines or Parquet file"),
 }
 
 
@@ -181,7 +178,7 @@ DEMO = cli.Command(
     help="Make a demo corpus of synthetic voices, and read it.",
     shared=CORPUS_OUT,
     options=(
-        cli.option("--conversations", type=PositiveInt, default=8, help="in each of the five sessions"),
+        cli.option("--conversations", type=PositiveInt, default=8, help="how many in each of the five sessions"),
         cli.option("--seed", type=int, default=0, help="the same seed gives the same corpus"),
     ),
 )
@@ -203,9 +200,9 @@ COMMANDS = {
         options=(
             cli.option("sources", type=Path, nargs="+", help="recordings, or a corpus folder"),
             cli.out("the transcript's file, or a folder"),
-            cli.option("--format", choices=list(FORMAT_SUFFIXES), help="in a folder, or printed"),
-            cli.flag("--tts", "of a corpus: recognise synthetic voices that speak the reference words"),
-            cli.option("--import-words", type=Path, help="of a corpus: a table of id and words, recognised elsewhere"),
+            cli.option("--format", choices=list(FORMAT_SUFFIXES), help="the format in a folder or on the terminal"),
+            cli.flag("--tts", "recognise synthetic voices that speak a corpus's reference words"),
+            cli.option("--import-words", type=Path, help="a table (id, words) of words that are already recognised"),
         ),
     ),
 }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, get_args
 import jsonargparse
 from jsonargparse.typing import PositiveInt
 
-from moodline.config import EMBEDDINGS_OPTIONS, Modalities, Recipe
+from moodline.config import EMBEDDINGS_OPTIONS, STAGE_NAMES, Modalities, Recipe
 from moodline.console import print_line, remove_controls
 from moodline.errors import MoodlineError
 from moodline.recipe import RENAMED_KEYS, list_keys, rewrite_message
@@ -45,6 +45,8 @@ def add_commands(parser: "Parser", commands: Mapping[str, Command]) -> None:
             added.add_argument(*names, **settings)
         if command.takes_recipe:
             added.add_class_arguments(Recipe)
+            for section in added._action_groups:  # jsonargparse names each by its class
+                section.title = re.sub("<class .*>", "keys of the recipe (docs/configuration.md)", section.title or "")
             for key in RENAMED_KEYS:
                 added.add_argument(f"--{key}", type=Any, default=argparse.SUPPRESS, help=jsonargparse.SUPPRESS)
         group.add_subcommand(name, added, help=command.help)
@@ -71,31 +73,31 @@ MODEL_VARIABLE = "MOODLINE_MODEL"
 # Options of several commands.
 CORPUS = option("corpus", type=Path, help="a corpus folder")
 RUN = option("run", type=Path, help="a run's folder")
-MODEL = option("--model", type=Path, help=f"a model folder; without it {MODEL_VARIABLE}'s, or the demo's")
+MODEL = option("--model", type=Path, help=f"a model folder (default: that of {MODEL_VARIABLE}, or the demo's)")
 RECIPE = option("--recipe", required=True, help="a YAML file, or the name of one that comes with moodline")
-PROTOCOL = option("--protocol", required=True, help="session5, cv5, cv10, kfold5, official, all, ...")
-FOLD = option("--fold", type=str, help="only this fold of each protocol")
+PROTOCOL = option("--protocol", required=True, help="the folds: session5, cv5, cv10, kfold5, official, all, ...")
+FOLD = option("--fold", type=str, help="use only the fold of this name")
 WORDS = option(
-    "--words", choices=[REFERENCE, RECOGNISED], help="the corpus's words (default: those of training, or reference)"
+    "--words", choices=[REFERENCE, RECOGNISED], help="words to read (default: those that trained a run, or reference)"
 )
-NO_WORDS = flag("--no-words", "leave the corpus's or recording's words out of what is written, to share it")
+NO_WORDS = flag("--no-words", "leave words out of the output, so that it can be shared")
 DEVICE = option(
-    "--device", type=str, default="auto", help="of models: auto (a GPU where there is one), cpu, cuda, cuda:N or mps"
+    "--device", type=str, default="auto", help="where models run: auto (a GPU, if there is one), cpu, cuda, cuda:N, mps"
 )
 MODALITIES = option(
-    "--modalities", choices=list(get_args(Modalities)), default="both", help="read both, or one; text needs no audio"
+    "--modalities", choices=list(get_args(Modalities)), default="both", help="what to read; text needs no audio"
 )
-THRESHOLD = option("--threshold", type=float, help="label turns uncertain whose label is less probable than this")
+THRESHOLD = option("--threshold", type=float, help="label turns uncertain if their best label is less probable")
 EMBEDDINGS = tuple(
-    option(name, type=Path, help=f"a Parquet file (columns id, vector) that replaces the part {encoder}")
+    option(name, type=Path, help=f"a Parquet file (columns id, vector) that replaces the {STAGE_NAMES[encoder]}")
     for encoder, name in EMBEDDINGS_OPTIONS.items()
 )
 # Where a recording's turns and words come from.
 RECOGNITION = (
-    option("--transcript", type=Path, help="a recording's turns: SRT, TextGrid, RTTM, ..."),
-    option("--channels", choices=["mixed", "speakers"], default="mixed", help="speakers: each channel is one speaker"),
-    option("--recogniser", help="pocketsphinx, or the folder or name of a faster-whisper model"),
-    option("--jobs", type=PositiveInt, help="recognising processes (default: pocketsphinx one a core, Whisper one)"),
+    option("--transcript", type=Path, help="a file with the recording's turns: SRT, TextGrid, RTTM, ..."),
+    option("--channels", choices=["mixed", "speakers"], default="mixed", help="mix them, or take each as one speaker"),
+    option("--recogniser", help="pocketsphinx, or a faster-whisper model's folder or name"),
+    option("--jobs", type=PositiveInt, help="recognising processes (default: one per core, for Whisper one)"),
     flag("--force", "replace files that exist"),
 )
 
@@ -279,8 +281,8 @@ def process_each(sources: Sequence[Path], process: Callable[[Path], None]) -> No
 def plan_outputs(options: Any, endings: Sequence[str], printed: str | None) -> dict[Path, list[Path]]:
     """Map each source to the files that are written for it, one an ending; empty where they go to the terminal.
 
-    Args:
-        printed: the format of what the terminal receives; None where one source's can follow another's"""
+    ``printed`` is the format of what the terminal receives; None where one source's can follow another's.
+    """
     sources, transcript, folder = options.sources, options.transcript, options.out
     number = len(sources) * len(endings)
     if transcript is not None and len(sources) > 1:

@@ -216,15 +216,15 @@ def collect_fields(utterance: "UtterancePrediction") -> dict[str, Any]:
 
 
 class LineWriter:
-    """Returns the line that a csv.writer writes."""
+    """Returns the line that a csv.writer writes, without its end."""
 
     def write(self, line: str) -> str:
-        return line
+        return line.removesuffix("\r\n")
 
 
 def format_csv(predictions: "Iterator[ConversationPrediction]", classes: tuple[str, ...]) -> Iterator[str]:
     """Format a header, and a row an utterance."""
-    writer: Any = csv.writer(LineWriter(), lineterminator="")
+    writer: Any = csv.writer(LineWriter())  # quotes cells with a line end of its own
     probabilities = [f"p_{name}" for name in classes]
     columns = ["conversation", "utterance", "speaker", "start", "end", "label", "stage", *probabilities, "words"]
     yield writer.writerow(map(escape_formula, columns))
@@ -253,7 +253,7 @@ def run_stream(options: Any, typed: Any) -> None:
     try:
         for number, line in enumerate(sys.stdin.buffer, start=1):
             try:
-                prediction = stream.hear(parse_turn(line, number, predictor.model.recipe, modalities))
+                prediction = stream.predict(parse_turn(line, number, predictor.model.recipe, modalities))
             except MoodlineError as error:
                 faults += 1
                 print_line(f"moodline: skipped line {number}: {error}", sys.stderr)
@@ -292,8 +292,10 @@ COMMANDS = {
         options=(
             cli.option("sources", type=Path, nargs="+", help="recordings, tables of words alone, or a corpus folder"),
             cli.flag("--explain", "add to each turn what contributed most"),
-            cli.option("--conversation", type=str, help="the only one to label, of a corpus or a table of words"),
-            cli.option("--format", help="table, json, csv; of recordings also srt, textgrid, html; some with commas"),
+            cli.option("--conversation", type=str, help="label only this conversation of a corpus or a table of words"),
+            cli.option(
+                "--format", help="table, json or csv; for recordings also srt, textgrid, html, or several: csv,srt"
+            ),
             cli.out("a file or a folder, instead of the terminal"),
         ),
     ),
@@ -308,7 +310,7 @@ COMMANDS = {
         shared=(cli.CORPUS, *cli.EMBEDDINGS, cli.DEVICE),
         options=(
             cli.option("--model", type=Path, required=True, help="a model folder"),
-            cli.option("--stage", choices=STAGE_GROUPS, default=STAGE_GROUPS[0], help="what computes the embeddings"),
+            cli.option("--stage", choices=STAGE_GROUPS, default=STAGE_GROUPS[0], help="the parts that compute them"),
             cli.out("the folder of audio.parquet and text.parquet", required=True),
         ),
     ),

@@ -82,14 +82,14 @@ COMMANDS = {
         shared=(cli.CORPUS, cli.RECIPE, cli.PROTOCOL, cli.FOLD, *cli.EMBEDDINGS, cli.WORDS, cli.DEVICE),
         options=(
             cli.out("the run's folder", required=True),
-            cli.option("--reuse", type=Path, help="take finished stages from the runs in this folder"),
+            cli.option("--reuse", type=Path, help="a folder of other runs, whose equal stages are taken over"),
             cli.option("--licence", help="the licence of the run's models, such as 'CC BY-NC 4.0'"),
-            cli.option("--accelerator", default="auto", help="Lightning's: cpu, gpu, ..."),
-            cli.option("--devices", default="auto", help="Lightning's: how many"),
-            cli.option("--num-nodes", type=int, default=1, help="Lightning's: how many machines"),
-            cli.option("--strategy", default="auto", help="Lightning's: ddp, ..."),
-            cli.option("--precision", default="32-true", help="Lightning's: bf16-mixed, ..."),
-            cli.option("--num-workers", type=int, default=0, help="processes that read audio; results stay the same"),
+            cli.option("--accelerator", default="auto", help="Lightning's accelerator: cpu, gpu, ..."),
+            cli.option("--devices", default="auto", help="Lightning's devices, such as 2"),
+            cli.option("--num-nodes", type=int, default=1, help="Lightning's number of machines"),
+            cli.option("--strategy", default="auto", help="Lightning's strategy: ddp, ..."),
+            cli.option("--precision", default="32-true", help="Lightning's precision: bf16-mixed, ..."),
+            cli.option("--num-workers", type=int, default=0, help="processes that read audio; results do not change"),
         ),
     )
 }

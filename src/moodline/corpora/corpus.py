@@ -184,12 +184,13 @@ def fill_folder(folder: Path, corpus: Corpus) -> None:
             writer.writerows(map(escape_formula, fault) for fault in corpus.faults)
 
 
-def read_corpus(folder: Path) -> Corpus:
+def read_corpus(folder: str | Path) -> Corpus:
     """Read a corpus folder that ``moodline prepare`` wrote.
 
     Raises:
         MoodlineError: the folder is not a corpus, or its table or list of faults does not match its corpus.json
     """
+    folder = Path(folder)
     content = read_description(folder / DESCRIPTION_FILE, "corpus folder (moodline prepare makes one)", SCHEMA)
     with report_unreadable(folder / DESCRIPTION_FILE):
         described = Corpus(

@@ -227,10 +227,8 @@ def build_speaker_folds(corpus: Corpus) -> tuple[Fold, ...]:
     return tuple(folds)
 
 
-def group_by(
-    corpus: Corpus, protocol: str, attribute: Literal["session", "split"], hint: str
-) -> dict[str, list[Conversation]]:
-    """Group conversations by their session or published set; all must have one."""
+def group_by(corpus: Corpus, protocol: str, attribute: str, hint: str) -> dict[str, list[Conversation]]:
+    """Group conversations by their session or published set (split); all must have one."""
     groups: dict[str, list[Conversation]] = {}
     for conversation in corpus.conversations:
         name = getattr(conversation, attribute)

@@ -201,17 +201,13 @@ PICTURES = (
 
 
 def plot_leaf(folder: Path, out: Path, audio: Path | None = None, file_format: str = "svg") -> list[Path]:
-    """Draw a model's initial and trained front-end; with a recording, its features too.
+    """Draw a model's initial and trained LEAF, with a recording its features too; raise MoodlineError without LEAF.
 
     Args:
         folder: a model folder, or a run's fold with one
         out: the pictures' folder
         audio: a recording; scaled as in the model
         file_format: svg or png
-
-    Raises:
-        MoodlineError: the folder is no model, the model has no speech encoder with LEAF, or the recording cannot be
-            read
     """
     encoder, config = load_encoder(folder)
     initial = build_audio_utterance(config, len(encoder.classifier.bias))

@@ -39,7 +39,7 @@ def write_report(
     with_audio: bool = False,
     quote: bool = True,
 ) -> None:
-    """Write the page to ``out``.
+    """Write the page to ``out``, or raise MoodlineError for audio that cannot be read.
 
     Args:
         results: the content of results.json
@@ -47,9 +47,6 @@ def write_report(
         conversations: those of the corpus; all that are in ``predictions`` are among them
         with_audio: include the audio of the shown errors
         quote: show the words of the errors and of the conversations
-
-    Raises:
-        MoodlineError: audio cannot be read
     """
     stages = {stage["stage"]: stage for stage in results["scores"]}
     final = stages[find_final_stage(list(stages))]

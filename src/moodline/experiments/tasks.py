@@ -120,17 +120,16 @@ def build_tested_folds(corpus: Corpus, protocol: str) -> tuple[Fold, ...]:
 
 def is_done(task: ExperimentTask, out: Path) -> bool:
     """Return whether a task is trained as planned now, and scored on all requested kinds of words."""
-    folder, facts = out / RUNS_FOLDER / task.name, {**task.facts}
+    folder = out / RUNS_FOLDER / task.name
+    facts = {key: value for key, value in task.facts.items() if key != "tested"}
     if facts["words_hash"] is None:
         del facts["words_hash"]
     try:
         done = read_json(folder / TASK_FILE, "task")
+        if not {*task.facts["tested"]} <= {*done["tested"]} or any(done[key] != facts[key] for key in facts):
+            return False
         run = read_run(folder) if task.system.stages else None
-        return (
-            {*facts.pop("tested")} <= {*done["tested"]}
-            and all(done[key] == value for key, value in facts.items())
-            and (run is None or (run.recipe == task.system.recipe and run.is_complete(task.fold.name)))
-        )
+        return run is None or (run.recipe == task.system.recipe and run.is_complete(task.fold.name))
     except (MoodlineError, KeyError):  # not begun; or running it reports the fault without stopping other tasks
         return False
 

@@ -66,16 +66,16 @@ def write_model_embeddings(
             for stage, name in files.items()
         }
         for done, conversation in enumerate(conversations, start=1):
-            ids = [utterance.id for utterance in conversation.utterances]
-            encodings = predictor.encode(conversation) if ids else {}
-            for stage, writer in writers.items() if ids else ():
-                embeddings = encodings[stage].embeddings  # (S, D), NaN in rows of utterances without audio
-                lacking = [name for name, row in zip(ids, embeddings, strict=True) if row.isnan().any()]
-                if lacking:
-                    raise MoodlineError(
-                        f"{lacking[0]} has no audio, which {stage} needs: add it", code="embeddings.missing_audio"
-                    )
-                writer.add(ids, embeddings)
+            if ids := [utterance.id for utterance in conversation.utterances]:
+                encodings = predictor.encode(conversation)
+                for stage, writer in writers.items():
+                    embeddings = encodings[stage].embeddings  # (S, D), NaN in rows of utterances without audio
+                    lacking = [name for name, row in zip(ids, embeddings, strict=True) if row.isnan().any()]
+                    if lacking:
+                        raise MoodlineError(
+                            f"{lacking[0]} has no audio, which {stage} needs: add it", code="embeddings.missing_audio"
+                        )
+                    writer.add(ids, embeddings)
             progress(done)
     return [out / name for name in files.values()]
 

@@ -117,11 +117,6 @@ def pad_waveform(waveform: Tensor, config: AudioUtteranceConfig, place: float = 
     return ReleasedPadding(round(config.padded_seconds * config.sample_rate))(waveform, place)
 
 
-def tokenize_utterances(utterances: Sequence[Utterance], tokenizer: Tokenizer) -> list[Tensor]:
-    """Return each utterance's token ids (T_i,)."""
-    return tokenizer([utterance.words for utterance in utterances])
-
-
 def build_context_input(stage: str, recipe: Recipe, embeddings: Tensor, utterances: Sequence[Utterance]) -> Tensor:
     """Build a context stage's input from a conversation's embeddings: (S, E) -> (S, E)."""
     if not recipe.get_context_config(stage).speaker_relative:
@@ -164,7 +159,7 @@ def encode_utterances(
             inputs = [pad_waveform(read(utterance, audio.sample_rate), audio) for utterance in chosen]
         else:
             assert tokenizer is not None, "a model of words is loaded with its tokenizer"
-            inputs = tokenize_utterances(chosen, tokenizer)
+            inputs = tokenizer([utterance.words for utterance in chosen])
         encodings.append(run_on_device(part, *pad_sequences(inputs)))
     order = torch.tensor(list(chain.from_iterable(batches))).argsort()
     return Encoding(*(torch.cat(values)[order] for values in zip(*encodings, strict=True)))
@@ -182,11 +177,6 @@ def encode_conversations(part: nn.Module, *sequences: Sequence[Tensor]) -> list[
         for row, index in enumerate(batch):
             encodings[index] = Encoding(*(values[row, : sizes[index]] for values in encoding))
     return [encodings[index] for index in range(len(sizes))]
-
-
-def split_by_conversation(values: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-    """Split rows of utterances (N, D) into conversations (S_i, D)."""
-    return list(values.split(list(sizes)))
 
 
 class Window(NamedTuple):

@@ -122,7 +122,7 @@ def find_texts(source: object) -> Sequence[str] | None:
         except (OSError, ValueError):  # too long for a name, or with a NUL
             is_file = False
         return None if is_file else [source]
-    if not isinstance(source, list | tuple):
+    if not isinstance(source, Sequence):
         return None
     if not source or not all(isinstance(one, str) for one in source):
         kinds = ", ".join(sorted({type(one).__name__ for one in source})) or "nothing"

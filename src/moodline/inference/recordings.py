@@ -22,7 +22,7 @@ from moodline.inference.predictor import Predictor
 from moodline.inference.transcribe import ProgressCallback, find_turns, no_progress, recognise_words
 from moodline.modeling.checkpoint import DataStatistics, TrainedModel
 from moodline.modeling.text_encoder import count_pieces
-from moodline.timeline import Gap, ModelFacts, Timeline, TimelineTurn
+from moodline.timeline import ModelFacts, Timeline, TimelineTurn
 from moodline.timeline.timeline import UtterancePrediction
 from moodline.transcripts.formats import Chat, is_chat, read_chat
 from moodline.transcripts.transcript import format_places
@@ -126,7 +126,7 @@ def recognise(predictor: Predictor, recording: Recording, options: RecognitionOp
         modalities=modalities,
         threshold=options.threshold,
         warnings=(*notes, *domain_shift.find_domain_shift(statistics, predictor.model, found.language)),
-        gaps=tuple(Gap(start=gap.start, end=gap.end, reason=gap.reason) for gap in gaps),
+        gaps=gaps,
     )
 
 

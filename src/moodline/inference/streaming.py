@@ -4,6 +4,7 @@ import difflib
 import json
 import math
 import sys
+import warnings
 from collections import deque
 from collections.abc import Mapping, Sequence
 from itertools import count
@@ -188,6 +189,11 @@ def format_value(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:40]} ..."
 
 
+def warn_of_former_name(former: str, present: str) -> None:
+    """Warn the caller of a method by its former name."""
+    warnings.warn(f"Stream.{former} is deprecated; use Stream.{present}", DeprecationWarning, stacklevel=3)
+
+
 class Stream:
     """Predicts one conversation turn by turn.
 
@@ -205,11 +211,16 @@ class Stream:
         self.history = ConversationHistory(predictor.model.recipe, modalities=modalities)
         self.numbers = count()
 
-    def hear(self, utterance: Utterance) -> UtterancePrediction:
+    def predict(self, utterance: Utterance) -> UtterancePrediction:
         """Predict the next turn; one that raises an error does not become part of the conversation."""
         return self._predict(utterance, read_waveform)
 
-    def hear_samples(
+    def hear(self, utterance: Utterance) -> UtterancePrediction:
+        """Call ``predict``; deprecated."""
+        warn_of_former_name("hear", "predict")
+        return self.predict(utterance)
+
+    def predict_samples(
         self, samples: NDArray[np.number], sample_rate: int, words: str, speaker: str = UNKNOWN
     ) -> UtterancePrediction:
         """Predict the next turn from its speech, mono, (T,), floats within [-1, 1] or integers, and its words."""
@@ -226,6 +237,11 @@ class Stream:
 
         clip = AudioClip(path=Path(), offset=0.0, duration=recording.duration, sample_rate=recording.sample_rate)
         return self._predict(Utterance(id=str(next(self.numbers)), speaker=speaker, words=words, audio=clip), read)
+
+    def hear_samples(self, *arguments: Any, **named: Any) -> UtterancePrediction:
+        """Call ``predict_samples``; deprecated."""
+        warn_of_former_name("hear_samples", "predict_samples")
+        return self.predict_samples(*arguments, **named)
 
     def _predict(self, utterance: Utterance, read: WaveformReader) -> UtterancePrediction:
         model, modalities = self.predictor.model, self.history.modalities

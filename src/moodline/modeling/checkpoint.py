@@ -151,7 +151,7 @@ def save_description(
     """Write the model card and, last, config.json, which marks a complete model."""
     from moodline.pages import build_environment
 
-    environment = build_environment("moodline.modeling").overlay(autoescape=False, keep_trailing_newline=True)
+    environment = build_environment("moodline.modeling").overlay(autoescape=False)
     card = environment.get_template("model_card.md.jinja").render(
         recipe=recipe,
         labels=label_set,
@@ -159,7 +159,7 @@ def save_description(
         made=provenance,
         temperatures=", ".join(f"{STAGE_NAMES[stage]} {value:.3g}" for stage, value in temperatures.items()),
     )
-    write_text(folder / "README.md", card)
+    write_text(folder / "README.md", card + "\n")
     content = {
         "schema": SCHEMA,
         "recipe": asdict(without_places(recipe)),

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from moodline.audio.recording import Recording, open_recording
+from moodline.audio.recording import Gap, Recording, open_recording
 from moodline.errors import MoodlineError
 from moodline.io import write_text
 from moodline.timeline.html import render_page
-from moodline.timeline.timeline import UNCERTAIN, Gap, ModelFacts, TimelineContent, TimelineTurn
+from moodline.timeline.timeline import UNCERTAIN, ModelFacts, TimelineContent, TimelineTurn
 from moodline.timeline.writers import build_table, from_json, to_csv, to_json, to_srt, to_textgrid
 
 if TYPE_CHECKING:

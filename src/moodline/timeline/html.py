@@ -110,7 +110,7 @@ def render_page(timeline: TimelineContent, recording: Recording | None = None) -
     data = json.dumps(_build_page_data(timeline, sound), ensure_ascii=False, separators=(",", ":"))
     return environment.get_template("timeline.html.jinja").render(
         timeline=timeline,
-        signs={style.name: style for style in assign_styles(timeline.classes)},
+        styles={style.name: style for style in assign_styles(timeline.classes)},
         sound=sound,
         source=sound and (sound.embedded or (sound.beside and quote(sound.beside))),
         longest=MAX_EMBEDDED_SECONDS,
@@ -141,7 +141,7 @@ def _build_page_data(timeline: TimelineContent, sound: PageAudio | None) -> dict
     return {
         "timed": timeline.timed,
         "duration": max(ends) if timeline.timed else len(timeline.turns),
-        "signs": [[style.name, style.letter, style.colour, style.pattern] for style in styles],
+        "styles": [[style.name, style.letter, style.colour, style.pattern] for style in styles],
         "speakers": list(speaker_indices),
         "gaps": [[gap.start, gap.end] for gap in timeline.gaps if timeline.timed],
         "sound": sound and {"seconds": seconds, "envelope": _encode_base64(sound.envelope.tobytes())},

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Self, TypeVar
 
+from moodline.audio.recording import Gap
 from moodline.config import Modalities
 from moodline.errors import MoodlineError
 
@@ -116,15 +117,6 @@ class ModelFacts:
     trained_on: str
     licence: str
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Gap:
-    """A part of the recording, in seconds, that could not be read, and the reason."""
-
-    start: float
-    end: float
-    reason: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -138,9 +138,9 @@ def to_textgrid(timeline: TimelineContent) -> str:
     for speaker, turns in by_speaker.items():
         emotions = split_overlaps(_build_segment(turn, turn.label) for turn in turns)
         words = split_overlaps(_build_segment(turn, turn.words or "") for turn in turns)
-        for labels, said in zip(emotions, words, strict=True):
-            tiers[_find_unused(f"emotion: {speaker}", tiers)] = labels
-            tiers[_find_unused(f"words: {speaker}", tiers)] = said
+        for emotion_row, word_row in zip(emotions, words, strict=True):
+            tiers[_find_unused(f"emotion: {speaker}", tiers)] = emotion_row
+            tiers[_find_unused(f"words: {speaker}", tiers)] = word_row
     named = (tiers or {"emotion": []}).items()
     return format_tiers([(escape_line(name), row) for name, row in named], end)
 

@@ -20,7 +20,6 @@ from moodline.inference.encode import (
     measure_length,
     pad_waveform,
     read_waveform,
-    tokenize_utterances,
 )
 from moodline.modeling.batching import pad_sequences
 from moodline.modeling.text_encoder import Tokenizer
@@ -255,7 +254,7 @@ def refuse_unread_words(recipe: Recipe, corpus: Corpus) -> None:
 def build_token_items(conversations: Sequence[Conversation], tokenizer: Tokenizer, label_set: LabelSet) -> Items:
     """Build the items of the utterances that have a class: their token ids (T,)."""
     utterances, labels = select_scored(conversations, label_set)
-    tokens = tokenize_utterances(utterances, tokenizer)
+    tokens = tokenizer([utterance.words for utterance in utterances])
     return Items([Item((ids,), label) for ids, label in zip(tokens, labels, strict=True)])
 
 

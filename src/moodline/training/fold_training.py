@@ -63,7 +63,7 @@ class FoldTrainer:
         run: Run,
         fold: Fold,
         sets: TrainingSets,
-        given: Mapping[str, EmbeddingsFile],
+        precomputed: Mapping[str, EmbeddingsFile],
         hardware: Hardware,
         console: Console,
         title: str = "",
@@ -77,7 +77,7 @@ class FoldTrainer:
         self.bert: Any = None
         self.tokenizer: Tokenizer | None = None
         # From files and from the stages trained in this process: all processes have them before the main one writes.
-        self.embeddings: dict[str, Embeddings] = {encoder: file.vectors for encoder, file in given.items()}
+        self.embeddings: dict[str, Embeddings] = {encoder: file.vectors for encoder, file in precomputed.items()}
         self.conversations = [one for one in (*self.train, *self.validation) if one.utterances]
         self.ids = collect_unique_ids(self.conversations)
 
@@ -265,7 +265,7 @@ class FoldTrainer:
         """Encode non-empty conversations by a context stage or the fusion -> (N, D), (N, classes) of their turns."""
         ids, sizes = collect_unique_ids(conversations), [len(one.utterances) for one in conversations]
         inputs = [stack_embeddings(vectors, ids) for vectors in self.read_inputs(stage)]
-        sequences = [encode.split_by_conversation(values, sizes) for values in inputs]
+        sequences = [values.split(sizes) for values in inputs]
         encodings = encode.encode_conversations(part, *sequences)
         return Encoding(*(torch.cat(values) for values in zip(*encodings, strict=True)))
 

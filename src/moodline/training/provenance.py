@@ -41,7 +41,7 @@ def compute_origins(
     label_set: LabelSet,
     corpus_hash: str,
     training_hash: str,
-    given: Mapping[str, str],
+    precomputed: Mapping[str, str],
     bert_files: str,
     precision: str,
     recognised: str | None = None,
@@ -52,14 +52,14 @@ def compute_origins(
     Args:
         corpus_hash: of the corpus's table, labels and recordings included
         training_hash: of the fold's training and validation sets (see Fold)
-        given: hashes of precomputed embeddings, by the encoder that they replace
+        precomputed: hashes of embeddings from files, by the encoder that they replace
         bert_files: fingerprint of BERT, see ``fingerprint_model``
         precision: of the arithmetic, by Lightning's name
         recognised: hash of the recognised words; None for reference words
         recorded: fingerprint of the text encoder that was trained before, if there is one. Runs of older versions, and
             runs offline without the hub's cache, do not know the revision of a hub's model: it counts as the same one
     """
-    found: dict[str, StageFingerprint] = {encoder: {"hash": hash} for encoder, hash in given.items()}
+    found: dict[str, StageFingerprint] = {encoder: {"hash": hash} for encoder, hash in precomputed.items()}
     for stage in recipe.stages:
         content = {
             **{key: getattr(recipe, key) for key in COMMON_KEYS},
@@ -137,7 +137,7 @@ def note_selection(recipe: Recipe) -> tuple[str, ...]:
 
 
 def build_provenance(
-    recipe: Recipe, label_set: LabelSet, corpus: Corpus, fold: Fold, given: Mapping[str, EmbeddingsFile]
+    recipe: Recipe, label_set: LabelSet, corpus: Corpus, fold: Fold, precomputed: Mapping[str, EmbeddingsFile]
 ) -> Provenance:
     """Describe the data behind a fold's model, including that of the models behind precomputed embeddings.
 
@@ -145,7 +145,7 @@ def build_provenance(
         MoodlineError: a class has no training utterance, or the test set's conversations would train, through the
             released selection or through precomputed embeddings
     """
-    for file in given.values():
+    for file in precomputed.values():
         for conversation, _ in find_training_overlap(file.training_record, fold.test, fold.test_speaker):
             raise MoodlineError(
                 f"the model that made {file.path} has seen {conversation.id}, which {fold.protocol}, fold {fold.name} "
@@ -170,7 +170,7 @@ def build_provenance(
         )
 
     def merge(name: str, own: Iterable[str]) -> tuple[str, ...]:
-        return merge_fingerprints([own, *(getattr(file.training_record, name) for file in given.values())])
+        return merge_fingerprints([own, *(getattr(file.training_record, name) for file in precomputed.values())])
 
     validation_turns = fold.scored["validation"] if fold.validation_speaker is not None else ()
     recognition = (str(corpus.recognition),) if corpus.recognition else ()
@@ -188,5 +188,5 @@ def build_provenance(
         torch_version=metadata.version("torch"),
         notes=merge("notes", [*fold.notes, *note_selection(recipe), *recognition]),
         words=corpus.words,
-        embeddings={encoder: f"{file.path.name}, hash {file.hash}" for encoder, file in given.items()},
+        embeddings={encoder: f"{file.path.name}, hash {file.hash}" for encoder, file in precomputed.items()},
     )

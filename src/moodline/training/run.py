@@ -260,15 +260,15 @@ def resolve_label_set(recipe: Recipe, folder: Path) -> LabelSet:
     return find_label_set(recipe.label_set)
 
 
-def resolve_licence(given: str | None, folder: Path) -> str:
-    """Return the given licence, which must be one line of text, or that of the run in the folder."""
-    if given is None:
+def resolve_licence(licence: str | None, folder: Path) -> str:
+    """Return the licence, which must be one line of text, or that of the run in the folder."""
+    if licence is None:
         return read_run(folder).licence if (folder / RUN_FILE).is_file() else ""
-    if len(given.strip().splitlines()) != 1:
+    if len(licence.strip().splitlines()) != 1:
         raise MoodlineError(
-            f"a licence must be one line of text, such as 'CC BY-NC 4.0', not {given!r}", code="option.licence"
+            f"a licence must be one line of text, such as 'CC BY-NC 4.0', not {licence!r}", code="option.licence"
         )
-    return given.strip()
+    return licence.strip()
 
 
 def refuse_other_run(run: Run) -> None:

@@ -23,7 +23,7 @@ def train_folds(
     run: Run,
     corpus: Corpus,
     folds: Sequence[Fold],
-    given: Mapping[str, EmbeddingsFile],
+    precomputed: Mapping[str, EmbeddingsFile],
     hardware: Hardware,
     console: Console,
     reuse: Path | None = None,
@@ -31,7 +31,7 @@ def train_folds(
     """Train the folds of a run that are not finished.
 
     Args:
-        given: precomputed embeddings, by the encoder that they replace
+        precomputed: embeddings from files, by the encoder that they replace
         reuse: folder of other runs, whose finished stages are taken over where their fingerprints match
 
     Raises:
@@ -46,11 +46,11 @@ def train_folds(
     for note in note_misspelt(label_set, corpus.label_counts):
         console.print(f"Note: {note}", highlight=False, markup=False, soft_wrap=True)
     refuse_unfit_embeddings(
-        recipe, given, [one.prepare_for_context(label_set, recipe.context) for one in corpus.conversations]
+        recipe, precomputed, [one.prepare_for_context(label_set, recipe.context) for one in corpus.conversations]
     )
     # Check all folds before the first one trains.
     sets = [fold.get_training_sets(label_set, recipe.context) for fold in folds]
-    provenances = [build_provenance(recipe, label_set, corpus, fold, given) for fold in folds]
+    provenances = [build_provenance(recipe, label_set, corpus, fold, precomputed) for fold in folds]
     if AUDIO_UTTERANCE in recipe.stages:
         refuse_missing_audio(talk for one in sets for talk in (*one.train, *one.validation))
     bert_files = fingerprint_model(recipe.text_utterance.bert) if TEXT_UTTERANCE in recipe.stages else ""
@@ -61,5 +61,5 @@ def train_folds(
             run.remove_leftovers()
         for number, fold in enumerate(folds):
             title = f"fold {fold.name} ({number + 1} of {len(folds)}), " if len(folds) > 1 else ""
-            training = FoldTrainer(run, fold, sets[number], given, hardware, console, title)
+            training = FoldTrainer(run, fold, sets[number], precomputed, hardware, console, title)
             training.run_fold(provenances[number], bert_files, reuse)

@@ -137,10 +137,10 @@ def read_untimed(found: ParsedTable, name: str, path: Path, notes: list[str]) ->
         raise MoodlineError(f"{path} has no words {where}. Fill in its column of words.", code="transcript.no_words")
     if silent:
         notes.append(f"{format_count(len(silent), 'row')} without words left out: {format_places(silent)}")
-    spoken = [(get_text(row, speaker_column) or "", words) for _, row, words in rows if words]
+    worded = [(get_text(row, speaker_column) or "", words) for _, row, words in rows if words]
     utterances = tuple(
         Utterance(id=str(position), speaker=" ".join(speaker.split()) or UNKNOWN, words=words)
-        for position, (speaker, words) in enumerate(spoken)
+        for position, (speaker, words) in enumerate(worded)
     )
     return Chat(Conversation(id=name, utterances=utterances), found.format, tuple(notes))
 

@@ -28,13 +28,13 @@ def parse_rttm(text: str, origin: str) -> ParsedTranscript:
         for number, line in enumerate(text.splitlines(), start=1)
         if (cells := line.split()) and not line.startswith(COMMENT)
     ]
-    spoken = [(place, cells) for place, cells in lines if cells[0] not in OTHER_TYPES]
-    cues = [(place, parse_turn(cells, place)) for place, cells in spoken]
-    recordings = list(dict.fromkeys(cells[1] for _, cells in spoken))
+    turns = [(place, cells) for place, cells in lines if cells[0] not in OTHER_TYPES]
+    cues = [(place, parse_turn(cells, place)) for place, cells in turns]
+    recordings = list(dict.fromkeys(cells[1] for _, cells in turns))
     if len(recordings) > 1:
         found = f"{format_count(len(recordings), 'recording')} ({format_places(recordings)})"
         raise build_error(origin, found, "the lines of one", "transcript.several_recordings")
-    others = len(lines) - len(spoken)
+    others = len(lines) - len(turns)
     notes = [f"{format_count(others, 'line')} of other types than {SPEAKER} skipped"] if others else []
     return ParsedTranscript(NAME, cues, notes)
 

@@ -69,8 +69,8 @@ def parse_vtt(text: str, origin: str) -> ParsedTranscript:
 def split_voices(cue: Segment) -> Iterator[Segment]:
     """Yield a segment for each voice."""
     before, *rest = VOICE_PATTERN.split(cue.words or "")
-    spoken = [("", before), *zip(rest[::2], rest[1::2], strict=True)]
-    for name, text in spoken[1:] if rest and not remove_tags(before).strip() else spoken:
+    parts = [("", before), *zip(rest[::2], rest[1::2], strict=True)]
+    for name, text in parts[1:] if rest and not remove_tags(before).strip() else parts:
         yield replace(cue, speaker=html.unescape(name or "") or UNKNOWN, words=remove_tags(text))
 
 
@@ -95,7 +95,7 @@ def parse_cues(text: str, origin: str, skipped: Sequence[str] = ()) -> list[Cue]
             texts[-1].pop()
         cues.append((line.number, *times))
         texts.append([])
-    head, *said = texts
+    head, *contents = texts
     trailing = [line for line in texts[-1][-1:] if line.starts_paragraph and NUMBER_PATTERN.fullmatch(line.text)]
     if alone := [*head, *trailing]:
         line = alone[0]
@@ -103,7 +103,7 @@ def parse_cues(text: str, origin: str, skipped: Sequence[str] = ()) -> list[Cue]
         raise build_error(place, found, f"{TIMES} above it, or no such line", "transcript.text_without_times")
     return [
         (f"{origin}:{number}", Segment(start=start, end=end, words="\n".join(line.text for line in lines)))
-        for (number, start, end), lines in zip(cues, said, strict=True)
+        for (number, start, end), lines in zip(cues, contents, strict=True)
     ]
 
 
@@ -145,13 +145,13 @@ def parse_prefixes(cues: Sequence[Cue]) -> list[Cue]:
     ``[Ann]: `` is always a speaker. Other prefixes count if their name recurs, and if at least half of the cues with
     words have a prefix.
     """
-    said = [MARKUP_PATTERN.sub("", cue.words or "") for _, cue in cues]
-    found = [BRACKETED_PREFIX.fullmatch(words) or PREFIX_PATTERN.fullmatch(words) for words in said]
+    texts = [MARKUP_PATTERN.sub("", cue.words or "") for _, cue in cues]
+    found = [BRACKETED_PREFIX.fullmatch(words) or PREFIX_PATTERN.fullmatch(words) for words in texts]
     begun = Counter(get_name(one) for one in found if one)
     sure = [one if one and one.re is BRACKETED_PREFIX else None for one in found]
     recurring = [one if one and begun[get_name(one)] > 1 else None for one in found]
     believed = [certain or likely for certain, likely in zip(sure, recurring, strict=True)]
-    if 2 * sum(map(bool, believed)) < sum(bool(words.strip()) for words in said):
+    if 2 * sum(map(bool, believed)) < sum(bool(words.strip()) for words in texts):
         believed = sure
     return [
         (place, replace(cue, speaker=get_name(one), words=one["words"]) if one else cue)

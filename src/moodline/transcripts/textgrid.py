@@ -32,7 +32,6 @@ NUMBERED_NAME_PATTERN = re.compile(r"(?P<name>.+) \(\d+\)", re.DOTALL)
 # A tier of any name holds single words if it has at least so many intervals, nearly all of one word, most abutting.
 ENOUGH, NEARLY_ALL, MOST, ABUTTING = 8, 0.95, 0.5, 0.005
 
-
 Tier = tuple[str, Sequence[Segment]]  # its name, and intervals in order without overlap, labelled by their words
 
 
@@ -103,10 +102,10 @@ def identify_other(name: str, intervals: Sequence[Segment]) -> str | None:
     letters = extract_letters(name)
     if ANNOTATION_PATTERN.fullmatch(letters):
         return "remarks"
-    spoken = [(one, len(words)) for one in intervals if (words := (one.words or "").split())]
-    single = sum(count == 1 for _, count in spoken)
-    abutting = sum(after.start - before.end <= ABUTTING for (before, _), (after, _) in pairwise(spoken))
-    has_words = single >= NEARLY_ALL * len(spoken) and abutting >= MOST * (len(spoken) - 1) and len(spoken) >= ENOUGH
+    worded = [(one, len(words)) for one in intervals if (words := (one.words or "").split())]
+    single = sum(count == 1 for _, count in worded)
+    abutting = sum(after.start - before.end <= ABUTTING for (before, _), (after, _) in pairwise(worded))
+    has_words = single >= NEARLY_ALL * len(worded) and abutting >= MOST * (len(worded) - 1) and len(worded) >= ENOUGH
     return "words or phones" if has_words or UNIT_PATTERN.fullmatch(letters.split(" ")[-1]) else None
 
 
@@ -129,16 +128,16 @@ def format_textgrid(turns: Sequence[Segment]) -> str:
 
     A speaker's overlapping turns go to further tiers, ``Ann (2)``.
     """
-    spoken = sorted((turn for turn in turns if turn.words), key=lambda turn: turn.start)
+    worded = sorted((turn for turn in turns if turn.words), key=lambda turn: turn.start)
     by_speaker: dict[str, list[Segment]] = defaultdict(list)
-    for turn in spoken:
+    for turn in worded:
         by_speaker[turn.speaker].append(turn)
     tiers = [
         (speaker if number == 1 else NUMBERED_NAME.format(speaker, number), row)
         for speaker, own in by_speaker.items()
         for number, row in enumerate(split_overlaps(own), start=1)
     ]
-    return format_tiers(tiers, max((turn.end for turn in spoken), default=0.0))
+    return format_tiers(tiers, max((turn.end for turn in worded), default=0.0))
 
 
 def format_tiers(tiers: Iterable[Tier], end: float) -> str:

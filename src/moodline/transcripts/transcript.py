@@ -17,7 +17,6 @@ MAX_SHOWN = 3  # places that a note lists
 ROUNDING_TOLERANCE = 0.001
 MAX_OUTSIDE_SHARE = 0.5  # of turns after the end; a transcript with more of them belongs to another recording
 
-
 Cue = tuple[str, Segment]  # its place in the file, for errors and notes, and a segment as the file spells it
 
 

@@ -3,14 +3,14 @@
 // turn, its row's cells are copied, so that no text is taken for markup.
 (() => {
 const data = JSON.parse(document.getElementById("data").textContent);
-const turns = data.turns.map(([start, end, speaker, sign, probabilities]) => ({start, end, speaker, sign, probabilities}));
+const turns = data.turns.map(([start, end, speaker, style, probabilities]) => ({start, end, speaker, style, probabilities}));
 if (!turns.length) return;
 
 const at = id => document.getElementById(id);
 const [overview, lanes, panel, sound] = ["overview", "lanes", "turn", "sound"].map(at);
 const rows = [...document.querySelectorAll("#turns tbody tr")];
-const classes = data.signs.slice(0, turns[0].probabilities.length);
-const envelope = data.sound && Int8Array.from(atob(data.sound.envelope), sign => sign.charCodeAt(0));
+const classes = data.styles.slice(0, turns[0].probabilities.length);
+const envelope = data.sound && Int8Array.from(atob(data.sound.envelope), character => character.charCodeAt(0));
 const AXIS = 20, WAVE = 48, EMOTION = 26, SPEAKER = 18, PROBABILITY = 30, SPACE = 8;
 const MOST_SPEAKERS = 8, MOST_AT_ONCE = 4, ROOMY = 18, SHORTEST = 1;
 const GREYS = ["#444444", "#8a8a8a", "#bcbcbc", "#666666"];
@@ -32,8 +32,8 @@ function patterns(svg) {
     [], ["M0 8L8 0"], ["M0 0L8 8"], ["M0 4H8"], ["M4 0V8"], ["M0 8L8 0", "M0 0L8 8"], ["M3 4h2"], ["M0 4H8", "M4 0V8"],
   ];
   const known = add(svg, "defs", {});
-  data.signs.forEach(([,,, number], position) => {
-    const unsure = position === data.signs.length - 1;
+  data.styles.forEach(([,,, number], position) => {
+    const unsure = position === data.styles.length - 1;
     const pattern = add(known, "pattern", {id: `pattern-${position}`, width: 8, height: 8, patternUnits: "userSpaceOnUse"});
     for (const mark of unsure ? ["M1 1h1", "M5 5h1"] : marks[number % marks.length])
       add(pattern, "path", {d: mark, stroke: "#1b1b1b", "stroke-opacity": .35, "stroke-width": number < marks.length ? 1.2 : 2.4});
@@ -93,8 +93,8 @@ function drawOverview() {
   overview.replaceChildren();
   overview.setAttribute("viewBox", `0 0 ${width} 44`);
   if (envelope) waveform(overview, x, 0, data.duration, 0, width, 15, 14);
-  data.signs.forEach(([,, colour], sign) =>
-    add(overview, "path", {d: blocks(turns.filter(turn => turn.sign === sign), x, 42, () => envelope ? 11 : 40), fill: colour, stroke: "#5a5a5a", "stroke-width": sign === classes.length ? .7 : 0}));
+  data.styles.forEach(([,, colour], style) =>
+    add(overview, "path", {d: blocks(turns.filter(turn => turn.style === style), x, 42, () => envelope ? 11 : 40), fill: colour, stroke: "#5a5a5a", "stroke-width": style === classes.length ? .7 : 0}));
   add(overview, "rect", {class: "frame", y: 1, height: 42, fill: "none", stroke: "#1b1b1b", "stroke-width": 2, rx: 3});
   add(overview, "path", {class: "head", stroke: "#0072b2", "stroke-width": 2});
 }
@@ -147,12 +147,12 @@ function drawLanes() {
         width: Math.max(1, x(turn.end) - x(turn.start) - 1), height: SPEAKER - 4, fill: GREYS[lane % GREYS.length],
       });
   }
-  classes.forEach(([label, letter, colour], sign) => {
-    const base = place.probability + (sign + 1) * PROBABILITY - 3, height = PROBABILITY - 6;
+  classes.forEach(([label, letter, colour], style) => {
+    const base = place.probability + (style + 1) * PROBABILITY - 3, height = PROBABILITY - 6;
     name(`${letter} ${label}`, base - height / 2);
     add(lanes, "path", {d: `M${left} ${base}H${right}`, stroke: "#d9d9d9"});
-    add(inside, "path", {d: blocks(visible, x, base, turn => turn.probabilities[sign] * height), fill: colour});
-    const line = visible.map(turn => `${((x(turn.start) + x(turn.end)) / 2).toFixed(1)} ${(base - turn.probabilities[sign] * height).toFixed(1)}`);
+    add(inside, "path", {d: blocks(visible, x, base, turn => turn.probabilities[style] * height), fill: colour});
+    const line = visible.map(turn => `${((x(turn.start) + x(turn.end)) / 2).toFixed(1)} ${(base - turn.probabilities[style] * height).toFixed(1)}`);
     if (line.length) add(inside, "path", {d: `M${line.join("L")}`, fill: "none", stroke: "#1b1b1b", "stroke-width": visible.length < (right - left) / 3 ? 1.1 : .4, "stroke-linejoin": "round"});
   });
   add(inside, "g", {class: "marks"});
@@ -161,10 +161,10 @@ function drawLanes() {
 
 // A lane's name in the gutter, shortened to fit.
 function name(text, middle) {
-  const label = add(lanes, "text", {x: 0, y: middle + 4}, text), signs = [...text].slice(0, gutter());
-  while (signs.length && label.getComputedTextLength() > gutter() - 8) {
-    signs.pop();
-    label.textContent = signs.join("") + "…";
+  const label = add(lanes, "text", {x: 0, y: middle + 4}, text), characters = [...text].slice(0, gutter());
+  while (characters.length && label.getComputedTextLength() > gutter() - 8) {
+    characters.pop();
+    label.textContent = characters.join("") + "…";
   }
   add(label, "title", {}, text);
 }
@@ -181,10 +181,10 @@ function axis(x, left, right, place) {
 }
 
 function emotionBlock(parent, turn, x, top) {
-  const [, letter, colour] = data.signs[turn.sign], width = Math.max(1, x(turn.end) - x(turn.start) - .5);
+  const [, letter, colour] = data.styles[turn.style], width = Math.max(1, x(turn.end) - x(turn.start) - .5);
   const shape = {x: x(turn.start), y: top + 1, width, height: EMOTION - 2, rx: 2};
   add(parent, "rect", {...shape, "data-turn": turn.position, fill: colour, stroke: "#1b1b1b", "stroke-width": width > 4 ? .8 : 0});
-  if (width > 4) add(parent, "rect", {...shape, fill: `url(#pattern-${turn.sign})`, "pointer-events": "none"});
+  if (width > 4) add(parent, "rect", {...shape, fill: `url(#pattern-${turn.style})`, "pointer-events": "none"});
   if (width > 13)
     add(parent, "text", {
       class: "letter", x: (Math.max(x(turn.start), gutter()) + Math.min(x(turn.end), lanes.clientWidth)) / 2, y: top + EMOTION / 2 + 4,
@@ -255,11 +255,11 @@ function show(position) {
   const why = row.querySelector(".why")?.cloneNode(true);
   const said = element("p", "said", ...copied(".said").filter(one => one.className !== "why"));
   const bars = element("dl", "bars");
-  classes.forEach(([label, letter, colour], sign) => {
+  classes.forEach(([label, letter, colour], style) => {
     const bar = element("i");
-    bar.style.width = `${100 * turn.probabilities[sign]}%`;
+    bar.style.width = `${100 * turn.probabilities[style]}%`;
     bar.style.background = colour;
-    bars.append(element("dt", "", `${letter} ${label}`), element("dd", "", bar), element("dd", "value", turn.probabilities[sign].toFixed(2)));
+    bars.append(element("dt", "", `${letter} ${label}`), element("dd", "", bar), element("dd", "value", turn.probabilities[style].toFixed(2)));
   });
   const left = element("div", "", element("p", "note", when, ...copied(".who")), said);
   for (const link of why?.querySelectorAll("a") ?? []) link.removeAttribute("tabindex");
