@@ -58,6 +58,10 @@ def test_a_string_is_a_file_by_its_suffix(source: str, is_text: bool) -> None:
         ([" "], {}, "transcript.no_words"),
         (TEXTS, {"modalities": "audio"}, "option.not_a_recording"),
         (conversation_of(2), {"jobs": 2}, "option.not_a_recording"),
+        (TEXTS, {"modalities": "txt"}, "option.unknown_modality"),
+        (TEXTS, {"threshold": "high"}, "option.out_of_range"),
+        (TEXTS, {"thresold": 0.5}, "option.unknown"),
+        (np.zeros(9), {"sample_rate": "16k"}, "audio.bad_rate"),
     ],
 )
 def test_misfits_are_refused(model: moodline.Model, source: object, options: dict[str, object], code: str) -> None:

@@ -200,7 +200,7 @@ def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, text: str, words: l
     ("text", "words"),
     [
         ("dialogue,id,text\na,1,x\na,1,y\n", ["1 occurs a second time", "talks.csv:3"]),
-        ("dialogue,text,session\na,x,1\na,y,2\n", ["(session, part, split)", "'a'", "talks.csv:3"]),
+        ("dialogue,text,session\na,x,1\na,y,2\n", ["session: '1' and '2'", "'a'", "talks.csv:3"]),
     ],
 )
 def test_what_contradicts_the_rows_before_is_left_out(tmp_path: Path, text: str, words: list[str]) -> None:
@@ -290,6 +290,12 @@ def test_a_column_that_lacks_is_told_with_the_one_that_looks_like_it(tmp_path: P
         f"{table.DEFAULT_NOTES[column]}; unknown column {name!r}: did you mean {known!r}?"
         for column, (name, known) in meant.items()
     )
+
+
+def test_turns_without_a_speaker_are_noted_and_belong_to_one_of_the_conversations_name(tmp_path: Path) -> None:
+    corpus = read(tmp_path, "dialogue,speaker,text\na,Ann,x\na,,y\nb,,z\n")
+    assert [u.speaker for u in corpus.utterances] == ["Ann", "a", "b"]
+    assert any(note.startswith("2 rows ") for note in corpus.notes)
 
 
 def test_one_conversation_of_one_utterance_is_told_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

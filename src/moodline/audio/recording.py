@@ -288,8 +288,8 @@ def decode_array(samples: np.ndarray, sample_rate: int) -> Iterator[Decoded]:
             f"the array has shape {samples.shape} and type {samples.dtype}: give real numbers (T,) or (T, channels)",
             code="audio.bad_array",
         )
-    if sample_rate < 1 or sample_rate % 1:
-        raise MoodlineError(f"a sample rate is a whole number of Hz, not {sample_rate}", code="audio.bad_rate")
+    if not isinstance(sample_rate, int | float | np.number) or sample_rate < 1 or sample_rate % 1:
+        raise MoodlineError(f"a sample rate is a whole number of Hz, not {sample_rate!r}", code="audio.bad_rate")
     columns = samples.reshape(len(samples), -1)  # (T,) or (T, channels) -> (T, channels)
     kind, scale = samples.dtype.kind, 2.0 ** (8 * samples.dtype.itemsize - 1)
     for start in range(0, len(columns), DECODED_BLOCK):

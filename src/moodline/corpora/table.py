@@ -166,6 +166,9 @@ def build_conversations(
     groups: Mapping[str, Sequence[TableRow]], faults: FaultCollector
 ) -> Iterator[Conversation | None]:
     assign_ids(groups)
+    speakers = [cells["speaker"] for rows in groups.values() for _, cells in rows if "speaker" in cells]
+    if unnamed := speakers.count(""):
+        faults.note(f"{format_count(unnamed, 'row')} without a speaker: the conversation's name is used as the speaker")
     uses = Counter(cells.get("audio", "") for rows in groups.values() for _, cells in rows)
     inspect = cache(inspect_recording)
 
@@ -174,8 +177,9 @@ def build_conversations(
             try:
                 shared, own = (get_conversation_facts(some) for some in (rows[0][1], cells))
                 if own != shared:
+                    column = next(column for column in own if own[column] != shared[column])
                     raise MoodlineError(
-                        f"conversation {name!r} has two values of (session, part, split): {shared}, and {own}",
+                        f"conversation {name!r} has two values of {column}: {shared[column]!r} and {own[column]!r}",
                         code="corpus.contradiction",
                     )
                 file = cells.get("audio")

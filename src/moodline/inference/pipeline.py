@@ -1,5 +1,6 @@
 """A trained model that predicts recordings, texts, conversations and streams."""
 
+import dataclasses
 import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -94,6 +95,8 @@ class Model(Predictor):
                 activity; ``channels``, ``speakers`` if each has its own; ``conversation``, one of a table of words;
                 ``progress``, which receives the step, the number of finished turns and their total
         """
+        if unknown := sorted(options.keys() - {field.name for field in dataclasses.fields(RecognitionOptions)}):
+            raise MoodlineError(f"predict has no option {unknown[0]!r}: see its docstring", code="option.unknown")
         loaded = self._create_recogniser(recogniser, jobs, str(self.device))
         chosen = RecognitionOptions(recogniser=loaded, **options)
         texts = find_texts(source)

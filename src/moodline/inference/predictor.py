@@ -240,9 +240,10 @@ class Predictor:
 
     def refuse_threshold(self, threshold: float | None) -> None:
         """Refuse a threshold outside 0 to 1, and any threshold for a model with a class named ``UNCERTAIN``."""
-        if threshold is not None and not 0 <= threshold <= 1:
+        is_number = isinstance(threshold, int | float)
+        if threshold is not None and not (is_number and 0 <= threshold <= 1):
             raise MoodlineError(
-                f"a threshold is a probability, from 0 to 1, not {threshold}", code="option.out_of_range"
+                f"a threshold is a probability, from 0 to 1, not {threshold!r}", code="option.out_of_range"
             )
         if threshold is not None and UNCERTAIN in self.classes:
             raise MoodlineError(

@@ -189,6 +189,7 @@ def label_words(predictor: Predictor, source: Path | Sequence[str], options: Rec
         ]
         name = turns_from = "texts"
         chat = Chat(Conversation(id=name, utterances=tuple(turns)), name, ())
+    predictor.model.recipe.restrict_to(options.modalities)  # refuses an unknown one
     if predictor.model.recipe.restrict_to("text").given:
         raise MoodlineError(
             f"this model reads embeddings from files: make a corpus of {name} with moodline prepare table",
