@@ -13,7 +13,7 @@ from moodline.cli.train import resolve_recipe
 from moodline.config import STAGES, Recipe
 from moodline.conversation import IEMOCAP4, LABEL_SETS
 from moodline.errors import MoodlineError
-from moodline.experiments.tables import change_config
+from moodline.experiments.paper_tables import change_config
 from moodline.io import read_json, write_json
 from moodline.modeling.checkpoint import load_description
 from moodline.recipe import RENAMED_KEYS, find_recipe, list_keys, note_idle_keys, parse_recipe, read_recipe, rename_keys

@@ -18,7 +18,7 @@ from moodline.corpora.corpus import Corpus
 from moodline.corpora.protocols import build_folds
 from moodline.errors import MoodlineError
 from moodline.evaluation.evaluate import evaluate_model
-from moodline.experiments.tables import change_config, create_released, measure_longest_seconds
+from moodline.experiments.paper_tables import change_config, create_released, measure_longest_seconds
 from moodline.inference.pipeline import load
 from moodline.modeling.as_released import ReleasedAttention, find_classified
 from moodline.modeling.model import ENCODER_BY_STAGE

@@ -5,8 +5,8 @@ from typing import ClassVar
 import pytest
 
 from moodline.experiments.ledger import Experiment
-from moodline.experiments.results import find_lowest_loss, select_common_seeds
-from moodline.experiments.tables import BASE_NAME, CLASSICAL_NAME
+from moodline.experiments.paper_tables import BASE_NAME, CLASSICAL_NAME
+from moodline.experiments.results_tables import find_lowest_loss, select_common_seeds
 
 
 def of(system: str, *seeds: int) -> list[Experiment]:

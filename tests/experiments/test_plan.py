@@ -10,14 +10,14 @@ from moodline.corpora import corpus as corpora
 from moodline.corpora import iemocap
 from moodline.corpora.corpus import Corpus
 from moodline.errors import MoodlineError
-from moodline.experiments.reproduce import refuse_unfit_plan
-from moodline.experiments.tables import (
+from moodline.experiments.paper_tables import (
     BASE_NAME,
     PaperTable,
     build_tables,
     change_config,
     select_tables,
 )
+from moodline.experiments.reproduce import refuse_unfit_plan
 from moodline.experiments.tasks import ExperimentTask, build_plan
 from moodline.modeling import text_encoder
 from tests.tiny import tiny_bert

@@ -19,7 +19,7 @@ from moodline.config import (
     TextUtteranceConfig,
 )
 from moodline.conversation import AudioClip, Utterance
-from moodline.experiments.tables import change_config
+from moodline.experiments.paper_tables import change_config
 from moodline.inference.encode import encode_conversations, encode_utterances
 from moodline.modeling.batching import Encoding
 from moodline.modeling.model import build_stage

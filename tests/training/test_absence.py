@@ -10,7 +10,7 @@ from torch import Tensor
 
 from moodline.config import Modalities, Recipe
 from moodline.conversation import IEMOCAP4, AudioClip, Conversation, Utterance
-from moodline.experiments.tables import change_config
+from moodline.experiments.paper_tables import change_config
 from moodline.training.dataset import (
     FusionItems,
     StageData,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from moodline.config import Recipe
 from moodline.conversation import IEMOCAP4, AudioClip, Conversation, Utterance
-from moodline.experiments.tables import change_config
+from moodline.experiments.paper_tables import change_config
 from moodline.modeling.text_encoder import load_bert
 from moodline.training.dataset import (
     UNSCORED,

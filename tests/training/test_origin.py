@@ -6,7 +6,7 @@ import pytest
 
 from moodline.config import STAGES, Recipe
 from moodline.conversation import IEMOCAP4
-from moodline.experiments.tables import change_config
+from moodline.experiments.paper_tables import change_config
 from moodline.io import flatten_keys
 from moodline.recipe import RENAMED_KEYS
 from moodline.training.provenance import (

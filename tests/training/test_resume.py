@@ -10,7 +10,7 @@ from rich.console import Console
 from torch import nn
 
 from moodline.config import FUSION, Recipe
-from moodline.experiments.tables import change_config
+from moodline.experiments.paper_tables import change_config
 from moodline.training.dataset import BatchLoader, Item, Items, StageData
 from moodline.training.lightning_module import StageModule
 from moodline.training.trainer import Hardware, seed_initialisation, train_stage

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from moodline.config import Recipe
-from moodline.experiments.tables import change_config
+from moodline.experiments.paper_tables import change_config
 from moodline.training.dataset import Items, StageData
 from moodline.training.lightning_module import StageModule
 from tests.rounding import assert_rounded_alike

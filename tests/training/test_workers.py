@@ -18,7 +18,7 @@ from moodline.conversation import IEMOCAP4, AudioClip, Conversation, Utterance
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.protocols import build_folds
 from moodline.errors import MoodlineError
-from moodline.experiments.tables import change_config
+from moodline.experiments.paper_tables import change_config
 from moodline.inference.encode import read_waveform
 from moodline.modeling.model import build_stage
 from moodline.training.dataset import (

@@ -80,7 +80,7 @@ def run_baselines(options: Any, typed: Any) -> None:
     from moodline.evaluation.predictions import refuse_occupied
     from moodline.evaluation.score_table import print_table
     from moodline.experiments.baselines import score_baselines, select_baselines
-    from moodline.experiments.tables import PART_NAMES
+    from moodline.experiments.paper_tables import PART_NAMES
 
     device = cli.select_device(options.device)
     baselines = select_baselines(options.only)

@@ -15,7 +15,7 @@ from moodline.errors import MoodlineError
 from moodline.evaluation.results import note_missing_folds
 from moodline.evaluation.scores import FEW_CONVERSATIONS_NOTE, MAJORITY, note_conversation_count, score_predictions
 from moodline.experiments.comparisons import MEASURES, PartPredictions, build_number, build_schema, collect_predictions
-from moodline.experiments.tables import PART_NAMES
+from moodline.experiments.paper_tables import PART_NAMES
 from moodline.experiments.tasks import RUNS_FOLDER, TASK_FILE, hide_folders
 from moodline.io import open_atomic_file, read_json
 from moodline.training.run import PREDICTIONS_FILE, RESULTS_FILE, FoldFiles, get_file

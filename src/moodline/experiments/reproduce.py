@@ -28,8 +28,8 @@ from moodline.evaluation.scores import note_conversation_count
 from moodline.experiments import tasks
 from moodline.experiments.baselines import BASELINES
 from moodline.experiments.ledger import find_experiments, refuse_other_corpus, write_ledger
-from moodline.experiments.results import REPORT_FILE, fill_table, write_tables
-from moodline.experiments.tables import CLASSICAL_NAME, PaperTable, build_tables, merge_requests, select_tables
+from moodline.experiments.paper_tables import CLASSICAL_NAME, PaperTable, build_tables, merge_requests, select_tables
+from moodline.experiments.results_tables import REPORT_FILE, fill_table, write_tables
 from moodline.io import write_text
 from moodline.modeling.batching import build_length_batches
 from moodline.modeling.model import ENCODER_BY_STAGE, build_stage

@@ -25,7 +25,7 @@ from moodline.corpora.protocols import Fold, build_folds, choose_fold
 from moodline.corpora.storage import RECOGNISED
 from moodline.device import AUTO
 from moodline.errors import MoodlineError
-from moodline.experiments.tables import CLASSICAL_NAME, PaperTable, System
+from moodline.experiments.paper_tables import CLASSICAL_NAME, PaperTable, System
 from moodline.io import read_json, write_json
 from moodline.modeling import text_encoder
 from moodline.recipe import parse_recipe, read_recipe

@@ -27,7 +27,7 @@ from moodline.experiments.comparisons import (
     compare_parts,
 )
 from moodline.experiments.ledger import POOLED, Experiment
-from moodline.experiments.tables import CLASSICAL_NAME, PaperTable, TableRow
+from moodline.experiments.paper_tables import CLASSICAL_NAME, PaperTable, TableRow
 from moodline.io import open_atomic_file, write_text
 
 TABLES_FILE = "tables.parquet"
