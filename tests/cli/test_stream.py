@@ -68,7 +68,13 @@ class Streaming:
 def streaming(model: Path) -> Iterator[Streaming]:
     command = [sys.executable, "-m", "moodline.cli.main", "stream", "--model", str(model)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, **pipes, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
+    # A shell's background job ignores interruptions, and its children inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(command, **pipes, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
         try:
             yield Streaming(process)
         finally:
