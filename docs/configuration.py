@@ -73,10 +73,10 @@ def section(title: str, config: Any, prefix: str) -> Iterator[str]:
     yield f"{summary(type(config))}\n"
     yield "| key | kind | default | meaning |"
     yield "|---|---|---|---|"
-    told = meanings(type(config))
+    texts = meanings(type(config))
     for field in dataclasses.fields(config):
         if not dataclasses.is_dataclass(field.type):
-            yield row(f"`{prefix}{field.name}`", kind(field.type), default(config, field.name), told[field.name])
+            yield row(f"`{prefix}{field.name}`", kind(field.type), default(config, field.name), texts[field.name])
 
 
 def training_section() -> Iterator[str]:
@@ -85,10 +85,10 @@ def training_section() -> Iterator[str]:
     yield f"{summary(TrainingConfig)} In a recipe: `fusion.training.epochs` and so on.\n"
     yield row("key", "kind", *(f"`{stage}`" for stage in STAGES), "meaning")
     yield "|---" * (3 + len(STAGES)) + "|"
-    told = meanings(TrainingConfig)
+    texts = meanings(TrainingConfig)
     for field in dataclasses.fields(TrainingConfig):
         defaults = [default(Recipe().get_training_config(stage), field.name) for stage in STAGES]
-        yield row(f"`{field.name}`", kind(field.type), *defaults, told[field.name])
+        yield row(f"`{field.name}`", kind(field.type), *defaults, texts[field.name])
 
 
 def row(*cells: str) -> str:
