@@ -18,10 +18,10 @@ demo: .venv/demo
 	@echo "The report is $(DEMO)/run/report.html"
 
 test: .venv/dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadscope
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 quick: .venv/dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadscope -m "not (slow or realdata or browser)"
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder -m "not (slow or realdata or browser)"
 
 lint: .venv/dev
 	$(BIN)/ruff check .
@@ -30,7 +30,7 @@ lint: .venv/dev
 	$(BIN)/lint-imports
 
 minima: .venv-minima/done
-	OMP_NUM_THREADS=1 .venv-minima/bin/pytest --numprocesses 2 --dist loadscope -m "not (slow or realdata or browser)" $(MINIMA_TESTS)
+	OMP_NUM_THREADS=1 .venv-minima/bin/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder -m "not (slow or realdata or browser)" $(MINIMA_TESTS)
 
 package: .venv/dev
 	rm -rf dist

@@ -24,10 +24,10 @@ from untrained import untrained
 
 from moodline.audio.recording import Recording
 from moodline.config import AUDIO_UTTERANCE, TEXT_UTTERANCE
-from moodline.conversation import Segment
+from moodline.conversation import AudioClip, Segment, Utterance
 from moodline.inference.encode import encode_utterances
 from moodline.inference.predictor import Predictor
-from moodline.inference.recordings import RecognitionOptions, build_utterances, recognise
+from moodline.inference.recordings import RecognitionOptions, recognise
 from moodline.modeling.batching import pad_sequences
 from moodline.transcripts.formats import read_transcript, write_transcript
 
@@ -75,7 +75,10 @@ def measure_seconds(predictor: Predictor, sound: Path, transcript: Path, repeats
     """Measure seconds of the whole, of its encoders' forward passes alone, and of wav2vec2."""
     turns = read_transcript(transcript).turns
     recording = Recording.open(sound)
-    utterances = build_utterances(recording, turns)
+    utterances = []
+    for number, one in enumerate(turns):
+        clip = AudioClip(path=sound, offset=one.start, duration=one.end - one.start, sample_rate=RATE)
+        utterances.append(Utterance(id=str(number), speaker=one.speaker, words=one.words or "", audio=clip))
     waveforms = [torch.from_numpy(recording.clip(one.start, one.end, RATE)) for one in turns]
     heard = dict(zip((one.id for one in utterances), waveforms, strict=True))
 

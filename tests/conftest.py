@@ -10,6 +10,12 @@ from moodline.corpora.corpus import Corpus
 from tests.trees import write_tree
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that have slow tests: two processes share the files, and none ends long after the other."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tree of five sessions; a test that breaks one writes its own."""

@@ -11,6 +11,7 @@ import moodline
 from moodline.errors import MoodlineError
 from moodline.inference.pipeline import find_texts
 from tests.inference.tiny_models import conversation_of, write_model
+from tests.refusals import refuses
 
 TEXTS = ["I am fine.", "You never call."]
 
@@ -99,3 +100,27 @@ def test_a_timeline_saves_what_its_methods_return(model: moodline.Model, tmp_pat
             write()
     if "pandas" in sys.modules or __import__("importlib.util").util.find_spec("pandas"):
         assert list(timeline.to_pandas()["words"]) == TEXTS
+
+
+def test_arguments_of_other_types_are_refused(model: moodline.Model) -> None:
+    for call in (moodline.load, moodline.read_corpus, moodline.evaluate):
+        with refuses("file.not_a_path", None):
+            call(None)  # type: ignore[arg-type]
+    for empty in ("", " \n"):
+        with refuses("transcript.no_words"):
+            model.predict(empty)
+    with refuses("stream.not_an_utterance", "'hello'"):
+        model.stream().predict("hello")  # type: ignore[arg-type]
+    for samples in ([0.0, "a"], "hello", None):
+        with refuses("stream.bad_samples"):
+            model.stream().predict_samples(samples, 16_000, "hello")  # type: ignore[arg-type]
+
+
+def test_errors_name_the_options_of_the_command_line_and_of_python(model: moodline.Model) -> None:
+    for option, parameter, given in (
+        ("--transcript", "transcript", {"transcript": "a.srt"}),
+        ("--channels", "channels", {"channels": "speakers"}),
+        ("--modalities audio", "modalities='audio'", {"modalities": "audio"}),
+    ):
+        with refuses("option.not_a_recording", option, f"in Python {parameter}"):
+            model.predict(TEXTS, **given)

@@ -18,11 +18,11 @@ import moodline as package
 from moodline.conversation import IEMOCAP4, Conversation
 from moodline.corpora.corpus import read_corpus
 from moodline.corpora.protocols import build_folds
-from moodline.errors import MoodlineError
 from moodline.inference.predictor import Predictor
 from moodline.modeling.checkpoint import load_description
 from moodline.timeline.timeline import UNCERTAIN
 from moodline.training.lightning_module import HIGHEST, LOWEST, compute_nll, fit_temperature
+from tests.refusals import refuses
 from tests.system import moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
@@ -171,7 +171,7 @@ def test_temperatures_that_are_none_are_refused(place: Path, tmp_path: Path, bro
     stages = list(content["temperatures"])
     for value in (broken, dict.fromkeys(stages, 0.0), dict.fromkeys(stages, "1")):
         config.write_text(json.dumps(content | {"temperatures": value}))
-        with pytest.raises(MoodlineError, match=r"config.json does not describe a model.*temperature"):
+        with refuses("model.invalid_description", "config.json", "temperature"):
             package.load(tmp_path / "model")
 
 
@@ -207,9 +207,9 @@ def test_below_a_threshold_the_label_is_uncertain_and_nothing_else_changes(place
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.01, float("nan")])
 def test_a_threshold_is_a_probability(model: Predictor, threshold: float) -> None:
-    with pytest.raises(MoodlineError, match="a threshold is a probability, from 0 to 1, not"):
+    with refuses("option.out_of_range", threshold):
         model.predict(Conversation(id="empty", utterances=()), threshold=threshold)
-    with pytest.raises(MoodlineError, match="a threshold is a probability"):
+    with refuses("option.out_of_range", threshold):
         model.predict_all([], threshold=threshold)
 
 
@@ -217,7 +217,7 @@ def test_a_class_of_that_name_has_no_threshold(model: Predictor) -> None:
     labels = replace(IEMOCAP4, classes=(*IEMOCAP4.classes[:3], UNCERTAIN), mapping={"neu": UNCERTAIN})
     named = Predictor(replace(model.model, label_set=labels))
     assert named.predict_all([]) is not None
-    with pytest.raises(MoodlineError, match="is also a class of iemocap4"):
+    with refuses("option.unfit_threshold", "iemocap4"):
         named.predict_all([], threshold=0.5)
 
 

@@ -18,7 +18,6 @@ from moodline.conversation import Conversation
 from moodline.corpora.corpus import read_corpus, write_corpus
 from moodline.corpora.protocols import build_folds
 from moodline.embeddings import TrainingRecord, read_embeddings, write_embeddings
-from moodline.errors import MoodlineError
 from moodline.evaluation.evaluate import evaluate_model, evaluate_run
 from tests.refusals import refuses
 from tests.rounding import assert_rounded_alike
@@ -359,7 +358,7 @@ def test_a_model_has_seen_what_the_model_behind_its_embeddings_has(place: Path, 
         place, tmp_path / "audio.parquet", {u.id: torch.zeros(12) for c in elsewhere for u in c.utterances}, seen
     )
     moodline(*audio_alone(place, file, tmp_path / "run"))
-    with pytest.raises(MoodlineError, match=f"trained on {elsewhere[3].id}"):
+    with refuses("embeddings.seen_conversation", f"trained on {elsewhere[3].id}"):
         evaluate_model(
             tmp_path / "run" / MODEL, tmp_path / "corpus", tmp_path / "out", nothing, {AUDIO_UTTERANCE: file}
         )

@@ -125,10 +125,8 @@ def test_a_fault_of_ones_own_set_is_reported(tmp_path: Path, old: str, new: str,
 
 @pytest.mark.parametrize(("name", "code"), [("none.yaml", "label.set_not_found"), ("iemocap5", "label.unknown_set")])
 def test_a_set_that_does_not_exist_is_reported(name: str, code: str) -> None:
-    with pytest.raises(MoodlineError, match=name) as error:
+    with refuses(code, name, "iemocap4, "):
         find_label_set(name)
-    assert error.value.code == code
-    assert "iemocap4, " in str(error.value)
 
 
 @pytest.mark.parametrize("name", LABEL_SETS)
@@ -172,7 +170,7 @@ FEELINGS = create_identity_set("feelings", "anger", "happiness", "sadness", "neu
 def test_labels_of_no_class_are_told_with_the_known_ones_that_they_are_like() -> None:
     found = {"angre": 3, "anger": 60, "Neutral": 8, "happiness": 40, "bored": 9}
     assert note_misspelt(FEELINGS, found) == [
-        "11 labelled utterances have labels without a class in feelings: Neutral (8), angre (3); "
+        "20 labelled utterances have labels without a class in feelings, among them Neutral (8), angre (3); "
         "did you mean neutral, anger?"
     ]
     assert note_misspelt(FEELINGS, {"NEUTRAL": 1}) == [

@@ -2,7 +2,6 @@
 
 import ctypes
 import platform
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,14 +10,6 @@ import pytest
 from moodline import runtime
 
 PIECE, PIECES = 100_000, 1_000  # bytes, so few that the C library keeps each once it is free
-
-
-@pytest.fixture(autouse=True)
-def _afresh() -> Iterator[None]:
-    trim = runtime.load_malloc_trim
-    trim.cache_clear()
-    yield
-    trim.cache_clear()
 
 
 def resident() -> int:
@@ -49,7 +40,8 @@ def test_elsewhere_there_is_nothing_to_do(error: type[Exception], monkeypatch: p
 def test_it_is_given_back_once_in_an_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     now, given = [0.0], []
     monkeypatch.setattr(runtime, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    monkeypatch.setattr(runtime, "load_malloc_trim", lambda: lambda padding: given.append(now[0]))
+    library = SimpleNamespace(malloc_trim=lambda padding: given.append(now[0]))
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
     free_memory = runtime.MemoryTrimmer(interval=2)
     for now[0] in (5.0, 6.9, 7.0, 8.0, 20.0):
         free_memory.trim()

@@ -17,7 +17,6 @@ import moodline as package
 from moodline.config import AUDIO_CONTEXT, FUSION, TEXT_CONTEXT
 from moodline.conversation import Conversation
 from moodline.corpora.corpus import read_corpus
-from moodline.errors import MoodlineError
 from moodline.inference.predictor import Predictor
 from moodline.timeline.timeline import ConversationPrediction
 from tests.processes import DieAtWrite, run
@@ -165,7 +164,7 @@ def test_what_cannot_be_read_is_told_with_what_to_do(
     moodline(*training(place, place / "words", "--modalities=text", "--reuse", place / "plain"))
     words = package.load(place / "words/fold-5/model")
     assert answers(words.predict(silent, "text")) == answers(words.predict(silent))
-    with pytest.raises(MoodlineError, match="reads text alone, not audio"):
+    with refuses("model.other_modality", "reads text alone, not audio"):
         words.predict(talk, "audio")
 
 

@@ -17,8 +17,8 @@ from moodline.config import STAGES
 from moodline.conversation import Conversation
 from moodline.corpora.corpus import read_corpus, write_corpus
 from moodline.corpora.protocols import build_folds
-from moodline.errors import MoodlineError
 from moodline.evaluation.evaluate import evaluate_model, evaluate_run
+from tests.refusals import refuses
 from tests.rounding import rounding
 from tests.system import SAME_PROBABILITY, moodline, write_recipe
 from tests.tiny import tiny_bert
@@ -161,7 +161,7 @@ def test_a_model_is_not_scored_on_what_it_was_trained_or_selected_on(place: Path
             replace(one, id=f"renamed {one.id}") for one in corpus.conversations if one.session in (session, "5")
         )
         write_corpus(replace(corpus, conversations=conversations), tmp_path / session)
-        with pytest.raises(MoodlineError, match=f"{what} renamed Ses0{session}"):
+        with refuses("evaluation.seen_conversation", f"{what} renamed Ses0{session}"):
             evaluate_model(place / "run/fold-5/model", tmp_path / session, tmp_path / "out", nothing)
         assert not (tmp_path / "out").exists()
 
@@ -253,7 +253,7 @@ def test_another_corpus_is_scored_by_a_map_of_its_labels(place: Path, tmp_path: 
     (tmp_path / "talk.csv").write_text("\n".join(["dialogue,id,text,emotion", *rows]))
     moodline("prepare", "table", tmp_path / "talk.csv", "-o", tmp_path / "corpus")
     model = train(place, tmp_path / "run", "--modalities", "text")
-    with pytest.raises(MoodlineError, match=r"0 of 5 labelled .* joy, anger, neutral, fear.* --label-set meld4"):
+    with refuses("label.unmapped", "0 of 5", "joy, anger, neutral, fear", "meld4"):
         evaluate_model(model, tmp_path / "corpus", tmp_path / "out", nothing)
     assert not (tmp_path / "out").exists()
     options = ("--model", model, "--corpus", tmp_path / "corpus", "-o", tmp_path / "out")
@@ -270,7 +270,7 @@ def test_another_corpus_is_scored_by_a_map_of_its_labels(place: Path, tmp_path: 
 def test_all_has_no_test_set_to_score(place: Path, tmp_path: Path) -> None:
     options = ("--recipe", place / "tiny.yaml", "--protocol", "all", "--modalities", "text")
     moodline("train", place / "corpus", *options, "-o", tmp_path / "run")
-    with pytest.raises(MoodlineError, match="all has no test set"):
+    with refuses("evaluation.no_test_set", "all"):
         evaluate_run(tmp_path / "run", nothing)
     assert len(package.load(tmp_path / "run/fold-all/model").predict(corpus_conversation(place)).utterances) == 6
 
@@ -306,7 +306,7 @@ def test_a_run_of_another_corpus_is_not_scored(place: Path, tmp_path: Path) -> N
     shutil.copytree(place / "run", tmp_path / "run")
     run_file = tmp_path / "run" / "run.json"
     run_file.write_text(run_file.read_text().replace(read_corpus(place / "corpus").table_hash, "0" * 16))
-    with pytest.raises(MoodlineError, match="was trained on a corpus with hash 0000"):
+    with refuses("run.other_corpus", "hash 0000"):
         evaluate_run(tmp_path / "run", nothing)
 
 

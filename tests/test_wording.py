@@ -1,5 +1,6 @@
 """Text for people: numbers in sentences, and text that cannot steer a terminal."""
 
+import ast
 import io
 import json
 import sys
@@ -15,7 +16,7 @@ from rich.text import Text
 from moodline.cli.main import main
 from moodline.cli.predict import format_json, format_table
 from moodline.console import create_console, dump_json, flatten_text, format_path, print_data, print_line
-from moodline.errors import format_count
+from moodline.errors import MAX_QUOTED, MAX_SENTENCE, MoodlineError, format_count, quote
 from moodline.timeline.timeline import ConversationPrediction, UtterancePrediction
 
 # Sets the terminal's title; the 8-bit introducer of the same; clears; reverses what follows; deletes; returns.
@@ -120,3 +121,19 @@ def test_a_path_that_is_passed_on_shows_no_folder_above_the_working_one(
     assert format_path("../../ann/one") == "one"
     monkeypatch.chdir("/")
     assert format_path(tmp_path / "one") == "one"
+
+
+@given(st.text(max_size=300))
+def test_a_quoted_value_is_short_and_printable(value: str) -> None:
+    assert quote(value).isprintable()
+    assert len(quote(value)) <= MAX_QUOTED
+    if len(repr(value)) <= MAX_QUOTED:
+        assert ast.literal_eval(quote(value)) == value
+
+
+def test_a_sentence_is_one_line_and_keeps_its_remedy() -> None:
+    error = MoodlineError(f"the file holds {STEERING * 1000}. Check it.")
+    assert str(error).isprintable()
+    assert str(error).startswith("the file holds ")
+    assert str(error).endswith(" Check it.")
+    assert len(str(error)) <= MAX_SENTENCE + len(" ... ")

@@ -15,7 +15,8 @@ from moodline.embeddings import read_embeddings
 from moodline.errors import MoodlineError
 from moodline.evaluation.evaluate import EvaluationOutcome, evaluate_causally, evaluate_model, evaluate_run
 from moodline.inference.transcribe import ProgressCallback, no_progress
-from moodline.recipe import parse_recipe, read_recipe, rename_keys
+from moodline.io import convert_to_path
+from moodline.recipe import note_idle_keys, parse_recipe, read_recipe, rename_keys
 from moodline.training.run import EmbeddingsReference, Run, resolve_label_set, resolve_licence
 from moodline.training.train import train_folds
 from moodline.training.trainer import Hardware
@@ -60,18 +61,21 @@ def train(
         MoodlineError: the corpus, the recipe or the protocol cannot be used, or the folder holds another run
     """
     content, path = read_recipe(str(recipe))
+    content, console = content | rename_keys(keys, "train"), console or Console(quiet=True)
+    parsed = parse_recipe(content, str(path))
+    for note in note_idle_keys(content, parsed):
+        console.print(f"Note: {note}", highlight=False, markup=False, soft_wrap=True)
     files = {encoder: read_embeddings(Path(file)) for encoder, file in (embeddings or {}).items()}
-    parsed = parse_recipe(content | rename_keys(keys, "train"), str(path)).with_precomputed(
-        {encoder: file.size for encoder, file in files.items()}
-    )
-    read, folder = read_corpus_with_words(words, Path(corpus)), Path(out)
+    parsed = parsed.with_precomputed({encoder: file.size for encoder, file in files.items()})
+    corpus, folder = convert_to_path(corpus, "a corpus folder"), convert_to_path(out, "a run's folder")
+    read = read_corpus_with_words(words, corpus)
     folds = choose_fold(build_folds(read, protocol), fold)
     run = Run(
         folder=folder,
         recipe_name=path.stem,
         recipe=parsed,
         protocol=protocol,
-        corpus_folder=Path(corpus).resolve(),
+        corpus_folder=corpus.resolve(),
         corpus_hash=read.table_hash,
         label_set=resolve_label_set(parsed, folder),
         words=read.words,
@@ -85,7 +89,6 @@ def train(
         hardware = Hardware(num_workers=num_workers)
         if device != AUTO:
             hardware = Hardware.on(choose_device(device), num_workers=num_workers)
-    console = console or Console(quiet=True)
     train_folds(run, read, folds, files, hardware, console, None if reuse is None else Path(reuse))
     further = f"; moodline evaluate {out} scores it" if any(one.test for one in folds) else ""
     console.print(f"{out}: trained{further}", highlight=False, soft_wrap=True)
@@ -129,10 +132,9 @@ def evaluate(
         raise MoodlineError("a model needs corpus and out, a run neither: give both or none", code="option.missing")
     if causal and corpus is not None:
         raise MoodlineError("only a run is scored causally: leave out corpus and out", code="option.unfit")
+    folder = convert_to_path(folder, "a run's or a model folder")
     if causal:
-        return evaluate_causally(Path(folder), progress, files, words=words, device=device)
+        return evaluate_causally(folder, progress, files, words=words, device=device)
     if corpus is None or out is None:
-        return evaluate_run(Path(folder), progress, files, words=words, **options)
-    return evaluate_model(
-        Path(folder), Path(corpus), Path(out), progress, files, labels, words=words or REFERENCE, **options
-    )
+        return evaluate_run(folder, progress, files, words=words, **options)
+    return evaluate_model(folder, Path(corpus), Path(out), progress, files, labels, words=words or REFERENCE, **options)

@@ -8,18 +8,19 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol
 
 import numpy as np
 
 from moodline.audio import io
 from moodline.conversation import AudioClip
-from moodline.errors import MoodlineError, format_install_hint, get_first_line
+from moodline.errors import MoodlineError, format_install_hint, format_option, get_first_line
 from moodline.io import hash_file
 from moodline.runtime import end_with_parent
 
@@ -176,8 +177,8 @@ class RecordedSpeech:
         return io.read_clip(self.clip, SAMPLE_RATE)
 
 
-class SpeechRecogniser:
-    """A recogniser that is loaded for the first words, and kept until it is closed.
+class SpeechRecogniser(AbstractContextManager["SpeechRecogniser"]):
+    """A recogniser that is loaded for the first words, and kept until the end of its context.
 
     Args:
         named: see ``choose_recogniser``
@@ -225,23 +226,18 @@ class SpeechRecogniser:
                 yield pending.popleft().result()
         except BrokenProcessPool as error:
             raise MoodlineError(
-                "a recogniser's process was killed, perhaps for lack of memory: rerun the command with fewer --jobs",
+                "a recogniser's process was killed, perhaps for lack of memory: retry with fewer "
+                f"{format_option('jobs')}",
                 code="asr.process_killed",
             ) from error
         finally:
             for future in pending:
                 future.cancel()
 
-    def close(self) -> None:
+    def __exit__(self, *error: object) -> None:
         """End the processes, and wait for them."""
         if "_processes" in self.__dict__:
             self._processes.shutdown(cancel_futures=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
     @cached_property
     def _arguments(self) -> tuple[str, int, str]:

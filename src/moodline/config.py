@@ -229,7 +229,7 @@ class FusionConfig:
     @property
     def handles_missing_modality(self) -> bool:
         """Check whether training dropped a modality."""
-        return self.supported_modalities != ("both",)
+        return self.input_modalities != "both" or self.modality_dropout > 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,51 +286,49 @@ class Recipe:
     @property
     def given(self) -> dict[str, int]:
         """Return the embedding size of each utterance encoder that is replaced by a file."""
-        encoders = {encoder: getattr(self, encoder) for encoder in ENCODERS if self._has(encoder)}
-        return {encoder: config.embedding for encoder, config in encoders.items() if config.given}
+        encoders = [one for one in ENCODERS if self.modalities == "both" or one.startswith(self.modalities)]
+        return {one: getattr(self, one).embedding for one in encoders if getattr(self, one).given}
 
     @property
     def stages(self) -> tuple[str, ...]:
         """Return the stages in the order of training."""
-        return tuple(stage for stage in STAGES if self._has(stage) and stage not in self.given)
-
-    def _has(self, stage: str) -> bool:
-        return self.modalities == "both" or stage.startswith(self.modalities)
+        return self.select_stages("both")
 
     def restrict_to(self, modalities: Modalities) -> "Recipe":
-        """Return the recipe without the parts of another modality, or raise MoodlineError if it reads no such one."""
-        if modalities not in get_args(Modalities):
-            raise MoodlineError(
-                f"modalities are {', '.join(get_args(Modalities))}, not {modalities!r}: name one of them",
-                code="option.unknown_modality",
-            )
-        if modalities in ("both", self.modalities):
-            return self
-        if self.modalities != "both":
-            raise MoodlineError(
-                f"this model reads {self.modalities} alone, not {modalities}: take one that was trained on both",
-                code="model.other_modality",
-            )
-        return replace(self, modalities=modalities)
+        """Return the recipe without the parts of another modality; raises the errors of ``select_stages``."""
+        self.select_stages(modalities)
+        return self if modalities == "both" else replace(self, modalities=modalities)
 
     def select_stages(self, modalities: Modalities) -> tuple[str, ...]:
         """Return the stages that predict from these modalities; the last one gives the model's prediction.
 
         Without modality dropout the fusion cannot read one modality alone, and that modality's context stage is the
-        last. Raises the errors of ``restrict_to``.
+        last.
+
+        Raises:
+            MoodlineError: there is no such modality, or the model does not read it
         """
-        read = self.restrict_to(modalities)
-        fuses = read is not self and modalities in self.fusion.supported_modalities
-        return (*read.stages, FUSION) if fuses else read.stages
+        if modalities not in get_args(Modalities):
+            raise MoodlineError(
+                f"modalities are {', '.join(get_args(Modalities))}, not {modalities!r}: name one of them",
+                code="option.unknown_modality",
+            )
+        if self.modalities != "both" and modalities not in ("both", self.modalities):
+            raise MoodlineError(
+                f"this model reads {self.modalities} alone, not {modalities}: take one that was trained on both",
+                code="model.other_modality",
+            )
+        read = self.modalities if modalities == "both" else modalities
+        fuses = self.modalities == "both" and (read == "both" or read in self.fusion.supported_modalities)
+        replaced = {encoder for encoder in ENCODERS if getattr(self, encoder).given}
+        parts = [one for one in STAGES if read == "both" or one.startswith(read) or (fuses and one == FUSION)]
+        return tuple(stage for stage in parts if stage not in replaced)
 
     def with_precomputed(self, sizes: Mapping[str, int]) -> "Recipe":
         """Return the recipe with embeddings of these sizes from files; sizes that it sets itself stay."""
         own = {encoder: getattr(self, encoder) for encoder in sizes if not getattr(self, encoder).given}
         changed = {encoder: replace(one, given=True, embedding=sizes[encoder]) for encoder, one in own.items()}
         return replace(self, **changed)
-
-    def get_context_config(self, stage: str) -> ContextConfig:
-        return getattr(self, stage)
 
     def get_training_config(self, stage: str) -> TrainingConfig:
         return getattr(self, stage).training

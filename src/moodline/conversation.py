@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from moodline.errors import MoodlineError, format_count
+from moodline.errors import MoodlineError, format_count, quote
 from moodline.io import hash_json, read_yaml
 
 SPLITS = ("train", "validation", "test")
@@ -211,7 +211,7 @@ def parse_label_set(content: Any, origin: str) -> LabelSet:
     """Build a label set from its keys and values; ``origin`` names their file in errors."""
     found = content if isinstance(content, Mapping) else {}
     missing = [f"lacks {key}" for key in LABEL_SET_KEYS if key not in found]
-    wrong = [*missing, *(f"has {key!r}" for key in found if key not in LABEL_SET_KEYS)]
+    wrong = [*missing, *(f"has {quote(key)}" for key in found if key not in LABEL_SET_KEYS)]
     if wrong:
         raise MoodlineError(
             f"the label set {wrong[0]}; its keys are {', '.join(LABEL_SET_KEYS)} ({origin})", code="label.bad_keys"
@@ -228,12 +228,14 @@ def parse_label_set(content: Any, origin: str) -> LabelSet:
 def find_type_fault(name: Any, version: Any, classes: Any, mapping: Any) -> str:
     """Describe the first value of another type than a label set's; empty without one."""
     if type(version) is not int:
-        return f"version is a whole number, not {version!r}"
+        return f"version is a whole number, not {quote(version)}"
     if not isinstance(classes, list | tuple) or not isinstance(mapping, Mapping):
-        return f"classes are a list, and its mapping is from labels to classes, not {classes!r} and {mapping!r}"
+        return (
+            f"classes are a list, and its mapping is from labels to classes, not {quote(classes)} and {quote(mapping)}"
+        )
     for text in (name, *classes, *mapping, *mapping.values()):
         if not isinstance(text, str) or not text.strip():
-            return f"name, classes and labels are texts, not {text!r}: put it into quotes, so that YAML keeps it a text"
+            return f"name, classes and labels are texts, not {quote(text)}: put it into quotes, so that YAML keeps it"
     return ""
 
 
@@ -244,7 +246,7 @@ def refuse_misspelt(labels: LabelSet, found: Collection[str]) -> None:
     strangers = [label for label in found if label not in labels.mapping]
     for label in labels.mapping:
         if label not in found and (close := difflib.get_close_matches(label, strangers, n=1)):
-            fault = f"label set {labels.name!r} has a class for {label!r}, which no utterance has"
+            fault = f"label set {labels.name!r} has a class for {quote(label)}, which no utterance has"
             raise MoodlineError(f"{fault}; did you mean {close[0]!r}? Correct or remove it.", code="label.misspelt")
 
 
@@ -258,11 +260,12 @@ def note_misspelt(labels: LabelSet, found: Mapping[str, int]) -> list[str]:
             meant[label] = known[close[0]]
     if not meant:
         return []
-    total = sum(found[label] for label in meant)
+    total = sum(count for label, count in found.items() if label not in labels.mapping)
+    colon = ":" if total == sum(found[label] for label in meant) else ", among them"
     shown = ", ".join(f"{label} ({found[label]})" for label in meant)
     return [
         f"{format_count(total, 'labelled utterance')} {'has a label' if total == 1 else 'have labels'} without a class "
-        f"in {labels.name}: {shown}; did you mean {', '.join(dict.fromkeys(meant.values()))}?"
+        f"in {labels.name}{colon} {shown}; did you mean {', '.join(dict.fromkeys(meant.values()))}?"
     ]
 
 

@@ -1,7 +1,7 @@
 """Choose the device of a model by name, and run modules on it."""
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -51,20 +51,18 @@ def recogniser_device(named: str | torch.device = AUTO) -> str:
     return AUTO if named == AUTO else str(choose_device(named))
 
 
-def device_of(module: nn.Module) -> torch.device:
-    """Find the device that holds a module's weights."""
-    return next(module.parameters()).device
-
-
 def run_on_device(module: nn.Module, *inputs: Any, function: Callable[..., Any] | None = None) -> Any:
     """Call a module on its own device: inputs move there, and results return to the CPU.
+
+    A GPU computes in full single precision, as a CPU does: by default cuDNN rounds factors to 10 bits (TF32).
 
     Args:
         inputs: tensors, or mappings, lists and tuples of tensors
         function: a method of the module to call instead of the module itself
     """
-    device = device_of(module)
-    with single_precision(device):
+    device, cudnn = next(module.parameters()).device, torch.backends.cudnn
+    as_set = {name: getattr(cudnn, name) for name in ("enabled", "benchmark", "deterministic")}
+    with cudnn.flags(**as_set, allow_tf32=False) if device.type == "cuda" else nullcontext():
         return move((function or module)(*move(inputs, device)), CPU)
 
 
@@ -80,21 +78,7 @@ def move(value: Any, device: torch.device) -> Any:
     return value
 
 
-def single_precision(device: torch.device) -> AbstractContextManager[None]:
-    """Compute in full single precision, as a CPU does: by default cuDNN rounds factors to 10 bits (TF32)."""
-    if device.type != "cuda":
-        return nullcontext()
-    cudnn = torch.backends.cudnn
-    return cudnn.flags(
-        enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
-    )
-
-
-def wide_type(device: torch.device) -> torch.dtype:
-    """Return double precision, or single precision for a device that has no other."""
-    return torch.float32 if device.type in WITHOUT_DOUBLE else torch.float64
-
-
-def widen(values: Tensor) -> Tensor:
-    """Convert to the most precise type of their device."""
-    return values.to(wide_type(values.device))
+def widen(values: Tensor, device: torch.device | None = None) -> Tensor:
+    """Convert to the most precise type of a device, by default their own, and move them there."""
+    device = device or values.device
+    return values.to(torch.float32 if device.type in WITHOUT_DOUBLE else torch.float64).to(device)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from moodline.config import EMBEDDINGS_OPTIONS, Recipe
 from moodline.conversation import Conversation
-from moodline.errors import MoodlineError, format_first, get_first_line
+from moodline.errors import MoodlineError, format_first, get_first_line, quote
 from moodline.io import open_atomic_file
 
 METADATA_KEY = b"moodline"
@@ -226,8 +226,8 @@ def collect_unique_ids(conversations: Sequence[Conversation]) -> list[str]:
         for utterance in conversation.utterances:
             if utterance.id in owners:
                 raise MoodlineError(
-                    f"the utterance id {utterance.id!r} is in {owners[utterance.id]} and in {conversation.id}, and "
-                    "embeddings need unique ids; put the conversation's name before it",
+                    f"the utterance id {quote(utterance.id)} is in {owners[utterance.id]} and in {conversation.id}, "
+                    "and embeddings need unique ids; put the conversation's name before it",
                     code="embeddings.ambiguous_id",
                 )
             owners[utterance.id] = conversation.id

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from moodline.errors import MoodlineError, join_lines
+from moodline.errors import MoodlineError, join_lines, quote
 
 # Remedies by the reason for which a write fails.
 WRITE_REMEDIES = {
@@ -28,6 +28,13 @@ def build_write_error(path: Path, error: OSError) -> MoodlineError:
     return MoodlineError(f"{path} cannot be written: {error.strerror or error}; {remedy}", code="file.not_writable")
 
 
+def convert_to_path(value: object, what: str) -> Path:
+    """Convert a caller's path; refuse another type, with ``what`` the path leads to."""
+    if not isinstance(value, str | os.PathLike):
+        raise MoodlineError(f"{what} must be a path, not {quote(value)}; give its path", code="file.not_a_path")
+    return Path(value)
+
+
 def build_read_error(path: Path, error: Exception) -> MoodlineError:
     """Describe why a file cannot be read."""
     reason = getattr(error, "strerror", None) or error
@@ -35,58 +42,53 @@ def build_read_error(path: Path, error: Exception) -> MoodlineError:
 
 
 @contextmanager
-def report_write_errors(path: Path, *places: Path) -> Iterator[None]:
-    """Convert an OSError of the block to a MoodlineError about writing ``path``.
-
-    With ``places``, an OSError that names a file elsewhere passes: the block read that file.
-    """
+def report_write_errors(path: Path) -> Iterator[None]:
+    """Convert an OSError of the block to a MoodlineError about writing ``path``."""
     try:
         yield
     except OSError as error:
-        named = None if error.filename is None else Path(str(error.filename))
-        if named is not None and places and not any(named.is_relative_to(place) for place in places):
-            raise
         raise build_write_error(path, error) from error
 
 
 @contextmanager
 def open_atomic_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write to, which becomes ``path`` when the block ends without an error."""
-    temporary = create_temporary_name(path)
-    with report_write_errors(path):
+    """Give a temporary path to write to, which becomes ``path`` when the block ends without an error.
+
+    An OSError of the block becomes a MoodlineError about writing ``path``, unless it names a file elsewhere, which the
+    block has read.
+    """
+    # A process id would not be unique: containers that share a folder have the same ids.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
-    with report_write_errors(path, temporary):
-        try:
-            yield temporary
-            flush(temporary)
-            os.replace(temporary, path)
-            flush_entries(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
+        yield temporary
+        flush(*temporary.rglob("*"), temporary)
+        os.replace(temporary, path)
+        with suppress(OSError):  # the content has its name: an error here would report a failed write
+            flush(path.parent)
+    except OSError as error:
+        named = temporary if error.filename is None else Path(str(error.filename))
+        if not named.is_relative_to(temporary) and named not in path.parents:
+            raise
+        raise build_write_error(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        with suppress(OSError):  # it was a folder, has moved, or was never written
+            temporary.unlink()
 
 
 @contextmanager
 def open_atomic_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder, which becomes ``path`` when the block ends without an error; ``path`` must not exist."""
-    temporary = create_temporary_name(path)
-    with report_write_errors(path):
-        temporary.mkdir(parents=True)  # readable for others as far as the user's umask allows
-    with report_write_errors(path, temporary):
-        try:
-            yield temporary
-            for one in temporary.rglob("*"):
-                flush(one)
-            flush(temporary)
-            os.rename(temporary, path)
-            flush_entries(path.parent)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    with open_atomic_file(path) as temporary:
+        temporary.mkdir()  # readable for others as far as the user's umask allows
+        yield temporary
 
 
 @contextmanager
 def open_replacement_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder, which replaces the folder ``path`` when the block ends without an error."""
-    former = create_temporary_name(path)
+    former = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
         with open_atomic_folder(path) as temporary:
             yield temporary
@@ -100,27 +102,14 @@ def open_replacement_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(former, ignore_errors=True)
 
 
-def create_temporary_name(path: Path) -> Path:
-    """Create a hidden name beside ``path`` that no other writer uses.
-
-    A process id is not unique: containers that share a folder have the same ids.
-    """
-    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
-
-
-def flush(path: Path) -> None:
-    """Write a file's content, or a folder's entries, from the system's memory to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def flush_entries(folder: Path) -> None:
-    """Write a folder's entries to the disk after a rename in it, where the file system can."""
-    with suppress(OSError):  # the rename succeeded: an error here would report a failed write
-        flush(folder)
+def flush(*paths: Path) -> None:
+    """Write files' content, and folders' entries, from the system's memory to the disk."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def hash_file(path: Path) -> str:
@@ -182,7 +171,7 @@ def read_description(path: Path, what: str, schema: int) -> dict[str, Any]:
     content = read_json(path, what)
     found = content.get("schema") if isinstance(content, dict) else None
     if not isinstance(found, int):
-        fault = f"{path} has no schema (a whole number), but {found!r}; create the {what} again"
+        fault = f"{path} has no schema (a whole number), but {quote(found)}; create the {what} again"
         raise MoodlineError(fault, code="file.no_schema")
     if found > schema:
         fault = f"{path} has schema {found}, and this moodline reads up to {schema}: install a newer moodline"

@@ -13,7 +13,7 @@ from typing import Any
 
 from moodline.config import ENCODERS, STAGES, Recipe
 from moodline.console import flatten_text
-from moodline.errors import MoodlineError, join_lines
+from moodline.errors import MoodlineError, join_lines, quote
 from moodline.io import flatten_keys, read_yaml
 
 # Former keys -> present ones. Recipes, command lines, runs and models with the former ones are read for one release.
@@ -76,12 +76,13 @@ def rename_keys(content: Any, origin: str) -> dict[str, Any]:
         if key in sections:
             where = f" under {key}" if key else ""
             raise MoodlineError(
-                f"a recipe consists of keys and values, not {value!r}{where} ({origin})", code="recipe.not_a_mapping"
+                f"a recipe consists of keys and values, not {quote(value)}{where} ({origin})",
+                code="recipe.not_a_mapping",
             )
         if present not in keys:
             nearest = find_nearest_key(key)
             hint = f"did you mean {nearest}?" if nearest else "moodline train --help lists the keys"
-            raise MoodlineError(f"a recipe has no key {key!r} ({origin}); {hint}", code="recipe.unknown_key")
+            raise MoodlineError(f"a recipe has no key {quote(key)} ({origin}); {hint}", code="recipe.unknown_key")
         if present != key:
             former[present] = key
         if present in renamed:

@@ -8,7 +8,6 @@ import threading
 import time
 import zlib
 from collections.abc import Callable
-from functools import cache
 from multiprocessing.connection import wait
 
 import numpy as np
@@ -38,20 +37,16 @@ class MemoryTrimmer:
     def __init__(self, interval: float = 0.25) -> None:
         self.interval = interval
         self.trimmed_at = -math.inf
+        try:
+            self.malloc_trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+        except (AttributeError, OSError, TypeError):  # not glibc: macOS, musl; Windows has no library without a name
+            self.malloc_trim = lambda padding: padding
 
     def trim(self) -> None:
         now = time.monotonic()
         if now - self.trimmed_at >= self.interval:
             self.trimmed_at = now
-            load_malloc_trim()(0)
-
-
-@cache
-def load_malloc_trim() -> Callable[[int], int]:
-    try:
-        return ctypes.CDLL(None).malloc_trim
-    except (AttributeError, OSError, TypeError):  # not glibc: macOS, musl; Windows has no library without a name
-        return lambda padding: padding
+            self.malloc_trim(0)
 
 
 memory_trimmer = MemoryTrimmer()

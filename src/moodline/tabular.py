@@ -5,6 +5,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,28 +51,41 @@ def decode_text(data: bytes) -> tuple[str, str]:
     try:
         return data.decode("utf-8-sig").translate(WINDOWS_1252), "UTF-8"
     except UnicodeDecodeError:
-        return "".join(map(decode_line, data.removeprefix(b"\xef\xbb\xbf").splitlines(keepends=True))), "Windows-1252"
-
-
-def decode_line(line: bytes) -> str:
-    try:
-        return line.decode("utf-8").translate(WINDOWS_1252)
-    except UnicodeDecodeError:
-        return line.decode("cp1252", errors="replace")
+        lines: list[str] = []
+        for line in data.removeprefix(b"\xef\xbb\xbf").splitlines(keepends=True):
+            try:
+                lines.append(line.decode("utf-8").translate(WINDOWS_1252))
+            except UnicodeDecodeError:
+                lines.append(line.decode("cp1252", errors="replace"))
+        return "".join(lines), "Windows-1252"
 
 
 def parse_cells(text: str, delimiter: str, origin: str) -> Iterator[tuple[int, list[str]]]:
     """Yield each row's last line number and its cells, without empty rows; refuse a bad quote."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader, last = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True), 0
     try:
         for cells in reader:
+            last = reader.line_num
             if any(cell.strip() for cell in cells):
-                yield reader.line_num, cells
+                yield last, cells
     except csv.Error as error:
+        line = find_open_quote(text, delimiter, last, reader.line_num)
         raise MoodlineError(
-            f"{origin}:{reader.line_num} has a badly quoted cell ({error}); close each quote, and double quotes within",
+            f"{origin}:{line} has a badly quoted cell ({error}); close each quote, and double quotes within",
             code="file.bad_quote",
         ) from error
+
+
+def find_open_quote(text: str, delimiter: str, last: int, line: int) -> int:
+    """Find the line where the last quoted cell opens in the row after line ``last``, which is malformed at ``line``."""
+    is_open, opened = False, line
+    for number, content in enumerate(islice(io.StringIO(text, newline=""), last, line), start=last + 1):
+        content = content.replace('""', "")  # of a cell's own, or of an empty one
+        for place, sign in enumerate(content):
+            if sign == '"' and (is_open or content[place - 1 : place] in ("", delimiter)):
+                is_open = not is_open
+                opened = number if is_open else opened
+    return opened
 
 
 class Row(NamedTuple):

@@ -14,7 +14,7 @@ import soxr
 
 from moodline.audio import io as waveform
 from moodline.audio import recording as module
-from moodline.audio.recording import NOT_FINITE, TRUNCATED, UNREADABLE, Gap, Recording, decode, merge_gaps
+from moodline.audio.recording import NOT_FINITE, TRUNCATED, UNREADABLE, Gap, Recording
 from moodline.conversation import AudioClip
 from tests.cli.test_full_disk import room_for
 from tests.decoder import Decoder
@@ -227,7 +227,7 @@ class TestBoundedMemory:
             blocks = [len(block) for block in Recording.open(path).iter_blocks(16_000)]
             assert sum(blocks) == pytest.approx(seconds * 16_000, abs=2 * 1024)
             assert max(blocks) <= module.BLOCK
-            assert max(len(block) for block, _ in decode(path, lambda gap: None)) <= module.DECODED_BLOCK
+            assert max(map(len, Recording.open(path)._blocks)) <= module.DECODED_BLOCK
 
     def test_the_mean_alone_is_kept_where_channels_are_not_separate(self, tmp_path: Path) -> None:
         path = written(tmp_path / "six.wav", noise(1, 16_000, 6), subtype="FLOAT")
@@ -389,7 +389,8 @@ class TestDamage:
 
 def test_gaps_that_touch_are_one_of_their_kind() -> None:
     gaps = [Gap(start, end, UNREADABLE) for start, end in ((5, 6), (1, 2), (2.05, 3), (1, 2))]
-    assert merge_gaps([*gaps, Gap(1.5, 2, NOT_FINITE)]) == (
+    found = Recording(iter([(np.zeros((1, 1), np.float32), 1)]), "talk", [*gaps, Gap(1.5, 2, NOT_FINITE)])
+    assert found.gaps == (
         Gap(1, 3, UNREADABLE),
         Gap(1.5, 2, NOT_FINITE),
         Gap(5, 6, UNREADABLE),

@@ -18,6 +18,7 @@ import pytest
 import soundfile
 
 import moodline as package
+from moodline import io as io_of_moodline
 from moodline.cli.main import COMMANDS
 from moodline.cli.options import accept_dashes
 from moodline.cli.predict import format_csv
@@ -66,7 +67,6 @@ MODEL = "{place}/run/fold-5/model"
     ("arguments", "code", "values"),
     [
         (["evalute"], "option.invalid", ["evalute", "evaluate"]),
-        ([], "option.invalid", ["prepare", "train"]),
         (
             ["prepare", "iemocap", "{place}/bert", "-o", "{place}/x"],
             "corpus.wrong_source",
@@ -87,6 +87,11 @@ MODEL = "{place}/run/fold-5/model"
         (["inspect"], "option.missing", ["CORPUS"]),
         (["inspect", "{place}/corpus", "more"], "option.unknown", ["moodline inspect", "'more'"]),
         (["train"], "option.missing", ["CORPUS, --recipe, --protocol, -o"]),
+        (["prepare", "table", "talk.csv"], "option.missing", ["-o", "see moodline prepare table --help"]),
+        (["prepare"], "option.missing", ["iemocap, meld", "see moodline prepare --help"]),
+        ([], "option.missing", ["prepare", "train", "see moodline --help"]),
+        (["prepare", "demo"], "option.missing", ["-o", "see moodline prepare demo --help"]),
+        (["plot", "leaf", "model"], "option.missing", ["-o", "see moodline plot leaf --help"]),
         (["evaluate", "{place}/corpus"], "file.other_folder", ["{place}/corpus", "run.json", "moodline train"]),
         (["evaluate", "{place}/rnu"], "file.no_folder", ["{place}/rnu"]),
         (["evaluate"], "option.contradiction", ["--model FOLDER --corpus OTHER -o OUT"]),
@@ -476,3 +481,23 @@ def test_help_tells_the_defaults_that_there_are(capsys: pytest.CaptureFixture[st
     assert "null" not in shown
     assert "False" not in shown
     assert "()" not in shown
+
+
+def test_training_reads_its_recipe_once(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own.yaml").write_text(f"base: {place}/tiny.yaml\nmodalities: text\nfusion: {{heads: 2}}\n")
+    read: list[Path] = []
+
+    def read_yaml(path: Path, what: str) -> Any:
+        read.append(path)
+        return io_of_moodline.read_yaml(path, what)
+
+    monkeypatch.setattr("moodline.recipe.read_yaml", read_yaml)
+    given = ("train", place / "corpus", "--recipe", tmp_path / "own.yaml", "--protocol", "none", "-o", tmp_path / "run")
+    with pytest.raises(SystemExit):
+        moodline(*given)
+    shown = capsys.readouterr()
+    assert "corpus" in shown.err or "protocol" in shown.err
+    assert read == [tmp_path / "own.yaml", place / "tiny.yaml"]
+    assert shown.out.count("fusion: no effect") == 1

@@ -15,7 +15,8 @@ from moodline.conversation import Segment
 from moodline.corpora import corpus
 from moodline.errors import MoodlineError
 from moodline.timeline import html
-from moodline.transcripts.formats import write_transcript
+from moodline.transcripts import transcript
+from moodline.transcripts.formats import read_transcript, write_transcript
 from tests.inference.tiny_models import write_model
 from tests.system import moodline, refused
 
@@ -183,21 +184,20 @@ def test_recordings_of_one_name_do_not_share_a_file(
     assert all(str(one) in str(error) for one in (talk, again, "talk.json"))
 
 
-def test_the_model_is_named_or_the_environments_or_the_newest_of_the_demo(
+def test_a_model_that_is_not_named_is_the_environments_or_the_newest_of_the_demo(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(MODEL_VARIABLE, raising=False)
     with pytest.raises(MoodlineError) as error:
-        find_model(None)
+        find_model()
     assert (error.value.code, MODEL_VARIABLE in str(error.value)) == ("model.not_named", True)
     made = tmp_path / DEMO_MODELS.replace("*", "5")
     made.mkdir(parents=True)
     (made / "config.json").write_text("{}")
-    assert find_model(None).resolve() == made
+    assert find_model().resolve() == made
     monkeypatch.setenv(MODEL_VARIABLE, "mine")
-    assert find_model(None) == Path("mine")
-    assert find_model(Path("named")) == Path("named")
+    assert find_model() == Path("mine")
 
 
 def test_rows_of_several_have_one_header_and_tell_their_recording(
@@ -251,7 +251,7 @@ def test_a_folder_of_recordings_is_no_corpus(
         ("predict.find_model", ("predict", "talk.wav"), "Interrupted."),
         ("data.transcribe_recordings", ("transcribe", "talk.wav"), "Interrupted."),
         ("options.show_progress", ("transcribe", "corpus"), GOES_ON),
-        ("train.resolve_recipe", ("train", "corpus", "--recipe", "demo", "--protocol", "cv5", "-o", "run"), GOES_ON),
+        ("train.choose_hardware", ("train", "corpus", "--recipe", "demo", "--protocol", "cv5", "-o", "run"), GOES_ON),
     ],
 )
 def test_what_is_interrupted_is_said_to_go_on_where_it_does_alone(
@@ -275,3 +275,46 @@ def test_what_is_interrupted_is_said_to_go_on_where_it_does_alone(
         moodline(*given)
     assert end.value.code == 130
     assert capsys.readouterr().err == f"moodline: {told}\n"
+
+
+def test_a_table_on_the_terminal_goes_with_files(
+    model: Path, talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("predict", talk, "--model", model, "--transcript", talk.with_suffix(".srt"), "--format")
+    moodline(*given, "table,json", "-o", tmp_path / "one.json")
+    shown = capsys.readouterr()
+    assert "well hello" in shown.out
+    assert "Note" not in shown.err
+    assert json.loads((tmp_path / "one.json").read_text(encoding="utf-8"))["recording"] == "talk.wav"
+    moodline(*given, "json,table,csv", "-o", tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"talk.json", "talk.csv"}
+    assert "well hello" in capsys.readouterr().out
+    error = refused(capsys, *given, "table", "-o", tmp_path / "table.txt")
+    assert error.code == "option.contradiction"
+    assert str(tmp_path / "table.txt") in str(error)
+
+
+@pytest.mark.parametrize("command", ["predict", "transcribe"])
+def test_a_file_that_another_command_writes_in_the_meantime_is_kept(
+    model: Path,
+    talk: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+) -> None:
+    out = tmp_path / "out.srt"
+
+    def read(path: Path) -> transcript.Transcript:
+        out.write_text("from the other command")
+        return read_transcript(path)
+
+    monkeypatch.setattr("moodline.inference.transcribe.read_transcript", read)
+    chosen = ("--model", model) if command == "predict" else ()
+    given = (command, talk, *chosen, "--transcript", talk.with_suffix(".srt"), "-o", out)
+    error = refused(capsys, *given)
+    assert error.code == "file.exists"
+    assert str(out) in str(error)
+    assert out.read_text() == "from the other command"
+    moodline(*given, "--force")
+    assert "well hello" in out.read_text()

@@ -14,7 +14,7 @@ from moodline.corpora.table import COLUMN_ALIASES, recognise_columns
 from moodline.errors import MoodlineError
 from tests.corpora.files import record, written
 from tests.refusals import refuses
-from tests.system import moodline
+from tests.system import moodline, refused
 
 
 def read(folder: Path, text: str, **options: str) -> Corpus:
@@ -101,7 +101,7 @@ def test_delimiters_encodings_and_line_ends(tmp_path: Path, delimiter: str, enco
     corpus = read(tmp_path, text.getvalue(), encoding=encoding)
     assert [(u.speaker, u.words) for u in corpus.utterances] == [("Ann", words)]
     assert corpus.notes == (
-        "1 ignored column: Note",
+        "1 ignored column: 'Note'",
         table.DEFAULT_NOTES["conversation"],
         table.DEFAULT_NOTES["label"],
     )
@@ -170,11 +170,11 @@ def test_a_recordings_end_may_be_rounded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("season,episode\n1,2\n", ["words", "audio", "season, episode"]),
+        ("season,episode\n1,2\n", ["words", "audio", "'season', 'episode'"]),
         ("", ["talks.csv is empty", "the first row names the columns"]),
         ("text\n", ["no row"]),
         ("text,label\nHi, you,joy\n", ["talks.csv:2", "3 cells for 2 columns", "quotes"]),
-        ('text,label\n"Hi,joy\nNo,joy\n', ["talks.csv:3", "quote"]),
+        ('text,label\n"Hi,joy\nNo,joy\n', ["talks.csv:2", "quote"]),
         ("text,start\nHi,soon\n", ["start must be a time", "'soon'", "talks.csv:2"]),
         ("text,start\nHi,-1\n", ["not negative", "'-1'", "talks.csv:2"]),
         ("text,start\nHi,1e999\n", ["start must be a time", "talks.csv:2"]),
@@ -270,7 +270,7 @@ def test_prepare_names_what_it_passes_over_and_assumes(tmp_path: Path, capsys: p
     assert "2 conversations, 2 utterances" in told
     assert "left out: 0" in told
     notes = (
-        "1 ignored column: Season",
+        "1 ignored column: 'Season'",
         table.DEFAULT_NOTES["conversation"],
         table.DEFAULT_NOTES["speaker"],
     )
@@ -327,4 +327,58 @@ def test_a_published_table_is_read_as_it_is(shared: Path) -> None:
     assert len({turn.speaker for turn in turns}) == 9
     assert len({turn.label for turn in turns}) == 6
     assert sum(turn.audio.duration for turn in turns if turn.audio) / 60 == pytest.approx(100, abs=5)
-    assert corpus.notes[0] == "2 ignored columns: gender, age"
+    assert corpus.notes[0] == "2 ignored columns: 'gender', 'age'"
+
+
+@pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        ('a,"Hello\nb,No\nc,Yes\n', 2),  # closed nowhere
+        ('a,"Hello\nb,"No" he said\n', 2),  # "closed" by the quote of the next row
+        ('a,Hello\nb,"No\nc,Yes\n', 3),
+        ('a,"Two\nlines"\nb,"No\nc,Yes\n', 4),
+        ('a,"No" he said\nb,Yes\n', 2),
+        ('"a\nb","No\nc,Yes\n', 3),  # in a row whose first cell has two lines
+    ],
+)
+def test_an_open_quote_is_named_by_the_line_where_it_opens(tmp_path: Path, rows: str, line: int) -> None:
+    with refuses("file.bad_quote", f"talks.csv:{line} "):
+        read(tmp_path, f"speaker,words\n{rows}")
+
+
+def test_binary_content_is_not_quoted(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 400
+    for content in (data, data.replace(b'"', b""), data.replace(b"\n", b",").replace(b'"', b"")):
+        (tmp_path / "talks.csv").write_bytes(content)
+        with pytest.raises(MoodlineError) as refused:
+            table.read(tmp_path / "talks.csv")
+        assert str(refused.value).isprintable()
+        assert len(str(refused.value)) < 600 + len(str(tmp_path))
+
+
+def test_long_names_of_columns_are_quoted_shortly(tmp_path: Path) -> None:
+    name = "\x1b[31m" + "long" * 10_000
+    with refuses("corpus.missing_column", "'\\x1b[31mlong", "..."):
+        read(tmp_path, f"{name},other\nx,y\n")
+    notes = read(tmp_path, f"words,{name}\nyes,y\n").notes
+    assert "...'" in notes[0]
+    assert max(map(len, notes)) < 200
+
+
+def test_training_names_the_corpus_as_it_was_typed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tables").mkdir()
+    written(tmp_path / "tables", "speaker,words,label\nann,yes,hap\nben,no,sad\n")
+    monkeypatch.chdir(tmp_path)
+    moodline("prepare", "table", "tables/talks.csv", "-o", "prepared")
+    for protocol, code in (
+        ("session5", "corpus.no_session"),
+        ("kfold5", "corpus.unfit_protocol"),
+        ("cv5-script-disjoint", "corpus.no_script"),
+    ):
+        given = ("train", "prepared", "--recipe", "iemocap", "--protocol", protocol, "-o", "run", "--modalities=text")
+        error = refused(capsys, *given)
+        assert error.code == code
+        assert "prepared" in str(error)
+        assert "tables" not in str(error)

@@ -1,12 +1,26 @@
 """The seeds on the two sides of a difference."""
 
+from pathlib import Path
 from typing import ClassVar
 
+import pyarrow as pa
 import pytest
 
-from moodline.experiments.ledger import Experiment
-from moodline.experiments.paper_tables import BASE_NAME, CLASSICAL_NAME
-from moodline.experiments.results_tables import find_lowest_loss, select_common_seeds
+from moodline.config import Recipe
+from moodline.evaluation.results import Estimate
+from moodline.experiments.comparisons import Comparison
+from moodline.experiments.ledger import LEDGER_SCHEMA, Experiment
+from moodline.experiments.paper_tables import BASE_NAME, CLASSICAL_NAME, PaperTable, System, TableRow
+from moodline.experiments.results_tables import (
+    NAMES,
+    REPORT_FILE,
+    ComparedRows,
+    ResultsRow,
+    ResultsTable,
+    find_lowest_loss,
+    select_common_seeds,
+    write_tables,
+)
 
 
 def of(system: str, *seeds: int) -> list[Experiment]:
@@ -46,3 +60,24 @@ def test_validation_selects_over_the_seeds_that_all_rows_have(large: tuple[int, 
         for name, seeds in {"small": (0,), "large": large}.items()
     }
     assert find_lowest_loss(choice, "fusion") == expected
+
+
+@pytest.mark.parametrize(("highest", "told"), [(0.5, "it also"), (0.6, "audio context, large")])
+def test_the_page_names_another_row_only_where_its_score_is_higher(tmp_path: Path, highest: float, told: str) -> None:
+    system = System(name="base", recipe=Recipe())
+    small, large = (
+        TableRow(("audio context", size), system, "audio_context", choice="audio") for size in ("small", "large")
+    )
+    table = PaperTable("1", "Sizes", "cv5", ("part", "size"), (small, large), None)
+    rows = tuple(
+        ResultsRow(row=row, measures=dict.fromkeys(NAMES.values(), Estimate(ua, None)), selected=row is small)
+        for row, ua in ((large, highest), (small, 0.5))
+    )
+    difference = Comparison(
+        measures=dict.fromkeys(NAMES.values(), Estimate(-0.1, (-0.2, 0.0))), effect=None, conversations=30
+    )
+    results = ResultsTable(table, rows, (ComparedRows(rows[0], rows[1], difference, (1, 1)),), {})
+    write_tables([results], pa.Table.from_pylist([], schema=LEDGER_SCHEMA), tmp_path)
+    page = " ".join((tmp_path / REPORT_FILE).read_text(encoding="utf-8").split())
+    assert f"lowest validation loss of 2 rows; {told} has the highest UA" in page
+    assert "\N{MINUS SIGN}0.100 [\N{MINUS SIGN}0.200, +0.000]" in page

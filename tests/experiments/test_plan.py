@@ -60,7 +60,7 @@ def test_the_base_recipe_is_in_every_table(tables: list[PaperTable], base: Recip
         own = [row for row in table.rows if row.system.name == BASE_NAME]
         assert all(row.system.recipe == base for row in own)
         assert {row.cells for row in own} == {
-            "1": {("audio context", "100", "yes"), ("text context", "100", "yes")},
+            "1": {("audio context", "100", "self-attention"), ("text context", "100", "self-attention")},
             "2": {("3", "120", "12")},
             "3": {("audio context",), ("text context",), ("fusion",)},
         }[table.key]
@@ -68,7 +68,7 @@ def test_the_base_recipe_is_in_every_table(tables: list[PaperTable], base: Recip
 
 def test_systems_differ_in_what_their_rows_say_alone(tables: list[PaperTable], base: Recipe) -> None:
     first = {row.cells: row.system.recipe for row in tables[0].rows}
-    assert first["audio context", "50", "no"] == change_config(
+    assert first["audio context", "50", "no self-attention"] == change_config(
         base, {"modalities": "audio", "audio_utterance.embedding": 50, "audio_context.self_attention": False}
     )
     second = {row.cells: row.system.recipe for row in tables[1].rows}

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 import moodline
 from moodline.audio.io import inspect_file
 from moodline.conversation import Conversation, Utterance
-from moodline.device import CPU, choose_device, move, single_precision
+from moodline.device import choose_device, move, run_on_device
 from moodline.errors import MoodlineError
 from moodline.experiments.baselines import pool_means
 from moodline.inference.embed import write_model_embeddings
@@ -225,15 +226,19 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are(
     assert ", ".join(there) in str(refused.value)
 
 
-def test_a_gpu_computes_in_single_precision_and_is_then_as_it_was() -> None:
+def read_cudnn_flags() -> tuple[bool, ...]:
     cudnn = torch.backends.cudnn
-    before = cudnn.allow_tf32, cudnn.enabled, cudnn.benchmark, cudnn.deterministic
-    with single_precision(torch.device("cuda")):
-        assert not cudnn.allow_tf32
-        assert (cudnn.enabled, cudnn.benchmark, cudnn.deterministic) == before[1:]
-    assert (cudnn.allow_tf32, cudnn.enabled, cudnn.benchmark, cudnn.deterministic) == before
-    with single_precision(CPU):
-        assert cudnn.allow_tf32 == before[0]
+    return cudnn.allow_tf32, cudnn.enabled, cudnn.benchmark, cudnn.deterministic
+
+
+def test_a_gpu_computes_in_single_precision_and_is_then_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    part, before = torch.nn.Linear(2, 3), read_cudnn_flags()
+    assert before[0]
+    assert run_on_device(part, function=read_cudnn_flags) == before
+    on_gpu = SimpleNamespace(device=torch.device("cuda"))
+    monkeypatch.setattr(part, "parameters", lambda: iter([on_gpu]))
+    assert run_on_device(part, function=read_cudnn_flags) == (False, *before[1:])
+    assert read_cudnn_flags() == before
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")

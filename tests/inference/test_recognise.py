@@ -17,7 +17,8 @@ from moodline.conversation import AudioClip, Conversation, Segment, Utterance
 from moodline.inference import transcribe
 from moodline.inference.encode import ENCODER_BATCH
 from moodline.inference.pipeline import Model, load
-from moodline.inference.recordings import RecognitionOptions, describe_model, recognise
+from moodline.inference.predictor import describe_model
+from moodline.inference.recordings import RecognitionOptions, recognise
 from moodline.timeline import Timeline
 from moodline.transcripts.formats import write_transcript
 from tests.inference.tiny_models import write_model

@@ -10,10 +10,10 @@ import soundfile
 from moodline.audio.io import inspect_file
 from moodline.config import AudioUtteranceConfig, ContextConfig, Modalities, Recipe
 from moodline.conversation import Conversation, Utterance
-from moodline.inference.encode import build_context_input, encode_in_windows
+from moodline.inference.encode import encode_in_windows
 from moodline.inference.pipeline import Model, load
 from moodline.inference.streaming import MAX_HISTORY, EncodedConversation, encode_causally
-from moodline.modeling.model import ENCODER_BY_STAGE
+from moodline.modeling.context import subtract_speaker_means
 from moodline.timeline.timeline import UNCERTAIN, UtterancePrediction
 from tests.inference.tiny_models import CONTEXT, conversation_of, predictor_of, recipe_of, write_model
 from tests.refusals import refuses
@@ -71,11 +71,11 @@ def test_of_a_long_conversation_the_last_turns_are_read(name: str) -> None:
     found = [stream.predict(utterance) for utterance in talk.utterances]
     for turns in (MAX_HISTORY, MAX_HISTORY + 1, MAX_HISTORY + 40):
         utterances = talk.utterances[:turns]
-        embeddings = predictor.encode_utterances(utterances).embeddings
-        read = {
-            encoder: build_context_input(stage, recipe, embeddings[encoder], utterances)[-MAX_HISTORY:]
-            for stage, encoder in ENCODER_BY_STAGE.items()
-        }
+        read = {}
+        for encoder, rows in predictor.encode_utterances(utterances).embeddings.items():
+            if recipe.audio_context.speaker_relative:
+                rows = subtract_speaker_means(rows, [one.speaker for one in utterances])
+            read[encoder] = rows[-MAX_HISTORY:]
         expected = encode_in_windows(predictor.model.network, read)["fusion"].logits[-1].softmax(dim=-1)
         assert list(found[turns - 1].probabilities.values()) == pytest.approx(expected.tolist(), abs=SAME_PROBABILITY)
     assert all(len(kept) == MAX_HISTORY for kept in stream.history.embeddings.values())

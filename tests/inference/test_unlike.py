@@ -17,9 +17,8 @@ from moodline.conversation import IEMOCAP4, AudioClip, Conversation, Segment, Ut
 from moodline.inference.domain_shift import (
     NORMALISATION_NOTE,
     TOLERANCES,
-    compute_medians,
+    compute_statistics,
     compute_training_statistics,
-    compute_word_statistics,
     find_domain_shift,
     is_beyond,
     measure_quality,
@@ -257,7 +256,7 @@ def test_real_voices_are_warned_of_by_what_was_done_to_them_alone(shared: Path, 
     conversations = conversations_in(tmp_path, others, "")
     recipe = Recipe(modalities="audio")
     alter, expected = ALTERED[how]
-    statistics = compute_medians(measure_quality(alter(clip), RATE) for clip in fourth[::4])
+    statistics = compute_statistics(measure_quality(alter(clip), RATE) for clip in fourth[::4])
     model = replace(described(recipe), conditions=compute_training_statistics(conversations, recipe, None))
     assert named(find_domain_shift(statistics, model)) == expected
 
@@ -280,7 +279,7 @@ def test_real_words_are_warned_of_in_another_language_alone(shared: Path) -> Non
     model = replace(described(recipe), conditions=compute_training_statistics(talks[::2], recipe, tokenizer))
 
     def warned(texts: Sequence[str]) -> set[str]:
-        return named(find_domain_shift(compute_word_statistics(count_pieces(texts, tokenizer)), model))
+        return named(find_domain_shift(compute_statistics(counts=count_pieces(texts, tokenizer)), model))
 
     wrong = [talk for talk in talks[1::2] if warned([turn.words for turn in talk.utterances])]
     assert len(wrong) <= len(talks) / 2 / 50  # 2 %

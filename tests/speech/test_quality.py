@@ -6,7 +6,7 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moodline.inference.domain_shift import MAX_SIGNAL_TO_NOISE, compute_medians, measure_quality
+from moodline.inference.domain_shift import MAX_SIGNAL_TO_NOISE, compute_statistics, measure_quality
 from moodline.modeling.checkpoint import BANDWIDTH, LOUDNESS, SIGNAL_TO_NOISE, DataStatistics
 
 RATE = 16_000
@@ -72,4 +72,4 @@ def test_what_has_no_sound_or_hardly_lasts_has_no_quality(waveform: np.ndarray) 
 
 def test_one_odd_turn_does_not_decide() -> None:
     usual, odd = found(turn(-20, -40)), found(turn(-60, -61))
-    assert compute_medians([usual, odd, {}, usual]) == usual
+    assert compute_statistics([usual, odd, {}, usual]) == usual

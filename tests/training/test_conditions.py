@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from moodline.config import Recipe
 from moodline.conversation import AudioClip, Conversation, Utterance
-from moodline.errors import MoodlineError
 from moodline.inference.domain_shift import (
     MAX_TURNS,
     MIN_PIECES,
@@ -30,6 +29,7 @@ from moodline.modeling.checkpoint import (
     parse_training_statistics,
 )
 from moodline.modeling.text_encoder import PieceCounts, Tokenizer, load_bert
+from tests.refusals import refuses
 from tests.tiny import POSITIONS, tiny_bert
 
 AUDIO, TEXT = Recipe(modalities="audio"), Recipe(modalities="text")
@@ -93,7 +93,7 @@ def test_a_model_of_words_measures_words_alone(tokenizer: Tokenizer) -> None:
     low, high = found.ranges[PIECES_PER_WORD]
     assert low == high == pytest.approx(5 / 4)  # i am angry ##er, and an unknown number
     assert found.ranges[UNKNOWN_PIECES] == (pytest.approx(1 / 5),) * 2
-    with pytest.raises(MoodlineError, match=r"gone\.wav"):
+    with refuses("audio.missing_file", "gone.wav"):
         compute_training_statistics([talk("a", 9, "i am angryer", gone)], AUDIO, None)
 
 

@@ -10,7 +10,6 @@ from rich.console import Console
 
 from moodline.config import AUDIO_CONTEXT, AUDIO_UTTERANCE, STAGES, TrainingConfig
 from moodline.conversation import IEMOCAP4
-from moodline.device import device_of
 from moodline.inference.encode import encode_conversations
 from moodline.modeling.model import build_stage
 from moodline.training.dataset import StageData, build_conversation_items
@@ -63,7 +62,7 @@ def test_a_trained_part_encodes_on_its_device(
         hardware = Hardware(accelerator="cpu")
         train_stage(trained, tmp_path / "logs", "", hardware, Console(quiet=True), resume=False)
         (found,) = encode_conversations(trained.part, [torch.stack(list(vectors.values()))])
-    assert device_of(trained.part).type == simulated.NAME
+    assert next(trained.part.parameters()).device.type == simulated.NAME
     assert not isinstance(found.embeddings, Remote)
     assert found.embeddings.isfinite().all()
 

@@ -42,11 +42,6 @@ SAMPLE_RATE = 16_000  # Hz, of clips in a page
 MAX_SECONDS = 12.0  # of clips in a page, so that one with some clips has a few megabytes
 
 
-def is_container(path: Path) -> bool:
-    """Return whether PyAV reads a file, by its name's ending."""
-    return path.suffix.lower() in CONTAINER_SUFFIXES
-
-
 @contextmanager
 def open_container(path: Path) -> Iterator[Any]:
     """Open PyAV's container, with sound; FFmpeg's errors while it is open become a sentence."""
@@ -207,7 +202,7 @@ def build_unreadable_error(path: Path, error: Exception) -> MoodlineError:
 def _open_file(path: Path) -> Iterator[ForwardSoundFile]:
     check_present(path)
     try:
-        with ForwardSoundFile(decode_to_wav(path) if is_container(path) else path) as file:
+        with ForwardSoundFile(decode_to_wav(path) if path.suffix.lower() in CONTAINER_SUFFIXES else path) as file:
             yield file
     except READ_ERRORS as error:
         raise build_unreadable_error(path, error) from error

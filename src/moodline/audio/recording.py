@@ -1,7 +1,7 @@
 """Recordings of any length, decoded once and then read as often as needed, in bounded memory."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
@@ -44,18 +44,6 @@ class Gap:
         return f"{self.start:.3f} s to {self.end:.3f} s {self.reason}"
 
 
-def merge_gaps(gaps: Sequence[Gap]) -> tuple[Gap, ...]:
-    """Merge gaps that touch and have one reason; return them in order."""
-    merged: list[Gap] = []
-    for gap in sorted(gaps, key=lambda gap: (gap.reason, gap.start)):
-        last = merged[-1] if merged else gap
-        if last.reason == gap.reason and gap.start <= last.end + MERGE_DISTANCE:
-            merged[-1:] = [replace(last, end=max(last.end, gap.end))]
-        else:
-            merged.append(gap)
-    return tuple(sorted(merged, key=lambda gap: (gap.start, gap.end)))
-
-
 class Recording:
     """Sound from a file or an array, with its own rate in Hz and its channels.
 
@@ -76,14 +64,28 @@ class Recording:
         self.name, self.path, self.channels = name, path, first.shape[1]
         self._blocks = chain([first], (samples for samples, _ in blocks))
         self._gaps, self._separate = gaps, separate
+        # Many systems keep /tmp in memory: without a choice by the user, gigabytes go to /var/tmp.
+        is_chosen = any(os.environ.get(variable) for variable in ("TMPDIR", "TEMP", "TMP"))
+        self._folder = None if is_chosen or not os.access("/var/tmp", os.W_OK) else "/var/tmp"
         # It has no name, where the system allows that, and disappears however the process ends.
-        self._file = SpooledTemporaryFile(IN_MEMORY, dir=find_large_folder())  # noqa: SIM115  # as long as this lives
+        self._file = SpooledTemporaryFile(IN_MEMORY, dir=self._folder)  # noqa: SIM115  # as long as this lives
 
     @classmethod
     def open(cls, path: Path, *, separate: bool = False) -> "Recording":
-        """Open a file of audio or video; its channels are mixed unless they are ``separate``."""
+        """Open a file of audio or video; its channels are mixed unless they are ``separate``.
+
+        PyAV decodes it if its ending is a container's or libsndfile does not know its content, else libsndfile.
+        """
+        io.check_present(path)
         gaps: list[Gap] = []
-        return cls(decode(path, gaps.append), str(path), gaps, path, separate)
+        if path.suffix.lower() in io.CONTAINER_SUFFIXES:
+            blocks = decode_container(path, gaps.append)
+        else:
+            try:
+                blocks = decode_sound_file(io.ForwardSoundFile(path), path, gaps.append)
+            except io.READ_ERRORS as error:
+                blocks = decode_other_file(path, gaps.append, error)
+        return cls(blocks, str(path), gaps, path, separate)
 
     @classmethod
     def from_samples(
@@ -93,23 +95,27 @@ class Recording:
         return cls(decode_array(np.asarray(samples), sample_rate), name, [], separate=separate)
 
     @property
-    def duration(self) -> float:
-        """Return the duration in seconds."""
-        return self._frames / self.sample_rate
-
-    @property
     def gaps(self) -> tuple[Gap, ...]:
-        """Return the parts that cannot be read, in order."""
-        return merge_gaps(self._gaps) if self._frames else ()  # decoding finds them
+        """Return the parts that cannot be read, in order; those that touch and have one reason are merged."""
+        merged: list[Gap] = []
+        found = self._gaps if self.duration else ()  # decoding finds them
+        for gap in sorted(found, key=lambda gap: (gap.reason, gap.start)):
+            last = merged[-1] if merged else gap
+            if last.reason == gap.reason and gap.start <= last.end + MERGE_DISTANCE:
+                merged[-1:] = [replace(last, end=max(last.end, gap.end))]
+            else:
+                merged.append(gap)
+        return tuple(sorted(merged, key=lambda gap: (gap.start, gap.end)))
 
     def iter_blocks(self, sample_rate: int, channel: int | None = None) -> Iterator[np.ndarray]:
         """Iterate over a channel, or their mean, in blocks, float32 (frames,), some of them empty, at a sample rate."""
-        starts = range(0, self._frames, BLOCK)
-        blocks = (self._read(start, min(start + BLOCK, self._frames), channel) for start in starts)
-        if sample_rate == self.sample_rate:
+        rate, frames = self.sample_rate, round(self.duration * self.sample_rate)
+        starts = range(0, frames, BLOCK)
+        blocks = (self.clip(start / rate, min(start + BLOCK, frames) / rate, rate, channel) for start in starts)
+        if sample_rate == rate:
             yield from blocks
             return
-        resampler = soxr.ResampleStream(self.sample_rate, sample_rate, 1, dtype="float32")
+        resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32")
         for block in blocks:
             yield resampler.resample_chunk(block)
         yield resampler.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
@@ -118,26 +124,23 @@ class Recording:
         """Return a channel or their mean from start to end in seconds, float32 (T,) at a rate; silent after the end."""
         if not 0 <= start <= end < np.inf:
             raise ValueError(f"a clip starts at 0 or later and ends after that: {start} to {end}")
-        first = round(start * self.sample_rate)
-        waveform = self._read(first, max(first + 1, round(end * self.sample_rate)), channel)
-        return waveform if sample_rate == self.sample_rate else soxr.resample(waveform, self.sample_rate, sample_rate)
-
-    def _read(self, first: int, last: int, channel: int | None) -> np.ndarray:
-        """Read frames first to last (last - first,), zeros after the end."""
         if channel is not None and not (self._separate and 0 <= channel < self.channels):
             raise ValueError(f"{self.name} has no separate channel {channel} of {self.channels}")
-        samples = np.zeros((last - first, self.channels if self._separate else 1), dtype=np.float32)
-        self._file.seek(min(first, self._frames) * samples[:1].nbytes)
+        first, last, frames = (round(seconds * self.sample_rate) for seconds in (start, end, self.duration))
+        samples = np.zeros((max(1, last - first), self.channels if self._separate else 1), dtype=np.float32)
+        self._file.seek(min(first, frames) * samples[:1].nbytes)
         self._file.readinto(samples.data.cast("B"))
         if channel is not None:
-            return np.ascontiguousarray(samples[:, channel])
-        return samples.mean(axis=1) if self._separate else samples[:, 0]
+            waveform = np.ascontiguousarray(samples[:, channel])
+        else:
+            waveform = samples.mean(axis=1) if self._separate else samples[:, 0]
+        return waveform if sample_rate == self.sample_rate else soxr.resample(waveform, self.sample_rate, sample_rate)
 
     @cached_property
-    def _frames(self) -> int:
-        """Decode all samples to the file, and count them: their mean unless channels are separate, float32.
+    def duration(self) -> float:
+        """Decode all samples to the temporary file, and return their duration in seconds.
 
-        Samples that are not finite numbers become silence.
+        The file has the channels' mean unless they are separate, float32; samples that are not finite become silence.
         """
         frames = 0
         for samples in self._blocks:
@@ -152,18 +155,12 @@ class Recording:
                 self._file.flush()
             except OSError as error:
                 raise MoodlineError(
-                    f"the sound of {self.name} cannot be written to {find_large_folder() or gettempdir()} "
+                    f"the sound of {self.name} cannot be written to {self._folder or gettempdir()} "
                     f"({error.strerror}): free space there, or set TMPDIR to another folder",
                     code="audio.no_space",
                 ) from error
             frames += len(samples)
-        return frames
-
-
-def find_large_folder() -> str | None:
-    """Find a folder for temporary files of gigabytes: many systems keep /tmp in memory. None for tempfile's choice."""
-    is_chosen = any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
-    return None if is_chosen or not os.access("/var/tmp", os.W_OK) else "/var/tmp"
+        return frames / self.sample_rate
 
 
 def open_recording(
@@ -182,21 +179,12 @@ def open_recording(
     return Recording.open(Path(source), separate=separate)
 
 
-def decode(path: Path, note: Callable[[Gap], None]) -> Iterator[Decoded]:
-    """Decode a file: with PyAV if its ending is a container's or libsndfile does not know it, else with libsndfile."""
-    io.check_present(path)
-    if io.is_container(path):
-        yield from decode_container(path, note)
-        return
+def decode_other_file(path: Path, note: Callable[[Gap], None], error: Exception) -> Iterator[Decoded]:
+    """Decode with PyAV what libsndfile refused with an error; raise that one if PyAV refuses it too."""
     try:
-        file = io.ForwardSoundFile(path)
-    except io.READ_ERRORS as error:
-        try:
-            yield from decode_container(path, note)
-        except MoodlineError:
-            raise io.build_unreadable_error(path, error) from error
-    else:
-        yield from decode_sound_file(file, path, note)
+        yield from decode_container(path, note)
+    except MoodlineError:
+        raise io.build_unreadable_error(path, error) from error
 
 
 def decode_sound_file(file: io.ForwardSoundFile, path: Path, note: Callable[[Gap], None]) -> Iterator[Decoded]:

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from moodline.audio.recording import Recording
 from moodline.conversation import UNKNOWN, Segment
-from moodline.errors import MoodlineError
+from moodline.errors import MoodlineError, format_option
 
 SAMPLE_RATE = 16_000  # Hz
 CHUNK_SAMPLES = 512  # samples for which the network gives one probability
@@ -203,12 +203,14 @@ def detect_turns(recording: Recording, channels: Channels = "mixed") -> list[Seg
     numbers = [None] if channels == "mixed" else list(range(recording.channels))
     if numbers == [0]:
         raise MoodlineError(
-            f"{recording.name} has one channel for all: leave out --channels speakers", code="audio.one_channel"
+            f"{recording.name} has one channel for all: leave out {format_option('channels', 'speakers')}",
+            code="audio.one_channel",
         )
     activities = [detect_activity(recording.iter_blocks(SAMPLE_RATE, channel)) for channel in numbers]
     if len(numbers) > 1 and all(np.array_equal(one.powers, activities[0].powers) for one in activities):
         raise MoodlineError(
-            f"the {recording.channels} channels of {recording.name} have the same sound: leave out --channels speakers",
+            f"the {recording.channels} channels of {recording.name} have the same sound: leave out "
+            f"{format_option('channels', 'speakers')}",
             code="audio.same_channels",
         )
     own = remove_leaks(activities) if len(activities) > 1 else [activities[0].probabilities]
@@ -217,7 +219,7 @@ def detect_turns(recording: Recording, channels: Channels = "mixed") -> list[Seg
     if not turns:
         raise MoodlineError(
             f"no speech was found in the {recording.duration:.1f} s of {recording.name}: give its turns with "
-            "--transcript, or leave it out",
+            f"{format_option('transcript')}, or leave it out",
             code="audio.no_speech",
         )
     return sorted(turns, key=lambda turn: (turn.start, turn.end))

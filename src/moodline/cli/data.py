@@ -118,6 +118,7 @@ def transcribe_recordings(options: Any) -> None:
         )
         origin = f"turns from {spoken.turns_from}, words from {spoken.words_from}"
         if source in places:
+            cli.refuse_existing(places[source], force=options.force)  # another process may have written it by now
             spoken.write(places[source])
             print_line(f"{source}: {places[source]}: {origin}")
         else:

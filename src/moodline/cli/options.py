@@ -177,10 +177,16 @@ class Parser(jsonargparse.ArgumentParser):
         if unknown := re.search(r"Unrecognized arguments: ([^\s=]+)", message, re.IGNORECASE):
             return self.build_unknown_error(unknown[1])
         if missing := re.fullmatch(r"the following arguments are required: (?P<names>[\w., ]+)", message):
+            *command, _ = missing["names"].split(",")[0].split(".")
             names = [name.rsplit(".", 1)[-1] for name in missing["names"].split(", ")]
             listed = ", ".join(TYPED_NAMES.get(name, f"--{name}") for name in names)
             noun = "argument" if len(names) == 1 else "arguments"
-            return MoodlineError(f"missing required {noun}: {listed}; see {self.name} --help", code="option.missing")
+            own_help = " ".join([self.name, *command, "--help"])
+            return MoodlineError(f"missing required {noun}: {listed}; see {own_help}", code="option.missing")
+        if group := re.match(r'expected "((?:\w+\.)*)command" to be one of \{(.+)\}, but it was not', message):
+            own_help = " ".join([self.name, *group[1].split(".")[:-1], "--help"])
+            listed = group[2].replace(",", ", ")
+            return MoodlineError(f"missing command: {listed}; see {own_help}", code="option.missing")
         if number := re.search(r'key "(?:\w+\.)*(\w+)": Not of type PositiveInt: (?:invalid .*: )?(\S+)', message):
             rule = f"--{number[1].replace('_', '-')} must be 1 or more, not {number[2]}"
             return MoodlineError(f"{rule}; see {self.name} --help", code="option.out_of_range")

@@ -30,10 +30,8 @@ STAGE_GROUPS = ["utterance", "context", "fusion"]
 DEMO_MODELS = "demo/run/fold-*/model"  # where make demo writes them
 
 
-def find_model(named: Path | None) -> Path:
-    """Return the named model, or the environment's, or the newest of the demo's."""
-    if named is not None:
-        return named
+def find_model() -> Path:
+    """Find the environment's model, or the newest of the demo's."""
     if cli.MODEL_VARIABLE in os.environ:
         return Path(os.environ[cli.MODEL_VARIABLE])
     found = sorted(Path().glob(f"{DEMO_MODELS}/config.json"), key=lambda path: path.stat().st_mtime)
@@ -47,9 +45,7 @@ def find_model(named: Path | None) -> Path:
 
 def report_model(predictor: "Predictor") -> None:
     """Name on standard error the model that answers, with its notes."""
-    from moodline.inference.recordings import describe_model
-
-    facts = describe_model(predictor.model, predictor.name)
+    facts = predictor.facts
     of_model = f"the model is {facts.name}, trained on {facts.trained_on}, licence {facts.licence}"
     for sentence in (of_model, *facts.notes):
         print_line(f"moodline: {sentence}", sys.stderr)
@@ -59,10 +55,11 @@ def run_predict(options: Any, typed: Any) -> None:
     corpus = cli.find_corpus(
         options, typed, EMBEDDINGS_OPTIONS.values(), ("--transcript", "--channels", "--recogniser", "--jobs")
     )
+    model = options.model or find_model()
     if corpus is None:
-        predict_recordings(options, find_model(options.model))
+        predict_recordings(options, model)
     else:
-        predict_corpus(options, corpus, find_model(options.model))
+        predict_corpus(options, corpus, model)
 
 
 def predict_recordings(options: Any, model: Path) -> None:
@@ -76,7 +73,8 @@ def predict_recordings(options: Any, model: Path) -> None:
     from moodline.timeline.html import MAX_EMBEDDED_SECONDS
     from moodline.timeline.terminal import print_timeline
 
-    endings = [DEFAULT_SUFFIXES.get(name, "") for name in formats]
+    in_files = [name for name in formats if name != TERMINAL]
+    endings = [DEFAULT_SUFFIXES[name] for name in in_files]
     places = cli.plan_outputs(options, endings, None if formats[0] in (TERMINAL, "csv") else formats[0])
     headers = iter([True])  # one header precedes the rows of several recordings
 
@@ -88,19 +86,20 @@ def predict_recordings(options: Any, model: Path) -> None:
             timeline = recognise(predictor, recording, replace(how, progress=cli.build_turn_progress(source)))
         if options.no_words:  # nor their sound in a page
             timeline, recording = timeline.without_words(), None
-        if formats[0] == TERMINAL:
+        if TERMINAL in formats:
             print_timeline(timeline)
         elif not places:
             text = FORMATS[formats[0]](timeline)
             has_header = formats[0] != "csv" or next(headers, False)
             print_data((text if has_header else text.partition("\n")[2]).rstrip("\r\n"))
-        for name, place in zip(formats, places.get(source, []), strict=False):
+        for name, place in zip(in_files, places.get(source, []), strict=False):
+            cli.refuse_existing(place, force=options.force)  # another process may have written it by now
             write_timeline(timeline, place, name, recording=recording)
             print_line(f"{source}: {place}")
             if name == "html" and recording is not None and recording.duration > MAX_EMBEDDED_SECONDS:
                 beside = f"{place} plays {source.name} from a file: keep it in the same folder"
                 print_line(f"{source}: too long for one page; {beside}", sys.stderr)
-        for notice in timeline.notices if places else ():
+        for notice in timeline.notices if places and TERMINAL not in formats else ():
             print_line(f"{source}: {notice}", sys.stderr)
 
     device = cli.select_device(options.device)
@@ -120,16 +119,18 @@ def predict_recordings(options: Any, model: Path) -> None:
 
 
 def choose_formats(named: str | None, out: Path | None) -> list[str]:
-    """Choose timelines' formats by name, or by the ending of the file."""
+    """Choose timelines' formats by name, or by the ending of the file; ``TERMINAL`` is not one of files."""
     from moodline.timeline import FORMAT_BY_SUFFIX, FORMATS, find_format
 
     if named is None:
         return [TERMINAL] if out is None else ["json"] if cli.is_folder(out) else [find_format(out)]
     names = list(dict.fromkeys(name.strip() for name in named.split(",")))
-    known = [*FORMATS, *([TERMINAL] if out is None else [])]
-    if unknown := [name for name in names if name not in known]:
-        fault = f"unknown timeline format {unknown[0]!r}; choose one of {', '.join(known)}"
+    if unknown := [name for name in names if name not in (*FORMATS, TERMINAL)]:
+        fault = f"unknown timeline format {unknown[0]!r}; choose one of {', '.join((*FORMATS, TERMINAL))}"
         raise MoodlineError(fault, code="timeline.unknown_format")
+    if out is not None and names == [TERMINAL]:
+        fault = f"{TERMINAL} goes to the terminal, and nothing to {out}: leave out -o, or add a format of files"
+        raise MoodlineError(fault, code="option.contradiction")
     if out is None and len(names) > 1:
         raise MoodlineError(f"{' and '.join(names)} need a folder: add -o", code="option.no_out_folder")
     if out is not None and not cli.is_folder(out) and FORMAT_BY_SUFFIX.get(out.suffix.lower(), names[0]) not in names:
@@ -167,7 +168,9 @@ def predict_corpus(options: Any, folder: Path, model: Path) -> None:
     )
     lines = CORPUS_FORMATS[form](map(remove_words, predictions) if options.no_words else predictions, predictor.classes)
     if options.out is not None:
-        write_text(options.out, "".join(f"{line}\n" for line in lines))
+        text = "".join(f"{line}\n" for line in lines)
+        cli.refuse_existing(options.out, force=options.force)  # another process may have written it by now
+        write_text(options.out, text)
         return
     for line in lines:
         print_data(line)
@@ -245,7 +248,8 @@ def run_stream(options: Any, typed: Any) -> None:
     from moodline.inference.streaming import EXAMPLE, parse_turn
 
     vectors = {encoder: read_embeddings(path).vectors for encoder, path in cli.collect_embeddings(options).items()}
-    predictor = load(find_model(options.model), device=cli.select_device(options.device)).with_embeddings(vectors)
+    model = options.model or find_model()
+    predictor = load(model, device=cli.select_device(options.device)).with_embeddings(vectors)
     report_model(predictor)
     modalities = options.modalities
     stream = predictor.stream(modalities, threshold=options.threshold)
@@ -294,7 +298,7 @@ COMMANDS = {
             cli.flag("--explain", "add to each turn what contributed most"),
             cli.option("--conversation", type=str, help="label only this conversation of a corpus or a table of words"),
             cli.option(
-                "--format", help="table, json or csv; for recordings also srt, textgrid, html, or several: csv,srt"
+                "--format", help="table, json or csv; for recordings also srt, textgrid, html, or several: table,csv"
             ),
             cli.out("a file or a folder, instead of the terminal"),
         ),

@@ -32,7 +32,6 @@ def resolve_recipe(name: str, typed: Any) -> tuple[Recipe, str]:
 
 @cli.resumable()
 def run_train(options: Any, typed: Any) -> None:
-    resolve_recipe(options.recipe, typed)
     from moodline.api import train
     from moodline.console import create_console
     from moodline.training.trainer import is_main_process

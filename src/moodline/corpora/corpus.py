@@ -5,7 +5,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -23,8 +23,15 @@ from moodline.corpora.storage import (
     write_table,
 )
 from moodline.corpora.validation import Fault, FaultCollector, summarise_faults
-from moodline.errors import MoodlineError, format_count, get_first_line
-from moodline.io import hash_file, open_atomic_folder, open_replacement_folder, read_description, write_json
+from moodline.errors import MoodlineError, format_count, get_first_line, quote
+from moodline.io import (
+    convert_to_path,
+    hash_file,
+    open_atomic_folder,
+    open_replacement_folder,
+    read_description,
+    write_json,
+)
 from moodline.tabular import escape_formula, restore_cell
 
 SCHEMA = 4
@@ -48,6 +55,12 @@ class Corpus:
     notes: tuple[str, ...] = ()  # how the source as a whole was read, a sentence each
     table: str | None = None  # the name of the source's file, where the source is one file
     recognition: AsrMetadata | None = None  # of the recognised words that replace the reference words
+    folder: Path | None = field(default=None, compare=False)  # the corpus folder that it was read from
+
+    @property
+    def place(self) -> Path:
+        """The corpus folder as it was named, for errors; its source before it is written."""
+        return self.folder or self.source
 
     @property
     def words(self) -> str:
@@ -75,7 +88,7 @@ class Corpus:
         if not found:
             first = ", ".join(conversation.id for conversation in self.conversations[:3])
             raise MoodlineError(
-                f"the corpus has no conversation {conversation_id!r}; it has {first}, ...",
+                f"the corpus has no conversation {quote(conversation_id)}; it has {first}, ...",
                 code="corpus.unknown_conversation",
             )
         return found[0]
@@ -145,7 +158,7 @@ def find_replaceable(out: Path, reader: str, source: Path, table: str | None = N
     if not (out / DESCRIPTION_FILE).is_file():
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise MoodlineError(
-                f"{out} is neither an empty folder nor a corpus: choose another -o", code="corpus.out_occupied"
+                f"{out} is neither an empty folder nor a corpus: choose another folder", code="corpus.out_occupied"
             )
         return None
     found = read_corpus(out)
@@ -153,7 +166,7 @@ def find_replaceable(out: Path, reader: str, source: Path, table: str | None = N
         if getattr(found, name) != value:
             raise MoodlineError(
                 f"{out} holds another corpus: its {name} is {getattr(found, name)}, here it is {value}; choose another "
-                "-o, or remove that folder",
+                "folder, or remove that one",
                 code="corpus.out_occupied",
             )
     return found
@@ -190,7 +203,7 @@ def read_corpus(folder: str | Path) -> Corpus:
     Raises:
         MoodlineError: the folder is not a corpus, or its table or list of faults does not match its corpus.json
     """
-    folder = Path(folder)
+    folder = convert_to_path(folder, "a corpus folder")
     content = read_description(folder / DESCRIPTION_FILE, "corpus folder (moodline prepare makes one)", SCHEMA)
     with report_unreadable(folder / DESCRIPTION_FILE):
         described = Corpus(
@@ -221,7 +234,7 @@ def read_corpus(folder: str | Path) -> Corpus:
                 "was written; remove the folder and prepare it again",
                 code="corpus.changed",
             )
-    return replace(described, conversations=conversations, faults=faults)
+    return replace(described, conversations=conversations, faults=faults, folder=folder)
 
 
 @contextmanager

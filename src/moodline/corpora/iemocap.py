@@ -11,7 +11,7 @@ from pathlib import Path
 from moodline.conversation import Conversation
 from moodline.corpora.corpus import Corpus, build_corpus
 from moodline.corpora.validation import FaultCollector, ParsedUtterance, build_conversation, parse_utterance
-from moodline.errors import MoodlineError
+from moodline.errors import MoodlineError, quote
 from moodline.tabular import read_text
 
 # Anger, happiness, excitement, sadness, neutral, frustration, fear, surprise, disgust, other, no majority
@@ -118,10 +118,10 @@ def parse_transcription(path: Path, lines: Sequence[str], faults: FaultCollector
         elif turn[0] in transcribed:
             faults.add(where, f"{turn[0]} is transcribed a second time, at {where}: remove one")
         elif match is None:
-            fault = f"not a transcribed turn, TURN [start-end]: WORDS: {line!r} at {where}; correct it"
+            fault = f"not a transcribed turn, TURN [start-end]: WORDS: {quote(line)} at {where}; correct it"
             transcribed[turn[0]] = "", (fault,)
         elif "\ufffd" in line:
-            fault = f"not UTF-8 or Windows-1252 text: {line!r} at {where}; save it as UTF-8"
+            fault = f"not UTF-8 or Windows-1252 text: {quote(line)} at {where}; save it as UTF-8"
             transcribed[turn[0]] = "", (fault,)
         else:
             transcribed[turn[0]] = match["words"], ()
@@ -163,7 +163,8 @@ def parse_evaluation(
             named.add(identity)
             faults.add(
                 identity,
-                f"not an evaluated turn, [start - end] TURN LABEL [V, A, D] with tabs: {line!r} at {where}; correct it",
+                f"not an evaluated turn, [start - end] TURN LABEL [V, A, D] with tabs: {quote(line)} at {where}; "
+                "correct it",
             )
     for turn in sorted(transcribed.keys() - named):
         faults.leave_out(MISSING_EVALUATION, turn)

@@ -9,7 +9,7 @@ from pathlib import Path
 from moodline.conversation import Conversation
 from moodline.corpora.corpus import Corpus, build_corpus
 from moodline.corpora.validation import FaultCollector, ParsedUtterance, build_conversation, parse_utterance
-from moodline.errors import MoodlineError
+from moodline.errors import MoodlineError, quote
 from moodline.tabular import Row, normalise_name, parse_seconds, read_rows
 
 LABELS = frozenset({"anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise"})
@@ -41,8 +41,8 @@ def read_split(root: Path, split: str, faults: FaultCollector) -> list[Conversat
     for row in read_table(root, split):
         dialogue, number = (row.cells.get(name, "") for name in ("Dialogue_ID", "Utterance_ID"))
         if row.fault or not (NUMBER.fullmatch(dialogue) and NUMBER.fullmatch(number)):
-            fault = f"Dialogue_ID and Utterance_ID must be numbers, not {dialogue!r} and {number!r} at {row.where}"
-            faults.add(row.where, row.fault or f"{fault}: correct that line")
+            fault = f"Dialogue_ID and Utterance_ID must be numbers, not {quote(dialogue)} and {quote(number)}"
+            faults.add(row.where, row.fault or f"{fault} at {row.where}: correct that line")
             continue
         turns = dialogues.setdefault(int(dialogue), {})
         name = f"dia{int(dialogue)}_utt{int(number)}"
@@ -100,8 +100,8 @@ def parse_turn(identity: str, row: Row, clip: Path | None) -> ParsedUtterance:
         broken += [f"{identity} at {row.where} has no words: correct that line"]
     if start is None or end is None or not start <= end:
         broken += [
-            f"{identity} at {row.where} has the times {times[0]!r} to {times[1]!r}: they must be HH:MM:SS,mmm and "
-            "ascend; correct that line"
+            f"{identity} at {row.where} has the times {quote(times[0])} to {quote(times[1])}: they must be "
+            "HH:MM:SS,mmm and ascend; correct that line"
         ]
     if broken or start == end:
         end = None  # one turn of the published test set has no duration

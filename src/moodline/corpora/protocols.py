@@ -184,7 +184,7 @@ def build_folds(corpus: Corpus, protocol: str) -> tuple[Fold, ...]:
         train, validation, test = (tuple(published.get(name, ())) for name in SPLITS)
         if not test:
             raise MoodlineError(
-                f"{corpus.source} has an empty test set: choose another protocol", code="corpus.empty_set"
+                f"{corpus.place} has an empty test set: choose another protocol", code="corpus.empty_set"
             )
         return (Fold(protocol, protocol, train, validation, test, speaker_disjoint=False),)
     if protocol == "all":
@@ -215,7 +215,7 @@ def build_speaker_folds(corpus: Corpus) -> tuple[Fold, ...]:
         speakers = sorted(collect_speakers(conversations))
         if len(speakers) != 2:
             raise MoodlineError(
-                f"session {session} of {corpus.source} has {len(speakers)} speakers ({', '.join(speakers)}), and cv10 "
+                f"session {session} of {corpus.place} has {len(speakers)} speakers ({', '.join(speakers)}), and cv10 "
                 "needs two: choose another protocol",
                 code="corpus.unfit_protocol",
             )
@@ -234,8 +234,7 @@ def group_by(corpus: Corpus, protocol: str, attribute: str, hint: str) -> dict[s
         name = getattr(conversation, attribute)
         if name is None:
             raise MoodlineError(
-                f"conversation {conversation.id} of {corpus.source} has no {attribute}, and {protocol} needs it: "
-                f"{hint}",
+                f"conversation {conversation.id} of {corpus.place} has no {attribute}, and {protocol} needs it: {hint}",
                 code=f"corpus.no_{attribute}",
             )
         groups.setdefault(name, []).append(conversation)
@@ -248,7 +247,7 @@ def group_by_session(
     sessions = group_by(corpus, protocol, "session", NO_SESSIONS_HINT)
     if len(sessions) < needed or (len(sessions) > needed and not or_more):
         raise MoodlineError(
-            f"{corpus.source} has {format_count(len(sessions), 'session')} ({', '.join(sessions)}), and {protocol} "
+            f"{corpus.place} has {format_count(len(sessions), 'session')} ({', '.join(sessions)}), and {protocol} "
             f"needs {needed}{' or more' if or_more else ''}: {NO_SESSIONS_HINT}",
             code="corpus.unfit_protocol",
         )
@@ -265,7 +264,7 @@ def group_by_part(corpus: Corpus, protocol: str, count: int) -> dict[str, list[C
     groups = group_by_speaker(corpus.conversations)
     if len(groups) < count:
         raise MoodlineError(
-            f"{corpus.source} has {format_count(len(groups), 'group')} of conversations that share no speaker and no "
+            f"{corpus.place} has {format_count(len(groups), 'group')} of conversations that share no speaker and no "
             f"text, and {protocol} needs {count}: take fewer parts",
             code="corpus.unfit_protocol",
         )
@@ -304,7 +303,7 @@ def refuse_without_scripts(corpus: Corpus, protocol: str, base: str) -> None:
     if nameless or not any(map(find_script, corpus.conversations)):
         which = f"the scripted conversation {nameless[0]}" if nameless else "no conversation"
         raise MoodlineError(
-            f"{which} of {corpus.source} has {'no' if nameless else 'a'} script in its name, as Ses01F_script01_1 has, "
+            f"{which} of {corpus.place} has {'no' if nameless else 'a'} script in its name, as Ses01F_script01_1 has, "
             f"and {protocol} needs it: take {base}",
             code="corpus.no_script",
         )

@@ -19,7 +19,7 @@ from moodline.corpora.validation import (
     clean_words,
     summarise_faults,
 )
-from moodline.errors import MoodlineError, format_count
+from moodline.errors import MoodlineError, format_count, format_quoted, quote
 from moodline.tabular import TABLE_SUFFIXES, Row, match_columns, normalise_name, parse_seconds, read_rows
 
 # Column -> names in lower case, letters and digits only; an earlier name is preferred.
@@ -45,7 +45,6 @@ SPLIT_NAMES: Mapping[str, str] = {
 }
 MIN_SIMILARITY = 0.7  # of difflib's ratio: emotoin and emotion_label are emotion
 END_TOLERANCE = 0.05  # seconds by which a turn may exceed its recording, as tables round times
-MAX_SHOWN_COLUMNS = 12
 EMPTY_ROW = "a row without words and audio"
 DEFAULT_NOTES = {
     "conversation": "no column conversation: each row is one conversation",
@@ -70,7 +69,7 @@ def read(source: Path) -> Corpus:
     if not columns.keys() & {"words", "audio"}:
         raise MoodlineError(
             f"{source} has no column of words ({', '.join(COLUMN_ALIASES['words'])}) or of audio "
-            f"({', '.join(COLUMN_ALIASES['audio'])}), it has {' '.join(', '.join(names).split())}: rename one",
+            f"({', '.join(COLUMN_ALIASES['audio'])}), it has {format_quoted(names)}: rename one",
             code="corpus.missing_column",
         )
     note_columns(names, columns, faults)
@@ -107,14 +106,13 @@ def note_columns(names: Sequence[str], columns: Mapping[str, str], faults: Fault
     """Note the ignored columns and, for each one that is missing, the default and an ignored one like it."""
     ignored = [name for name in names if name not in columns.values()]
     if ignored:
-        more = ", ..." if len(ignored) > MAX_SHOWN_COLUMNS else ""
-        faults.note(f"{format_count(len(ignored), 'ignored column')}: {', '.join(ignored[:MAX_SHOWN_COLUMNS])}{more}")
+        faults.note(f"{format_count(len(ignored), 'ignored column')}: {format_quoted(ignored)}")
     for column in (column for column in DEFAULT_NOTES if column not in columns):
         hint = ""
         for name in ignored:
             known = COLUMN_ALIASES[column]
             if close := difflib.get_close_matches(normalise_name(name), known, n=1, cutoff=MIN_SIMILARITY):
-                hint = f"; unknown column {name!r}: did you mean {close[0]!r}?"
+                hint = f"; unknown column {quote(name)}: did you mean {close[0]!r}?"
                 break
         faults.note(DEFAULT_NOTES[column] + hint)
 
@@ -130,7 +128,8 @@ def group_rows(
             if split := cells.get("split", "").lower():
                 if split not in SPLIT_NAMES:
                     raise MoodlineError(
-                        f"split must be train, validation or test, not {cells['split']!r}", code="corpus.invalid_split"
+                        f"split must be train, validation or test, not {quote(cells['split'])}",
+                        code="corpus.invalid_split",
                     )
                 cells["split"] = SPLIT_NAMES[split]
         except MoodlineError as error:
@@ -158,7 +157,7 @@ def format_cell(value: Any) -> str:
         )
     text = str(value).strip()
     if any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise MoodlineError(f"the text {text!a} contains half a character", code="corpus.invalid_cell")
+        raise MoodlineError(f"the text {quote(text)} contains half a character", code="corpus.invalid_cell")
     return text
 
 
@@ -178,9 +177,9 @@ def build_conversations(
                 shared, own = (get_conversation_facts(some) for some in (rows[0][1], cells))
                 if own != shared:
                     column = next(column for column in own if own[column] != shared[column])
+                    both = f"{quote(shared[column])} and {quote(own[column])}"
                     raise MoodlineError(
-                        f"conversation {name!r} has two values of {column}: {shared[column]!r} and {own[column]!r}",
-                        code="corpus.contradiction",
+                        f"conversation {quote(name)} has two values of {column}: {both}", code="corpus.contradiction"
                     )
                 file = cells.get("audio")
                 utterance = Utterance(
@@ -233,7 +232,7 @@ def parse_time(cells: Mapping[str, str], column: str) -> float | None:
     seconds = parse_seconds(text)
     if text and (seconds is None or not 0 <= seconds < math.inf):
         raise MoodlineError(
-            f"{column} must be a time in seconds or HH:MM:SS.mmm, not negative, and is {text!r}",
+            f"{column} must be a time in seconds or HH:MM:SS.mmm, not negative, and is {quote(text)}",
             code="corpus.invalid_time",
         )
     return seconds
@@ -242,7 +241,7 @@ def parse_time(cells: Mapping[str, str], column: str) -> float | None:
 def inspect_recording(folder: Path, name: str) -> AudioClip:
     if not name.isprintable():
         raise MoodlineError(
-            f"the audio file's name {name!a} has characters that cannot be shown", code="corpus.invalid_cell"
+            f"the audio file's name {quote(name)} has characters that cannot be shown", code="corpus.invalid_cell"
         )
     path = folder / name.replace("\\", "/")
     try:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from moodline.audio import io
 from moodline.conversation import Conversation, Utterance
-from moodline.errors import MoodlineError, format_count
+from moodline.errors import MoodlineError, clean_sentence, escape_line, format_count, quote
 
 MAX_SHOWN_FAULTS = 3
 EMPTY_CONVERSATION = "a conversation without a usable turn"
@@ -45,7 +45,7 @@ class FaultCollector:
 
     def add(self, identity: str, sentence: str) -> None:
         """Add a fault; ``identity`` is the id of the utterance or conversation left out, or file:line without one."""
-        self.found.append(Fault(escape_line(identity), escape_line(sentence)))
+        self.found.append(Fault(escape_line(identity), clean_sentence(sentence)))
 
     def leave_out(self, reason: str, identity: str) -> None:
         """Record sound content that a model does not read."""
@@ -53,15 +53,7 @@ class FaultCollector:
 
     def note(self, sentence: str) -> None:
         """Add a sentence on the source as a whole, which leaves nothing out."""
-        self.notes.append(escape_line(sentence))
-
-
-def escape_line(text: str) -> str:
-    """Replace line ends by spaces, and escape characters that cannot be shown, such as those of undecodable names."""
-    return "".join(
-        letter if letter.isprintable() else " " if letter.isspace() else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
+        self.notes.append(clean_sentence(sentence))
 
 
 def summarise_faults(faults: Sequence[Fault], source: Path) -> str:
@@ -102,7 +94,7 @@ def build_conversation(
 ) -> Conversation | None:
     """Build a conversation of the sound turns, in order of time or as given; None where there is none."""
     if id in faults.conversations:
-        faults.add(id, f"{id!r} is the id of a second conversation, the first is kept: rename one")
+        faults.add(id, f"{quote(id)} is the id of a second conversation, the first is kept: rename one")
         return None
     utterances = [kept for turn in turns if (kept := check_utterance(turn, faults)) is not None]
     if not utterances:
@@ -142,7 +134,7 @@ def find_faults(utterance: Utterance, where: str, labels: frozenset[str] | None)
         yield f"{who} has no speaker: name one"
     if labels is not None and utterance.label is not None and utterance.label not in labels:
         known = ", ".join(sorted(labels))
-        yield f"{who} has the label {utterance.label!r}; the corpus's labels are {known}: correct it"
+        yield f"{who} has the label {quote(utterance.label)}; the corpus's labels are {known}: correct it"
     if any(time is not None and not 0 <= time < math.inf for time in (start, end)):
         yield f"{who} has the times {start} to {end} s: they must be finite and not negative; correct them"
     elif start is not None and end is not None and start >= end:

@@ -305,7 +305,7 @@ def predict_causally(scored: ScoredRun, fold: Fold, progress: ProgressCallback, 
 
     def rows() -> Iterator[dict[str, Any]]:
         for talk, one, newest in zip(talks, alone, causally, strict=True):
-            whole = predictor.build_predictions(talk.utterances, predictor.encode_in_context(talk.utterances, one))
+            whole = predictor.predict_encoded(talk.utterances, one)
             causal = predictor.build_predictions(talk.utterances, {**one.encodings, **newest})
             for turn, facts in iter_scored_turns(talk, labels, fold.name, fold.test_speaker):
                 for stage, probabilities in whole[turn].by_stage.items():

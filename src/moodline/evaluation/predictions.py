@@ -49,7 +49,7 @@ def refuse_occupied(out: Path, what: str) -> None:
     """Refuse to write into a folder that is a run, a corpus or a model; ``what`` is the output, in the plural."""
     for file, taken in ((RUN_FILE, "run"), (DESCRIPTION_FILE, "corpus"), (CONFIG_FILE, "model")):
         if (out / file).exists():
-            raise MoodlineError(f"{out} is a {taken}: choose another -o for {what}", code="file.occupied")
+            raise MoodlineError(f"{out} is a {taken}: choose another folder for {what}", code="file.occupied")
 
 
 def read_run_corpus(run: Run, words: str) -> Corpus:
@@ -152,7 +152,7 @@ def _refuse_other_labels(model: LabelSet, corpus: Corpus) -> None:
     found = corpus.label_counts
     if not found:
         raise MoodlineError(
-            f"nothing can be scored: no utterance of {corpus.source} has a label", code="evaluation.no_labels"
+            f"nothing can be scored: no utterance of {corpus.place} has a label", code="evaluation.no_labels"
         )
     known = _count_scored(model, found)
     if known and known >= MIN_MAPPED_SHARE * found.total():
@@ -162,7 +162,7 @@ def _refuse_other_labels(model: LabelSet, corpus: Corpus) -> None:
     own = f", or --label-set {model.name} to score those alone" if known and model.name in LABEL_SETS else ""
     raise MoodlineError(
         f"the model's label set {model.name} has a class for {known} of {found.total()} labelled utterances of "
-        f"{corpus.source}, whose labels are {names}: map them to the model's classes ({', '.join(model.classes)}) with "
+        f"{corpus.place}, whose labels are {names}: map them to the model's classes ({', '.join(model.classes)}) with "
         f"{_suggest_label_map(model, found)}{own}",
         code="label.unmapped",
     )
@@ -177,7 +177,7 @@ def _suggest_label_map(model: LabelSet, found: Counter[str]) -> str:
     ]
     if same:
         return f"--label-set {max(same, key=lambda one: _count_scored(one, found)).name}"
-    return "--label-set FILE, a YAML file with name, version, classes and mapping"
+    return "--label-set FILE (in Python labels), a YAML file with name, version, classes and mapping"
 
 
 def _count_scored(labels: LabelSet, found: Counter[str]) -> int:

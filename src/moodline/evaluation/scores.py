@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from moodline import metrics
 from moodline.config import SINGLE_MODALITY_FUSION_NAMES, STAGE_NAMES
-from moodline.errors import MoodlineError
+from moodline.errors import MoodlineError, quote
 from moodline.evaluation.results import Difference, Estimate, Evaluation, Scores, StageScores
 
 MAJORITY = "majority"
@@ -159,7 +159,7 @@ def _align_predictions(predictions: pa.Table, known: Mapping[str, str], classes:
     found = predictions["stage"].unique().to_pylist()
     if strangers := [stage for stage in found if stage not in known]:
         raise MoodlineError(
-            f"unknown stage {strangers[0]!r} in the predictions. The stages are {', '.join(known)}.",
+            f"unknown stage {quote(strangers[0])} in the predictions. The stages are {', '.join(known)}.",
             code="evaluation.unknown_stage",
         )
     stages = tuple(stage for stage in known if stage in found)
@@ -169,8 +169,8 @@ def _align_predictions(predictions: pa.Table, known: Mapping[str, str], classes:
         rows = _sort_rows(predictions, stage)
         if not rows.select(FACT_COLUMNS).equals(first.select(FACT_COLUMNS)):
             raise MoodlineError(
-                f"stage {stage!r} differs from {stages[0]!r} in its utterances, or in their labels, folds or parts. "
-                "Evaluate the run again.",
+                f"stage {quote(stage)} differs from {quote(stages[0])} in its utterances, or in their labels, folds or "
+                "parts. Evaluate the run again.",
                 code="evaluation.other_utterances",
             )
         predicted.append(_index_column(rows["predicted"], classes))
@@ -199,8 +199,8 @@ def _sort_rows(predictions: pa.Table, stage: str) -> pa.Table:
         conversation, utterance = (rows[key][place].as_py() for key in KEY_COLUMNS)
         same = (pc.field("conversation_id") == conversation) & (pc.field("utterance_id") == utterance)
         raise MoodlineError(
-            f"utterance {utterance!r} of conversation {conversation!r} has {rows.filter(same).num_rows} predictions in "
-            f"stage {stage!r}. Keep one.",
+            f"utterance {quote(utterance)} of conversation {quote(conversation)} has {rows.filter(same).num_rows} "
+            f"predictions in stage {quote(stage)}. Keep one.",
             code="evaluation.duplicate_utterance",
         )
     return rows

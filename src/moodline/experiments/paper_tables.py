@@ -13,7 +13,6 @@ from moodline.errors import MoodlineError
 from moodline.evaluation.scores import MAJORITY
 from moodline.evaluation.scores import STAGES as SCORED_STAGES
 from moodline.experiments.baselines import BASELINE_NAMES
-from moodline.inference.encode import measure_seconds
 from moodline.io import read_json, write_json
 
 BASE_NAME = "base"
@@ -174,7 +173,7 @@ def measure_longest_seconds(corpus: Corpus) -> float:
             "prepare the corpus with its audio, or train and evaluate words alone",
             code="experiment.missing_audio",
         )
-    return max(measure_seconds(utterance) for utterance in corpus.utterances)
+    return max(turn.audio.duration for turn in corpus.utterances if turn.audio is not None)
 
 
 def build_embeddings_table(base: Recipe, protocol: str, sizes: Sequence[int], longest: float) -> PaperTable:
@@ -187,9 +186,9 @@ def build_embeddings_table(base: Recipe, protocol: str, sizes: Sequence[int], lo
         system = create_variant(base, name, changes)
         if system.name != BASE_NAME:  # the base system contains the stages of both modalities
             system = create_variant(base, name, {**changes, "modalities": modality})
-        cells = (PART_NAMES[stage], str(size), "yes" if attention else "no")
+        cells = (PART_NAMES[stage], str(size), "self-attention" if attention else "no self-attention")
         rows.append(TableRow(cells, system, stage, choice=modality))
-    title, columns = "Size of the utterance embedding, and self-attention", ("part", "embedding", "self-attention")
+    title, columns = "Size of the utterance embedding, and self-attention", ("part", "embedding", "attention")
     differences = tuple((place, place + 1) for place in range(0, len(rows), 2))
     return PaperTable("1", title, protocol, columns, tuple(rows), differences)
 

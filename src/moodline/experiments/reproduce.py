@@ -210,7 +210,7 @@ def build_stage_data(
         bert, tokenizer = load_bert(recipe.text_utterance.bert, recipe.text_utterance.maximum_tokens)
         items = [dataset.build_token_items(one, tokenizer, labels) for one in (sets.train, sets.validation)]
         return bert, dataset.StageData(*items)
-    sizes = [2 * recipe.get_context_config(source).hidden for source in ENCODER_BY_STAGE]  # of the fusion
+    sizes = [2 * getattr(recipe, source).hidden for source in ENCODER_BY_STAGE]  # of the fusion
     if stage in ENCODER_BY_STAGE:
         sizes = [getattr(recipe, ENCODER_BY_STAGE[stage]).embedding]
     ids = [turn.id for one in (*sets.train, *sets.validation) for turn in one.utterances]

@@ -237,6 +237,7 @@ def build_section(results: ResultsTable) -> dict[str, Any]:
         "id": f"table-{key}",
         "name": table.name,
         "columns": [*table.columns, *NUMBER_COLUMNS],
+        "named": len(table.columns),
         "rows": [format_row(row) for row in results.rows],
         "difference_columns": DIFFERENCE_COLUMNS,
         "differences": [format_pair(pair) for pair in pairs],

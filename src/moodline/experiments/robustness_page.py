@@ -52,7 +52,8 @@ def draw_curve(curve: str, metric: str, rows: Sequence[CurveRow], real: Sequence
                 descriptions.append(f"{STAGE_NAMES[part]}: {values}")
             draw_points(axes, [row for row in real if (row["part"], row["metric"]) == (part, metric)], style)
         axes.set_ylabel(MEASURE_NAMES[metric])
-        axes.set_ylim(*compute_limits([*rows, *real], chance))
+        drawn = [row for row in (*rows, *real) if row["metric"] in MEASURE_NAMES]
+        axes.set_ylim(*compute_limits(drawn, chance))
         if metric == "ua":
             axes.axhline(chance, color=GREY, linewidth=0.8, linestyle="-.", label="chance")
         if CURVES[curve].encoder == TEXT_UTTERANCE:

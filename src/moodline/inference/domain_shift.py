@@ -61,17 +61,16 @@ def measure_quality(waveform: np.ndarray, sample_rate: int) -> DataStatistics:
     }
 
 
-def compute_medians(qualities: Iterable[DataStatistics]) -> dict[str, float]:
-    """Compute the median of each measure over turns, so that one odd turn does not decide; empty without any."""
+def compute_statistics(qualities: Iterable[DataStatistics] = (), counts: PieceCounts | None = None) -> DataStatistics:
+    """Compute the statistics of turns' speech and words; empty without speech and with too few words.
+
+    Of speech, they are the median of each measure over turns, so that one odd turn does not decide.
+    """
     measured = [quality for quality in qualities if quality]
-    return {name: float(np.median([one[name] for one in measured])) for name in (measured[0] if measured else ())}
-
-
-def compute_word_statistics(counts: PieceCounts) -> DataStatistics:
-    """Compute the statistics of turns' words; empty if they are too few."""
-    if counts.pieces < MIN_PIECES:
-        return {}
-    return {PIECES_PER_WORD: counts.pieces / counts.words, UNKNOWN_PIECES: counts.unknown / counts.pieces}
+    found = {name: float(np.median([one[name] for one in measured])) for name in (measured[0] if measured else ())}
+    if counts is not None and counts.pieces >= MIN_PIECES:
+        found |= {PIECES_PER_WORD: counts.pieces / counts.words, UNKNOWN_PIECES: counts.unknown / counts.pieces}
+    return found
 
 
 def sample_evenly(items: Sequence[Item], most: int) -> list[Item]:
@@ -173,10 +172,10 @@ def compute_training_statistics(
     if AUDIO_UTTERANCE in recipe.stages:
         for turns in sample:
             waveforms = (read_waveform(turn, rate).numpy() for turn in turns if turn.audio is not None)
-            found.append(compute_medians(measure_quality(waveform, rate) for waveform in waveforms))
+            found.append(compute_statistics(measure_quality(waveform, rate) for waveform in waveforms))
     if tokenizer is not None:
         counts = (count_pieces([turn.words for turn in turns], tokenizer) for turns in sample)
-        found += map(compute_word_statistics, merge_counts(counts))
+        found += (compute_statistics(counts=count) for count in merge_counts(counts))
     ranges: dict[str, tuple[float, float]] = {}
     for measure in MEASURES:
         if values := [one[measure] for one in found if measure in one]:

@@ -51,7 +51,7 @@ def write_model_embeddings(
     for name in sorted({name for names in STAGE_FILES.values() for name in names.values()}):
         if (out / name).is_file() and read_producer(out / name) != maker:
             raise MoodlineError(
-                f"{out / name} was made by another model or stage: choose another -o", code="embeddings.other_maker"
+                f"{out / name} was made by another model or stage: choose another folder", code="embeddings.other_maker"
             )
     sources = [model.provenance, *records]
     record = TrainingRecord(

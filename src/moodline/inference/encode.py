@@ -8,13 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from moodline.audio import io
-from moodline.config import AUDIO_UTTERANCE, FUSION, TEXT_UTTERANCE, AudioUtteranceConfig, Modalities, Recipe
+from moodline.config import AUDIO_UTTERANCE, FUSION, TEXT_UTTERANCE, Modalities, Recipe
 from moodline.conversation import Utterance
 from moodline.device import run_on_device
-from moodline.errors import MoodlineError
+from moodline.errors import MoodlineError, format_option
 from moodline.modeling.as_released import ReleasedPadding
 from moodline.modeling.batching import Encoding, build_length_batches, pad_sequences
-from moodline.modeling.context import subtract_speaker_means
 from moodline.modeling.model import ENCODER_BY_STAGE, ConversationModel
 from moodline.modeling.text_encoder import Tokenizer
 from moodline.runtime import memory_trimmer
@@ -30,16 +29,6 @@ WINDOW = 256
 OVERLAP = 128
 
 
-def find_present(utterances: Sequence[Utterance], recipe: Recipe) -> dict[str, Tensor]:
-    """Find where an utterance has audio or words for an encoder, (S,) by encoder; True for precomputed embeddings."""
-    found = {
-        AUDIO_UTTERANCE: [utterance.audio is not None for utterance in utterances],
-        TEXT_UTTERANCE: [bool(utterance.words.strip()) for utterance in utterances],
-        **dict.fromkeys(recipe.given, [True] * len(utterances)),
-    }
-    return {encoder: torch.tensor(present, dtype=torch.bool) for encoder, present in found.items()}
-
-
 def mask_modalities(present: Mapping[str, Tensor], modalities: Modalities) -> dict[str, Tensor]:
     """Mask out the encoders that these modalities do not read."""
     return {
@@ -53,11 +42,16 @@ def find_masks(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
     """Find the utterances that the contexts and the fusion read, each (S,) by encoder.
 
-    Contexts read all, but with modality dropout only those with audio; the fusion's masks are None if it reads all.
+    Contexts read all, but with modality dropout only those with audio; the fusion's masks are None without modality
+    dropout. Precomputed embeddings are present for all.
     """
-    stages, present = recipe.select_stages(modalities), find_present(utterances, recipe)
-    drops = recipe.fusion.handles_missing_modality
-    optional = {AUDIO_UTTERANCE} if drops and FUSION in recipe.stages else set()
+    stages, drops = recipe.select_stages(modalities), recipe.fusion.handles_missing_modality
+    known = {
+        AUDIO_UTTERANCE: [utterance.audio is not None for utterance in utterances],
+        TEXT_UTTERANCE: [bool(utterance.words.strip()) for utterance in utterances],
+    }
+    present = {one: torch.tensor(flags, dtype=torch.bool) | getattr(recipe, one).given for one, flags in known.items()}
+    optional = {AUDIO_UTTERANCE} if drops and recipe.modalities == "both" else set()
     encoded = {
         encoder: present[encoder] if encoder in optional else torch.ones_like(present[encoder])
         for stage, encoder in ENCODER_BY_STAGE.items()
@@ -68,9 +62,9 @@ def find_masks(
     return encoded, mask_modalities(mask_modalities(present, recipe.fusion.input_modalities), modalities)
 
 
-def drop_full_masks(masks: Mapping[str, Tensor] | None) -> dict[str, Tensor] | None:
+def drop_full_masks(masks: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
     """Return masks that leave something out, else None."""
-    return None if masks is None or all(mask.all() for mask in masks.values()) else dict(masks)
+    return None if all(mask.all() for mask in masks.values()) else masks
 
 
 def refuse_unreadable(utterances: Sequence[Utterance], name: str, recipe: Recipe, modalities: Modalities) -> None:
@@ -78,24 +72,15 @@ def refuse_unreadable(utterances: Sequence[Utterance], name: str, recipe: Recipe
     reads_audio = AUDIO_UTTERANCE in recipe.select_stages(modalities)
     if reads_audio and not any(utterance.audio for utterance in utterances):
         raise MoodlineError(
-            f"no utterance of {name} has audio: predict from words with --modalities text", code="model.no_audio"
+            f"no utterance of {name} has audio: predict from words with {format_option('modalities', 'text')}",
+            code="model.no_audio",
         )
     masks = find_masks(utterances, recipe, modalities)[1]
     if masks and not any(mask.any() for mask in masks.values()):
         raise MoodlineError(
-            f"no utterance of {name} has words: predict from speech with --modalities audio", code="model.no_words"
+            f"no utterance of {name} has words: predict from speech with {format_option('modalities', 'audio')}",
+            code="model.no_words",
         )
-
-
-def select_utterances(utterances: Sequence[Utterance], mask: Tensor) -> list[Utterance]:
-    return [utterance for utterance, kept in zip(utterances, mask.tolist(), strict=True) if kept]
-
-
-def scatter_rows(rows: Tensor, mask: Tensor, fill: float) -> Tensor:
-    """Put the rows (K, D) of the K utterances that a mask (S,) keeps in their places: (S, D)."""
-    values = rows.new_full((len(mask), rows.shape[1]), fill)
-    values[mask] = rows
-    return values
 
 
 def read_waveform(utterance: Utterance, sample_rate: int) -> Tensor:
@@ -110,29 +95,12 @@ def read_waveform(utterance: Utterance, sample_rate: int) -> Tensor:
         raise MoodlineError(f"the speech of {utterance.id} cannot be read: {error}", code=error.code) from error
 
 
-def pad_waveform(waveform: Tensor, config: AudioUtteranceConfig, place: float = 0.0) -> Tensor:
-    """Pad a waveform (T,) if the padding is as released; ``place`` is random in training, see ``ReleasedPadding``."""
-    if config.padding == "masked":
-        return waveform
-    return ReleasedPadding(round(config.padded_seconds * config.sample_rate))(waveform, place)
-
-
-def build_context_input(stage: str, recipe: Recipe, embeddings: Tensor, utterances: Sequence[Utterance]) -> Tensor:
-    """Build a context stage's input from a conversation's embeddings: (S, E) -> (S, E)."""
-    if not recipe.get_context_config(stage).speaker_relative:
-        return embeddings
-    return subtract_speaker_means(embeddings, [utterance.speaker for utterance in utterances])
-
-
-def measure_seconds(utterance: Utterance) -> float:
-    return utterance.audio.duration if utterance.audio is not None else 0.0
-
-
 def measure_length(stage: str, utterance: Utterance, recipe: Recipe) -> float:
     """Measure an utterance for batches of similar length: in padded seconds, or in characters."""
     if stage != AUDIO_UTTERANCE:
         return float(len(utterance.words))
-    audio, seconds = recipe.audio_utterance, measure_seconds(utterance)
+    seconds = utterance.audio.duration if utterance.audio is not None else 0.0
+    audio = recipe.audio_utterance
     return seconds if audio.padding == "masked" else max(seconds, audio.padded_seconds)
 
 
@@ -156,7 +124,9 @@ def encode_utterances(
         memory_trimmer.trim()
         chosen = [utterances[index] for index in batch]
         if stage == AUDIO_UTTERANCE:
-            inputs = [pad_waveform(read(utterance, audio.sample_rate), audio) for utterance in chosen]
+            inputs = [read(utterance, audio.sample_rate) for utterance in chosen]
+            if audio.padding == "released":
+                inputs = list(map(ReleasedPadding(round(audio.padded_seconds * audio.sample_rate)), inputs))
         else:
             assert tokenizer is not None, "a model of words is loaded with its tokenizer"
             inputs = tokenizer([utterance.words for utterance in chosen])
@@ -206,11 +176,6 @@ def plan_windows(turns: int, size: int = WINDOW, overlap: int = OVERLAP) -> list
     ]
 
 
-def cut_window(turns: Mapping[str, Tensor], window: Window) -> dict[str, Tensor]:
-    """Cut a batch of one window: (S, ...) -> (1, size, ...) by encoder."""
-    return {encoder: values[None, window.start : window.stop] for encoder, values in turns.items()}
-
-
 @torch.inference_mode()
 def encode_in_windows(
     network: ConversationModel,
@@ -228,13 +193,17 @@ def encode_in_windows(
         inputs: of the contexts, (S, E) by encoder
         encoded, present: (S,) by encoder, see ``ConversationModel``
     """
+    present = present and drop_full_masks(present)
     pieces: dict[str, list[Encoding]] = {}
     for window in plan_windows(len(next(iter(inputs.values()))), size, overlap):
         memory_trimmer.trim()
-        masks = (mask and cut_window(mask, window) for mask in (encoded, present))
+        read, *masks = (  # a batch of one: (S, ...) -> (1, size, ...) by encoder
+            values and {encoder: one[None, window.start : window.stop] for encoder, one in values.items()}
+            for values in (inputs, encoded, present)
+        )
         lengths = torch.tensor([window.stop - window.start])
         kept = slice(window.first - window.start, window.last - window.start)
-        for stage, encoding in run_on_device(network, cut_window(inputs, window), lengths, *masks).items():
+        for stage, encoding in run_on_device(network, read, lengths, *masks).items():
             # Copied, so that the rest of the window is freed: (1, size, ...) -> (last - first, ...)
             pieces.setdefault(stage, []).append(Encoding(*(values[0, kept].clone() for values in encoding)))
     return {stage: Encoding(*map(torch.cat, zip(*some, strict=True))) for stage, some in pieces.items()}

@@ -1,41 +1,39 @@
 """Explanations: the turns of context that weighed most, and the contributions of speech and words."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from moodline.config import AUDIO_CONTEXT, FUSION, TEXT_CONTEXT
 from moodline.device import run_on_device
-from moodline.inference.encode import cut_window, plan_windows
-from moodline.modeling.batching import Encoding, repeat_full_length
+from moodline.inference.encode import drop_full_masks, plan_windows
+from moodline.modeling.batching import repeat_full_length
 from moodline.modeling.context import BiGruAttention
 from moodline.modeling.model import ENCODER_BY_STAGE, ConversationModel
 from moodline.timeline.timeline import Influence, Reasons
 
 MAX_INFLUENCES = 3  # turns of context in each turn's reasons
 
-# Encodings (..., classes) by stage -> probabilities (..., classes) by stage
-ProbabilityFunction = Callable[[Mapping[str, Encoding]], Mapping[str, Tensor]]
-
 
 @torch.inference_mode()
 def explain_turns(
     network: ConversationModel,
     inputs: Mapping[str, Tensor],
-    probabilities: ProbabilityFunction,
+    temperature: float,
     present: Mapping[str, Tensor] | None = None,
 ) -> list[Reasons]:
     """Explain the label of each of a conversation's S turns, window by window, from the contexts' inputs (S, E).
 
-    Contributions of speech and words are computed if the fusion reads both of all turns, and ``present`` is None.
+    Contributions of speech and words, at the fusion's temperature, are computed if it reads both of all turns.
     """
-    fuses = FUSION in network.parts and len(inputs) == len(ENCODER_BY_STAGE) and present is None
+    reads_all = present is None or drop_full_masks(present) is None
+    fuses = FUSION in network.parts and len(inputs) == len(ENCODER_BY_STAGE) and reads_all
     found: list[Reasons] = []
     for window in plan_windows(len(next(iter(inputs.values())))):
-        values = cut_window(inputs, window)
+        values = {encoder: one[None, window.start : window.stop] for encoder, one in inputs.items()}  # (1, n, E)
         weights = compute_attention(network, values)
-        falls = compute_ablation_falls(network, values, probabilities) if fuses else {}
+        falls = compute_ablation_falls(network, values, temperature) if fuses else {}
         for row in range(window.first - window.start, window.last - window.start):
             context: list[Influence] = []
             if weights is not None:
@@ -61,7 +59,7 @@ def compute_attention(network: ConversationModel, values: Mapping[str, Tensor]) 
 
 
 def compute_ablation_falls(
-    network: ConversationModel, values: Mapping[str, Tensor], probabilities: ProbabilityFunction
+    network: ConversationModel, values: Mapping[str, Tensor], temperature: float
 ) -> dict[str, Tensor]:
     """Compute the fall of each turn's most probable class without a context's modality: (1, n, E) -> (n,) by stage.
 
@@ -76,7 +74,7 @@ def compute_ablation_falls(
     def fuse(embeddings: Mapping[str, Tensor]) -> Tensor:
         """(1, n, D) by context stage -> the fusion's probabilities (n, classes)"""
         encoding = run_on_device(network.parts[FUSION], *(embeddings[stage] for stage in ENCODER_BY_STAGE), lengths)
-        return probabilities({FUSION: encoding})[FUSION][0]
+        return (encoding.logits.double() / temperature).softmax(dim=-1)[0]
 
     whole = fuse(contexts)
     labels = whole.argmax(dim=-1, keepdim=True)  # (n, 1)

@@ -20,6 +20,7 @@ from moodline.errors import MoodlineError
 from moodline.inference.predictor import PrecomputedEmbeddings, Predictor
 from moodline.inference.recordings import RecognitionOptions, holds_words_alone, label_words, recognise
 from moodline.inference.streaming import Stream
+from moodline.io import convert_to_path
 from moodline.modeling.checkpoint import TrainedModel, load_model, name_of_model
 from moodline.timeline import Timeline
 from moodline.timeline.timeline import ConversationPrediction
@@ -121,7 +122,7 @@ def find_texts(source: object) -> Sequence[str] | None:
     """Return the texts that a source consists of, or None if it is a file or samples."""
     if isinstance(source, str):
         try:
-            is_file = FILE_NAME.fullmatch(source) or Path(source).exists()
+            is_file = FILE_NAME.fullmatch(source) or (source.strip() and Path(source).exists())
         except (OSError, ValueError):  # too long for a name, or with a NUL
             is_file = False
         return None if is_file else [source]
@@ -146,8 +147,8 @@ def load(folder: str | Path, *, device: str | torch.device = AUTO) -> Model:
     Raises:
         MoodlineError: the folder is not a model, or has a newer schema; or there is no such device
     """
-    chosen = choose_device(device)
-    model = Model(load_model(Path(folder), chosen), name=name_of_model(Path(folder)))
+    chosen, path = choose_device(device), convert_to_path(folder, "a model folder")
+    model = Model(load_model(path, chosen), name=name_of_model(path))
     logger.info("loaded model %s on %s", model.name, describe_device(chosen))
     return model
 

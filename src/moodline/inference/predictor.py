@@ -3,14 +3,15 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import compress
 from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
-from moodline.config import ENCODERS, FUSION, Modalities
+from moodline.config import FUSION, Modalities
 from moodline.conversation import Conversation, Utterance
-from moodline.device import choose_device, device_of
+from moodline.device import choose_device
 from moodline.embeddings import (
     Embeddings,
     refuse_missing_embeddings,
@@ -21,21 +22,22 @@ from moodline.embeddings import (
 from moodline.errors import MoodlineError
 from moodline.inference.encode import (
     WaveformReader,
-    build_context_input,
     drop_full_masks,
     encode_in_windows,
     encode_utterances,
     find_masks,
     read_waveform,
     refuse_unreadable,
-    scatter_rows,
-    select_utterances,
 )
 from moodline.inference.explain import explain_turns
 from moodline.modeling.batching import Encoding
 from moodline.modeling.checkpoint import TrainedModel
+from moodline.modeling.context import subtract_speaker_means
 from moodline.modeling.model import ENCODER_BY_STAGE
-from moodline.timeline.timeline import UNCERTAIN, ConversationPrediction, UtterancePrediction
+from moodline.timeline.timeline import UNCERTAIN, ConversationPrediction, ModelFacts, UtterancePrediction
+
+# By the reader of the training corpus.
+SYNTHETIC_NOTES = {"demo": "trained on synthetic voices; its predictions on real speech are meaningless"}
 
 PrecomputedEmbeddings = Mapping[str, Embeddings]
 """By the utterance encoder that they replace: audio_utterance, text_utterance."""
@@ -48,6 +50,27 @@ class UtteranceEncodings(NamedTuple):
     embeddings: Mapping[str, Tensor]  # (S, E), with precomputed ones
 
 
+class ContextEncodings(NamedTuple):
+    """A conversation in context, and what the contexts and the fusion read for it."""
+
+    encodings: Mapping[str, Encoding]  # by stage
+    inputs: Mapping[str, Tensor]  # (S, E) by encoder, zeros for utterances that lack what it reads
+    encoded: Mapping[str, Tensor]  # (S,) by encoder, see ``find_masks``
+    present: Mapping[str, Tensor] | None
+
+
+def describe_model(model: TrainedModel, name: str) -> ModelFacts:
+    """Collect a model's name, its training corpus, and the notes that accompany all its predictions."""
+    provenance = model.provenance
+    synthetic = [note for reader, note in SYNTHETIC_NOTES.items() if reader == provenance.corpus_reader]
+    return ModelFacts(
+        name=name,
+        trained_on=f"{provenance.corpus_reader} ({len(provenance.trained_on)} conversations)",
+        licence=provenance.licence_text,
+        notes=(*synthetic, *provenance.notes),
+    )
+
+
 class Predictor:
     """Predicts conversations with one trained model, or its precomputed embeddings; ``name`` is for its timelines.
 
@@ -55,17 +78,14 @@ class Predictor:
     """
 
     def __init__(self, model: TrainedModel, embeddings: PrecomputedEmbeddings | None = None, name: str = "") -> None:
-        self.model, self.name = model, name
+        self.model, self.name, self.classes = model, name, model.label_set.classes
         self.embeddings = embeddings or {}
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self.model.label_set.classes
+        self.facts = describe_model(model, name)
 
     @property
     def device(self) -> torch.device:
         """Return the device that the model computes on."""
-        return device_of(self.model.network)
+        return next(self.model.network.parameters()).device
 
     def to(self, device: str | torch.device) -> Self:
         """Move the model to another device, for everything that shares it; names and errors as in ``load``."""
@@ -119,10 +139,10 @@ class Predictor:
         self.refuse_threshold(options.get("threshold"))
         return (self.predict(one, modalities, **options) for one in conversations)
 
-    def encode(self, conversation: Conversation, modalities: Modalities = "both") -> dict[str, Encoding]:
+    def encode(self, conversation: Conversation, modalities: Modalities = "both") -> Mapping[str, Encoding]:
         """Encode a conversation by each stage: embeddings (S, D) and logits (S, classes), NaN without its input."""
         encoded = self.encode_present(conversation, modalities)
-        return self.encode_in_context(conversation.utterances, encoded, modalities)
+        return self.encode_in_context(conversation.utterances, encoded, modalities).encodings
 
     def encode_present(self, conversation: Conversation, modalities: Modalities = "both") -> UtteranceEncodings:
         """Encode a conversation's utterances without context; refuse one that has nothing to read."""
@@ -133,48 +153,45 @@ class Predictor:
         self, utterances: Sequence[Utterance], modalities: Modalities = "both", read: WaveformReader = read_waveform
     ) -> UtteranceEncodings:
         """Encode utterances without context; raises the errors of ``predict``."""
-        model, recipe = self.model, self.model.recipe
-        masks = find_masks(utterances, recipe, modalities)[0]
+        model, ids = self.model, [utterance.id for utterance in utterances]
         encodings: dict[str, Encoding] = {}
-        for stage in (stage for stage in ENCODERS if stage in recipe.select_stages(modalities)):
-            found = Encoding(torch.empty(0, getattr(recipe, stage).embedding), torch.empty(0, len(self.classes)))
-            if masks[stage].any():
-                chosen = select_utterances(utterances, masks[stage])
-                found = encode_utterances(stage, model.network.parts[stage], chosen, recipe, model.tokenizer, read)
-            encodings[stage] = Encoding(*(scatter_rows(rows, masks[stage], math.nan) for rows in found))
-        embeddings = {stage: encoding.embeddings for stage, encoding in encodings.items()}
-        sizes, ids = recipe.restrict_to(modalities).given, [utterance.id for utterance in utterances]
-        refuse_missing_embeddings(sizes, self.embeddings)
-        for encoder, size in sizes.items():
-            require_embeddings(self.embeddings[encoder], ids, size, f"embeddings[{encoder!r}]")
-            embeddings[encoder] = stack_embeddings(self.embeddings[encoder], ids)
+        embeddings: dict[str, Tensor] = {}
+        for encoder, mask in find_masks(utterances, model.recipe, modalities)[0].items():
+            config = getattr(model.recipe, encoder)
+            if config.given:
+                refuse_missing_embeddings({encoder: config.embedding}, self.embeddings)
+                require_embeddings(self.embeddings[encoder], ids, config.embedding, f"embeddings[{encoder!r}]")
+                embeddings[encoder] = stack_embeddings(self.embeddings[encoder], ids)
+                continue
+            sizes = config.embedding, len(self.classes)
+            encodings[encoder] = Encoding(*(torch.full((len(ids), size), math.nan) for size in sizes))
+            embeddings[encoder] = encodings[encoder].embeddings
+            if mask.any():
+                part, chosen = model.network.parts[encoder], list(compress(utterances, mask.tolist()))
+                found = encode_utterances(encoder, part, chosen, model.recipe, model.tokenizer, read)
+                for values, rows in zip(encodings[encoder], found, strict=True):
+                    values[mask] = rows
         return UtteranceEncodings(encodings, embeddings)
 
     def encode_in_context(
         self, utterances: Sequence[Utterance], encoded: UtteranceEncodings, modalities: Modalities = "both"
-    ) -> dict[str, Encoding]:
+    ) -> ContextEncodings:
         """Encode a conversation by all stages of a mode, from its utterances' encodings."""
-        masks, present = find_masks(utterances, self.model.recipe, modalities)
-        in_context = encode_in_windows(
-            self.model.network,
-            self._build_context_inputs(utterances, encoded, masks),
-            encoded=drop_full_masks(masks),
-            present=drop_full_masks(present),
-        )
-        encodings = {**encoded.encodings, **in_context}
-        return {stage: encodings[stage] for stage in self.model.recipe.select_stages(modalities)}
-
-    def _build_context_inputs(
-        self, utterances: Sequence[Utterance], encoded: UtteranceEncodings, masks: Mapping[str, Tensor]
-    ) -> dict[str, Tensor]:
-        """Build the contexts' inputs (S, E) by encoder, zeros for utterances that lack what it reads."""
+        recipe = self.model.recipe
+        masks, present = find_masks(utterances, recipe, modalities)
         inputs: dict[str, Tensor] = {}
         for stage, encoder in ENCODER_BY_STAGE.items():
-            if encoder in masks:
-                mask = masks[encoder]
-                rows, chosen = encoded.embeddings[encoder][mask], select_utterances(utterances, mask)
-                inputs[encoder] = scatter_rows(build_context_input(stage, self.model.recipe, rows, chosen), mask, 0.0)
-        return inputs
+            if encoder not in masks:
+                continue
+            mask = masks[encoder]
+            inputs[encoder] = values = encoded.embeddings[encoder].masked_fill(~mask[:, None], 0.0)  # a copy (S, E)
+            if getattr(recipe, stage).speaker_relative:
+                speakers = [utterance.speaker for utterance in compress(utterances, mask.tolist())]
+                values[mask] = subtract_speaker_means(values[mask], speakers)
+        in_context = encode_in_windows(self.model.network, inputs, encoded=masks, present=present)
+        encodings = {**encoded.encodings, **in_context}
+        by_stage = {stage: encodings[stage] for stage in recipe.select_stages(modalities)}
+        return ContextEncodings(by_stage, inputs, masks, present)
 
     def predict_encoded(
         self,
@@ -186,26 +203,30 @@ class Predictor:
         reasons: bool = False,
     ) -> tuple[UtterancePrediction, ...]:
         """Predict a conversation from its utterances' encodings."""
-        encodings = self.encode_in_context(utterances, encoded, modalities)
-        predictions = self.build_predictions(utterances, encodings, threshold)
+        in_context = self.encode_in_context(utterances, encoded, modalities)
+        predictions = self.build_predictions(utterances, in_context.encodings, threshold)
         if not reasons:
             return predictions
-        masks, present = find_masks(utterances, self.model.recipe, modalities)
-        if drop_full_masks(masks) is not None:
+        if drop_full_masks(in_context.encoded) is not None:
             silent = sum(utterance.audio is None for utterance in utterances)
             raise MoodlineError(
-                f"explanations need audio, and {silent} of {len(utterances)} utterances have none: leave out --explain",
+                f"explanations need audio, and {silent} of {len(utterances)} utterances have none: leave out --explain "
+                "(in Python reasons)",
                 code="model.no_reasons",
             )
-        inputs = self._build_context_inputs(utterances, encoded, masks)
-        found = explain_turns(self.model.network, inputs, self.compute_probabilities, drop_full_masks(present))
+        model = self.model
+        found = explain_turns(model.network, in_context.inputs, model.get_temperature(FUSION), in_context.present)
         return tuple(replace(one, reasons=its) for one, its in zip(predictions, found, strict=True))
 
     def build_predictions(
         self, utterances: Sequence[Utterance], encodings: Mapping[str, Encoding], threshold: float | None = None
     ) -> tuple[UtterancePrediction, ...]:
         """Build the predictions of S utterances from encodings (S, ...) by stage; NaN rows give none."""
-        rows = {stage: values.tolist() for stage, values in self.compute_probabilities(encodings).items()}
+        rows: dict[str, list[list[float]]] = {}
+        for stage, encoding in encodings.items():
+            # In double precision, different logits have different probabilities at any temperature.
+            logits = encoding.logits.double() / self.model.get_temperature(stage)
+            rows[stage] = logits.softmax(dim=-1).tolist()
         predictions: list[UtterancePrediction] = []
         for row, utterance in enumerate(utterances):
             by_stage = {
@@ -229,14 +250,6 @@ class Predictor:
                 )
             )
         return tuple(predictions)
-
-    def compute_probabilities(self, encodings: Mapping[str, Encoding]) -> dict[str, Tensor]:
-        """Compute calibrated probabilities (..., classes) by stage."""
-        return {
-            # In double precision, different logits have different probabilities at any temperature.
-            stage: (encoding.logits.double() / self.model.get_temperature(stage)).softmax(dim=-1)
-            for stage, encoding in encodings.items()
-        }
 
     def refuse_threshold(self, threshold: float | None) -> None:
         """Refuse a threshold outside 0 to 1, and any threshold for a model with a class named ``UNCERTAIN``."""

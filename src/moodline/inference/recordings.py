@@ -13,23 +13,22 @@ from torch import Tensor
 from moodline.asr import SpeechRecogniser
 from moodline.audio.recording import Recording
 from moodline.audio.vad import Channels
-from moodline.config import Modalities
+from moodline.config import TEXT_UTTERANCE, Modalities
 from moodline.conversation import UNKNOWN, AudioClip, Conversation, Segment, Utterance
-from moodline.errors import MoodlineError, format_count
+from moodline.errors import MoodlineError, format_count, format_option
 from moodline.inference import domain_shift
 from moodline.inference.encode import MODALITY_BY_ENCODER
-from moodline.inference.predictor import Predictor
-from moodline.inference.transcribe import ProgressCallback, find_turns, no_progress, recognise_words
-from moodline.modeling.checkpoint import DataStatistics, TrainedModel
+from moodline.inference.predictor import Predictor, UtteranceEncodings
+from moodline.inference.transcribe import ProgressCallback, find_turns, no_progress
+from moodline.modeling.checkpoint import DataStatistics
+from moodline.modeling.model import ENCODER_BY_STAGE
 from moodline.modeling.text_encoder import count_pieces
-from moodline.timeline import ModelFacts, Timeline, TimelineTurn
+from moodline.timeline import Timeline, TimelineTurn
 from moodline.timeline.timeline import UtterancePrediction
 from moodline.transcripts.formats import Chat, is_chat, read_chat
 from moodline.transcripts.transcript import format_places
 
 MAX_MEASURED_TURNS = 60  # of a recording, for the comparison with the training data: medians of more differ little
-# By the reader of the training corpus.
-SYNTHETIC_NOTES = {"demo": "trained on synthetic voices; its predictions on real speech are meaningless"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,17 +52,19 @@ def holds_words_alone(source: str | Path | np.ndarray, options: RecognitionOptio
         return True
     if options.conversation is not None:
         name = "an array" if isinstance(source, np.ndarray) else source
-        raise MoodlineError(f"{name} is not a table of words: leave out --conversation", code="option.not_a_table")
+        raise MoodlineError(
+            f"{name} is not a table of words: leave out {format_option('conversation')}", code="option.not_a_table"
+        )
     return False
 
 
 def refuse_recording_options(source: str, options: RecognitionOptions) -> None:
     """Refuse options that only recordings have."""
     unfit = {
-        "--transcript": options.transcript is not None,
-        "--channels": options.channels != "mixed",
-        "--recogniser": options.recogniser.named is not None,
-        "--modalities audio": options.modalities == "audio",
+        format_option("transcript"): options.transcript is not None,
+        format_option("channels"): options.channels != "mixed",
+        format_option("recogniser"): options.recogniser.named is not None,
+        format_option("modalities", "audio"): options.modalities == "audio",
     }
     for option in (option for option, is_set in unfit.items() if is_set):
         raise MoodlineError(
@@ -73,43 +74,26 @@ def refuse_recording_options(source: str, options: RecognitionOptions) -> None:
 
 def recognise(predictor: Predictor, recording: Recording, options: RecognitionOptions) -> Timeline:
     """Predict a recording's turns; of what is kept in memory, only turns and words grow with its length."""
-    recipe = predictor.model.recipe
-    stages = recipe.select_stages(options.modalities)
-    modalities = tuple(modality for encoder, modality in MODALITY_BY_ENCODER.items() if encoder in stages)
-    if recipe.restrict_to(options.modalities).given:
+    model, stages = predictor.model, predictor.model.recipe.select_stages(options.modalities)
+    encoders = [encoder for stage, encoder in ENCODER_BY_STAGE.items() if stage in stages]
+    modalities = tuple(MODALITY_BY_ENCODER[encoder] for encoder in encoders)
+    if not set(encoders) <= set(stages):
         raise MoodlineError(
             f"this model reads embeddings from files: use another for {recording.name}", code="model.reads_embeddings"
         )
     predictor.refuse_threshold(options.threshold)
-    found = find_turns(recording, options.transcript, options.channels)
-    if "text" in modalities:
-        found = recognise_words(recording, found, options.recogniser, options.progress)
-        if not found.turns_with_words:
-            raise MoodlineError(
-                f"{found.words_from} found no words in the {len(found.turns)} turns of {recording.name}: give them "
-                "with --transcript, or predict from speech",
-                code="model.no_words",
-            )
-    utterances = build_utterances(recording, found.turns)
-    sampled = {utterance.id for utterance in domain_shift.sample_evenly(utterances, MAX_MEASURED_TURNS)}
-    qualities: list[DataStatistics] = []
-    done = count(1)
-
-    def read(utterance: Utterance, sample_rate: int) -> Tensor:
-        segment = found.turns[int(utterance.id)]
-        waveform = recording.clip(segment.start, segment.end, sample_rate, segment.channel)
-        if utterance.id in sampled:
-            qualities.append(domain_shift.measure_quality(waveform, sample_rate))
-        options.progress("turns read", next(done), len(utterances))
-        return torch.from_numpy(waveform)
-
-    encoded = predictor.encode_utterances(utterances, options.modalities, read)
+    recogniser = options.recogniser if "text" in modalities else None
+    found = find_turns(recording, options.transcript, options.channels, recogniser, options.progress)
+    if recogniser is not None and not any((turn.words or "").strip() for turn in found.turns):
+        raise MoodlineError(
+            f"{found.words_from} found no words in the {len(found.turns)} turns of {recording.name}: give them "
+            f"with {format_option('transcript')}, or predict from speech",
+            code="model.no_words",
+        )
+    utterances, encoded, statistics = encode_turns(predictor, recording, found.turns, options)
     predictions = predictor.predict_encoded(
         utterances, encoded, options.modalities, threshold=options.threshold, reasons=options.reasons
     )
-    statistics = domain_shift.compute_medians(qualities)
-    if "text" in modalities:
-        statistics |= measure_words(predictor, utterances)
     notes, gaps = list(found.notes), recording.gaps
     lost = [turn for turn in found.turns if any(gap.start <= turn.start and turn.end <= gap.end for gap in gaps)]
     if lost and "audio" in modalities:
@@ -125,29 +109,37 @@ def recognise(predictor: Predictor, recording: Recording, options: RecognitionOp
         words_from=found.words_from,
         modalities=modalities,
         threshold=options.threshold,
-        warnings=(*notes, *domain_shift.find_domain_shift(statistics, predictor.model, found.language)),
+        warnings=(*notes, *domain_shift.find_domain_shift(statistics, model, found.language)),
         gaps=gaps,
     )
 
 
-def build_utterances(recording: Recording, turns: Sequence[Segment]) -> list[Utterance]:
-    """Build the utterances of a recording's turns; their ids are their positions."""
-    return [
-        Utterance(
-            id=str(position),
-            speaker=turn.speaker,
-            words=turn.words or "",
-            audio=AudioClip(
-                path=Path(recording.name),
-                offset=turn.start,
-                duration=turn.end - turn.start,
-                sample_rate=recording.sample_rate,
-            ),
-            start=turn.start,
-            end=turn.end,
-        )
-        for position, turn in enumerate(turns)
+def encode_turns(
+    predictor: Predictor, recording: Recording, turns: Sequence[Segment], options: RecognitionOptions
+) -> tuple[list[Utterance], UtteranceEncodings, DataStatistics]:
+    """Encode a recording's turns without context, and measure a sample of them; an utterance's id is its position."""
+    path, rate = Path(recording.name), recording.sample_rate
+    clips = [AudioClip(path=path, offset=one.start, duration=one.end - one.start, sample_rate=rate) for one in turns]
+    utterances = [
+        Utterance(id=str(place), speaker=one.speaker, words=one.words or "", audio=clip, start=one.start, end=one.end)
+        for place, (one, clip) in enumerate(zip(turns, clips, strict=True))
     ]
+    sample = domain_shift.sample_evenly(utterances, MAX_MEASURED_TURNS)
+    sampled, done = {utterance.id for utterance in sample}, count(1)
+    qualities: list[DataStatistics] = []
+
+    def read(utterance: Utterance, sample_rate: int) -> Tensor:
+        turn = turns[int(utterance.id)]
+        waveform = recording.clip(turn.start, turn.end, sample_rate, turn.channel)
+        if utterance.id in sampled:
+            qualities.append(domain_shift.measure_quality(waveform, sample_rate))
+        options.progress("turns read", next(done), len(utterances))
+        return torch.from_numpy(waveform)
+
+    encoded = predictor.encode_utterances(utterances, options.modalities, read)
+    tokenizer = predictor.model.tokenizer if TEXT_UTTERANCE in encoded.encodings else None
+    counts = count_pieces([one.words for one in sample], tokenizer) if tokenizer is not None else None
+    return utterances, encoded, domain_shift.compute_statistics(qualities, counts)
 
 
 def build_timeline(
@@ -169,7 +161,7 @@ def build_timeline(
             for turn, prediction in zip(turns, predictions, strict=True)
         ),
         classes=predictor.classes,
-        model=describe_model(predictor.model, predictor.name),
+        model=predictor.facts,
         **facts,
     )
 
@@ -195,7 +187,10 @@ def label_words(predictor: Predictor, source: Path | Sequence[str], options: Rec
             f"this model reads embeddings from files: make a corpus of {name} with moodline prepare table",
             code="model.reads_embeddings",
         )
-    utterances = chat.conversation.utterances
+    utterances, tokenizer = chat.conversation.utterances, predictor.model.tokenizer
+    assert tokenizer is not None, "a model of words is loaded with its tokenizer"
+    words = [utterance.words for utterance in domain_shift.sample_evenly(utterances, MAX_MEASURED_TURNS)]
+    statistics = domain_shift.compute_statistics(counts=count_pieces(words, tokenizer))
     prediction = predictor.predict(chat.conversation, "text", threshold=options.threshold, reasons=options.reasons)
     return build_timeline(
         predictor,
@@ -207,24 +202,5 @@ def label_words(predictor: Predictor, source: Path | Sequence[str], options: Rec
         words_from=name,
         modalities=("text",),
         threshold=options.threshold,
-        warnings=(*chat.notes, *domain_shift.find_domain_shift(measure_words(predictor, utterances), predictor.model)),
+        warnings=(*chat.notes, *domain_shift.find_domain_shift(statistics, predictor.model)),
     )
-
-
-def describe_model(model: TrainedModel, name: str) -> ModelFacts:
-    """Collect a model's name, its training corpus, and the notes that accompany all its predictions."""
-    provenance = model.provenance
-    synthetic = [note for reader, note in SYNTHETIC_NOTES.items() if reader == provenance.corpus_reader]
-    return ModelFacts(
-        name=name,
-        trained_on=f"{provenance.corpus_reader} ({len(provenance.trained_on)} conversations)",
-        licence=provenance.licence_text,
-        notes=(*synthetic, *provenance.notes),
-    )
-
-
-def measure_words(predictor: Predictor, utterances: Sequence[Utterance]) -> DataStatistics:
-    """Measure the words of a sample of turns with the model's tokenizer."""
-    assert predictor.model.tokenizer is not None, "a model of words is loaded with its tokenizer"
-    words = [utterance.words for utterance in domain_shift.sample_evenly(utterances, MAX_MEASURED_TURNS)]
-    return domain_shift.compute_word_statistics(count_pieces(words, predictor.model.tokenizer))

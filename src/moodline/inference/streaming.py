@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections import deque
 from collections.abc import Mapping, Sequence
-from itertools import count
+from itertools import compress, count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from moodline.audio.recording import Recording
 from moodline.config import FUSION, TEXT_UTTERANCE, Modalities, Recipe
 from moodline.conversation import UNKNOWN, AudioClip, Utterance
 from moodline.device import run_on_device
-from moodline.errors import MoodlineError, get_first_line
+from moodline.errors import MoodlineError, get_first_line, quote
 from moodline.inference.encode import (
     CONVERSATION_BATCH,
     WaveformReader,
@@ -29,8 +29,6 @@ from moodline.inference.encode import (
     find_masks,
     read_waveform,
     refuse_unreadable,
-    scatter_rows,
-    select_utterances,
 )
 from moodline.inference.predictor import Predictor
 from moodline.modeling.batching import Encoding
@@ -59,7 +57,7 @@ class ConversationHistory:
         stages = [stage for stage in ENCODER_BY_STAGE if stage in recipe.select_stages(modalities)]
         self.embeddings = {ENCODER_BY_STAGE[stage]: deque[Tensor](maxlen=turns) for stage in stages}
         self.utterances = deque[Utterance](maxlen=turns)
-        relative = [stage for stage in stages if recipe.get_context_config(stage).speaker_relative]
+        relative = [stage for stage in stages if getattr(recipe, stage).speaker_relative]
         self.means = {ENCODER_BY_STAGE[stage]: SpeakerMeans() for stage in relative}
 
     def add(self, embeddings: Mapping[str, Tensor], utterance: Utterance) -> CausalInput:
@@ -72,10 +70,11 @@ class ConversationHistory:
             mask, means = masks[encoder], self.means.get(encoder)
             if means is not None and mask[-1]:
                 means.add(embeddings[encoder], utterance.speaker)
-            rows = torch.stack(tuple(kept))[mask]
-            if means is not None and len(rows):
-                rows = means.subtract_from(rows, [one.speaker for one in select_utterances(self.utterances, mask)])
-            values[encoder] = scatter_rows(rows, mask, 0.0)
+            rows = torch.stack(tuple(kept)).masked_fill(~mask[:, None], 0.0)  # (s, E)
+            if means is not None and mask.any():
+                speakers = [one.speaker for one in compress(self.utterances, mask.tolist())]
+                rows[mask] = means.subtract_from(rows[mask], speakers)
+            values[encoder] = rows
         return CausalInput(values, masks, present)
 
 
@@ -85,8 +84,8 @@ def encode_newest(network: ConversationModel, inputs: Sequence[CausalInput]) -> 
     values = stack_by_encoder([one.values for one in inputs])  # (B, s, E) each
     lengths = torch.full((len(inputs),), next(iter(values.values())).shape[1])
     present = [one.present for one in inputs if one.present is not None]
-    encoded_by = drop_full_masks(stack_by_encoder([one.encoded for one in inputs]))
-    present_by = drop_full_masks(stack_by_encoder(present) if present else None)
+    encoded_by = stack_by_encoder([one.encoded for one in inputs])
+    present_by = drop_full_masks(stack_by_encoder(present)) if present else None
     encodings = run_on_device(network, values, lengths, encoded_by, present_by)
     return {stage: Encoding(*(rows[:, -1] for rows in encoding)) for stage, encoding in encodings.items()}
 
@@ -170,7 +169,7 @@ def parse_line(line: bytes) -> dict[str, Any]:
         if key not in KEYS:
             close = difflib.get_close_matches(key, KEYS, n=1)
             hint = f"did you mean {close[0]}?" if close else f"use {', '.join(KEYS)}"
-            raise MoodlineError(f"unknown key {key!r} in a turn; {hint}", code="stream.unknown_key")
+            raise MoodlineError(f"unknown key {quote(key)} in a turn; {hint}", code="stream.unknown_key")
         # JSON may hold halves of surrogate pairs, which no file can, and integers that exceed all floats.
         is_text = isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
         is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
@@ -224,10 +223,12 @@ class Stream:
         self, samples: NDArray[np.number], sample_rate: int, words: str, speaker: str = UNKNOWN
     ) -> UtterancePrediction:
         """Predict the next turn from its speech, mono, (T,), floats within [-1, 1] or integers, and its words."""
-        if samples.ndim != 1 or not len(samples) or not np.isfinite(samples).all():
+        samples = np.asarray(samples)
+        faults = np.count_nonzero(~np.isfinite(samples)) if samples.dtype.kind in "fiu" else samples.size
+        if samples.ndim != 1 or not len(samples) or faults:
             raise MoodlineError(
-                f"a turn's samples must be finite numbers (T,): {np.count_nonzero(~np.isfinite(samples))} of "
-                f"{samples.shape} are not finite; give the mean of the channels",
+                f"a turn's samples must be finite numbers (T,): {faults} of {samples.shape} are not finite; give the "
+                "mean of the channels",
                 code="stream.bad_samples",
             )
         recording = Recording.from_samples(samples, sample_rate)
@@ -244,6 +245,12 @@ class Stream:
         return self.predict_samples(*arguments, **named)
 
     def _predict(self, utterance: Utterance, read: WaveformReader) -> UtterancePrediction:
+        if not isinstance(utterance, Utterance):
+            raise MoodlineError(
+                f"a stream predicts an Utterance, not {quote(utterance)}; make one, such as "
+                'Utterance(id="1", speaker="ann", words="Hello.")',
+                code="stream.not_an_utterance",
+            )
         model, modalities = self.predictor.model, self.history.modalities
         refuse_unreadable([*self.history.utterances, utterance], "the conversation so far", model.recipe, modalities)
         encoded = self.predictor.encode_utterances([utterance], modalities, read)

@@ -14,7 +14,7 @@ from moodline.audio.recording import Recording, open_recording
 from moodline.audio.vad import Channels, detect_turns
 from moodline.conversation import Segment
 from moodline.device import AUTO, recogniser_device
-from moodline.errors import MoodlineError, format_count
+from moodline.errors import MoodlineError, format_count, format_option
 from moodline.transcripts.formats import read_transcript, refuse_wordless_format, write_transcript
 from moodline.transcripts.transcript import fit_to_duration
 
@@ -84,46 +84,53 @@ def transcribe(
     recording = open_recording(source, sample_rate, separate=channels == "speakers")
     is_shared = isinstance(recogniser, asr.SpeechRecogniser)
     with nullcontext(recogniser) if is_shared else asr.SpeechRecogniser(recogniser, jobs, device) as loaded:
-        found = recognise_words(recording, find_turns(recording, transcript, channels), loaded, progress)
+        found = find_turns(recording, transcript, channels, loaded, progress)
     turns, silent = format_count(len(found.turns), "turn"), len(found.turns) - len(found.turns_with_words)
     if not found.turns_with_words:
         raise MoodlineError(
-            f"{found.words_from} found no words in the {turns} of {recording.name}: take another --recogniser",
+            f"{found.words_from} found no words in the {turns} of {recording.name}: take another "
+            f"{format_option('recogniser')}",
             code="asr.no_words",
         )
     notes = [f"no words were found in {silent:,} of {turns}"] if silent else []
     return replace(found, notes=(*found.notes, *notes, *map(str, recording.gaps)))
 
 
-def find_turns(recording: Recording, transcript: str | Path | None, channels: Channels) -> Transcription:
-    """Read a transcript's turns, or find turns by voice activity."""
+def find_turns(
+    recording: Recording,
+    transcript: str | Path | None,
+    channels: Channels,
+    recogniser: asr.SpeechRecogniser | None,
+    progress: ProgressCallback,
+) -> Transcription:
+    """Read a transcript's turns, or find turns by voice activity; recognise words that are unknown, which may be none.
+
+    Args:
+        recogniser: None recognises no words
+    """
     if channels not in get_args(Channels):
         known = " or ".join(get_args(Channels))
         raise MoodlineError(f"channels must be {known}, not {channels!r}", code="option.unknown_channels")
     if transcript is None:
         by = "voice activity" if channels == "mixed" else "voice activity in each channel"
-        return Transcription(turns=tuple(detect_turns(recording, channels)), turns_from=by)
-    if channels != "mixed":
+        found = Transcription(turns=tuple(detect_turns(recording, channels)), turns_from=by)
+    elif channels != "mixed":
         raise MoodlineError(
-            f"the speakers come from {transcript}: leave out --channels {channels}", code="option.unfit_channels"
+            f"the speakers come from {transcript}: leave out {format_option('channels', channels)}",
+            code="option.unfit_channels",
         )
-    name = Path(transcript).name
-    found = fit_to_duration(read_transcript(Path(transcript)), recording.duration)
-    return Transcription(
-        turns=found.turns,
-        turns_from=f"{name} ({found.format})",
-        words_from=name if any(turn.words is not None for turn in found.turns) else None,
-        notes=found.notes,
-        language=found.language,
-    )
-
-
-def recognise_words(
-    recording: Recording, found: Transcription, recogniser: asr.SpeechRecogniser, progress: ProgressCallback
-) -> Transcription:
-    """Recognise the words of the turns whose words are unknown; they may have none."""
+    else:
+        name = Path(transcript).name
+        read = fit_to_duration(read_transcript(Path(transcript)), recording.duration)
+        found = Transcription(
+            turns=read.turns,
+            turns_from=f"{name} ({read.format})",
+            words_from=name if any(turn.words is not None for turn in read.turns) else None,
+            notes=read.notes,
+            language=read.language,
+        )
     unknown = [position for position, turn in enumerate(found.turns) if turn.words is None]
-    if not unknown:
+    if recogniser is None or not unknown:
         return found
     progress("words recognised", 0, len(unknown))
     turns = list(found.turns)

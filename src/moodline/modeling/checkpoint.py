@@ -15,7 +15,7 @@ from moodline.config import STAGE_NAMES, TEXT_UTTERANCE, Recipe
 from moodline.console import format_path
 from moodline.conversation import LabelSet, convert_to_content, parse_label_set
 from moodline.device import CPU
-from moodline.errors import MoodlineError, get_first_line
+from moodline.errors import MoodlineError, get_first_line, quote
 from moodline.io import open_atomic_file, read_description, write_json, write_text
 from moodline.modeling.model import ConversationModel, build_stage
 from moodline.modeling.text_encoder import Tokenizer, build_empty_bert
@@ -223,10 +223,10 @@ def parse_temperatures(content: Mapping[str, Any], stages: Sequence[str]) -> Map
     """Parse a description's temperatures (an older schema has none) or raise ``TypeError``."""
     found = content["temperatures"] if content["schema"] > 1 else {}
     if not isinstance(found, dict) or (found and set(found) != set(stages)):
-        raise TypeError(f"temperatures {found!r}, expected one for each of {', '.join(stages)}")
+        raise TypeError(f"temperatures {quote(found)}, expected one for each of {', '.join(stages)}")
     for stage, value in found.items():
         if not isinstance(value, float) or not 0 < value < math.inf:
-            raise TypeError(f"temperature {value!r} of {stage}, expected a positive number")
+            raise TypeError(f"temperature {quote(value)} of {stage}, expected a positive number")
     return found
 
 
@@ -241,7 +241,7 @@ def parse_training_statistics(content: Any) -> TrainingStatistics:
     except (TypeError, ValueError, AttributeError):  # raised below, with the content
         pass
     raise TypeError(
-        f"conditions {content!r}, expected a number of conversations and a range for each of {', '.join(MEASURES)}"
+        f"conditions {quote(content)}, expected a number of conversations and a range for each of {', '.join(MEASURES)}"
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moodline.device import wide_type
+from moodline.device import widen
 
 TOLERANCE = 1.5e-7  # error of a pooled energy relative to its mean, root mean square on white noise
 MAX_LEAKAGE = 2e-9  # share of a filter's energy outside its band; other signals have more there than white noise
@@ -150,7 +150,7 @@ def _plan_cells(
             for _, own, matrix in (quadratures[place] for place in members)
             if matrix is not None
         ]
-        matrices = torch.tensor(np.stack(padded), dtype=wide_type(device), device=device) if padded else None
+        matrices = widen(torch.from_numpy(np.stack(padded)), device) if padded else None
         count = sum(truncated[place] for place in members)
         banks.append(PlannedBank(torch.tensor(members, device=device), count, step, reach, matrices))
     return banks

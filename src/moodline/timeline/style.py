@@ -23,42 +23,34 @@ DEFAULT_COLOURS = {name: colour for colour, names in PALETTE.items() for name in
 
 @dataclass(frozen=True, slots=True)
 class ClassStyle:
-    """A class's letter, colour and number of a pattern over the colour; more than eight classes share colours."""
+    """A class's letter, colour, number of a pattern over the colour, and the colour of text on it, black or white."""
 
     name: str
     letter: str
     colour: str
     pattern: int
-
-    @property
-    def ink(self) -> str:
-        """Return a readable colour for text on the colour: white on dark ones, else black."""
-        red, green, blue = (int(self.colour[at : at + 2], 16) for at in (1, 3, 5))
-        return "#ffffff" if 2 * red + 5 * green + blue < 8 * 112 else "#000000"
+    ink: str
 
 
 def assign_styles(classes: Sequence[str]) -> tuple[ClassStyle, ...]:
     """Assign marks to each class, in order, then to ``UNCERTAIN``.
 
-    A class has its first letter that no earlier class has, or else any unused letter.
+    A class has its first letter that no earlier class has, or else any unused letter; and its usual colour if no
+    earlier class has it, or else an unused one of the palette. More than eight classes share colours.
     """
-    letters: list[str] = []
-    for name in classes:
-        own = [letter for letter in name.upper() if letter in ascii_uppercase]
-        spare = [*own, *ascii_uppercase, *digits[1:], *map(chr, range(0x3B1, 0x3B1 + len(classes)))]
-        letters.append(next(letter for letter in spare if letter not in letters))
-    styles = zip([*classes, UNCERTAIN], [*letters, "?"], [*_assign_colours(classes), "#ffffff"], strict=True)
-    return tuple(ClassStyle(*style, pattern) for pattern, style in enumerate(styles))
-
-
-def _assign_colours(classes: Sequence[str]) -> list[str]:
-    """Assign the usual colours first, then the others of the palette in order."""
-    found: dict[str, str] = {}
+    colours: dict[str, str] = {}
     for name in classes:
         usual = DEFAULT_COLOURS.get(name.lower()[:3])
-        if usual is not None and usual not in found.values():
-            found[name] = usual
+        if usual is not None and usual not in colours.values():
+            colours[name] = usual
+    styles: list[ClassStyle] = []
     for number, name in enumerate(classes):
-        free = [colour for colour in PALETTE if colour not in found.values()]
-        found.setdefault(name, free[0] if free else list(PALETTE)[number % len(PALETTE)])
-    return [found[name] for name in classes]
+        own = [letter for letter in name.upper() if letter in ascii_uppercase]
+        spare = [*own, *ascii_uppercase, *digits[1:], *map(chr, range(0x3B1, 0x3B1 + len(classes)))]
+        taken = {style.letter for style in styles}
+        free = [colour for colour in PALETTE if colour not in colours.values()]
+        colour = colours.setdefault(name, free[0] if free else list(PALETTE)[number % len(PALETTE)])
+        red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+        ink = "#ffffff" if 2 * red + 5 * green + blue < 8 * 112 else "#000000"
+        styles.append(ClassStyle(name, next(one for one in spare if one not in taken), colour, number, ink))
+    return (*styles, ClassStyle(UNCERTAIN, "?", "#ffffff", len(classes), "#000000"))

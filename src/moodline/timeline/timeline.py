@@ -7,7 +7,7 @@ from typing import Self, TypeVar
 
 from moodline.audio.recording import Gap
 from moodline.config import Modalities
-from moodline.errors import MoodlineError
+from moodline.errors import MoodlineError, quote
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,7 +106,7 @@ class TimelineTurn:
     @property
     def probability(self) -> float:
         """Return the probability of the most probable class, also if the label is ``UNCERTAIN``."""
-        return self.probabilities[self.likeliest]
+        return max(self.probabilities.values())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,26 +155,23 @@ class TimelineContent:
         if timed not in (0, len(self.turns)):
             have = f"{timed} of {len(self.turns)} turns of {self.recording} have times, expected all or none"
             raise MoodlineError(f"{have}. Add the missing times, or leave out all.", code="timeline.mixed_times")
+        labels = (*self.classes, UNCERTAIN)
         for number, turn in enumerate(self.turns, start=1):
-            if fault := self._find_fault(turn):
+            start, end, given, fault = turn.start, turn.end, dict(turn.probabilities), ""
+            context = [one.turn for one in turn.reasons.context] if turn.reasons else []
+            if (start, end) != (None, None) and (start is None or end is None or not 0 <= start < end < math.inf):
+                fault = f"the times {start!r} to {end!r}, expected seconds from 0 on and an end after the start"
+            elif tuple(given) != self.classes:
+                fault = f"the probabilities {quote(given)}, expected one for each of {', '.join(self.classes)}"
+            elif not all(0 <= value <= 1 for value in given.values()):
+                fault = f"the probabilities {quote(given)}, expected numbers from 0 to 1"
+            elif turn.label not in labels:
+                fault = f"the label {quote(turn.label)}, expected {', '.join(self.classes)} or {UNCERTAIN}"
+            elif others := [one for one in context if not 0 <= one < len(self.turns)]:
+                fault = f"the turn {others[0]} in its context, expected one from 0 to {len(self.turns) - 1}"
+            if fault:
                 sentence = f"turn {number} of {self.recording} has {fault}. Correct the turn."
                 raise MoodlineError(sentence, code="timeline.invalid_turn")
-
-    def _find_fault(self, turn: TimelineTurn) -> str | None:
-        """Describe a turn's invalid value and the expected one; None for a valid turn."""
-        start, end = turn.start, turn.end
-        if (start, end) != (None, None) and (start is None or end is None or not 0 <= start < end < math.inf):
-            return f"the times {start!r} to {end!r}, expected seconds from 0 on and an end after the start"
-        if tuple(turn.probabilities) != self.classes:
-            return f"the probabilities {dict(turn.probabilities)!r}, expected one for each of {', '.join(self.classes)}"
-        if not all(0 <= value <= 1 for value in turn.probabilities.values()):
-            return f"the probabilities {dict(turn.probabilities)!r}, expected numbers from 0 to 1"
-        if turn.label not in (*self.classes, UNCERTAIN):
-            return f"the label {turn.label!r}, expected {', '.join(self.classes)} or {UNCERTAIN}"
-        for influence in turn.reasons.context if turn.reasons else ():
-            if not 0 <= influence.turn < len(self.turns):
-                return f"the turn {influence.turn} in its context, expected one from 0 to {len(self.turns) - 1}"
-        return None
 
     @property
     def timed(self) -> bool:
@@ -203,16 +200,15 @@ MILLISECOND = 0.001
 
 def round_to_milliseconds(timeline: Content) -> Content:
     """Round all times; each turn lasts at least a millisecond."""
+    turns: list[TimelineTurn] = []
+    for turn in timeline.turns:
+        if turn.start is not None and turn.end is not None:
+            start = round(turn.start, 3)
+            turn = replace(turn, start=start, end=max(round(turn.end, 3), round(start + MILLISECOND, 3)))
+        turns.append(turn)
     return replace(
         timeline,
         duration=None if timeline.duration is None else round(timeline.duration, 3),
-        turns=tuple(map(_round_turn, timeline.turns)),
+        turns=tuple(turns),
         gaps=tuple(replace(gap, start=round(gap.start, 3), end=round(gap.end, 3)) for gap in timeline.gaps),
     )
-
-
-def _round_turn(turn: TimelineTurn) -> TimelineTurn:
-    if turn.start is None or turn.end is None:
-        return turn
-    start = round(turn.start, 3)
-    return replace(turn, start=start, end=max(round(turn.end, 3), round(start + MILLISECOND, 3)))

@@ -11,7 +11,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from moodline.conversation import Segment
-from moodline.errors import MoodlineError
+from moodline.errors import MoodlineError, quote
 from moodline.tabular import escape_formula
 from moodline.timeline.timeline import Content, TimelineContent, TimelineTurn, round_to_milliseconds
 from moodline.transcripts.subtitles import format_srt
@@ -44,7 +44,7 @@ def from_json(text: str, kind: type[Content]) -> Content:
         raise MoodlineError(sentence, code="timeline.bad_json") from error
     schema = content.get("schema") if isinstance(content, dict) else None
     if type(schema) is not int:
-        sentence = f"the JSON {text[:80]!r} is not a timeline, which has a schema (a whole number). Check the file."
+        sentence = f"the JSON {quote(text)} is not a timeline, which has a schema (a whole number). Check the file."
         raise MoodlineError(sentence, code="timeline.no_schema")
     if schema > SCHEMA:
         sentence = f"the timeline has schema {schema}; this moodline reads up to {SCHEMA}. Install a newer moodline."
@@ -72,7 +72,7 @@ def _parse_value(value: Any, kind: Any, place: str) -> Any:
     if kind in (str, int) and type(value) is kind:
         return value
     expected = KINDS.get(get_origin(kind) or kind, "an object")
-    sentence = f"the {place} is {value!r:.80}, expected {expected}. Write the timeline again."
+    sentence = f"the {place} is {quote(value)}, expected {expected}. Write the timeline again."
     raise MoodlineError(sentence, code="timeline.bad_value")
 
 

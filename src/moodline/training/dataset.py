@@ -12,15 +12,9 @@ from moodline.config import AUDIO_UTTERANCE, FUSION, TEXT_UTTERANCE, Modalities,
 from moodline.conversation import AudioClip, Conversation, LabelSet, Utterance
 from moodline.corpora.corpus import Corpus
 from moodline.embeddings import Embeddings
-from moodline.errors import MoodlineError
-from moodline.inference.encode import (
-    WaveformReader,
-    find_present,
-    mask_modalities,
-    measure_length,
-    pad_waveform,
-    read_waveform,
-)
+from moodline.errors import MoodlineError, format_option
+from moodline.inference.encode import WaveformReader, find_masks, mask_modalities, measure_length, read_waveform
+from moodline.modeling.as_released import ReleasedPadding
 from moodline.modeling.batching import pad_sequences
 from moodline.modeling.text_encoder import Tokenizer
 from moodline.runtime import create_generator, end_with_parent
@@ -146,7 +140,9 @@ class WaveformItems(Items):
             if change := self.config.speed_change:
                 samples = change_speed(samples, self.create_generator("speed", index).uniform(1 - change, 1 + change))
             place = self.create_generator("place", index).random()
-        return Item((pad_waveform(samples, self.config, place),), self.labels[index])
+        if self.config.padding == "released":
+            samples = ReleasedPadding(round(self.config.padded_seconds * self.config.sample_rate))(samples, place)
+        return Item((samples,), self.labels[index])
 
     def create_generator(self, what: str, index: int) -> np.random.Generator:
         return create_generator(self.seed, AUDIO_UTTERANCE, what, self.epoch, self.utterances[index].id)
@@ -225,8 +221,8 @@ def refuse_missing_audio(conversations: Iterable[Conversation]) -> None:
     silent = list(dict.fromkeys(turn.id for one in conversations for turn in one.utterances if turn.audio is None))
     if silent:
         raise MoodlineError(
-            f"{silent[0]} has no audio, one of {len(silent)} such utterances. Train with --modalities text, or give "
-            "--audio-embeddings FILE.",
+            f"{silent[0]} has no audio, one of {len(silent)} such utterances. Train with "
+            f"{format_option('modalities', 'text')}, or give --audio-embeddings FILE (in Python embeddings).",
             code="corpus.missing_audio",
         )
 
@@ -235,7 +231,7 @@ def refuse_unlabelled(corpus: Corpus) -> None:
     """Refuse to train on a corpus without labels."""
     if not corpus.label_counts:
         raise MoodlineError(
-            f"the corpus {corpus.source} has no labels, which training needs: prepare it again from a source with "
+            f"the corpus {corpus.place} has no labels, which training needs: prepare it again from a source with "
             "labels (a table has them in the column label)",
             code="corpus.no_labels",
         )
@@ -244,9 +240,10 @@ def refuse_unlabelled(corpus: Corpus) -> None:
 def refuse_unread_words(recipe: Recipe, corpus: Corpus) -> None:
     """Refuse recognised words for a system that reads no words."""
     if corpus.recognition is not None and TEXT_UTTERANCE not in recipe.stages:
-        how = "--modalities audio" if recipe.modalities == "audio" else "embeddings instead of text_utterance"
+        how = "modalities audio" if recipe.modalities == "audio" else "embeddings instead of text_utterance"
+        option = format_option("words", corpus.words)
         raise MoodlineError(
-            f"--words {corpus.words} has no effect: it needs a system that reads words, and this one has {how}",
+            f"{option} has no effect: it needs a system that reads words, and this one has {how}",
             code="option.unread_words",
         )
 
@@ -300,7 +297,8 @@ class FusionItems(Items):
         self.recipe, self.read = recipe, []
         for mode in drawn:
             for one in (one for one in conversations if has_class(one, label_set)):
-                present = find_present(one.utterances, recipe)
+                present = find_masks(one.utterances, recipe, "both")[1]
+                assert present is not None  # the recipe has modality dropout
                 if has_input(mask_modalities(present, mode or "both")):
                     self.read.append((one, mode, present))
         super().__init__([build_conversation_item(one, embeddings, label_set) for one, *_ in self.read])

@@ -29,6 +29,7 @@ from moodline.io import write_json
 from moodline.modeling import checkpoint
 from moodline.modeling.as_released import ReleasedSelection
 from moodline.modeling.batching import Encoding
+from moodline.modeling.context import subtract_speaker_means
 from moodline.modeling.model import ENCODER_BY_STAGE, build_stage, get_classifier
 from moodline.modeling.text_encoder import Tokenizer, load_bert
 from moodline.runtime import derive_seed
@@ -244,7 +245,9 @@ class FoldTrainer:
         inputs: dict[str, torch.Tensor] = {}
         for turns in (conversation.utterances for conversation in self.conversations):
             ids = [turn.id for turn in turns]
-            rows = encode.build_context_input(stage, self.recipe, stack_embeddings(found[0], ids), turns)  # (S, D)
+            rows = stack_embeddings(found[0], ids)  # (S, D)
+            if getattr(self.recipe, stage).speaker_relative:
+                rows = subtract_speaker_means(rows, [turn.speaker for turn in turns])
             inputs.update(zip(ids, rows, strict=True))
         return [inputs]
 

@@ -114,6 +114,8 @@ class StageModule(lightning.LightningModule):
     @property
     def is_finished(self) -> bool:
         """Return whether all epochs are done, or ``patience`` epochs brought no lower validation loss."""
+        # Lightning's EarlyStopping decides only after an epoch: a stage that is killed between the checkpoint of its
+        # last epoch and its record would train one epoch more when it resumes.
         losses = [row["validation_loss"] for row in self.history]
         waited = len(losses) - 1 - losses.index(min(losses)) if losses else 0
         return len(losses) >= self.training_config.epochs or waited >= self.training_config.patience

@@ -13,7 +13,7 @@ import filelock
 from moodline.config import ENCODERS, STAGE_NAMES, Recipe
 from moodline.conversation import LabelSet, convert_to_content, find_label_set, parse_label_set
 from moodline.corpora.storage import REFERENCE, WORDS
-from moodline.errors import MoodlineError
+from moodline.errors import MoodlineError, quote
 from moodline.io import flatten_keys, read_json, remove_leftovers
 from moodline.modeling.checkpoint import CONFIG_FILE, load_description, save_description, without_places
 from moodline.recipe import parse_recipe
@@ -35,7 +35,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
             yield
     except filelock.Timeout:
         raise MoodlineError(
-            f"another process is training in {folder}. Wait for it, or choose another -o.", code="run.locked"
+            f"another process is training in {folder}. Wait for it, or choose another folder.", code="run.locked"
         ) from None
 
 
@@ -266,7 +266,7 @@ def resolve_licence(licence: str | None, folder: Path) -> str:
         return read_run(folder).licence if (folder / RUN_FILE).is_file() else ""
     if len(licence.strip().splitlines()) != 1:
         raise MoodlineError(
-            f"a licence must be one line of text, such as 'CC BY-NC 4.0', not {licence!r}", code="option.licence"
+            f"a licence must be one line of text, such as 'CC BY-NC 4.0', not {quote(licence)}", code="option.licence"
         )
     return licence.strip()
 
@@ -281,8 +281,8 @@ def refuse_other_run(run: Run) -> None:
         for key in wanted | found:
             if found.get(key) != wanted.get(key) and key not in MUTABLE_KEYS:
                 raise MoodlineError(
-                    f"{run.folder} holds another run: its {key} is {found.get(key)!r}, here it is "
-                    f"{wanted.get(key)!r}; choose another -o",
+                    f"{run.folder} holds another run: its {key} is {quote(found.get(key))}, here it is "
+                    f"{quote(wanted.get(key))}; choose another folder",
                     code="run.other_run",
                 )
 
@@ -290,9 +290,13 @@ def refuse_other_run(run: Run) -> None:
 def refuse_foreign(folder: Path, what: str = "run", first: str = RUN_FILE) -> None:
     """Refuse a file, and a folder with other things than a ``what``, into which ``first`` is written first."""
     if folder.exists() and not folder.is_dir():
-        raise MoodlineError(f"{folder} is a file, not a {what}'s folder. Choose another -o.", code="file.not_a_folder")
+        raise MoodlineError(
+            f"{folder} is a file, not a {what}'s folder. Choose another folder.", code="file.not_a_folder"
+        )
     begun = (folder / first).is_file() or not folder.exists()
     # A process that was killed while it wrote its first file may have left these.
     left = {one for one in folder.glob(".*") if one.name == LOCK_FILE or one.name.startswith(f".{first}.")}
     if not begun and {*folder.iterdir()} - left:
-        raise MoodlineError(f"{folder} is neither empty nor a {what}: choose another -o", code="file.foreign_folder")
+        raise MoodlineError(
+            f"{folder} is neither empty nor a {what}: choose another folder", code="file.foreign_folder"
+        )

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
-from moodline.errors import MoodlineError, get_first_line
+from moodline.errors import MoodlineError, format_option, get_first_line
 from moodline.io import open_atomic_file
 from moodline.runtime import seed_torch
 from moodline.training.lightning_module import StageModule
@@ -160,7 +160,7 @@ class Hardware:
         """
         if self.num_workers < 0:
             raise MoodlineError(
-                f"--num-workers must be 0 or greater, not {self.num_workers}. Use 0 for none.",
+                f"{format_option('num-workers')} must be 0 or greater, not {self.num_workers}. Use 0 for none.",
                 code="option.num_workers",
             )
         strategy = self.create_trainer(logger=False).strategy

@@ -1,13 +1,14 @@
 """Reading and writing transcripts, and chats (words without a recording), whose format is detected by content."""
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from moodline.conversation import UNKNOWN, Conversation, Segment, Utterance
-from moodline.errors import MoodlineError, format_count
+from moodline.errors import MoodlineError, format_count, format_option, format_quoted, quote
 from moodline.io import write_text
 from moodline.tabular import decode_text, match_columns
 from moodline.transcripts import rttm, subtitles, tables, textgrid, whisper
@@ -16,7 +17,6 @@ from moodline.transcripts.transcript import (
     ParsedTranscript,
     Transcript,
     build_error,
-    build_transcript,
     format_places,
     remove_markup,
 )
@@ -52,12 +52,12 @@ def read_transcript(path: Path) -> Transcript:
         MoodlineError: the file cannot be read, is in another format, has a malformed cue, or has no turn
     """
     text, encoding = read_text(path, "a transcript")
-    parsed = parse_content(text, str(path))
-    if parsed is None:
+    parse = detect_format(text)
+    if parse is None:
         first = next(iter(text.strip().splitlines()), "").strip()
-        sentence = f"{path} is in an unknown format: it begins with {first[:60]!r}. Convert it to {FORMAT_LIST}."
+        sentence = f"{path} is in an unknown format: it begins with {quote(first)}. Convert it to {FORMAT_LIST}."
         raise MoodlineError(sentence, code="transcript.unknown_format")
-    return convert_to_transcript(parsed, path, encoding)
+    return build_transcript(parse(text, str(path)), path, encoding)
 
 
 def is_chat(path: Path) -> bool:
@@ -72,7 +72,7 @@ def is_chat(path: Path) -> bool:
     except OSError:  # such as a name that is too long
         return False  # the reader of recordings reports the reason
     text = decode_text(data)[0]
-    return is_text(data) and any(is_meant(text) for is_meant, _ in FORMATS)
+    return not BINARY_PATTERN.search(text) and detect_format(text) is not None
 
 
 def read_chat(path: Path, named: str | None = None) -> Chat:
@@ -82,22 +82,25 @@ def read_chat(path: Path, named: str | None = None) -> Chat:
     ``named`` selects one of its conversations. Errors are those of ``read_transcript``, and a file without words.
     """
     text, encoding = read_text(path, "a file of words")
-    found = parse_content(text, str(path)) or tables.parse_csv_table(text, str(path))
+    parse = detect_format(text) or tables.parse_csv_table
+    found = parse(text, str(path))
     name, has_names = path.stem, isinstance(found, ParsedTable) and "conversation" in found.columns
     if named is not None and not has_names:
-        sentence = f"{path} has one conversation, without a column that names it. Leave out --conversation {named}."
+        option = format_option("conversation", named)
+        sentence = f"{path} has one conversation, without a column that names it. Leave out {option}."
         raise MoodlineError(sentence, code="transcript.unnamed_conversation")
     if isinstance(found, ParsedTable) and (has_names or not found.has_times):
         if "words" not in found.columns:
-            names, expected = ", ".join(map(repr, found.names)), ", ".join(COLUMN_ALIASES["words"])
+            names, expected = format_quoted(found.names), ", ".join(COLUMN_ALIASES["words"])
             sentence = f"{path} has no column of words, only {names or 'none'}. Name that column one of {expected}."
             raise MoodlineError(sentence, code="transcript.no_words_column")
         name, found = select_conversation(found, named, path)
         if not found.has_times:
             return read_untimed(found, name, path, collect_notes(path, found.format, encoding))
-    transcript = convert_to_transcript(found, path, encoding)
+    transcript = build_transcript(found, path, encoding)
     if not any(turn.words for turn in transcript.turns):
-        sentence = f"{path} ({transcript.format}) has no words. Give the recording, and this file with --transcript."
+        option = format_option("transcript")
+        sentence = f"{path} ({transcript.format}) has no words. Give the recording, and this file with {option}."
         raise MoodlineError(sentence, code="transcript.no_words")
     utterances = tuple(
         Utterance(id=str(position), speaker=turn.speaker, words=turn.words or "", start=turn.start, end=turn.end)
@@ -112,15 +115,15 @@ def select_conversation(found: ParsedTable, named: str | None, path: Path) -> tu
     by_name: dict[str, list[LocatedRow]] = {}
     for place, row in found.rows:
         by_name.setdefault((get_text(row, column) or "").strip(), []).append((place, row))
-    names = f"{column!r} has {format_places(list(by_name))}"
+    names = f"{quote(column)} has {format_places(list(map(quote, by_name)))}"
     if named is not None and named not in by_name:
-        sentence = f"{path} has no conversation {named!r}; its column {names}. Name one of these."
+        sentence = f"{path} has no conversation {quote(named)}; its column {names}. Name one of these."
         raise MoodlineError(sentence, code="transcript.unknown_conversation")
     if named is None and len(by_name) > 1:
         raise MoodlineError(
-            f"{path} has {len(by_name):,} conversations; its column {names}. Choose one with --conversation (in Python "
-            f"conversation={next(iter(by_name))!r}), or make a corpus of all with moodline prepare table and label "
-            "that with --modalities text.",
+            f"{path} has {len(by_name):,} conversations; its column {names}. Choose one with "
+            f"{format_option('conversation', next(iter(by_name)))}, or make a corpus of all with moodline prepare "
+            f"table and label that with {format_option('modalities', 'text')}.",
             code="transcript.several_conversations",
         )
     name = named if named is not None else next(iter(by_name), "")
@@ -145,12 +148,38 @@ def read_untimed(found: ParsedTable, name: str, path: Path, notes: list[str]) ->
     return Chat(Conversation(id=name, utterances=utterances), found.format, tuple(notes))
 
 
-def convert_to_transcript(parsed: ParsedTranscript | ParsedTable, path: Path, encoding: str) -> Transcript:
-    """Convert a file's content to its turns."""
+def build_transcript(parsed: ParsedTranscript | ParsedTable, path: Path, encoding: str) -> Transcript:
+    """Build the turns of a file's cues or rows, in order of their starts; refuse impossible times.
+
+    Words lose their markup, and speakers extra blanks. Cues without words or length are left out, and noted.
+    """
     if isinstance(parsed, ParsedTable):
         parsed = tables.parse_table(parsed, str(path))
-    parsed.notes.extend(collect_notes(path, parsed.format, encoding))
-    return build_transcript(parsed, path)
+    turns: list[Segment] = []
+    empty: list[str] = []
+    instants: list[str] = []
+    for place, cue in parsed.cues:
+        for time in (cue.start, cue.end):
+            if not 0 <= time < math.inf:
+                raise build_error(place, f"the time {time}", "finite seconds from 0 on", "transcript.invalid_time")
+        words = None if cue.words is None else remove_markup(cue.words)
+        if words == "":
+            empty.append(place)
+        elif cue.end <= cue.start:
+            instants.append(place)
+        else:
+            turns.append(replace(cue, speaker=" ".join(cue.speaker.split()) or UNKNOWN, words=words))
+    notes = [*parsed.notes, *collect_notes(path, parsed.format, encoding)]
+    if empty:
+        notes.append(f"{format_count(len(empty), 'cue')} without words left out: {format_places(empty)}")
+    if instants:
+        left_out = f"{format_count(len(instants), 'cue')} whose end is not after the start left out"
+        notes.append(f"{left_out}: {format_places(instants)}; correct these times to have their words")
+    if not turns:
+        why = "; ".join(notes) or f"read as {parsed.format}, it has no cue"
+        raise MoodlineError(f"{path} holds no turn ({why}). Check the file.", code="transcript.no_turns")
+    turns.sort(key=lambda turn: turn.start)
+    return Transcript(tuple(turns), parsed.format, tuple(notes), parsed.language)
 
 
 def collect_notes(path: Path, format: str, encoding: str) -> list[str]:
@@ -168,29 +197,19 @@ def read_text(path: Path, what: str) -> tuple[str, str]:
     try:
         with path.open("rb") as file:
             data = file.read(SAMPLE_BYTES)
-            if is_text(data):  # a recording given by mistake is not read further
+            if not BINARY_PATTERN.search(decode_text(data)[0]):  # a recording given by mistake is not read further
                 data += file.read()
     except (OSError, ValueError) as error:
         sentence = f"{path} cannot be read: {getattr(error, 'strerror', error)}. Check the path."
         raise MoodlineError(sentence, code="file.unreadable") from error
-    if not is_text(data):
+    text, encoding = decode_text(data)
+    if BINARY_PATTERN.search(text):
         sentence = f"{path} is binary, expected {what} as text. Give a file of {FORMAT_LIST}."
         raise MoodlineError(sentence, code="transcript.binary")
-    text, encoding = decode_text(data)
     if not text.strip("\x1a\ufeff \t\r\n"):
         sentence = f"{path} is empty, expected {what} with at least one turn. Check the path."
         raise MoodlineError(sentence, code="transcript.empty")
     return text, encoding
-
-
-def is_text(data: bytes) -> bool:
-    """Check that bytes decode to text without control characters."""
-    return BINARY_PATTERN.search(decode_text(data)[0]) is None
-
-
-def is_json(text: str) -> bool:
-    """Check whether a text begins as JSON does; ``[`` alone may begin a speaker's name."""
-    return re.match(r"\s*(?:\{\s*[\"}]|\[\s*[\[{\]])", text) is not None
 
 
 def parse_json(text: str, origin: str) -> ParsedTranscript | ParsedTable:
@@ -217,18 +236,18 @@ def parse_json(text: str, origin: str) -> ParsedTranscript | ParsedTable:
     if not content.keys().isdisjoint({whisper.SEGMENTS, whisper.TRANSCRIPTION}):
         return whisper.parse_whisper(content, origin)
     expected = f"{whisper.SEGMENTS} (Whisper, WhisperX), {whisper.TRANSCRIPTION} (whisper.cpp) or a list of turns"
-    found = f"the keys {', '.join(map(repr, content)) or '(none)'}"
+    found = f"the keys {format_quoted(content) or '(none)'}"
     raise build_error(origin, found, expected, "transcript.invalid_json")
 
 
-# In this order: a test whether a text is meant in the format, even if malformed, and its parser.
-FORMATS: Sequence[tuple[Callable[[str], bool], Callable[[str, str], ParsedTranscript | ParsedTable]]] = (
-    (subtitles.is_vtt, subtitles.parse_vtt),
-    (textgrid.is_textgrid, textgrid.parse_textgrid),
-    (is_json, parse_json),
-    (rttm.is_rttm, rttm.parse_rttm),
-    (tables.is_table, tables.parse_csv_table),
-    (subtitles.is_srt, subtitles.parse_srt),
+Parser = Callable[[str, str], ParsedTranscript | ParsedTable]  # of a text; the second argument names it in errors
+JSON_PATTERN = re.compile(r"\s*(?:\{\s*[\"}]|\[\s*[\[{\]])")  # ``[`` alone may begin a speaker's name
+SIGNATURES: Sequence[tuple[re.Pattern[str], Parser]] = (  # the beginnings of texts, each with the format's parser
+    (subtitles.VTT_PATTERN, subtitles.parse_vtt),
+    (textgrid.HEADER_PATTERN, textgrid.parse_textgrid),
+    (JSON_PATTERN, parse_json),
+    (rttm.PATTERN, rttm.parse_rttm),
+    (subtitles.SRT_PATTERN, subtitles.parse_srt),
 )
 WRITERS: Mapping[str, Callable[[Sequence[Segment]], str]] = {
     ".srt": subtitles.format_srt,
@@ -242,9 +261,18 @@ WRITERS: Mapping[str, Callable[[Sequence[Segment]], str]] = {
 WORDLESS_SUFFIXES = frozenset({".rttm"})
 
 
-def parse_content(text: str, origin: str) -> ParsedTranscript | ParsedTable | None:
-    """Parse a text in the first format that recognises it; None without one."""
-    return next((parse(text, origin) for is_meant, parse in FORMATS if is_meant(text)), None)
+def detect_format(text: str) -> Parser | None:
+    """Find the parser of the format in which a text is meant, even if it is malformed; None for another format.
+
+    A table names at least two known columns in its first row, or the column of words.
+    """
+    for pattern, parse in SIGNATURES:
+        if pattern.match(text):
+            return parse
+    columns = match_columns(tables.find_header(text)[1], COLUMN_ALIASES)
+    if len(columns) > 1 or "words" in columns:
+        return tables.parse_csv_table
+    return subtitles.parse_srt if subtitles.has_times(text) else None
 
 
 def write_transcript(path: Path, turns: Sequence[Segment]) -> None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from moodline.conversation import UNKNOWN, Segment
-from moodline.errors import format_count
+from moodline.errors import format_count, quote
 from moodline.transcripts.transcript import ParsedTranscript, build_error, format_places
 
 NAME = "RTTM"
@@ -13,12 +13,10 @@ OTHER_TYPES = frozenset(  # types of lines that are not turns
     {"SEGMENT", "NOSCORE", "NO_RT_METADATA", "LEXEME", "NON-LEX", "NON-SPEECH"}
     | {"FILLER", "EDIT", "IP", "SU", "CB", "A/P", "SPKR-INFO"}
 )
-
-
-def is_rttm(text: str) -> bool:
-    """Check whether the first line that is not a comment is RTTM's."""
-    cells = next((line.split() for line in text.splitlines() if line.strip() and not line.startswith(COMMENT)), [])
-    return len(cells) > 4 and cells[0] in OTHER_TYPES | {SPEAKER}
+TYPE_PATTERN = "|".join(map(re.escape, (SPEAKER, *OTHER_TYPES)))
+PATTERN = re.compile(  # lines of comments, and one of five or more cells
+    rf"\s*(?:(?<![^\r\n]){COMMENT}[^\r\n]*[\r\n]\s*)*(?:{TYPE_PATTERN})(?:[^\S\r\n]+\S+){{4}}"
+)
 
 
 def parse_rttm(text: str, origin: str) -> ParsedTranscript:
@@ -48,7 +46,7 @@ def parse_turn(cells: Sequence[str], place: str) -> Segment:
         end = round(begin + float(duration), 6)  # not 0.30000000000000004 of 0.1 and 0.2
     except ValueError:
         expected = f"{SPEAKER} file channel start duration {MISSING} {MISSING} name {MISSING} {MISSING}"
-        raise build_error(place, repr(" ".join(cells)[:80]), expected, "transcript.invalid_line") from None
+        raise build_error(place, quote(" ".join(cells)), expected, "transcript.invalid_line") from None
     return Segment(start=begin, end=end, speaker=UNKNOWN if name == MISSING else name)
 
 

@@ -5,15 +5,19 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import NamedTuple
 
 from moodline.conversation import UNKNOWN, Segment
+from moodline.errors import quote
 from moodline.tabular import parse_seconds
 from moodline.transcripts.transcript import MARKUP_PATTERN, Cue, ParsedTranscript, build_error
 
 SRT, VTT, SIGNATURE = "SRT", "WebVTT", "WEBVTT"
 SKIPPED_BLOCKS = (SIGNATURE, "NOTE", "STYLE", "REGION")
 CLOCK_PATTERN = r"(?:\d+:)?\d+:\d+(?:[.,]\d+)?"
+SRT_PATTERN = re.compile(rf"\s*(?:\d+\s+)?{CLOCK_PATTERN}\s*-+>\s*{CLOCK_PATTERN}(?:\s|$)", re.ASCII)
+VTT_PATTERN = re.compile(rf"\s*{SIGNATURE}(?:\s|$)")
 # Settings of the cue's place may follow its times.
 TIMES_PATTERN = re.compile(rf"\s*({CLOCK_PATTERN})\s*-+>\s*({CLOCK_PATTERN})(?:\s.*)?", re.ASCII)
 BROKEN_TIMES_PATTERN = re.compile(rf".*-->|\s*{CLOCK_PATTERN}\s+\S*\s*{CLOCK_PATTERN}", re.ASCII)
@@ -41,14 +45,9 @@ class TextLine(NamedTuple):
     starts_paragraph: bool
 
 
-def is_srt(text: str) -> bool:
+def has_times(text: str) -> bool:
     """Check whether a line holds SubRip's times, malformed or not."""
     return any(TIMES_PATTERN.fullmatch(line) or BROKEN_TIMES_PATTERN.match(line) for line in text.splitlines())
-
-
-def is_vtt(text: str) -> bool:
-    """Check whether a text begins with WebVTT's signature."""
-    return re.match(rf"\s*{SIGNATURE}(?:\s|$)", text) is not None
 
 
 def parse_srt(text: str, origin: str) -> ParsedTranscript:
@@ -58,7 +57,13 @@ def parse_srt(text: str, origin: str) -> ParsedTranscript:
 
 def parse_vtt(text: str, origin: str) -> ParsedTranscript:
     """Parse WebVTT: a cue of several voices gives a turn each; without voices see ``parse_prefixes``."""
-    cues = [(place, part) for place, cue in parse_cues(text, origin, SKIPPED_BLOCKS) for part in split_voices(cue)]
+    lines, is_skipped = [], False
+    for previous, line in pairwise(("", *text.splitlines())):
+        if line.strip() and not previous.strip():
+            is_skipped = line.split()[0] in SKIPPED_BLOCKS
+        lines.append("" if is_skipped else line)
+    found = parse_cues("\n".join(lines), origin)
+    cues = [(place, part) for place, cue in found for part in split_voices(cue)]
     if all(turn.speaker == UNKNOWN for _, turn in cues):
         cues = parse_prefixes(cues)
     header, *_ = re.split(r"\r?\n\r?\n", text, maxsplit=1)
@@ -78,65 +83,39 @@ def remove_tags(text: str) -> str:
     return html.unescape(TAG_PATTERN.sub("", text))
 
 
-def parse_cues(text: str, origin: str, skipped: Sequence[str] = ()) -> list[Cue]:
-    """Parse the cues of a file, without paragraphs that begin with one of the ``skipped`` words.
+def parse_cues(text: str, origin: str) -> list[Cue]:
+    """Parse the cues of a file; a paragraph without times continues the cue before it.
 
-    A paragraph without times continues the cue before it. pysubs2 skips malformed cues silently, and knows neither
-    lines nor WebVTT's voices and notes.
+    pysubs2 skips malformed cues silently, and knows neither lines nor WebVTT's voices and notes.
     """
     cues: list[tuple[int, float, float]] = []
     texts: list[list[TextLine]] = [[]]  # before the first cue, then of each cue
-    for line in iter_lines(text, skipped):
-        times = parse_times(line, origin)
-        if times is None:
-            texts[-1].append(line)
-            continue
-        if texts[-1] and is_name(texts[-1][-1], line):
-            texts[-1].pop()
-        cues.append((line.number, *times))
-        texts.append([])
+    for number, (previous, line) in enumerate(pairwise(("", *text.splitlines())), start=1):
+        starts_paragraph, found = not previous.strip(), TIMES_PATTERN.fullmatch(line)
+        start, end = map(parse_seconds, found.groups()) if found else (None, None)
+        if start is not None and end is not None:
+            if texts[-1]:
+                # The line above is the cue's number or name, or text of the cue before. Files with doubled line ends
+                # have a blank line between a number and its times.
+                above = texts[-1][-1]
+                signs = (above.starts_paragraph, NUMBER_PATTERN.fullmatch(above.text) is not None)
+                if all(signs) if starts_paragraph else any(signs):
+                    texts[-1].pop()
+            cues.append((number, start, end))
+            texts.append([])
+        elif BROKEN_TIMES_PATTERN.match(line):
+            raise build_error(f"{origin}:{number}", quote(line.strip()), TIMES, "transcript.invalid_time")
+        elif line.strip():
+            texts[-1].append(TextLine(number, line, starts_paragraph))
     head, *contents = texts
     trailing = [line for line in texts[-1][-1:] if line.starts_paragraph and NUMBER_PATTERN.fullmatch(line.text)]
     if alone := [*head, *trailing]:
-        line = alone[0]
-        place, found = f"{origin}:{line.number}", repr(line.text.strip())
-        raise build_error(place, found, f"{TIMES} above it, or no such line", "transcript.text_without_times")
+        place, fault = f"{origin}:{alone[0].number}", quote(alone[0].text.strip())
+        raise build_error(place, fault, f"{TIMES} above it, or no such line", "transcript.text_without_times")
     return [
         (f"{origin}:{number}", Segment(start=start, end=end, words="\n".join(line.text for line in lines)))
         for (number, start, end), lines in zip(cues, contents, strict=True)
     ]
-
-
-def iter_lines(text: str, skipped: Sequence[str]) -> Iterator[TextLine]:
-    """Yield the lines that are not blank, without the skipped paragraphs."""
-    opens, passing = True, False
-    for number, line in enumerate(text.splitlines(), start=1):
-        words = line.split()
-        if words and opens:
-            passing = words[0] in skipped
-        if words and not passing:
-            yield TextLine(number, line, opens)
-        opens = not words
-
-
-def parse_times(line: TextLine, origin: str) -> tuple[float, float] | None:
-    """Parse a line's start and end; None if it is text; refuse malformed times."""
-    found = TIMES_PATTERN.fullmatch(line.text)
-    start, end = map(parse_seconds, found.groups()) if found else (None, None)
-    if start is not None and end is not None:
-        return start, end
-    if BROKEN_TIMES_PATTERN.match(line.text):
-        raise build_error(f"{origin}:{line.number}", repr(line.text.strip()), TIMES, "transcript.invalid_time")
-    return None
-
-
-def is_name(above: TextLine, stamp: TextLine) -> bool:
-    """Check whether the line above a cue's times is its number or name, not text of the cue before.
-
-    Files with doubled line ends have a blank line between a number and its times.
-    """
-    numbered = NUMBER_PATTERN.fullmatch(above.text) is not None
-    return above.starts_paragraph and numbered if stamp.starts_paragraph else above.starts_paragraph or numbered
 
 
 def parse_prefixes(cues: Sequence[Cue]) -> list[Cue]:
@@ -147,20 +126,16 @@ def parse_prefixes(cues: Sequence[Cue]) -> list[Cue]:
     """
     texts = [MARKUP_PATTERN.sub("", cue.words or "") for _, cue in cues]
     found = [BRACKETED_PREFIX.fullmatch(words) or PREFIX_PATTERN.fullmatch(words) for words in texts]
-    begun = Counter(get_name(one) for one in found if one)
-    sure = [one if one and one.re is BRACKETED_PREFIX else None for one in found]
-    recurring = [one if one and begun[get_name(one)] > 1 else None for one in found]
-    believed = [certain or likely for certain, likely in zip(sure, recurring, strict=True)]
-    if 2 * sum(map(bool, believed)) < sum(bool(words.strip()) for words in texts):
+    names = [" ".join((one["name"] or one["bare"]).split()) if one else "" for one in found]
+    begun = Counter(name for one, name in zip(found, names, strict=True) if one)
+    sure = [one is not None and one.re is BRACKETED_PREFIX for one in found]
+    believed = [certain or begun[name] > 1 for certain, name in zip(sure, names, strict=True)]
+    if 2 * sum(believed) < sum(bool(words.strip()) for words in texts):
         believed = sure
     return [
-        (place, replace(cue, speaker=get_name(one), words=one["words"]) if one else cue)
-        for (place, cue), one in zip(cues, believed, strict=True)
+        (place, replace(cue, speaker=name, words=one["words"]) if one and is_speaker else cue)
+        for (place, cue), one, name, is_speaker in zip(cues, found, names, believed, strict=True)
     ]
-
-
-def get_name(found: re.Match[str]) -> str:
-    return " ".join((found["name"] or found["bare"]).split())
 
 
 def format_clock(seconds: float, point: str = ".") -> str:

@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 from moodline.conversation import UNKNOWN, Segment
-from moodline.errors import MoodlineError
+from moodline.errors import MoodlineError, format_quoted, quote
 from moodline.tabular import escape_formula, match_columns, parse_cells, parse_seconds, restore_cell
 from moodline.transcripts.transcript import ParsedTranscript, build_error
 
@@ -64,12 +64,6 @@ def find_header(text: str) -> tuple[str, list[str]]:
     return (best, rows[best]) if len(rows[best]) > 1 else (TAB, rows[TAB])
 
 
-def is_table(text: str) -> bool:
-    """Check whether the first row names at least two known columns, or the column of words."""
-    columns = match_columns(find_header(text)[1], COLUMN_ALIASES)
-    return len(columns) > 1 or "words" in columns
-
-
 def parse_csv_table(text: str, origin: str) -> ParsedTable:
     delimiter, header = find_header(text)
     return ParsedTable(CSV, header, iter_csv_rows(text, delimiter, origin), delimiter)
@@ -113,7 +107,7 @@ def parse_table(found: ParsedTable, origin: str) -> ParsedTranscript:
     """Parse each row as one turn; refuse a table without columns of times."""
     if not found.has_times:
         raise MoodlineError(
-            f"{origin} has the columns {', '.join(map(repr, found.names)) or '(none)'}, without start and end (or "
+            f"{origin} has the columns {format_quoted(found.names) or '(none)'}, without start and end (or "
             "duration). Rename its columns, or, if it has only words, give it instead of a recording.",
             code="transcript.no_times",
         )
@@ -133,7 +127,7 @@ def build_turn(row: Mapping[str, Any], columns: Mapping[str, str], place: str) -
     for name in (columns["start"], columns["end" if "end" in columns else "duration"]):
         seconds = parse_seconds(str(row.get(name)))
         if seconds is None:
-            found = f"{row.get(name)!r} as {name}"
+            found = f"{quote(row.get(name))} as {name}"
             raise build_error(place, found, "seconds or HH:MM:SS.mmm", "transcript.invalid_time")
         times.append(seconds)
     start, end = times

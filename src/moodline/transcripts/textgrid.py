@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from moodline.conversation import Segment
-from moodline.errors import MoodlineError, format_count
+from moodline.errors import MoodlineError, format_count, quote
 from moodline.transcripts.transcript import ParsedTranscript, build_error
 
 NAME, INTERVALS, MAX_COUNT = "TextGrid", "IntervalTier", 1e9
@@ -35,15 +35,13 @@ ENOUGH, NEARLY_ALL, MOST, ABUTTING = 8, 0.95, 0.5, 0.005
 Tier = tuple[str, Sequence[Segment]]  # its name, and intervals in order without overlap, labelled by their words
 
 
-def is_textgrid(text: str) -> bool:
-    return HEADER_PATTERN.match(text) is not None
-
-
 def parse_textgrid(text: str, origin: str) -> ParsedTranscript:
     """Parse the labelled intervals of each tier of utterances."""
     tiers, points = read_tiers(text, origin)
     others = [identify_other(*tier) for tier in tiers]
-    notes = [f"tier {name!r} skipped: it holds {what}" for (name, _), what in zip(tiers, others, strict=True) if what]
+    notes = [
+        f"tier {quote(name)} skipped: it holds {what}" for (name, _), what in zip(tiers, others, strict=True) if what
+    ]
     chosen = [tier for tier, what in zip(tiers, others, strict=True) if what is None]
     if not chosen:
         sentence = f"{origin} has no tier of utterances ({'; '.join(notes) or 'no tier of intervals'}). Add one."
@@ -52,7 +50,7 @@ def parse_textgrid(text: str, origin: str) -> ParsedTranscript:
         notes.append(f"{format_count(points, 'tier')} of points skipped")
     speakers = find_speakers([name for name, _ in chosen])
     cues = [
-        (f"{origin}, tier {name!r}, interval {number}", replace(interval, speaker=speaker))
+        (f"{origin}, tier {quote(name)}, interval {number}", replace(interval, speaker=speaker))
         for (name, intervals), speaker in zip(chosen, speakers, strict=True)
         for number, interval in enumerate(intervals, start=1)
         if (interval.words or "").strip()  # an empty interval is silence
@@ -70,7 +68,7 @@ def read_tiers(text: str, origin: str) -> tuple[list[Tier], int]:
             raise MoodlineError(f"{origin} ends before {what}. Save it again in Praat.", code="transcript.truncated")
         if token.lastgroup != kind:
             line = text.count("\n", 0, token.start()) + 1
-            raise build_error(f"{origin}:{line}", repr(token[0][:80]), what, "transcript.invalid_line")
+            raise build_error(f"{origin}:{line}", quote(token[0]), what, "transcript.invalid_line")
         return token[kind].replace('""', '"')
 
     def read_interval() -> Segment:

@@ -1,12 +1,10 @@
 """Transcripts of recordings: cues as files spell them, the checked turns, and their fit to the recording."""
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
-from moodline.conversation import UNKNOWN, Segment
+from moodline.conversation import Segment
 from moodline.errors import MoodlineError, format_count
 
 # Not words: HTML tags in subtitles, overrides such as {\an8}, and the notes around song.
@@ -38,33 +36,6 @@ class ParsedTranscript:
     cues: Sequence[Cue]
     notes: list[str] = field(default_factory=list)
     language: str | None = None
-
-
-def build_transcript(parsed: ParsedTranscript, path: Path) -> Transcript:
-    """Clean cues into turns in order of their starts; leave out and note cues without words or length."""
-    cues = [(place, clean_segment(found, place)) for place, found in parsed.cues]
-    worded = [(place, turn) for place, turn in cues if turn.words != ""]
-    turns = [turn for _, turn in worded if turn.start < turn.end]
-    notes = [*parsed.notes]
-    if empty := [place for place, turn in cues if turn.words == ""]:
-        notes.append(f"{format_count(len(empty), 'cue')} without words left out: {format_places(empty)}")
-    if instants := [place for place, turn in worded if turn.end <= turn.start]:
-        left_out = f"{format_count(len(instants), 'cue')} whose end is not after the start left out"
-        notes.append(f"{left_out}: {format_places(instants)}; correct these times to have their words")
-    if not turns:
-        why = "; ".join(notes) or f"read as {parsed.format}, it has no cue"
-        raise MoodlineError(f"{path} holds no turn ({why}). Check the file.", code="transcript.no_turns")
-    turns.sort(key=lambda turn: turn.start)
-    return Transcript(tuple(turns), parsed.format, tuple(notes), parsed.language)
-
-
-def clean_segment(found: Segment, place: str) -> Segment:
-    """Remove markup from a segment's words, and extra blanks from its speaker; refuse impossible times."""
-    for time in (found.start, found.end):
-        if not 0 <= time < math.inf:
-            raise build_error(place, f"the time {time}", "finite seconds from 0 on", "transcript.invalid_time")
-    words = None if found.words is None else remove_markup(found.words)
-    return replace(found, speaker=" ".join(found.speaker.split()) or UNKNOWN, words=words)
 
 
 def build_error(place: str, found: str, expected: str, code: str) -> MoodlineError:

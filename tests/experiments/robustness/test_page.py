@@ -14,6 +14,7 @@ import pytest
 from moodline.config import Recipe
 from moodline.conversation import IEMOCAP4
 from moodline.corpora.corpus import Corpus
+from moodline.experiments import robustness_page
 from moodline.experiments.corruptions import CorruptionPoint
 from moodline.experiments.robustness import RobustnessCurves, build_curves_table
 from moodline.experiments.robustness_page import MEASURE_NAMES, compute_limits, draw_curve, write_page
@@ -121,3 +122,16 @@ def test_fits_the_screen_and_loads_nothing(chromium, pages, tmp_path, name, widt
     assert (found["seen"], found["wide"], found["hidden"], found["loaded"]) == (width, [], 0, [])
     assert found["needed"] <= width
     assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
+
+
+def test_the_scale_is_of_the_measures_that_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[str] = []
+
+    def watched(rows: Sequence[robustness_page.CurveRow], chance: float) -> tuple[float, float]:
+        found.extend(row["metric"] for row in rows)
+        return compute_limits(rows, chance)
+
+    monkeypatch.setattr(robustness_page, "compute_limits", watched)
+    row = {"curve": "babble", "part": "fusion", "x": 0.0, "wer": None, "value": 0.5, "low": None, "high": None}
+    draw_curve("babble", "ua", [{**row, "metric": metric} for metric in ("wa", "ua", "weighted_f1")], [], 0.25)
+    assert sorted(found) == ["ua", "wa"]

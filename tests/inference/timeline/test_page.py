@@ -10,10 +10,11 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 
-from moodline.errors import MoodlineError
 from moodline.timeline import html
 from moodline.timeline.html import format_signed
+from moodline.timeline.timeline import Influence, Reasons
 from tests.inference.timeline.talks import SAID, talk, timelines
+from tests.refusals import refuses
 
 
 class Parsed(HTMLParser):
@@ -42,9 +43,9 @@ def recording(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("fall", "told"),
-    [(0.254, "+0.25"), (-0.254, "\N{MINUS SIGN}0.25"), (-0.004, "+0.00"), (0.0, "+0.00"), (-1.0, "\N{MINUS SIGN}1.00")],
+    [(0.254, "+0.25"), (-0.254, "\N{MINUS SIGN}0.25"), (-1.0, "\N{MINUS SIGN}1.00")],
 )
-def test_what_rounds_to_nothing_is_no_fall(fall: float, told: str) -> None:
+def test_a_fall_has_its_sign(fall: float, told: str) -> None:
     assert format_signed(fall) == told
 
 
@@ -115,9 +116,9 @@ def test_the_sound_stands_in_the_page(recording):
 def test_the_sound_of_samples_is_that_of_their_file(recording):
     samples, rate = soundfile.read(recording, dtype="float32")
     assert talk().to_html(samples, sample_rate=rate) == talk().to_html(recording)
-    with pytest.raises(MoodlineError, match="give sample_rate"):
+    with refuses("audio.no_rate", "sample_rate"):
         talk().to_html(samples)
-    with pytest.raises(MoodlineError, match=f"leave out sample_rate={rate}"):
+    with refuses("audio.unfit_rate", f"sample_rate={rate}"):
         talk().to_html(recording, sample_rate=rate)
 
 
@@ -133,9 +134,9 @@ def test_samples_that_are_too_long_are_seen_and_not_heard(recording, monkeypatch
 
 def test_a_recording_that_is_none_is_told(tmp_path):
     (tmp_path / "a.wav").write_text("no sound")
-    with pytest.raises(MoodlineError, match=r"a\.wav"):
+    with refuses("audio.unreadable", "a.wav"):
         talk().to_html(tmp_path / "a.wav")
-    with pytest.raises(MoodlineError, match=r"b\.wav"):
+    with refuses("audio.missing_file", "b.wav"):
         talk().to_html(tmp_path / "b.wav")
 
 
@@ -158,3 +159,17 @@ def test_a_page_to_pass_on_quotes_no_words() -> None:
     page = talk().without_words().to_html()
     assert not [words for *_, words, _ in SAID if words and words in page]
     assert "no words" not in page  # of a turn of which nobody knows any, where others have some
+
+
+def test_reasons_that_are_zero_in_two_digits_are_not_shown():
+    tiny, near = Influence(turn=1, weight=0.004), Influence(turn=2, weight=0.006)
+    for reasons, shown in (
+        (Reasons(context=(near, tiny), speech=0.004, words=-0.004), ["turn 3", ".01"]),
+        (Reasons(context=(tiny,), speech=-0.004, words=0.006), ["words +0.01"]),
+        (Reasons(context=(tiny,), speech=0.0, words=None), []),
+    ):
+        one = talk(reasons=False)
+        page = replace(one, turns=(replace(one.turns[0], reasons=reasons), *one.turns[1:])).to_html()
+        found = re.search(r'<small class="why">(.*?)</small>', page, re.DOTALL)
+        text = " ".join(re.sub("<[^>]*>", "", found[1] if found else "").split())
+        assert text == " ".join([*(["context"] if "turn 3" in shown else []), *shown])

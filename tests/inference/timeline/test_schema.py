@@ -13,6 +13,7 @@ from moodline.timeline import Timeline
 from moodline.timeline.timeline import round_to_milliseconds
 from moodline.timeline.writers import SCHEMA
 from tests.inference.timeline.talks import talk, timelines
+from tests.refusals import refuses
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "timeline.md"
 
@@ -25,9 +26,8 @@ def test_what_is_read_back_is_equal_to_the_millisecond(one):
 
 def test_a_newer_schema_is_refused_in_a_sentence():
     newer = talk().to_json().replace(f'"schema": {SCHEMA}', f'"schema": {SCHEMA + 1}')
-    with pytest.raises(MoodlineError, match=f"schema {SCHEMA + 1}.*up to {SCHEMA}") as refused:
+    with refuses("timeline.newer_schema", f"schema {SCHEMA + 1}", f"up to {SCHEMA}"):
         Timeline.from_json(newer)
-    assert refused.value.code == "timeline.newer_schema"
 
 
 def paths(content, place=()):

@@ -94,7 +94,7 @@ def test_one_of_several_conversations_is_named(tmp_path: Path) -> None:
     assert read(tmp_path, several, named="1") == [("ann", "Hello"), ("ben", "Yes")]
     single = "speaker,text\nann,Hello\n"
     for text, named, code, found in (
-        (several, None, "several_conversations", "'Dialogue_ID' has 1, 2"),
+        (several, None, "several_conversations", "'Dialogue_ID' has '1', '2'"),
         (several, "3", "unknown_conversation", "'3'"),
         (single, "1", "unnamed_conversation", "--conversation 1"),
         (texts.SRT, "1", "unnamed_conversation", "--conversation 1"),

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from moodline.errors import MoodlineError
+from tests.refusals import refuses
 from tests.speech.transcripts import texts
 from tests.speech.transcripts.texts import read, seen
 
@@ -75,6 +76,5 @@ def test_malformed_rows_are_refused_with_their_line(tmp_path: Path, text: str, c
 
 
 def test_an_unclosed_quote_is_refused_with_its_line(tmp_path: Path) -> None:
-    with pytest.raises(MoodlineError, match=r"talk\.txt:\d") as refused:
+    with refuses("file.bad_quote", "talk.txt:2 "):
         read(tmp_path, 'start,end,text\n0,1,"A\n')
-    assert refused.value.code == "file.bad_quote"

@@ -10,6 +10,7 @@ from moodline.conversation import Segment
 from moodline.errors import MoodlineError
 from moodline.transcripts.formats import write_transcript
 from moodline.transcripts.transcript import Transcript
+from tests.refusals import refuses
 from tests.speech.transcripts import texts
 from tests.speech.transcripts.texts import read, seen
 
@@ -61,27 +62,26 @@ def test_short_answers_apart_from_each_other_are_no_tier_of_words(tmp_path: Path
 
 
 def test_words_alone_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(MoodlineError, match=r"talk\.TextGrid") as refused:
+    with refuses("transcript.no_utterance_tier", "talk.TextGrid"):
         of_tiers(tmp_path, words=[(0, 1, "a")], phones=[(0, 1, "a")])
-    assert refused.value.code == "transcript.no_utterance_tier"
 
 
 @pytest.mark.parametrize("cut", range(60, len(texts.TEXTGRID) - 4, 83))
 def test_a_file_that_is_cut_short_is_refused(tmp_path: Path, cut: int) -> None:
-    with pytest.raises(MoodlineError, match=r"talk\.txt"):
+    with pytest.raises(MoodlineError) as refused:
         read(tmp_path, texts.TEXTGRID[:cut])
+    assert refused.value.code in ("transcript.truncated", "transcript.invalid_line")  # a cut text has an open quote
+    assert "talk.txt" in str(refused.value)
 
 
 def test_a_size_beyond_any_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(MoodlineError, match=r"talk\.txt") as refused:
+    with refuses("transcript.truncated", "talk.txt"):
         read(tmp_path, texts.TEXTGRID.replace("intervals: size = 1", "intervals: size = 1e999"))
-    assert refused.value.code == "transcript.truncated"
 
 
 def test_a_malformed_interval_is_told_with_its_line(tmp_path: Path) -> None:
-    with pytest.raises(MoodlineError, match=r"talk\.txt:22 .*an interval's end") as refused:
+    with refuses("transcript.invalid_line", "talk.txt:22", "an interval's end"):
         read(tmp_path, texts.TEXTGRID.replace("xmax = 2.5\n", "xmax = two\n", 1))
-    assert refused.value.code == "transcript.invalid_line"
 
 
 def test_overlaps_of_one_speaker_are_on_further_tiers(tmp_path: Path) -> None:
