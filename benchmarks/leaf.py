@@ -1,9 +1,11 @@
 """Compare LEAF with SpeechBrain's: seconds of forward and training passes, and peak memory of training.
 
     .venv/bin/python benchmarks/leaf.py -o leaf.json
+    .venv/bin/python benchmarks/leaf.py --device cuda -o leaf-cuda.json
 
 The two alternate in one process, on two threads, for ratios that hold on a machine under load. SpeechBrain is installed
-into a virtual environment of its own, which uses PyTorch of the environment that runs the benchmark.
+into a virtual environment of its own, which uses PyTorch of the environment that runs the benchmark. On a GPU both
+compute in full single precision, each pass is timed until it is finished there, and the memory is the GPU's.
 """
 
 import argparse
@@ -18,6 +20,7 @@ import time
 import venv
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -26,7 +29,8 @@ THREADS = 2
 STRIDE_MS = 10.0
 SAMPLE_RATE = 16000
 # Number of signals, seconds of each, and number of repetitions.
-CASES = {"4x10": (4, 10, 7), "16x20": (16, 20, 3), "16x34": (16, 34, 3)}
+CASES = {"4x10": (4, 10, 7), "16x20": (16, 20, 3), "16x34": (16, 34, 3), "64x34": (64, 34, 7)}
+USUAL_CASES = {"cpu": ["4x10", "16x20", "16x34"], "cuda": ["64x34"]}
 IMPLEMENTATIONS = ("moodline", "speechbrain")
 # The purpose of PyTorch's operations within filters, squared modulus and pooling.
 KINDS = {
@@ -39,28 +43,31 @@ MEBIBYTE = 2**20
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), help="signals x seconds of each")
+    parser.add_argument("--cases", nargs="+", choices=CASES, help="signals x seconds of each")
+    parser.add_argument("--device", choices=USUAL_CASES, default="cpu", help="where both run")
     parser.add_argument("-o", "--output", type=Path, help="JSON file of all results")
     parser.add_argument("--task", nargs="+", help=argparse.SUPPRESS)  # what a child process measures
     arguments = parser.parse_args()
     if arguments.task:
         print(json.dumps(TASKS[arguments.task[0]](*arguments.task[1:])))
         return
-    python = environment()
-    measured = {"machine": platform.processor() or platform.machine(), "threads": THREADS, "stride_ms": STRIDE_MS}
-    measured["distance"] = run(python, "distance")
+    python, device = environment(), arguments.device
+    measured = {"machine": run(python, "machine", device), "threads": THREADS, "stride_ms": STRIDE_MS}
+    measured["distance"] = run(python, "distance", device)
     print("relative L2 of the default features from the LEAF authors' implementation:")
     for name, distance in measured["distance"].items():
         print(f"  {name:12s} {distance:.1e}")
     print(f"{'case':8s}{'what':12s}{'moodline':>12s}{'speechbrain':>14s}{'times less':>12s}")
     measured["cases"] = {}
-    for case in arguments.cases:
-        results = run(python, "seconds", case)
-        results["peak MiB"] = {name: run(python, "memory", case, name) for name in IMPLEMENTATIONS}
+    for case in arguments.cases or USUAL_CASES[device]:
+        results = run(python, "seconds", case, device)
+        results["peak MiB"] = {name: run(python, "memory", case, name, device) for name in IMPLEMENTATIONS}
         measured["cases"][case] = results
         for what, of in results.items():
             ratio = of["speechbrain"] / of["moodline"]
             print(f"{case:8s}{what:12s}{of['moodline']:12.3f}{of['speechbrain']:14.3f}{ratio:12.1f}", flush=True)
+        if device != "cpu":
+            continue
         shares = results["shares of training"] = run(python, "shares", case)
         print(f"{case:8s}where training's time goes:", ", ".join(f"{of} {share:.0%}" for of, share in shares.items()))
     if arguments.output:
@@ -81,7 +88,7 @@ def environment() -> Path:
     return python
 
 
-def run(python: Path, *task: str) -> dict:
+def run(python: Path, *task: str) -> Any:
     """Run a measurement in a new process."""
     threads = {name: str(THREADS) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     command = [python, __file__, "--task", *task]
@@ -89,32 +96,50 @@ def run(python: Path, *task: str) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def build(name: str, padding: str = "symmetric") -> Callable:
-    """Build a front-end of waveforms (B, T)."""
-    if name == "moodline":
-        from moodline.modeling.leaf import Leaf
-
-        leaf = Leaf(stride_ms=STRIDE_MS, padding=padding)
-        return lambda waveforms: leaf(waveforms)[0]
-    import speechbrain_leaf
-
-    return speechbrain_leaf.build(STRIDE_MS)
-
-
-def waveforms(case: str):
-    import torch
-
-    signals, seconds, _ = CASES[case]
-    return 0.1 * torch.randn(signals, seconds * SAMPLE_RATE, generator=torch.Generator().manual_seed(0))
-
-
-def measure_seconds(case: str) -> dict[str, dict[str, float]]:
-    """Measure the median seconds of passes of the alternating implementations."""
+def build(name: str, device: str, padding: str = "symmetric") -> Callable:
+    """Build a front-end of waveforms (B, T) on a device."""
     import torch
 
     torch.set_num_threads(THREADS)
-    inputs = waveforms(case)
-    front_ends = {name: build(name) for name in IMPLEMENTATIONS}
+    torch.backends.cudnn.allow_tf32 = False
+    if name == "moodline":
+        from moodline.modeling.leaf import Leaf
+
+        leaf = Leaf(stride_ms=STRIDE_MS, padding=padding).to(device)
+        return lambda waveforms: leaf(waveforms)[0]
+    import speechbrain_leaf
+
+    return speechbrain_leaf.build(STRIDE_MS).to(device)
+
+
+def waveforms(case: str, device: str):
+    import torch
+
+    signals, seconds, _ = CASES[case]
+    return 0.1 * torch.randn(signals, seconds * SAMPLE_RATE, generator=torch.Generator().manual_seed(0)).to(device)
+
+
+def finish(device: str) -> None:
+    """Wait until a GPU has finished, so that a clock measures its work."""
+    import torch
+
+    if device != "cpu":
+        torch.cuda.synchronize()
+
+
+def describe_machine(device: str) -> str:
+    """Name the processor that is measured."""
+    import torch
+
+    return platform.processor() or platform.machine() if device == "cpu" else torch.cuda.get_device_name()
+
+
+def measure_seconds(case: str, device: str) -> dict[str, dict[str, float]]:
+    """Measure the median seconds of passes of the alternating implementations."""
+    import torch
+
+    inputs = waveforms(case, device)
+    front_ends = {name: build(name, device) for name in IMPLEMENTATIONS}
 
     def forward(name: str) -> None:
         with torch.no_grad():
@@ -128,21 +153,27 @@ def measure_seconds(case: str) -> dict[str, dict[str, float]]:
         seconds = {name: [] for name in IMPLEMENTATIONS}
         for _ in range(CASES[case][2] + 1):
             for name in IMPLEMENTATIONS:
+                finish(device)
                 started = time.perf_counter()
                 step(name)
+                finish(device)
                 seconds[name].append(time.perf_counter() - started)
         medians[what] = {name: statistics.median(values[1:]) for name, values in seconds.items()}  # the first warms up
     return medians
 
 
-def measure_memory(case: str, name: str) -> float:
-    """Measure by how many MiB a training pass raises the peak resident memory."""
+def measure_memory(case: str, name: str, device: str) -> float:
+    """Measure by how many MiB a training pass raises the peak of resident memory, or of a GPU's allocated memory."""
     import torch
 
-    torch.set_num_threads(THREADS)
-    front_end = build(name)
-    front_end(0.1 * torch.randn(1, SAMPLE_RATE)).square().mean().backward()
-    inputs = waveforms(case)
+    front_end = build(name, device)
+    front_end(0.1 * torch.randn(1, SAMPLE_RATE, device=device)).square().mean().backward()
+    inputs = waveforms(case, device)
+    if device != "cpu":
+        torch.cuda.reset_peak_memory_stats()
+        allocated = torch.cuda.memory_allocated()
+        front_end(inputs).square().mean().backward()
+        return (torch.cuda.max_memory_allocated() - allocated) / MEBIBYTE
     resident = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     front_end(inputs).square().mean().backward()
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - resident) / MEBIBYTE
@@ -156,7 +187,7 @@ def measure_shares(case: str) -> dict[str, float]:
     from moodline.modeling.leaf import Leaf
 
     torch.set_num_threads(THREADS)
-    leaf, inputs = Leaf(stride_ms=STRIDE_MS), waveforms(case)
+    leaf, inputs = Leaf(stride_ms=STRIDE_MS), waveforms(case, "cpu")
     lengths = [inputs.shape[1]] * len(inputs)
     leaf.compute_energies(inputs, lengths).sum().backward()
     with profile(activities=[ProfilerActivity.CPU]) as of_energies:
@@ -172,20 +203,22 @@ def measure_shares(case: str) -> dict[str, float]:
     return {kind: of / sum(times.values()) for kind, of in times.items()}
 
 
-def measure_distance() -> dict[str, float]:
+def measure_distance(device: str) -> dict[str, float]:
     """Measure the distance from the reference's features of its signal, with the same number of frames."""
     import numpy as np
     import torch
 
     reference = np.load(ROOT / "tests" / "golden" / "reference_leaf.npz")
     expected = torch.tensor(reference["out_64000_160"][0])  # (F, 40)
-    inputs = torch.tensor(reference["x"][:64000])[None]
+    inputs = torch.tensor(reference["x"][:64000])[None].to(device)
     with torch.no_grad():
-        features = {"moodline": build("moodline", "same")(inputs)[0].T, "speechbrain": build("speechbrain")(inputs)[0]}
-    return {name: float((of - expected).norm() / expected.norm()) for name, of in features.items()}
+        own, peer = build("moodline", device, "same")(inputs)[0].T, build("speechbrain", device)(inputs)[0]
+    distances = {name: (of.cpu() - expected).norm() for name, of in zip(IMPLEMENTATIONS, (own, peer), strict=True)}
+    return {name: float(of / expected.norm()) for name, of in distances.items()}
 
 
 TASKS = {
+    "machine": describe_machine,
     "seconds": measure_seconds,
     "memory": measure_memory,
     "shares": measure_shares,

@@ -1,11 +1,12 @@
 """Measure the speed from audio to timeline: a conversation of ten minutes and 200 turns with its transcript.
 
     .venv/bin/python benchmarks/recording.py
-    .venv/bin/python benchmarks/recording.py --bert base --threads 2
+    .venv/bin/python benchmarks/recording.py --encoders bert-base --threads 2
+    .venv/bin/python benchmarks/recording.py --encoders wavlm-roberta --repeats 1
 
 Audio is noise, words and weights are random; none of them affects the duration. The same run measures the forward
-passes of BERT with the GRU and of LEAF with the CNN over the same batches and, for comparison, wav2vec2-base's forward
-pass over the same audio (the same turns in similar batches).
+passes of the utterance encoders over the same turns and, for comparison, wav2vec2-base's. With wavlm-roberta, they are
+those of transformers alone: WavLM-base on each turn, RoBERTa-base on batches of similar length.
 """
 
 import argparse
@@ -14,21 +15,22 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import soundfile
 import torch
 from transformers import Wav2Vec2Config, Wav2Vec2Model
-from untrained import untrained
+from untrained import Encoders, untrained
 
 from moodline.audio.recording import Recording
 from moodline.config import AUDIO_UTTERANCE, TEXT_UTTERANCE
 from moodline.conversation import AudioClip, Segment, Utterance
-from moodline.inference.encode import encode_utterances
+from moodline.inference.encode import ENCODER_BATCH, UtteranceEncoder, list_turns
 from moodline.inference.predictor import Predictor
 from moodline.inference.recordings import RecognitionOptions, recognise
-from moodline.modeling.batching import pad_sequences
+from moodline.modeling.batching import build_length_mask, pad_sequences
+from moodline.modeling.pretrained_audio import PretrainedAudio
 from moodline.transcripts.formats import read_transcript, write_transcript
 
 RATE = 16_000
@@ -39,22 +41,24 @@ WAV2VEC_BATCH = 8
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bert", choices=["wheel", "base"], default="wheel", help="six layers, or bert-base's size")
+    parser.add_argument("--encoders", choices=get_args(Encoders), default="wheel", help="LEAF with six layers of BERT")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3, help="repetitions, of which the fastest counts")
     parser.add_argument("-o", "--output", type=Path, help="JSON file of all results")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    predictor = Predictor(untrained(options.bert))
+    predictor = Predictor(untrained(options.encoders))
     with tempfile.TemporaryDirectory() as folder:
         sound, transcript = write_recording(Path(folder))
         seconds = measure_seconds(predictor, sound, transcript, options.repeats)
-    parts = seconds["LEAF and CNN, forward"] + seconds["BERT and GRU, forward"]
+    parts = seconds["speech encoder, forward"] + seconds["text encoder, forward"]
     for name, value in seconds.items():
         print(f"{name:32s}{value:8.2f} s{SECONDS / value:10.0f} times real time")
     print(f"whole over the forward passes: {seconds['audio to timeline'] / parts:.2f}")
     if options.output:
-        options.output.write_text(json.dumps({"bert": options.bert, "threads": options.threads, **seconds}, indent=2))
+        options.output.write_text(
+            json.dumps({"encoders": options.encoders, "threads": options.threads, **seconds}, indent=2)
+        )
 
 
 def write_recording(folder: Path) -> tuple[Path, Path]:
@@ -84,9 +88,23 @@ def measure_seconds(predictor: Predictor, sound: Path, transcript: Path, repeats
 
     def encoder(stage: str) -> Callable[[], Any]:
         part, recipe = predictor.model.network.parts[stage], predictor.model.recipe
-        return lambda: encode_utterances(
-            stage, part, utterances, recipe, predictor.model.tokenizer, lambda turn, rate: heard[turn.id]
-        )
+        read = UtteranceEncoder(stage, part, recipe, predictor.model.tokenizer, lambda turn, rate: heard[turn.id])
+        return lambda: read.encode(list_turns(utterances, recipe))
+
+    parts, tokenizer = predictor.model.network.parts, predictor.model.tokenizer
+    is_pretrained = isinstance(parts[AUDIO_UTTERANCE], PretrainedAudio)
+
+    @torch.inference_mode()
+    def speech() -> None:
+        for waveform in waveforms:
+            parts[AUDIO_UTTERANCE].backbone(waveform[None])
+
+    @torch.inference_mode()
+    def words() -> None:
+        ids = sorted(tokenizer([one.words for one in utterances]), key=len)
+        for first in range(0, len(ids), ENCODER_BATCH):
+            tokens, lengths = pad_sequences(ids[first : first + ENCODER_BATCH])
+            parts[TEXT_UTTERANCE].bert(tokens, attention_mask=build_length_mask(lengths, tokens.shape[1]).long())
 
     peer = Wav2Vec2Model(Wav2Vec2Config()).eval()
 
@@ -105,8 +123,8 @@ def measure_seconds(predictor: Predictor, sound: Path, transcript: Path, repeats
     works = {
         "audio to timeline": lambda: recognise(predictor, Recording.open(sound), how),
         "reading turns": read_turns,
-        "LEAF and CNN, forward": encoder(AUDIO_UTTERANCE),
-        "BERT and GRU, forward": encoder(TEXT_UTTERANCE),
+        "speech encoder, forward": speech if is_pretrained else encoder(AUDIO_UTTERANCE),
+        "text encoder, forward": words if is_pretrained else encoder(TEXT_UTTERANCE),
         "wav2vec2-base, forward": wav2vec,
     }
     return {

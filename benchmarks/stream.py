@@ -18,8 +18,8 @@ import torch
 
 from moodline.config import Recipe
 from moodline.conversation import AudioClip, Utterance
-from moodline.inference.encode import OVERLAP, WINDOW, encode_in_windows
 from moodline.inference.streaming import MAX_HISTORY, ConversationHistory, encode_newest
+from moodline.inference.windows import OVERLAP, WINDOW, encode_in_windows
 from moodline.modeling.model import ENCODER_BY_STAGE, ConversationModel, build_stage
 from moodline.recipe import parse_recipe, read_recipe
 

@@ -26,6 +26,7 @@ PURPOSES = {
     "modeling": "the paper's boxes, the model, its folder",
     "audio": "decoding, recordings, voice activity",
     "embeddings": "files of embeddings",
+    "hub": "models on the Hugging Face hub",
     "config": "recipes: every size and rate",
     "conversation": "utterances, label sets",
     "metrics": "WA, UA, F1, calibration",

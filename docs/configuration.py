@@ -41,7 +41,9 @@ In a run's own folder, a changed value retrains the stages that depend on it and
 
 [recipes/iemocap.yaml](../recipes/iemocap.yaml) contains the paper's values and is the base of
 [iemocap-10ms](../recipes/iemocap-10ms.yaml) and [as-released](../recipes/as-released.yaml);
-[small](../recipes/small.yaml) and [demo](../recipes/demo.yaml) contain what differs from the defaults. "Released"
+[small](../recipes/small.yaml) and [demo](../recipes/demo.yaml) contain what differs from the defaults;
+[wavlm-roberta](../recipes/wavlm-roberta.yaml) and [whisper-modernbert](../recipes/whisper-modernbert.yaml) take
+[pretrained encoders](encoders.md). "Released"
 marks what the paper leaves open and the authors' code fixes; as a value, what that code does [otherwise than the
 paper](protocols.md#as-released). `docs/configuration.py` writes this page from the classes of `config.py`.
 """
@@ -116,7 +118,7 @@ def kind(of: Any) -> str:
         return ", ".join(get_args(of))
     if get_origin(of) is tuple:
         return f"list of {kind(get_args(of)[0])}s"
-    return " or ".join(KINDS[one] for one in get_args(of) or (of,))
+    return KINDS[of] if of in KINDS else " or ".join(map(kind, get_args(of)))
 
 
 def default(config: Any, name: str) -> str:

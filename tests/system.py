@@ -18,7 +18,7 @@ audio_utterance:
   channels: [4, 4, 6, 6, 8, 8]
   training: {{batch_size: 8, learning_rate: 3.0e-3, epochs: 2, patience: 2}}
 text_utterance:
-  bert: {bert}
+  pretrained: {bert}
   hidden: 8
   embedding: 12
   training: {{batch_size: 8, learning_rate: 3.0e-3, epochs: 2, patience: 2}}

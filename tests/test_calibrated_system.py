@@ -19,7 +19,7 @@ from moodline.conversation import IEMOCAP4, Conversation
 from moodline.corpora.corpus import read_corpus
 from moodline.corpora.protocols import build_folds
 from moodline.inference.predictor import Predictor
-from moodline.modeling.checkpoint import load_description
+from moodline.modeling.description import load_description
 from moodline.timeline.timeline import UNCERTAIN
 from moodline.training.lightning_module import HIGHEST, LOWEST, compute_nll, fit_temperature
 from tests.refusals import refuses

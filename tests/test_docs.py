@@ -27,6 +27,7 @@ from moodline.evaluation.leaf_figures import FEATURES_TITLE, PICTURES
 from moodline.modeling import Leaf
 from tests.inference.tiny_models import write_model
 from tests.rounding import rounding
+from tests.stand_in_hub import serve_hub, use_hub
 from tests.system import moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
@@ -199,11 +200,15 @@ def example_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_examples_of_the_api_page_run(example_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_examples_of_the_api_page_run(
+    example_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     names: dict[str, object] = {}
-    for block in python_blocks(API):
-        if "to_pandas" not in block or importlib.util.find_spec("pandas"):
-            exec(block, names)
+    with serve_hub() as hub:
+        use_hub(monkeypatch, hub, tmp_path / "cache")
+        for block in python_blocks(API):
+            if "to_pandas" not in block or importlib.util.find_spec("pandas"):
+                exec(block, names)
     written = {str(path.relative_to(example_folder)) for path in example_folder.rglob("*")}
     timelines = {f"talk.{ending}" for ending in ("json", "csv", "emotions.srt", "TextGrid", "html")}
     assert written >= timelines | {"talk.vtt", "run/fold-5/model/config.json", "run/report.html", "scores/report.html"}
@@ -214,7 +219,17 @@ def test_the_api_page_shows_every_function() -> None:
     page = API.read_text(encoding="utf-8").partition("## Reference")[0]
     functions = {name for name in moodline_package.__all__ if inspect.isfunction(getattr(moodline_package, name))}
     assert [name for name in sorted(functions) if f"moodline.{name}" not in page] == []
-    methods = ("predict", "stream", "save", "to_pandas", "to_table", "to_json", "from_json")
+    methods = (
+        "predict",
+        "stream",
+        "save",
+        "save_pretrained",
+        "push_to_hub",
+        "to_pandas",
+        "to_table",
+        "to_json",
+        "from_json",
+    )
     assert [name for name in methods if f".{name}(" not in page] == []
 
 

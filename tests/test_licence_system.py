@@ -10,7 +10,8 @@ from moodline.corpora.corpus import read_corpus
 from moodline.corpora.protocols import build_folds
 from moodline.inference.domain_shift import compute_training_statistics
 from moodline.inference.predictor import describe_model
-from moodline.modeling.checkpoint import MEASURES, UNSTATED_LICENCE, load_description, load_model
+from moodline.modeling.checkpoint import load_model
+from moodline.modeling.description import MEASURES, UNSTATED_LICENCE, load_description
 from moodline.modeling.text_encoder import Tokenizer
 from tests.system import moodline, write_recipe
 from tests.tiny import tiny_bert

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from moodline.cli.main import build_parser
+from moodline.cli.main import build_parser, main
 from moodline.cli.train import resolve_recipe
 from moodline.config import STAGES, Recipe
 from moodline.conversation import IEMOCAP4, LABEL_SETS
 from moodline.errors import MoodlineError
 from moodline.experiments.paper_tables import change_config
 from moodline.io import read_json, write_json
-from moodline.modeling.checkpoint import load_description
+from moodline.modeling.description import load_description
 from moodline.recipe import RENAMED_KEYS, find_recipe, list_keys, note_idle_keys, parse_recipe, read_recipe, rename_keys
 from moodline.training.provenance import compute_origins, hash_origin
 from moodline.training.run import Run, read_run
@@ -47,7 +47,7 @@ PAPER: dict[str, Any] = {
     "audio_utterance.training.learning_rate": 1e-5,
     "audio_utterance.training.epochs": 100,  # *
     "text_utterance.given": False,
-    "text_utterance.bert": "bert-base-cased",  # *
+    "text_utterance.pretrained": "bert-base-cased",  # *
     "text_utterance.num_unfrozen_layers": None,  # all of them
     "text_utterance.hidden": 100,
     "text_utterance.layers": 2,
@@ -183,6 +183,16 @@ def test_an_unknown_key_like_no_other_names_the_list() -> None:
         ("audio_utterance.channels", [32, 32, 64], "audio_utterance.channels must be an even number of sizes"),
         ("audio_utterance.speed_change", 1.0, "audio_utterance.speed_change must be at least 0 and less than 1"),
         ("text_utterance.maximum_tokens", 2, "text_utterance.maximum_tokens must be at least 3, not 2"),
+        (
+            "text_utterance.pretrained",
+            "",
+            "text_utterance.pretrained must be a hub's name, a folder or a wheel, not ''",
+        ),
+        (
+            "audio_utterance.pretrained",
+            "null",
+            "audio_utterance.pretrained must be a hub's name, a folder or a wheel, not 'null'",
+        ),
         ("text_utterance.num_unfrozen_layers", -1, "text_utterance.num_unfrozen_layers must be 0 or greater, not -1"),
         ("audio_context.dropout", 1.5, "audio_context.dropout must be at least 0 and less than 1, not 1.5"),
         ("text_context.layers", 0, "text_context.layers must be greater than 0, not 0"),
@@ -364,7 +374,7 @@ def test_every_key_is_known_once() -> None:
 
 
 def origins(recipe: Recipe) -> dict[str, Any]:
-    return compute_origins(recipe, IEMOCAP4, "corpus", "fold", {}, "bert", "32-true")
+    return compute_origins(recipe, IEMOCAP4, "corpus", "fold", {}, {"text_utterance": "bert"}, "32-true")
 
 
 def test_a_recipe_takes_from_its_base_what_it_has_not_itself(tmp_path: Path) -> None:
@@ -437,6 +447,20 @@ def test_a_base_that_is_none_is_refused_with_the_file_that_names_it(tmp_path: Pa
             "text_utterance.text_encoder_lr_scale",
             "num_unfrozen_layers",
         ),
+        (
+            {"text_utterance": {"pooling": "mean", "hidden": 3}},
+            "text_utterance.hidden",
+            "text_utterance.pooling is mean",
+        ),
+        ({"text_utterance": {"pretrained": "wheel:x", "revision": "y"}}, "text_utterance.revision", "not on a hub"),
+        ({"audio_utterance": {"encoder": "pretrained", "filters": 40}}, "audio_utterance.filters", "is pretrained"),
+        ({"audio_utterance": {"pooling": "mean_std"}}, "audio_utterance.pooling", "encoder is leaf_cnn"),
+        (
+            {"audio_utterance": {"encoder": "pretrained", "pretrained_lr_scale": 0.1}},
+            "audio_utterance.pretrained_lr_scale",
+            "num_unfrozen_layers is 0",
+        ),
+        ({"audio_utterance": {"encoder": "faster-whisper", "layers": [1]}}, "audio_utterance.layers", "faster-whisper"),
         ({"text_utterance": {"given": True, "embedding": 8, "hidden": 3}}, "text_utterance.hidden", "given"),
         ({"audio_utterance": {"given": True, "training": {"epochs": 3}}}, "audio_utterance.training", "given"),
         ({"modalities": "audio", "fusion": {"training": {"epochs": 3}}}, "fusion", "modalities"),
@@ -454,8 +478,25 @@ def test_a_key_that_a_choice_makes_idle_is_noted_with_the_choice(content: Any, i
     assert choice in reason
 
 
+@pytest.mark.parametrize(
+    ("choices", "reason"),
+    [
+        ({}, None),
+        ({"pooling": "mean_std"}, None),
+        ({"pooling": "attentive"}, "pooling is attentive"),
+        ({"num_unfrozen_layers": 2}, "num_unfrozen_layers is 2"),
+        ({"num_unfrozen_layers": None, "pooling": "attentive"}, "num_unfrozen_layers is null"),
+    ],
+)
+def test_an_encoder_that_reads_the_audio_in_every_epoch_is_noted(choices: dict[str, Any], reason: str | None) -> None:
+    content = {"audio_utterance": {"encoder": "pretrained", **choices}}
+    notes = note_idle_keys(rename_keys(content, "test"), parse_recipe(content, "test"))
+    assert [note.endswith(f"in every epoch, since {reason}") for note in notes] == ([] if reason is None else [True])
+
+
 def test_keys_that_have_an_effect_are_not_noted() -> None:
-    for name in ("iemocap", "iemocap-10ms", "as-released", "small", "demo"):
+    for path in Path("recipes").glob("*.yaml"):
+        name = path.stem
         content, _ = read_recipe(name)
         assert note_idle_keys(content, parse_recipe(content, name)) == []
 
@@ -469,10 +510,11 @@ def test_the_command_notes_what_is_idle(tmp_path: Path, capsys: pytest.CaptureFi
     assert "fusion.heads: no effect" in capsys.readouterr().out
 
 
-# A value for each renamed key, none of them its default.
+# A value for each renamed key, none of them its default but the encoder's name.
 CHANGES: dict[str, Any] = {
     "audio_utterance.frontend": "log_mel",
     "audio_utterance.frontend_lr_scale": 0.1,
+    "text_utterance.pretrained": "bert-base-cased",
     "text_utterance.num_unfrozen_layers": 2,
     "text_utterance.text_encoder_lr_scale": 0.2,
     "fusion.input_modalities": "text",
@@ -510,6 +552,18 @@ def test_a_recipe_file_with_former_keys_is_read_with_one_warning(
     path.write_text(json.dumps(under_former_names(dataclasses.asdict(changed))))  # JSON is YAML
     assert recipe_of(str(path)) == recipe_of(str(path)) == changed
     assert_one_warning(caplog, str(path))
+
+
+def test_the_command_line_prints_the_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("text_utterance: {bert: bert-base-cased}\n")
+    with pytest.raises(SystemExit):  # there is no such corpus
+        main(
+            ["train", str(tmp_path / "corpus"), "--recipe", str(path), "--protocol", "cv5", "-o", str(tmp_path / "run")]
+        )
+    warning, _ = capsys.readouterr().err.strip().splitlines()
+    assert str(path) in warning
+    assert "text_utterance.bert" in warning
 
 
 def test_runs_and_models_with_former_keys_are_read_with_one_warning(
@@ -569,3 +623,26 @@ def test_renamed_keys_leave_fingerprints_of_stages_as_they_are() -> None:
     }
     default, changed = origins(Recipe()), origins(change_config(Recipe(), CHANGES))
     assert {stage: (hash_origin(default[stage]), hash_origin(changed[stage])) for stage in STAGES} == expected
+
+
+@pytest.mark.parametrize(("value", "layers"), [("all", "all"), ([0], (0,)), ([3, 12], (3, 12))])
+def test_layers_are_all_or_a_list(value: Any, layers: Any) -> None:
+    found = parse_recipe({"audio_utterance": {"layers": value}}, "mine.yaml")
+    assert found.audio_utterance.layers == layers
+    written = json.loads(json.dumps(dataclasses.asdict(found)))  # as a run and a model keep it
+    assert parse_recipe(written, "run.json") == found
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [([-1], "recipe.bad_value"), ([], "recipe.bad_value"), ("some", "recipe.bad_type"), ([0.5], "recipe.bad_type")],
+)
+def test_layers_that_do_not_exist_are_refused(value: Any, code: str) -> None:
+    sentence = refusal({"audio_utterance": {"layers": value}}, code)
+    assert sentence.startswith("audio_utterance.layers must be all or a list")
+
+
+def test_a_revision_may_be_null() -> None:
+    content = {"text_utterance": {"revision": None}, "audio_utterance": {"revision": "v1"}}
+    found = parse_recipe(content, "mine.yaml")
+    assert (found.text_utterance.revision, found.audio_utterance.revision) == (None, "v1")

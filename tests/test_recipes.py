@@ -33,7 +33,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
     write_tree(place / "tree")
     moodline("prepare", "iemocap", place / "tree", "-o", place / "corpus")
     two_epochs = [option for stage in STAGES for option in (f"--{stage}.training.epochs", "2")]
-    options = ("--recipe", "iemocap", "--protocol", "session5", "--text_utterance.bert", place / "bert", *two_epochs)
+    encoder = ("--text_utterance.pretrained", place / "bert")
+    options = ("--recipe", "iemocap", "--protocol", "session5", *encoder, *two_epochs)
     moodline("train", place / "corpus", *options, "-o", place / "run")
     return place
 

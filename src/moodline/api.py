@@ -10,10 +10,11 @@ from rich.console import Console
 from moodline.corpora.asr_column import read_corpus_with_words
 from moodline.corpora.protocols import build_folds, choose_fold
 from moodline.corpora.storage import REFERENCE
-from moodline.device import AUTO, choose_device
+from moodline.device import AUTO, FULL_PRECISION, Execution, Precision, choose_device
 from moodline.embeddings import read_embeddings
 from moodline.errors import MoodlineError
 from moodline.evaluation.evaluate import EvaluationOutcome, evaluate_causally, evaluate_model, evaluate_run
+from moodline.hub import locate_model
 from moodline.inference.transcribe import ProgressCallback, no_progress
 from moodline.io import convert_to_path
 from moodline.recipe import note_idle_keys, parse_recipe, read_recipe, rename_keys
@@ -104,6 +105,8 @@ def evaluate(
     words: str | None = None,
     embeddings: Mapping[str, str | Path] | None = None,
     device: str | torch.device = AUTO,
+    precision: Precision = FULL_PRECISION,
+    batch_seconds: float | None = None,
     with_audio: bool = False,
     quote: bool = True,
     causal: bool = False,
@@ -112,12 +115,13 @@ def evaluate(
     """Score a run on its test folds, or a model on another corpus, and write the results and the report.
 
     Args:
-        folder: a run's folder; or a model folder, with the ``corpus`` folder that it is scored on
+        folder: a run's folder; or a model folder or org/name[@revision] on the hub, with the ``corpus`` folder that
+            it is scored on
         out: the folder for a model's scores
         labels: the label set that maps the corpus's labels to the model's, a name or a YAML file
         words: reference or recognised; None for the words that trained a run, and for a model reference
         embeddings: files of precomputed embeddings, by the encoder that they replace
-        device: see ``moodline.load``
+        device, precision, batch_seconds: see ``moodline.load``
         with_audio: include the audio of the shown errors in the report
         quote: let the report quote the corpus's words
         causal: of a run: label each turn without those after it, and write no report
@@ -127,14 +131,17 @@ def evaluate(
         MoodlineError: the folder, the corpus or the embeddings cannot be used
     """
     files = {encoder: Path(file) for encoder, file in (embeddings or {}).items()}
-    options: dict[str, Any] = {"device": device, "with_audio": with_audio, "quote": quote}
+    execution = Execution(device, precision, batch_seconds).resolve()
+    options: dict[str, Any] = {"execution": execution, "with_audio": with_audio, "quote": quote}
     if (corpus is None) != (out is None):
         raise MoodlineError("a model needs corpus and out, a run neither: give both or none", code="option.missing")
     if causal and corpus is not None:
         raise MoodlineError("only a run is scored causally: leave out corpus and out", code="option.unfit")
-    folder = convert_to_path(folder, "a run's or a model folder")
+    place = convert_to_path(folder, "a run's or a model folder")
     if causal:
-        return evaluate_causally(folder, progress, files, words=words, device=device)
+        return evaluate_causally(place, progress, files, words=words, execution=execution)
     if corpus is None or out is None:
-        return evaluate_run(folder, progress, files, words=words, **options)
-    return evaluate_model(folder, Path(corpus), Path(out), progress, files, labels, words=words or REFERENCE, **options)
+        return evaluate_run(place, progress, files, words=words, **options)
+    return evaluate_model(
+        locate_model(folder), Path(corpus), Path(out), progress, files, labels, words=words or REFERENCE, **options
+    )

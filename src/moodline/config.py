@@ -1,14 +1,12 @@
 """The recipe: every size and rate of the system, with the paper's values as defaults."""
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from operator import attrgetter
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
+from moodline.config_rules import require, require_ranges
 from moodline.conversation import LABEL_SETS, is_label_set
 from moodline.errors import MoodlineError
-from moodline.io import flatten_keys
 
 AUDIO_UTTERANCE = "audio_utterance"
 TEXT_UTTERANCE = "text_utterance"
@@ -46,12 +44,6 @@ EMBEDDINGS_OPTIONS: Mapping[str, str] = {
 ENCODERS = tuple(EMBEDDINGS_OPTIONS)
 # The power of a class's rarity that its utterances' losses are weighted by.
 CLASS_WEIGHTS: Mapping[str, float] = {"none": 0.0, "square_root": 0.5, "balanced": 1.0}
-# Keys of any section whose numbers need not be greater than 0, and those with a value below 1.
-NON_NEGATIVE_KEYS = frozenset(
-    {"seed", "weight_decay", "max_grad_norm", "frontend_lr_scale", "num_unfrozen_layers"}
-    | {"mask_channels", "mask_frames", "shift_channels"}
-)
-FRACTION_KEYS = frozenset({"ema_decay", "dropout", "output_dropout", "modality_dropout", "speed_change"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,10 +74,20 @@ class TrainingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AudioUtteranceConfig:
-    """Part 1: LEAF front-end and CNN (paper, section 2.1), or log-mel in LEAF's place.
+    """Part 1: LEAF front-end and CNN (paper, section 2.1), log-mel in LEAF's place, or a pretrained encoder.
 
     Args:
         given: the embeddings, of size ``embedding``, come from a file, and this part's other keys have no effect
+        encoder: leaf_cnn; pretrained, an encoder of transformers; or faster-whisper, Whisper's encoder in CTranslate2's
+            format, its last layer, never trained
+        pretrained: a model hub's name, a folder, or a wheel; a wav2vec 2.0, HuBERT, WavLM, data2vec, SEW, UniSpeech,
+            Wav2Vec2-BERT or Whisper
+        revision: of the hub's model: a branch, a tag or a commit; null is its newest
+        layers: all, or a list: the hidden states whose weighted sum is read; 0 is the input of the first layer
+        pooling: over an utterance's frames: mean, mean_std (mean and standard deviation), or attentive
+        num_unfrozen_layers: number of the pretrained encoder's last layers that are fine-tuned; null is all
+        pretrained_lr_scale: learning rate of the pretrained encoder's parameters, as a multiple of the stage's
+        gradient_checkpointing: recompute its layers in training, which saves memory and takes time
         frontend: leaf, or log_mel: mel filters and a logarithm, without learned parameters
         sample_rate: of the waveform that the front-end reads, in Hz; recordings of other rates are resampled
         filters: of the front-end; the CNN's depth fits 40
@@ -110,6 +112,14 @@ class AudioUtteranceConfig:
     """
 
     given: bool = False
+    encoder: Literal["leaf_cnn", "pretrained", "faster-whisper"] = "leaf_cnn"
+    pretrained: str = "microsoft/wavlm-base-plus"
+    revision: str | None = None
+    layers: Literal["all"] | tuple[int, ...] = "all"
+    pooling: Literal["mean", "mean_std", "attentive"] = "mean"
+    num_unfrozen_layers: int | None = 0
+    pretrained_lr_scale: float = 1.0
+    gradient_checkpointing: bool = False
     frontend: Literal["leaf", "log_mel"] = "leaf"
     sample_rate: int = 16_000
     filters: int = 40
@@ -134,32 +144,47 @@ class AudioUtteranceConfig:
         default_factory=lambda: TrainingConfig(batch_size=16, learning_rate=1e-5, epochs=100)
     )
 
+    @property
+    def pads_as_released(self) -> bool:
+        return self.padding == "released" and self.encoder == "leaf_cnn"
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextUtteranceConfig:
-    """Part 2: BERT and a GRU (paper, section 2.2).
+    """Part 2: BERT and a GRU (paper, section 2.2), or another pretrained encoder, pooled in another way.
 
     Args:
         given: the embeddings, of size ``embedding``, come from a file, and this part's other keys have no effect
-        bert: a model hub's name, a folder, or wheel:all-minilm-l6-v2 (six layers, inside a wheel: no download)
-        num_unfrozen_layers: number of BERT's last layers that are fine-tuned; null fine-tunes all of BERT
+        pretrained: a model hub's name, a folder, or wheel:all-minilm-l6-v2 (six layers, inside a wheel: no download); a
+            BERT, RoBERTa, DeBERTa, ModernBERT, XLM-R, MPNet, ELECTRA, DistilBERT or sentence encoder
+        revision: of the hub's model: a branch, a tag or a commit; null is its newest
+        num_unfrozen_layers: number of its last layers that are fine-tuned; null fine-tunes all of it
+        use_last_layers: number of its last layers whose hidden states are read, concatenated
+        pooling: over an utterance's tokens: gru, mean, or first (the token of the whole sequence)
+        context_words: number of turns before this one that it reads too; only the turn's own tokens are pooled
         hidden: of the GRU, each direction
         layers: of the GRU
         embedding: size of the utterance embedding
-        dropout: on the GRU's input and on the embedding (released)
-        maximum_tokens: longer utterances are cut
-        text_encoder_lr_scale: learning rate of BERT's own parameters, as a multiple of the stage's
+        dropout: before the pooling or the map to the embedding, and on the embedding (released)
+        maximum_tokens: longer utterances are cut, and more context is left out
+        text_encoder_lr_scale: learning rate of the pretrained encoder's parameters, as a multiple of the stage's
+        gradient_checkpointing: recompute its layers in training, which saves memory and takes time
     """
 
     given: bool = False
-    bert: str = "bert-base-cased"
+    pretrained: str = "bert-base-cased"
+    revision: str | None = None
     num_unfrozen_layers: int | None = None
+    use_last_layers: int = 4
+    pooling: Literal["gru", "mean", "first"] = "gru"
+    context_words: int = 0
     hidden: int = 100
     layers: int = 2
     embedding: int = 100
     dropout: float = 0.2
     maximum_tokens: int = 512
     text_encoder_lr_scale: float = 1.0
+    gradient_checkpointing: bool = False
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(batch_size=32, learning_rate=1e-5, epochs=10)
     )
@@ -270,6 +295,11 @@ class Recipe:
             f"in order and between 0 and half the sample rate ({half_rate:g} Hz)",
         )
         even = len(audio.channels) % 2 == 0 and min(audio.channels, default=1) > 0
+        for stage, config in ((AUDIO_UTTERANCE, audio), (TEXT_UTTERANCE, text)):
+            named = config.pretrained.strip() not in ("", "null", "None")
+            require(self, f"{stage}.pretrained", named, "a hub's name, a folder or a wheel")
+        layers = audio.layers == "all" or (bool(audio.layers) and min(audio.layers) >= 0)
+        require(self, "audio_utterance.layers", layers, "all or a list of layers from 0")
         require(self, "audio_utterance.channels", even, "an even number of sizes greater than 0")
         require(self, "text_utterance.maximum_tokens", text.maximum_tokens >= 3, "at least 3")
         can_drop = fusion.input_modalities == "both" or not fusion.modality_dropout
@@ -332,30 +362,3 @@ class Recipe:
 
     def get_training_config(self, stage: str) -> TrainingConfig:
         return getattr(self, stage).training
-
-
-def require_ranges(recipe: Recipe) -> None:
-    """Refuse null and numbers out of range; the rules are the same for a key of several sections."""
-    for key, value in flatten_keys(asdict(recipe)).items():
-        name = key.rpartition(".")[2]
-        if value is None and name != "num_unfrozen_layers":
-            raise MoodlineError(f"{key} must have a value, not null; give it one or leave it out", code="recipe.null")
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            continue
-        if name in FRACTION_KEYS:
-            require(recipe, key, 0 <= value < 1, "at least 0 and less than 1")
-        elif name in NON_NEGATIVE_KEYS:
-            require(recipe, key, value >= 0, "0 or greater")
-        else:
-            require(recipe, key, value > 0, "greater than 0")
-        require(recipe, key, math.isfinite(value), "a finite number")
-
-
-def require(recipe: Recipe, keys: str, rule: bool, meaning: str) -> None:
-    """Refuse the values of one or more keys unless the rule holds."""
-    if not rule:
-        values = ", ".join(repr(attrgetter(key)(recipe)) for key in keys.split(", "))
-        raise MoodlineError(
-            f"{keys} must be {meaning}, not {values}; correct it in the recipe or in the command",
-            code="recipe.bad_value",
-        )

@@ -6,7 +6,7 @@ import importlib.resources
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from moodline.io import flatten_keys, read_yaml
 RENAMED_KEYS: Mapping[str, str] = {
     "audio_utterance.front_end": "audio_utterance.frontend",
     "audio_utterance.front_end_rate": "audio_utterance.frontend_lr_scale",
+    "text_utterance.bert": "text_utterance.pretrained",
     "text_utterance.trained_layers": "text_utterance.num_unfrozen_layers",
     "text_utterance.bert_rate": "text_utterance.text_encoder_lr_scale",
     "fusion.modalities": "fusion.input_modalities",
@@ -133,7 +134,7 @@ def rewrite_message(message: str) -> str:
     """Reword jsonargparse's message about a value's type; return any other message unchanged."""
     for pattern, rule in ERROR_PATTERNS.items():
         if match := re.search(pattern, message):
-            kinds = re.split(r", (?=<class)", match["kinds"]) if "kinds" in match.groupdict() else []
+            kinds = re.split(r", (?=<class|tuple\[)", match["kinds"]) if "kinds" in match.groupdict() else []
             return f"{match['key']} must be {rule or ' or '.join(map(describe_type, kinds))}, not {match['value']}"
     return message
 
@@ -142,8 +143,8 @@ def describe_type(kind: str) -> str:
     """Describe a type that jsonargparse names."""
     kind = kind.removeprefix("<class '").removesuffix("'>").removeprefix("typing.")
     if choices := re.fullmatch(r"Literal\[(.+)\]", kind):
-        return "one of " + choices[1].replace("'", "")
-    return TYPE_NAMES.get(kind, kind)
+        return ("one of " if "," in choices[1] else "") + choices[1].replace("'", "")
+    return TYPE_NAMES.get(kind.partition("[")[0], kind)
 
 
 def find_recipe(name: str, folder: Path = Path()) -> Path:
@@ -194,20 +195,38 @@ def read_recipe(name: str) -> tuple[dict[str, Any], Path]:
             raise MoodlineError(f"{BASE}: {error} ({path})", code=error.code) from error
 
 
-# Choice, its only value with which these keys of its section have an effect.
-REQUIRED_CHOICES = (
-    ("audio_utterance.frontend", "leaf", ("frontend_lr_scale",)),
-    ("audio_utterance.padding", "released", ("padded_seconds",)),
-    ("audio_context.kind", "bigru_attention", ("layers", "self_attention", "attention")),
-    ("text_context.kind", "bigru_attention", ("layers", "self_attention", "attention")),
-    ("audio_context.self_attention", True, ("attention",)),
-    ("text_context.self_attention", True, ("attention",)),
-    ("fusion.kind", "transformer", ("heads", "layers", "feed_forward", "dropout")),
+LEAF_CNN_KEYS = (
+    *("frontend", "sample_rate", "filters", "window_ms", "stride_ms", "minimum_frequency", "maximum_frequency"),
+    *("channels", "waveform_normalisation", "channel_normalisation", "mask_channels", "mask_frames", "shift_channels"),
+    *("frontend_lr_scale", "padding", "padded_seconds"),
 )
+FINE_TUNING_KEYS = ("layers", "num_unfrozen_layers", "pretrained_lr_scale", "gradient_checkpointing")
+# Choice, its only values with which these keys of its section have an effect.
+REQUIRED_CHOICES: Sequence[tuple[str, tuple[Any, ...], tuple[str, ...]]] = (
+    ("audio_utterance.encoder", ("leaf_cnn",), LEAF_CNN_KEYS),
+    ("audio_utterance.encoder", ("pretrained",), FINE_TUNING_KEYS),
+    ("audio_utterance.encoder", ("pretrained", "faster-whisper"), ("pretrained", "revision", "pooling")),
+    ("audio_utterance.frontend", ("leaf",), ("frontend_lr_scale",)),
+    ("audio_utterance.padding", ("released",), ("padded_seconds",)),
+    ("text_utterance.pooling", ("gru",), ("hidden", "layers")),
+    ("audio_context.kind", ("bigru_attention",), ("layers", "self_attention", "attention")),
+    ("text_context.kind", ("bigru_attention",), ("layers", "self_attention", "attention")),
+    ("audio_context.self_attention", (True,), ("attention",)),
+    ("text_context.self_attention", (True,), ("attention",)),
+    ("fusion.kind", ("transformer",), ("heads", "layers", "feed_forward", "dropout")),
+)
+# Keys without effect while no pretrained layer is trained.
+IDLE_IF_FROZEN = {
+    "audio_utterance": ("pretrained_lr_scale", "gradient_checkpointing"),
+    "text_utterance": ("text_encoder_lr_scale", "gradient_checkpointing"),
+}
 
 
 def note_idle_keys(content: Mapping[str, Any], recipe: Recipe) -> list[str]:
-    """Write a sentence for each choice of a recipe that leaves some of the dotted keys of its file without effect."""
+    """Write a sentence for each choice of a recipe that leaves some of the dotted keys of its file without effect.
+
+    One more if the pretrained speech encoder runs in every epoch.
+    """
     values = flatten_keys(dataclasses.asdict(recipe))
     idle: dict[str, str] = {}  # keys and sections -> the choice that leaves them without effect
     for stage in STAGES:
@@ -218,15 +237,39 @@ def note_idle_keys(content: Mapping[str, Any], recipe: Recipe) -> list[str]:
             idle[stage] = f"modalities is {recipe.modalities}"
     for choice, required, keys in REQUIRED_CHOICES:
         stage = choice.partition(".")[0]
-        if stage in recipe.stages and values[choice] != required:
+        if stage in recipe.stages and values[choice] not in required:
             reason = f"{choice} is {json.dumps(values[choice])}".replace('"', "")
             idle = {f"{stage}.{key}": reason for key in keys} | idle
-    if "text_utterance" in recipe.stages and recipe.text_utterance.num_unfrozen_layers == 0:
-        idle.setdefault("text_utterance.text_encoder_lr_scale", "text_utterance.num_unfrozen_layers is 0")
+    for stage, keys in IDLE_IF_FROZEN.items():
+        if stage in recipe.stages and values[f"{stage}.num_unfrozen_layers"] == 0:
+            for key in keys:
+                idle.setdefault(f"{stage}.{key}", f"{stage}.num_unfrozen_layers is 0")
+        if stage == "audio_utterance" and keeps_features(recipe):
+            idle.setdefault(f"{stage}.speed_change", "the features of frozen encoders are computed once")
+        if stage in recipe.stages and is_local(values[f"{stage}.pretrained"]):
+            idle.setdefault(f"{stage}.revision", f"{stage}.pretrained is not on a hub")
     if not {*ENCODERS} & {*recipe.stages}:
         idle["selection"] = "no encoder is trained"
     by_reason: dict[str, list[str]] = {}
     for key, reason in idle.items():
         if any(f"{one}.".startswith(f"{key}.") for one in content):
             by_reason.setdefault(reason, []).append(key)
-    return [f"{', '.join(keys)}: no effect, since {reason}" for reason, keys in by_reason.items()]
+    notes = [f"{', '.join(keys)}: no effect, since {reason}" for reason, keys in by_reason.items()]
+    audio = recipe.audio_utterance
+    if "audio_utterance" in recipe.stages and audio.encoder == "pretrained" and not keeps_features(recipe):
+        choice = "pooling" if audio.num_unfrozen_layers == 0 else "num_unfrozen_layers"
+        value = json.dumps(getattr(audio, choice)).replace('"', "")
+        notes.append(f"audio_utterance: the encoder reads all audio in every epoch, since {choice} is {value}")
+    return notes
+
+
+def keeps_features(recipe: Recipe) -> bool:
+    """Check whether training reads features of a frozen speech encoder, computed once, and no audio."""
+    audio = recipe.audio_utterance
+    frozen = audio.encoder == "faster-whisper" or (audio.encoder == "pretrained" and audio.num_unfrozen_layers == 0)
+    return "audio_utterance" in recipe.stages and frozen and audio.pooling != "attentive"
+
+
+def is_local(name: str) -> bool:
+    """Check whether a pretrained encoder is in a wheel or a folder."""
+    return name.startswith("wheel:") or Path(name).is_dir()

@@ -4,11 +4,13 @@ import ctypes
 import math
 import multiprocessing
 import os
+import sys
 import threading
 import time
 import zlib
 from collections.abc import Callable
 from multiprocessing.connection import wait
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,6 +26,28 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait_for_parent, daemon=True).start()
+
+
+def measure_memory() -> int | None:
+    """Measure the bytes of memory that this process may use; None where the system does not report them."""
+    if not hasattr(os, "sysconf"):
+        return None
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()  # of a container
+    except OSError:
+        return total
+    return min(total, int(limit)) if limit.isdigit() else total
+
+
+def measure_peak_mebibytes() -> int | None:
+    """Return this process's peak memory; None where the system does not report it."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in KiB; macOS alone counts bytes
+    return round(peak / (1024**2 if sys.platform == "darwin" else 1024))
 
 
 class MemoryTrimmer:

@@ -159,7 +159,11 @@ def test_mistakes_get_a_sentence(
         (["--recipe", "smal"], "recipe.not_found", ["'smal'", "demo, iemocap, iemocap-10ms, small"]),
         (["--label_set", "iemocap5"], "recipe.bad_value", ["label_set", "iemocap4, iemocap6", "'iemocap5'"]),
         (["--label-set", "none.yaml"], "label.set_not_found", ["none.yaml", "iemocap4, iemocap6"]),
-        (["--text_utterance.bert", "wheel:none"], "recipe.unknown_bert", ["wheel:all-minilm-l6-v2", "'wheel:none'"]),
+        (
+            ["--text_utterance.pretrained", "wheel:no"],
+            "recipe.unknown_encoder",
+            ["wheel:all-minilm-l6-v2", "'wheel:no'"],
+        ),
         (["--devises", "2"], "option.unknown", ["--devises", "--devices"]),
         (["--audio-embedings", "x"], "option.unknown", ["--audio-embedings", "--audio-embeddings"]),
         (["--text-embeddings", "none.parquet"], "embeddings.not_found", ["none.parquet"]),

@@ -34,6 +34,30 @@ def test_a_device_that_is_not_there_is_refused_in_one_sentence(
     assert "'cuda:1'" in str(error)
 
 
+HALF = ("reproduce", "evaluate", "evaluate --causal", "embed", "predict", "stream")
+
+
+@pytest.mark.parametrize("command", HALF)
+def test_fp16_on_the_cpu_is_refused_in_one_sentence(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "talk.wav").write_bytes(b"RIFF")
+    options = ("--device", "cpu", "--precision", "fp16")
+    assert refused(capsys, *command.split(), *COMMANDS[command], *options).code == "device.no_fp16"
+
+
+@pytest.mark.parametrize("command", ["evaluate", "embed", "predict"])
+def test_batches_of_no_seconds_are_refused_in_one_sentence(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "talk.wav").write_bytes(b"RIFF")
+    error = refused(capsys, command, *COMMANDS[command], "--device", "cpu", "--batch-seconds=-1")
+    assert error.code == "option.out_of_range"
+    assert "-1" in str(error)
+
+
 @pytest.mark.parametrize(
     ("available", "named", "reported"), [("mps", "auto", True), ("mps", "mps", False), ("cpu", "auto", False)]
 )

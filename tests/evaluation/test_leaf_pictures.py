@@ -29,7 +29,8 @@ from moodline.evaluation.leaf_figures import (
     plot_leaf,
 )
 from moodline.modeling.audio_encoder import LeafCnn
-from moodline.modeling.checkpoint import Provenance, save_description, save_stage
+from moodline.modeling.checkpoint import save_description, save_stage
+from moodline.modeling.description import Provenance
 from moodline.modeling.frontend import LogMel
 from moodline.modeling.leaf import Leaf
 from moodline.modeling.model import build_stage

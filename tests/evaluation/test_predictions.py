@@ -10,7 +10,7 @@ from moodline.corpora.corpus import Corpus
 from moodline.corpora.protocols import Fold, build_folds
 from moodline.errors import MoodlineError
 from moodline.evaluation.predictions import refuse_training_overlap
-from moodline.modeling.checkpoint import Provenance
+from moodline.modeling.description import Provenance
 from moodline.training.provenance import build_provenance
 from tests.refusals import refuses
 

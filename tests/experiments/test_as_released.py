@@ -68,7 +68,7 @@ def test_the_encoders_alone_train_on_what_the_fold_selects_by(corpus: Corpus, tm
 
 def test_the_encoders_read_the_turns_drawn(corpus: Corpus, tmp_path: Path) -> None:
     released = training(corpus, as_released(Recipe()), tmp_path)
-    data = released.build_data(AUDIO_UTTERANCE)
+    data = released.build_data(AUDIO_UTTERANCE, released.build_part(AUDIO_UTTERANCE))
     for items, part in zip((data.train, data.validation), released.select_sets(AUDIO_UTTERANCE), strict=True):
         assert isinstance(items, WaveformItems)
         assert {turn.id for turn in items.utterances} == find_classified(part, IEMOCAP4)

@@ -19,7 +19,7 @@ from moodline.experiments.paper_tables import (
 )
 from moodline.experiments.reproduce import refuse_unfit_plan
 from moodline.experiments.tasks import ExperimentTask, build_plan
-from moodline.modeling import text_encoder
+from moodline.modeling import pretrained_files
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
 
@@ -36,7 +36,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
-    return change_config(Recipe(), {"text_utterance.bert": str(tiny_bert(tmp_path_factory.mktemp("bert")))})
+    return change_config(Recipe(), {"text_utterance.pretrained": str(tiny_bert(tmp_path_factory.mktemp("bert")))})
 
 
 @pytest.fixture(scope="module")
@@ -143,14 +143,14 @@ def test_a_plan_hashes_the_corpus_and_bert_once(
             super().__init__()
             hashed.append("corpus")
 
-    def counted(name: str) -> str:
+    def counted(name: str, key: str, revision: str | None) -> str:
         hashed.append(name)
         return "0123"
 
     monkeypatch.setattr(corpora, "TableHasher", CountedHash)
-    monkeypatch.setattr(text_encoder, "fingerprint_model", counted)
+    monkeypatch.setattr(pretrained_files, "fingerprint_model", counted)
     unread = replace(corpus)
     plan = build_plan(tables, unread, seeds=2)
     refuse_unfit_plan(plan, unread, tmp_path)
     assert len(plan) > 20
-    assert sorted(hashed) == sorted(["corpus", plan[0].system.recipe.text_utterance.bert])
+    assert sorted(hashed) == sorted(["corpus", plan[0].system.recipe.text_utterance.pretrained])

@@ -13,18 +13,19 @@ import torch
 import moodline
 from moodline.audio.io import inspect_file
 from moodline.conversation import Conversation, Utterance
-from moodline.device import choose_device, move, run_on_device
+from moodline.device import Precision, choose_device, move, run_on_device
 from moodline.errors import MoodlineError
 from moodline.experiments.baselines import pool_means
 from moodline.inference.embed import write_model_embeddings
-from moodline.inference.encode import WINDOW
 from moodline.inference.pipeline import Model
 from moodline.inference.streaming import EncodedConversation, encode_causally
+from moodline.inference.windows import WINDOW
 from moodline.modeling.batching import Encoding
-from moodline.modeling.text_encoder import load_bert
+from moodline.modeling.text_encoder import load_text_backbone
 from moodline.timeline.timeline import UtterancePrediction
 from tests import accelerator as simulated
 from tests.accelerator import Accelerator, Remote, accelerator
+from tests.inference.test_precision import MORE_ROUNDINGS, compute_probabilities, measure_rounding_error
 from tests.inference.tiny_models import conversation_of, predictor_of, recipe_of, write_model
 from tests.tiny import tiny_bert
 
@@ -171,7 +172,7 @@ def test_embeddings_of_one_model_share_a_folder(
 
 
 def test_sentence_embeddings_agree(place: Path, accelerator: Accelerator) -> None:
-    bert, tokenizer = load_bert(str(tiny_bert(place / "sentences")), 24)
+    bert, tokenizer = load_text_backbone(str(tiny_bert(place / "sentences")), 24)
     words = ["i am so happy", "no", ""]
     expected = pool_means(words, bert, tokenizer)
     with accelerator:
@@ -239,6 +240,44 @@ def test_a_gpu_computes_in_single_precision_and_is_then_as_it_was(monkeypatch: p
     monkeypatch.setattr(part, "parameters", lambda: iter([on_gpu]))
     assert run_on_device(part, function=read_cudnn_flags) == (False, *before[1:])
     assert read_cudnn_flags() == before
+
+
+def test_tensors_go_to_cuda_alone_from_pinned_memory() -> None:
+    calls: list[object] = []
+
+    class Recorded(torch.Tensor):
+        def pin_memory(self, device: object = None) -> "Recorded":
+            calls.append("pinned")
+            return self
+
+        def to(self, *arguments: object, **options: object) -> "Recorded":
+            calls.append((*arguments, options))
+            return self
+
+    tensor, cuda, mps = torch.ones(2).as_subclass(Recorded), torch.device("cuda:1"), torch.device("mps")
+    move([tensor], cuda)
+    move({"a": tensor}, mps)
+    assert calls == ["pinned", (cuda, {"non_blocking": True}), (mps, {})]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_on_cuda_is_off_by_as_much_as_rounding_all_layers(
+    precision: Precision, model: Path, talk: Conversation
+) -> None:
+    expected = compute_probabilities(moodline.load(model, device="cpu"), talk)
+    found = compute_probabilities(moodline.load(model, device="cuda", precision=precision), talk)
+    error = (found - expected).abs().max().item()  # fp16 has more digits than bf16
+    assert 0 < error <= AGREEMENT + MORE_ROUNDINGS * measure_rounding_error(model, talk)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
+@pytest.mark.parametrize("batch_seconds", [1.0, 600.0])
+def test_batches_by_seconds_on_cuda_agree(batch_seconds: float, model: Path, talk: Conversation) -> None:
+    expected = list(moodline.load(model, device="cpu").predict_all([talk, talk]))
+    found = list(moodline.load(model, device="cuda", batch_seconds=batch_seconds).predict_all([talk, talk]))
+    for one, other in zip(found, expected, strict=True):
+        assert_agree(one.utterances, other.utterances)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")

@@ -20,10 +20,11 @@ from moodline.config import (
 )
 from moodline.conversation import AudioClip, Utterance
 from moodline.experiments.paper_tables import change_config
-from moodline.inference.encode import encode_conversations, encode_utterances
+from moodline.inference.encode import UtteranceEncoder, list_turns
+from moodline.inference.windows import encode_conversations
 from moodline.modeling.batching import Encoding
 from moodline.modeling.model import build_stage
-from moodline.modeling.text_encoder import Tokenizer, load_bert
+from moodline.modeling.text_encoder import Tokenizer, load_text_backbone
 from tests.rounding import assert_rounded_alike, rounding
 from tests.system import OPERATIONS
 from tests.tiny import WORDS, tiny_bert
@@ -50,10 +51,10 @@ def utterance(number: int, words: str = "", audio: AudioClip | None = None) -> U
 def assert_each_is_encoded_as_if_alone(
     stage: str, part: nn.Module, utterances: list[Utterance], tokenizer: Tokenizer | None
 ) -> None:
-    together = encode_utterances(stage, part, utterances, RECIPE, tokenizer)
+    together = UtteranceEncoder(stage, part, RECIPE, tokenizer).encode(list_turns(utterances, RECIPE))
     assert len(together.embeddings) == len(together.logits) == len(utterances)
     for index, one in enumerate(utterances):
-        alone = encode_utterances(stage, part, [one], RECIPE, tokenizer)
+        alone = UtteranceEncoder(stage, part, RECIPE, tokenizer).encode(list_turns([one], RECIPE))
         assert_rounded_alike(together.embeddings[index], alone.embeddings[0], OPERATIONS)
         assert_rounded_alike(together.logits[index], alone.logits[0], OPERATIONS)
     distances = torch.cdist(together.embeddings, together.embeddings).fill_diagonal_(1)
@@ -61,7 +62,7 @@ def assert_each_is_encoded_as_if_alone(
 
 
 def test_utterances_of_words_are_encoded_as_each_alone(tmp_path: Path) -> None:
-    bert, tokenizer = load_bert(str(tiny_bert(tmp_path)), 512)
+    bert, tokenizer = load_text_backbone(str(tiny_bert(tmp_path)), 512)
     generator = np.random.default_rng(0)
     words = [word for word in WORDS if word.isalpha()]
     utterances = [
@@ -97,7 +98,8 @@ def test_zeros_around_an_utterance_change_its_encoding_under_released_padding_al
 
     def encoded(padding: str, seconds: float, *utterances: Utterance) -> Tensor:
         changes = {"audio_utterance.padding": padding, "audio_utterance.padded_seconds": seconds}
-        return encode_utterances(AUDIO_UTTERANCE, part, utterances, change_config(RECIPE, changes), None).embeddings
+        recipe = change_config(RECIPE, changes)
+        return UtteranceEncoder(AUDIO_UTTERANCE, part, recipe, None).encode(list_turns(utterances, recipe)).embeddings
 
     alone = encoded("masked", 1.5, one)[0]
     masked = torch.stack([encoded("masked", 3.0, one)[0], encoded("masked", 3.0, one, longest)[0]])
@@ -134,7 +136,9 @@ def test_no_batch_of_speech_is_longer_than_the_recipe_allows(tmp_path: Path) -> 
         for number, duration in enumerate(durations)
     ]
     part = Recorder()
-    found = encode_utterances(AUDIO_UTTERANCE, part, utterances, RECIPE, None).embeddings[:, 0]
+    found = (
+        UtteranceEncoder(AUDIO_UTTERANCE, part, RECIPE, None).encode(list_turns(utterances, RECIPE)).embeddings[:, 0]
+    )
     np.testing.assert_allclose(found.numpy() / (0.5 * RATE), durations, rtol=rounding(6 * RATE))
     allowed = RECIPE.audio_utterance.batch_seconds
     totals = [rows * size / RATE for rows, size in part.shapes]

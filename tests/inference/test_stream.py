@@ -10,9 +10,9 @@ import soundfile
 from moodline.audio.io import inspect_file
 from moodline.config import AudioUtteranceConfig, ContextConfig, Modalities, Recipe
 from moodline.conversation import Conversation, Utterance
-from moodline.inference.encode import encode_in_windows
 from moodline.inference.pipeline import Model, load
 from moodline.inference.streaming import MAX_HISTORY, EncodedConversation, encode_causally
+from moodline.inference.windows import encode_in_windows
 from moodline.modeling.context import subtract_speaker_means
 from moodline.timeline.timeline import UNCERTAIN, UtterancePrediction
 from tests.inference.tiny_models import CONTEXT, conversation_of, predictor_of, recipe_of, write_model

@@ -25,7 +25,7 @@ from moodline.inference.domain_shift import (
 )
 from moodline.inference.pipeline import Model, load
 from moodline.inference.recordings import RecognitionOptions, recognise
-from moodline.modeling.checkpoint import (
+from moodline.modeling.description import (
     BANDWIDTH,
     LOUDNESS,
     MEASURES,
@@ -36,7 +36,8 @@ from moodline.modeling.checkpoint import (
     ModelDescription,
     TrainingStatistics,
 )
-from moodline.modeling.text_encoder import WHEEL_MINILM, count_pieces, load_bert
+from moodline.modeling.pretrained_files import WHEEL_MINILM
+from moodline.modeling.text_encoder import count_pieces, load_text_backbone
 from moodline.timeline import Timeline
 from moodline.transcripts.formats import write_transcript
 from tests.inference.tiny_models import PROVENANCE, write_model
@@ -270,7 +271,7 @@ def test_real_words_are_warned_of_in_another_language_alone(shared: Path) -> Non
         english = [row["Utterance"] for row in csv.DictReader(file)]
     with (shared / "corpora/nemo/data.tsv").open(encoding="utf-8") as file:
         polish = sorted({row["text"] for row in csv.DictReader(file, delimiter="\t")})
-    tokenizer, recipe = load_bert(WHEEL_MINILM, 64)[1], Recipe(modalities="text")
+    tokenizer, recipe = load_text_backbone(WHEEL_MINILM, 64)[1], Recipe(modalities="text")
     talks = [
         Conversation(id=str(first), utterances=tuple(Utterance(id=str(n), speaker="a", words=text) for n, text in part))
         for first in range(0, 4_000, 10)

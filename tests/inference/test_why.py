@@ -9,7 +9,7 @@ from torch import Tensor
 
 from moodline.config import FUSION, ContextConfig
 from moodline.inference import explain
-from moodline.inference.encode import WINDOW, plan_windows
+from moodline.inference.windows import WINDOW, plan_windows
 from moodline.modeling.context import BiGruAttention
 from moodline.modeling.model import ENCODER_BY_STAGE
 from moodline.timeline.timeline import Reasons

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from moodline.config import ENCODERS
-from moodline.inference.encode import WINDOW, Window, encode_in_windows, plan_windows
+from moodline.inference.windows import WINDOW, Window, encode_in_windows, plan_windows
 from moodline.modeling.batching import Encoding
 from tests.inference.tiny_models import SIZES, conversation_of, network_of, predictor_of, recipe_of
 from tests.rounding import assert_rounded_alike, count_operations

@@ -10,7 +10,7 @@ import soundfile
 
 from moodline.conversation import Conversation, Segment, Utterance
 from moodline.inference.pipeline import Model, load
-from moodline.modeling.checkpoint import UNKNOWN_PIECES, TrainingStatistics
+from moodline.modeling.description import UNKNOWN_PIECES, TrainingStatistics
 from moodline.timeline import Timeline
 from moodline.transcripts.formats import write_transcript
 from tests.inference.tiny_models import conversation_of, predictor_of, recipe_of, write_model

@@ -18,10 +18,11 @@ from moodline.config import (
 )
 from moodline.conversation import IEMOCAP4, Conversation, Utterance
 from moodline.inference.pipeline import Model
-from moodline.modeling.checkpoint import Provenance, TrainedModel, save_description, save_stage, save_text_assets
+from moodline.modeling.checkpoint import TrainedModel, save_description, save_stage, save_text_assets
 from moodline.modeling.context import BiGruAttention
+from moodline.modeling.description import Provenance
 from moodline.modeling.model import ConversationModel, build_stage
-from moodline.modeling.text_encoder import load_bert
+from moodline.modeling.text_encoder import load_text_backbone
 from moodline.recipe import parse_recipe, read_recipe
 from tests.system import write_recipe
 from tests.tiny import tiny_bert
@@ -93,7 +94,7 @@ def write_model(place: Path, modalities: str, modality_dropout: float = 0.0) -> 
     name = str(write_recipe(place / "tiny.yaml", tiny_bert(place / "bert")))
     recipe = parse_recipe({**read_recipe(name)[0], "modalities": modalities}, name)
     recipe = replace(recipe, fusion=replace(recipe.fusion, modality_dropout=modality_dropout))
-    bert, tokenizer = load_bert(recipe.text_utterance.bert, recipe.text_utterance.maximum_tokens)
+    bert, tokenizer = load_text_backbone(recipe.text_utterance.pretrained, recipe.text_utterance.maximum_tokens)
     torch.manual_seed(0)
     for stage in recipe.stages:
         save_stage(place / "model", stage, build_stage(stage, recipe, len(IEMOCAP4.classes), bert))

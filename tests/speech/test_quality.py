@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moodline.inference.domain_shift import MAX_SIGNAL_TO_NOISE, compute_statistics, measure_quality
-from moodline.modeling.checkpoint import BANDWIDTH, LOUDNESS, SIGNAL_TO_NOISE, DataStatistics
+from moodline.modeling.description import BANDWIDTH, LOUDNESS, SIGNAL_TO_NOISE, DataStatistics
 
 RATE = 16_000
 

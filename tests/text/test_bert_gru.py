@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import BertConfig, BertModel
 
 from moodline.modeling.batching import Encoding
-from moodline.modeling.text_encoder import BertGru, load_bert
+from moodline.modeling.text_encoder import TextEncoder, load_text_backbone
 from tests.refusals import refuses
 from tests.rounding import assert_rounded_alike, count_operations
 from tests.tiny import tiny_bert
@@ -21,15 +21,15 @@ def bert(layers: int = 4) -> BertModel:
     return BertModel(config, add_pooling_layer=False)
 
 
-def encoder(layers_of_bert: int = 4, **arguments) -> BertGru:
-    return BertGru(bert(layers_of_bert), **{"classes": 4, "hidden": 10, "embedding": 6} | arguments).eval()
+def encoder(layers_of_bert: int = 4, **arguments) -> TextEncoder:
+    return TextEncoder(bert(layers_of_bert), **{"classes": 4, "hidden": 10, "embedding": 6} | arguments).eval()
 
 
 def tokens(length: int, seed: int = 0) -> Tensor:
     return torch.randint(0, 30, (length,), generator=torch.Generator().manual_seed(seed))
 
 
-def encode(model: BertGru, ids: Tensor, lengths: list[int]) -> Encoding:
+def encode(model: TextEncoder, ids: Tensor, lengths: list[int]) -> Encoding:
     with torch.no_grad():
         return model(ids, torch.tensor(lengths))
 
@@ -110,14 +110,14 @@ def test_more_trained_layers_than_bert_has_are_refused() -> None:
 
 
 def test_a_bert_too_shallow_to_read_is_refused() -> None:
-    with refuses("model.shallow_bert", "3", "4"):
+    with refuses("model.shallow_encoder", "3", "4"):
         encoder(layers_of_bert=3)
 
 
 def test_utterances_without_words_have_a_result_of_their_own(tmp_path: Path) -> None:
-    pretrained, tokenizer = load_bert(str(tiny_bert(tmp_path)), 512)
+    pretrained, tokenizer = load_text_backbone(str(tiny_bert(tmp_path)), 512)
     torch.manual_seed(0)
-    model = BertGru(pretrained, classes=4, hidden=10, embedding=6).eval()
+    model = TextEncoder(pretrained, classes=4, hidden=10, embedding=6).eval()
     ids = tokenizer(["", "   ", "yes"])
     batch = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True)
     empty, blank, yes = encode(model, batch, [len(one) for one in ids]).logits

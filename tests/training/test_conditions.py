@@ -20,7 +20,7 @@ from moodline.inference.domain_shift import (
     sample_evenly,
     sample_turns,
 )
-from moodline.modeling.checkpoint import (
+from moodline.modeling.description import (
     LOUDNESS,
     MEASURES,
     PIECES_PER_WORD,
@@ -28,7 +28,7 @@ from moodline.modeling.checkpoint import (
     TrainingStatistics,
     parse_training_statistics,
 )
-from moodline.modeling.text_encoder import PieceCounts, Tokenizer, load_bert
+from moodline.modeling.text_encoder import PieceCounts, Tokenizer, load_text_backbone
 from tests.refusals import refuses
 from tests.tiny import POSITIONS, tiny_bert
 
@@ -37,7 +37,7 @@ AUDIO, TEXT = Recipe(modalities="audio"), Recipe(modalities="text")
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    return load_bert(str(tiny_bert(tmp_path_factory.mktemp("bert"))), POSITIONS)[1]
+    return load_text_backbone(str(tiny_bert(tmp_path_factory.mktemp("bert"))), POSITIONS)[1]
 
 
 def talk(name: str, turns: int, words: str = "i am so happy", audio: AudioClip | None = None) -> Conversation:

@@ -12,7 +12,7 @@ from torch import Tensor
 from moodline.config import Recipe
 from moodline.conversation import IEMOCAP4, AudioClip, Conversation, Utterance
 from moodline.experiments.paper_tables import change_config
-from moodline.modeling.text_encoder import load_bert
+from moodline.modeling.text_encoder import load_text_backbone
 from moodline.training.dataset import (
     UNSCORED,
     BatchLoader,
@@ -153,8 +153,8 @@ def test_utterance_encoders_train_on_the_turns_that_have_a_class() -> None:
 
 
 def test_token_items_are_the_scored_turns_words(tmp_path: Path) -> None:
-    _, tokenizer = load_bert(str(tiny_bert(tmp_path)), 512)
-    items = build_token_items([FIRST, UNLABELLED, SECOND], tokenizer, IEMOCAP4)
+    _, tokenizer = load_text_backbone(str(tiny_bert(tmp_path)), 512)
+    items = build_token_items([FIRST, UNLABELLED, SECOND], tokenizer, IEMOCAP4, Recipe())
     assert items.lengths == [2, 4, 6, 2]  # no, two, four and no words, and the two marks
     for index, words in enumerate(["", "yes yes", "yes yes yes yes"]):
         assert items[index].sequences[0].equal(tokenizer([words])[0])

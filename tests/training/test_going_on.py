@@ -284,7 +284,7 @@ def test_a_recipe_of_which_nothing_would_be_kept_is_another_run(
 def test_other_weights_in_berts_folder_train_again_what_reads_them(place: Path, tmp_path: Path) -> None:
     """The recipe names the folder; what is in it is what counts."""
     shutil.copytree(place / "bert", tmp_path / "bert")
-    command = training(place, tmp_path / "run", f"--text_utterance.bert={tmp_path / 'bert'}")
+    command = training(place, tmp_path / "run", f"--text_utterance.pretrained={tmp_path / 'bert'}")
     assert run(command, tmp_path / "errors") == 0
     path = tmp_path / "bert/model.safetensors"
     tensors = load_file(path)
@@ -334,8 +334,8 @@ def test_hardware_that_is_not_there_is_told_before_anything_is_written(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--text_utterance.bert=/nonesuch"], "/nonesuch"),
-        (["--text_utterance.bert=wheel:nonesuch", "--fusion.layers=2"], "wheel:nonesuch"),
+        (["--text_utterance.pretrained=/nonesuch"], "/nonesuch"),
+        (["--text_utterance.pretrained=wheel:nonesuch", "--fusion.layers=2"], "wheel:nonesuch"),
         (["--accelerator=gpu", "--fusion.layers=2"], "cannot train with"),
         (["--audio_utterance.filters=3"], "audio_utterance.filters"),
         (["--text_utterance.num_unfrozen_layers=9"], "num_unfrozen_layers"),

@@ -19,9 +19,10 @@ from moodline.training.provenance import (
 
 
 def origins(
-    recipe: Recipe, bert_files: str = "a bert", recorded: StageFingerprint | None = None
+    recipe: Recipe, bert: str = "a bert", recorded: StageFingerprint | None = None
 ) -> dict[str, StageFingerprint]:
-    return compute_origins(recipe, IEMOCAP4, "a corpus", "a fold", {}, bert_files, "32-true", recorded=recorded)
+    files, before = {"text_utterance": bert}, {"text_utterance": recorded}
+    return compute_origins(recipe, IEMOCAP4, "a corpus", "a fold", {}, files, "32-true", None, before)
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,9 @@ def origins(
     [
         ("audio_utterance.frontend", "log_mel", {"audio_utterance", "audio_context", "fusion"}),
         ("audio_utterance.padding", "released", {"audio_utterance", "audio_context", "fusion"}),
+        ("audio_utterance.encoder", "pretrained", {"audio_utterance", "audio_context", "fusion"}),
+        ("text_utterance.pretrained", "roberta-base", {"text_utterance", "text_context", "fusion"}),
+        ("text_utterance.context_words", 2, {"text_utterance", "text_context", "fusion"}),
         ("audio_context.attention", "released", {"audio_context", "fusion"}),
         ("selection", "released", set(STAGES)),
         ("audio_context.kind", "bc_lstm", {"audio_context", "fusion"}),

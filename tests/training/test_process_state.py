@@ -12,7 +12,8 @@ import pytest
 import torch
 from transformers.utils import logging as transformers_logging
 
-from moodline.modeling.text_encoder import load_bert, silence_transformers
+from moodline.modeling.pretrained_files import silence_transformers
+from moodline.modeling.text_encoder import load_text_backbone
 from moodline.training.trainer import isolate_training, seed_initialisation
 from tests.system import moodline, write_recipe
 from tests.tiny import tiny_bert
@@ -77,7 +78,7 @@ def test_loading_bert_restores_the_state(tmp_path: Path, bars: bool) -> None:
         transformers_logging.disable_progress_bar()
     try:
         before = read_state()
-        load_bert(str(tiny_bert(tmp_path)), 24)
+        load_text_backbone(str(tiny_bert(tmp_path)), 24)
         assert read_state() == before
         with pytest.raises(ZeroDivisionError), silence_transformers():
             raise ZeroDivisionError

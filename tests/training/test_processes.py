@@ -105,3 +105,13 @@ def test_two_processes_train_the_same_stages_when_one_takes_over_slowly(tmp_path
         encoder, context = (f"{stage}.json" for stage in (TEXT_UTTERANCE, TEXT_CONTEXT))
         assert (mine / encoder).read_bytes() == (other / encoder).read_bytes()
         assert (mine / context).read_bytes() != (other / context).read_bytes()
+
+
+def test_two_processes_share_the_features_of_a_frozen_encoder(tmp_path: Path) -> None:
+    write_tree(tmp_path / "tree")
+    write_recipe(tmp_path / "tiny.yaml", tiny_bert(tmp_path / "bert"))
+    moodline("prepare", "iemocap", tmp_path / "tree", "-o", tmp_path / "corpus")
+    command = ["train", tmp_path / "corpus", "--recipe", tmp_path / "tiny.yaml", "--protocol", "session5"]
+    command += ["--modalities", "text", "--text_utterance.num_unfrozen_layers=0", "-o", tmp_path / "run"]
+    in_two_processes(command, [*TORCHRUN, "-m", "moodline.cli.main"])
+    assert len(list((tmp_path / "corpus/features").rglob("*.safetensors"))) == 2  # each wrote a file

@@ -1,7 +1,10 @@
-"""What is validated and kept when weights are averaged."""
+"""What is validated and kept when weights are averaged, and what a checkpoint gives back."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
@@ -9,6 +12,8 @@ from moodline.config import Recipe
 from moodline.experiments.paper_tables import change_config
 from moodline.training.dataset import Items, StageData
 from moodline.training.lightning_module import StageModule
+from moodline.training.trainer import restore_state
+from tests.refusals import refuses
 from tests.rounding import assert_rounded_alike
 
 
@@ -50,3 +55,46 @@ def test_the_average_is_kept_where_there_is_one() -> None:
     averaged.best_weights = averaged.validated_part.state_dict()
     expected = part.weight.detach() - 0.5  # half of the old weights, half of the new ones
     assert_rounded_alike(averaged.keep_best().state_dict()["weight"], expected, 3 * 2)
+
+
+def build_half_frozen(ema_decay: float = 0.5) -> StageModule:
+    part = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    part[0].requires_grad_(False)
+    return module(part, ema_decay)
+
+
+def save_checkpoint(saved: StageModule, path: Path, change: Callable[[dict[str, Any]], Any] = lambda _: None) -> None:
+    checkpoint: dict[str, Any] = {"state_dict": saved.state_dict()}
+    saved.on_save_checkpoint(checkpoint)
+    change(checkpoint["state_dict"])
+    torch.save(checkpoint, path)
+
+
+def test_a_checkpoint_has_what_is_trained_and_gives_it_back(tmp_path: Path) -> None:
+    saved, resumed = build_half_frozen(), build_half_frozen()
+    resumed.checkpoint = tmp_path / "state.pt"
+    save_checkpoint(saved, resumed.checkpoint)
+    names = torch.load(resumed.checkpoint)["state_dict"]
+    assert not any(name.startswith(("part.0.", "average.module.0.")) for name in names)
+    frozen = resumed.part.state_dict()["0.weight"].clone()
+    restore_state(resumed)
+    assert resumed.part.state_dict()["0.weight"].equal(frozen)
+    assert resumed.part.state_dict()["1.weight"].equal(saved.part.state_dict()["1.weight"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda weights: weights.pop("part.1.weight"),
+        lambda weights: weights.pop("average.module.1.bias"),
+        lambda weights: weights.update({"part.2.weight": torch.ones(2, 2)}),
+        lambda weights: weights.update({"part.1.weight": torch.ones(2, 3)}),
+    ],
+    ids=["a weight lacks", "an average lacks", "a further weight", "another shape"],
+)
+def test_a_checkpoint_of_another_part_is_refused(change: Callable[[dict[str, Any]], Any], tmp_path: Path) -> None:
+    resumed = build_half_frozen()
+    resumed.checkpoint = tmp_path / "state.pt"
+    save_checkpoint(build_half_frozen(), resumed.checkpoint, change)
+    with refuses("run.unreadable_checkpoint", resumed.checkpoint):
+        restore_state(resumed)

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from moodline.config import AUDIO_CONTEXT, AUDIO_UTTERANCE, STAGES, TrainingConfig
 from moodline.conversation import IEMOCAP4
-from moodline.inference.encode import encode_conversations
+from moodline.errors import MoodlineError
+from moodline.inference.windows import encode_conversations
 from moodline.modeling.model import build_stage
 from moodline.training.dataset import StageData, build_conversation_items
 from moodline.training.lightning_module import StageModule
@@ -65,6 +66,32 @@ def test_a_trained_part_encodes_on_its_device(
     assert next(trained.part.parameters()).device.type == simulated.NAME
     assert not isinstance(found.embeddings, Remote)
     assert found.embeddings.isfinite().all()
+
+
+def test_training_that_exceeds_memory_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe, talk = recipe_of(), conversation_of(5)
+    labelled = [replace(talk, utterances=tuple(replace(one, label="ang") for one in talk.utterances))]
+    vectors = {one.id: torch.randn(SIZES[AUDIO_UTTERANCE]) for one in talk.utterances}
+    part = build_stage(AUDIO_CONTEXT, recipe, len(IEMOCAP4.classes))
+
+    def exceed(*inputs: torch.Tensor) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has little.")
+
+    monkeypatch.setattr(part, "forward", exceed)
+    module = StageModule(
+        AUDIO_CONTEXT,
+        part,
+        StageData(*[build_conversation_items(labelled, [vectors], IEMOCAP4)] * 2),
+        recipe,
+        classes=len(IEMOCAP4.classes),
+        scored_labels=torch.zeros(len(vectors), dtype=torch.long),
+        checkpoint=tmp_path / "state.pt",
+    )
+    with pytest.raises(MoodlineError) as refused:
+        train_stage(module, tmp_path / "logs", "", Hardware(accelerator="cpu"), Console(quiet=True), resume=False)
+    assert refused.value.code == "device.out_of_memory"
+    for word in ("2.00 GiB", f"{AUDIO_CONTEXT}.training.batch_size"):
+        assert word in str(refused.value)
 
 
 def test_one_device_is_lightnings_accelerator_and_index() -> None:

@@ -25,7 +25,7 @@ def run_evaluate(options: Any, typed: Any) -> None:
         labels=options.label_set,
         words=options.words,
         embeddings=cli.collect_embeddings(options),
-        device=cli.select_device(options.device),
+        **cli.select_execution(options)._asdict(),
         with_audio=options.with_audio,
         quote=not options.no_words,
         causal=options.causal,
@@ -66,9 +66,10 @@ def refuse_contradictions(options: Any) -> None:
 
 def run_plot(options: Any, typed: Any) -> None:
     from moodline.evaluation.leaf_figures import plot_leaf
+    from moodline.hub import locate_model
 
     chosen = options.leaf
-    for path in plot_leaf(chosen.model, chosen.out, chosen.audio, chosen.format):
+    for path in plot_leaf(locate_model(chosen.model), chosen.out, chosen.audio, chosen.format):
         print_line(path)
 
 
@@ -101,7 +102,7 @@ def run_reproduce(options: Any, typed: Any) -> None:
     from moodline.console import create_console
     from moodline.experiments.reproduce import reproduce
 
-    cli.select_device(options.device)
+    cli.select_execution(options)
     reproduce(
         options.corpus,
         recipe,
@@ -115,6 +116,7 @@ def run_reproduce(options: Any, typed: Any) -> None:
         jobs=options.jobs,
         quote=not options.no_words,
         device=options.device,
+        precision=options.precision,
         dry=options.dry_run,
     )
 
@@ -144,10 +146,10 @@ COMMANDS = {
     "evaluate": cli.Command(
         help="Score a run on its test folds, or a model on another corpus.",
         run=run_evaluate,
-        shared=(*cli.EMBEDDINGS, cli.WORDS, cli.NO_WORDS, cli.DEVICE),
+        shared=(*cli.EMBEDDINGS, cli.WORDS, cli.NO_WORDS, cli.DEVICE, cli.PRECISION, cli.BATCH_SECONDS),
         options=(
             cli.option("run", nargs="?", type=Path, default=None, help="a run's folder"),
-            cli.option("--model", type=Path, help="a model folder, to score on --corpus"),
+            cli.option("--model", type=str, help=f"{cli.MODEL_NAME}, to score on --corpus"),
             cli.option("--corpus", type=Path, help="a corpus folder that did not train the model"),
             cli.option("--label-set", help="maps the corpus's labels to classes: a label set's name, or a YAML file"),
             cli.out("the folder for the scores of --model"),
@@ -163,7 +165,7 @@ COMMANDS = {
             "leaf": cli.Command(
                 help="Draw the LEAF front-end of a model, before and after training.",
                 options=(
-                    cli.option("model", type=Path, help="a model folder, or a run's fold"),
+                    cli.option("model", type=str, help=f"{cli.MODEL_NAME}, or a run's fold"),
                     cli.option("--audio", type=Path, help="a recording: draw its features beside log-mel"),
                     cli.option("--format", choices=["svg", "png"], default="svg", help="the format of the pictures"),
                     cli.out("the pictures' folder", required=True),
@@ -186,7 +188,7 @@ COMMANDS = {
         help="Train and score every system of the paper's tables, into one ledger.",
         run=run_reproduce,
         takes_recipe=True,
-        shared=(cli.CORPUS, cli.FOLD, cli.NO_WORDS, cli.DEVICE),
+        shared=(cli.CORPUS, cli.FOLD, cli.NO_WORDS, cli.DEVICE, cli.PRECISION),
         options=(
             cli.out("the ledger's folder", required=True),
             cli.option("--recipe", default="iemocap", help="a YAML file, or the name of one that comes with moodline"),

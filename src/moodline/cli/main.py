@@ -1,8 +1,10 @@
 """Parse a command line and run its command; what a command needs loads when it runs."""
 
+import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from moodline import __version__
 from moodline.cli import data, evaluate, predict, train
@@ -33,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser = build_parser()
         options = parser.parse_args(arguments)
         typed = parser.parse_args(arguments, defaults=False)  # these override a recipe's own values
-        COMMANDS[options.command].run(options[options.command], typed[options.command])
+        with printing_warnings():
+            COMMANDS[options.command].run(options[options.command], typed[options.command])
     except MoodlineError as error:
         fail(str(error), USER_ERROR)
     except KeyboardInterrupt as interruption:
@@ -42,6 +45,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         fail(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}; check it and retry", USER_ERROR)
+
+
+class WarningPrinter(logging.Handler):
+    """Prints the library's warnings on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print_line(f"moodline: {record.getMessage()}", sys.stderr)
+
+
+@contextmanager
+def printing_warnings() -> Iterator[None]:
+    """Print the library's warnings, which a program that imports it receives by ``logging``."""
+    printer, logger = WarningPrinter(logging.WARNING), logging.getLogger("moodline")
+    logger.addHandler(printer)
+    try:
+        yield
+    finally:
+        logger.removeHandler(printer)
 
 
 def fail(sentence: str, code: int) -> None:

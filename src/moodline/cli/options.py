@@ -22,6 +22,8 @@ from moodline.recipe import RENAMED_KEYS, list_keys, rewrite_message
 if TYPE_CHECKING:
     import torch
 
+    from moodline.device import Execution
+
 Option = tuple[tuple[str, ...], dict[str, Any]]
 
 
@@ -73,7 +75,8 @@ MODEL_VARIABLE = "MOODLINE_MODEL"
 # Options of several commands.
 CORPUS = option("corpus", type=Path, help="a corpus folder")
 RUN = option("run", type=Path, help="a run's folder")
-MODEL = option("--model", type=Path, help=f"a model folder (default: that of {MODEL_VARIABLE}, or the demo's)")
+MODEL_NAME = "a model folder, or org/name[@revision] on the Hugging Face hub"
+MODEL = option("--model", type=str, help=f"{MODEL_NAME} (default: that of {MODEL_VARIABLE}, or the demo's)")
 RECIPE = option("--recipe", required=True, help="a YAML file, or the name of one that comes with moodline")
 PROTOCOL = option("--protocol", required=True, help="the folds: session5, cv5, cv10, kfold5, official, all, ...")
 FOLD = option("--fold", type=str, help="use only the fold of this name")
@@ -83,6 +86,14 @@ WORDS = option(
 NO_WORDS = flag("--no-words", "leave words out of the output, so that it can be shared")
 DEVICE = option(
     "--device", type=str, default="auto", help="where models run: auto (a GPU, if there is one), cpu, cuda, cuda:N, mps"
+)
+PRECISION = option(
+    "--precision", choices=["32", "bf16", "fp16"], default="32", help="arithmetic of models; fp16 needs a GPU"
+)
+BATCH_SECONDS = option(
+    "--batch-seconds",
+    type=float,
+    help="speech in a batch, instead of 16 turns: more fills a GPU, less saves its memory",
 )
 MODALITIES = option(
     "--modalities", choices=list(get_args(Modalities)), default="both", help="what to read; text needs no audio"
@@ -231,6 +242,14 @@ def select_device(named: str) -> "torch.device":
     if named == AUTO and found != CPU:
         print_line(f"moodline: running on {describe_device(found)}", sys.stderr)
     return found
+
+
+def select_execution(options: Any) -> "Execution":
+    """Combine --device, see ``select_device``, with --precision and --batch-seconds, or refuse their values."""
+    from moodline.device import Execution
+
+    device = select_device(options.device)
+    return Execution(device, options.precision, options.get("batch_seconds")).resolve()
 
 
 def collect_embeddings(options: Any) -> dict[str, Path]:

@@ -30,17 +30,17 @@ STAGE_GROUPS = ["utterance", "context", "fusion"]
 DEMO_MODELS = "demo/run/fold-*/model"  # where make demo writes them
 
 
-def find_model() -> Path:
-    """Find the environment's model, or the newest of the demo's."""
+def find_model() -> str:
+    """Name the environment's model, or the newest of the demo's."""
     if cli.MODEL_VARIABLE in os.environ:
-        return Path(os.environ[cli.MODEL_VARIABLE])
+        return os.environ[cli.MODEL_VARIABLE]
     found = sorted(Path().glob(f"{DEMO_MODELS}/config.json"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise MoodlineError(
             f"no model is named: give --model or set {cli.MODEL_VARIABLE}; make demo trains one on synthetic voices",
             code="model.not_named",
         )
-    return found[-1].parent
+    return str(found[-1].parent)
 
 
 def report_model(predictor: "Predictor") -> None:
@@ -62,7 +62,7 @@ def run_predict(options: Any, typed: Any) -> None:
         predict_corpus(options, corpus, model)
 
 
-def predict_recordings(options: Any, model: Path) -> None:
+def predict_recordings(options: Any, model: str) -> None:
     """Print or write the timelines of recordings, one after the other; report each that fails, and go on."""
     formats = choose_formats(options.format, options.out)
     from moodline.asr import SpeechRecogniser
@@ -102,8 +102,8 @@ def predict_recordings(options: Any, model: Path) -> None:
         for notice in timeline.notices if places and TERMINAL not in formats else ():
             print_line(f"{source}: {notice}", sys.stderr)
 
-    device = cli.select_device(options.device)
-    with SpeechRecogniser(options.recogniser, options.jobs, str(device)) as recogniser:
+    execution = cli.select_execution(options)
+    with SpeechRecogniser(options.recogniser, options.jobs, str(execution.device)) as recogniser:
         how = RecognitionOptions(
             transcript=options.transcript,
             channels=options.channels,
@@ -114,7 +114,7 @@ def predict_recordings(options: Any, model: Path) -> None:
             conversation=options.conversation,
         )
         words_alone = {source: holds_words_alone(source, how) for source in options.sources}
-        predictor = load(model, device=device)
+        predictor = load(model, **execution._asdict())
         cli.process_each(options.sources, predict_source)
 
 
@@ -139,7 +139,7 @@ def choose_formats(named: str | None, out: Path | None) -> list[str]:
     return names
 
 
-def predict_corpus(options: Any, folder: Path, model: Path) -> None:
+def predict_corpus(options: Any, folder: Path, model: str) -> None:
     """Print or write the labels of a corpus's conversations."""
     from moodline.corpora.corpus import read_corpus
     from moodline.embeddings import get_vectors, read_precomputed
@@ -158,7 +158,7 @@ def predict_corpus(options: Any, folder: Path, model: Path) -> None:
     corpus = read_corpus(folder)
     named = options.conversation
     conversations = list(corpus.conversations) if named is None else [corpus.conversation(named)]
-    predictor = load(model, device=cli.select_device(options.device))
+    predictor = load(model, **cli.select_execution(options)._asdict())
     recipe = predictor.model.recipe.restrict_to(options.modalities)
     files = read_precomputed(recipe, cli.collect_embeddings(options), conversations)
     predictor = predictor.with_embeddings(get_vectors(files))
@@ -249,7 +249,7 @@ def run_stream(options: Any, typed: Any) -> None:
 
     vectors = {encoder: read_embeddings(path).vectors for encoder, path in cli.collect_embeddings(options).items()}
     model = options.model or find_model()
-    predictor = load(model, device=cli.select_device(options.device)).with_embeddings(vectors)
+    predictor = load(model, **cli.select_execution(options)._asdict()).with_embeddings(vectors)
     report_model(predictor)
     modalities = options.modalities
     stream = predictor.stream(modalities, threshold=options.threshold)
@@ -276,23 +276,26 @@ def run_embed(options: Any, typed: Any) -> None:
     from moodline.corpora.corpus import read_corpus
     from moodline.embeddings import get_vectors, read_precomputed
     from moodline.inference.embed import write_model_embeddings
+    from moodline.inference.feature_store import choose_feature_folder
     from moodline.inference.pipeline import load
 
-    chosen = cli.select_device(options.device)
+    execution = cli.select_execution(options)
     conversations = read_corpus(options.corpus).conversations
-    predictor = load(options.model, device=chosen)
+    predictor = load(options.model, **execution._asdict())
     files = read_precomputed(predictor.model.recipe, cli.collect_embeddings(options), conversations)
     predictor, records = predictor.with_embeddings(get_vectors(files)), [one.training_record for one in files.values()]
-    progress = partial(cli.show_progress, str(options.model), total=len(conversations))
+    predictor = predictor.with_features(choose_feature_folder(options.corpus, options.out), conversations)
+    progress = partial(cli.show_progress, options.model, total=len(conversations))
     for path in write_model_embeddings(predictor, conversations, options.stage, options.out, progress, records):
         print_line(path)
 
 
+EXECUTION = (cli.DEVICE, cli.PRECISION, cli.BATCH_SECONDS)
 COMMANDS = {
     "predict": cli.Command(
         help="Label recordings turn by turn, or every utterance of a corpus.",
         run=run_predict,
-        shared=(cli.MODEL, *cli.RECOGNITION, cli.MODALITIES, *cli.EMBEDDINGS, cli.THRESHOLD, cli.NO_WORDS, cli.DEVICE),
+        shared=(cli.MODEL, *cli.RECOGNITION, cli.MODALITIES, *cli.EMBEDDINGS, cli.THRESHOLD, cli.NO_WORDS, *EXECUTION),
         options=(
             cli.option("sources", type=Path, nargs="+", help="recordings, tables of words alone, or a corpus folder"),
             cli.flag("--explain", "add to each turn what contributed most"),
@@ -306,14 +309,14 @@ COMMANDS = {
     "stream": cli.Command(
         help="Label the turns of a conversation as they come: JSON lines in, JSON lines out.",
         run=run_stream,
-        shared=(cli.MODEL, cli.MODALITIES, *cli.EMBEDDINGS, cli.THRESHOLD, cli.DEVICE),
+        shared=(cli.MODEL, cli.MODALITIES, *cli.EMBEDDINGS, cli.THRESHOLD, cli.DEVICE, cli.PRECISION),
     ),
     "embed": cli.Command(
         help="Write a model's embeddings of every utterance of a corpus.",
         run=run_embed,
-        shared=(cli.CORPUS, *cli.EMBEDDINGS, cli.DEVICE),
+        shared=(cli.CORPUS, *cli.EMBEDDINGS, *EXECUTION),
         options=(
-            cli.option("--model", type=Path, required=True, help="a model folder"),
+            cli.option("--model", type=str, required=True, help=cli.MODEL_NAME),
             cli.option("--stage", choices=STAGE_GROUPS, default=STAGE_GROUPS[0], help="the parts that compute them"),
             cli.out("the folder of audio.parquet and text.parquet", required=True),
         ),

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from moodline.config import AUDIO_CONTEXT, FUSION, STAGE_NAMES, TEXT_CONTEXT
 from moodline.conversation import LabelSet, find_training_overlap, merge_fingerprints, note_misspelt
@@ -16,7 +15,7 @@ from moodline.corpora.asr_column import read_corpus_with_words
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.protocols import Fold, build_folds
 from moodline.corpora.storage import REFERENCE
-from moodline.device import AUTO
+from moodline.device import DEFAULT_EXECUTION, Execution
 from moodline.embeddings import EmbeddingsFile, get_vectors, read_precomputed
 from moodline.errors import MoodlineError
 from moodline.evaluation.predictions import (
@@ -26,10 +25,10 @@ from moodline.evaluation.predictions import (
     iter_scored_turns,
     load_fold,
     predict_for_scores,
+    read_features,
     read_run_corpus,
     read_run_embeddings,
     refuse_occupied,
-    refuse_training_overlap,
     resolve_label_set,
     select_folds,
 )
@@ -46,9 +45,11 @@ from moodline.evaluation.results import (
 )
 from moodline.evaluation.scores import note_few_conversations, score_predictions
 from moodline.inference.pipeline import load
+from moodline.inference.predictor import Predictor, UtteranceEncodings
 from moodline.inference.streaming import MAX_HISTORY, EncodedConversation, encode_causally
 from moodline.io import open_atomic_file, write_json
-from moodline.modeling.checkpoint import load_description, name_of_model
+from moodline.modeling.checkpoint import name_of_model
+from moodline.modeling.description import load_description
 from moodline.training.dataset import refuse_unread_words
 from moodline.training.provenance import note_selection
 from moodline.training.run import CAUSAL_FILE, PREDICTIONS_FILE, REPORT_FILE, RESULTS_FILE, Run, get_file, read_run
@@ -73,7 +74,7 @@ def evaluate_run(
     with_audio: bool = False,
     quote: bool = True,
     words: str | None = None,
-    device: str | torch.device = AUTO,
+    execution: Execution = DEFAULT_EXECUTION,
 ) -> EvaluationOutcome:
     """Score every trained fold of a run on its test set.
 
@@ -82,17 +83,17 @@ def evaluate_run(
         words: words of the test sets; None for those that trained the run. Scores on other words have their own files.
         with_audio: include the audio of the shown errors in the report
         quote: let the report quote the corpus's words
-        device: of the models, as in ``moodline.load``
+        execution: of the models, as in ``moodline.load``
 
     Raises:
         MoodlineError: no fold is trained, the protocol has no test set, the corpus or the embeddings have changed, or
             the corpus has no such words
     """
     scored = read_scored_run(folder, files or {}, words)
-    table = pa.concat_tables([predict_fold(scored, fold, progress, device) for fold in scored.folds])
+    table = pa.concat_tables([predict_fold(scored, fold, progress, execution) for fold in scored.folds])
     curves = {fold.name: scored.run.read_histories(fold.name) for fold in scored.folds}
     shown, usual = {"with_audio": with_audio, "quote": quote}, scored.run.words
-    return write_outcome(table, scored.describe(), curves, scored.corpus, folder, usual, **shown)
+    return write_outcome(table, scored.describe(execution), curves, scored.corpus, folder, usual, **shown)
 
 
 def write_outcome(
@@ -127,7 +128,7 @@ class ScoredRun(NamedTuple):
     of: int  # folds in the protocol
     given: Mapping[str, EmbeddingsFile]  # by encoder
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self, execution: Execution) -> dict[str, Any]:
         """Describe the run for results.json."""
         run, folds = self.run, self.folds
         # Models without calibration were written by an older moodline.
@@ -145,6 +146,7 @@ class ScoredRun(NamedTuple):
                 *note_misspelt(run.label_set, self.corpus.label_counts),
                 *merge_fingerprints(file.training_record.notes for file in self.given.values()),
                 *([f"{which}{NOT_CALIBRATED}"] if lacking else []),
+                *execution.notes,
             ],
             "folds": [count_fold(fold, run.label_set) for fold in folds],
         }
@@ -159,16 +161,23 @@ def read_scored_run(folder: Path, files: Mapping[str, Path], words: str | None) 
     return ScoredRun(run, corpus, select_folds(run, folds), len(folds), read_run_embeddings(run, files))
 
 
-def predict_fold(scored: ScoredRun, fold: Fold, progress: ProgressCallback, device: str | torch.device) -> pa.Table:
+def predict_fold(scored: ScoredRun, fold: Fold, progress: ProgressCallback, execution: Execution) -> pa.Table:
     """Predict a fold's test set; the network is released on return."""
     return predict_for_scores(
-        load_fold(scored.run, fold, device).with_embeddings(get_vectors(scored.given)),
+        load_scored_fold(scored, fold, execution),
         fold.test,
         scored.run.label_set,
         fold.name,
         lambda done: progress(f"fold {fold.name}", done, len(fold.test)),
         fold.test_speaker,
     )
+
+
+def load_scored_fold(scored: ScoredRun, fold: Fold, execution: Execution) -> Predictor:
+    """Load a fold's model with what it reads from files."""
+    run = scored.run
+    predictor = load_fold(run, fold, execution).with_embeddings(get_vectors(scored.given))
+    return read_features(predictor, fold.test, run.label_set, run.corpus_folder, run.folder, fold.test_speaker)
 
 
 def evaluate_model(
@@ -182,7 +191,7 @@ def evaluate_model(
     with_audio: bool = False,
     quote: bool = True,
     words: str = REFERENCE,
-    device: str | torch.device = AUTO,
+    execution: Execution = DEFAULT_EXECUTION,
 ) -> EvaluationOutcome:
     """Score one model on all conversations of a corpus that it has not seen.
 
@@ -190,7 +199,7 @@ def evaluate_model(
         files: the corpus's embeddings, by encoder, for a model of precomputed embeddings
         label_map: name of the label set that maps the corpus's labels to the model's classes
         words: the corpus's words that the model reads
-        with_audio, quote, device: see ``evaluate_run``
+        with_audio, quote, execution: see ``evaluate_run``
 
     Raises:
         MoodlineError: the model was trained or selected on one of them, embeddings are missing, or the corpus's labels
@@ -201,7 +210,7 @@ def evaluate_model(
     corpus = read_corpus_with_words(words, corpus_folder)
     refuse_unread_words(described.recipe, corpus)
     labels = resolve_label_set(described.label_set, corpus, label_map)
-    table = predict_corpus(model, corpus, labels, files or {}, progress, device)
+    table = predict_corpus(model, corpus, corpus_folder, out, labels, files or {}, progress, execution)
     provenance = described.provenance
     results = {
         **describe_evaluation(labels, described.recipe.context, corpus, provenance.words),
@@ -213,6 +222,7 @@ def evaluate_model(
             *note_words(provenance.words, corpus),
             *note_misspelt(labels, corpus.label_counts),
             *([] if described.temperatures else [NOT_CALIBRATED]),
+            *execution.notes,
         ],
         "folds": [
             {
@@ -233,13 +243,15 @@ def evaluate_model(
 def predict_corpus(
     model: Path,
     corpus: Corpus,
+    corpus_folder: Path,
+    out: Path,
     labels: LabelSet,
     files: Mapping[str, Path],
     progress: ProgressCallback,
-    device: str | torch.device,
+    execution: Execution,
 ) -> pa.Table:
     """Predict all conversations of a corpus; the network is released on return."""
-    predictor, conversations = load(model, device=device), corpus.conversations
+    predictor, conversations = load(model, **execution._asdict()), corpus.conversations
     recipe = predictor.model.recipe
     given = read_precomputed(recipe, files, [one.prepare_for_context(labels, recipe.context) for one in conversations])
     for file in given.values():
@@ -249,8 +261,9 @@ def predict_corpus(
                 "with another model.",
                 code="embeddings.seen_conversation",
             )
+    predictor = predictor.with_embeddings(get_vectors(given))
     return predict_for_scores(
-        predictor.with_embeddings(get_vectors(given)),
+        read_features(predictor, conversations, labels, corpus_folder, out),
         conversations,
         labels,
         "elsewhere",
@@ -272,15 +285,15 @@ def evaluate_causally(
     files: Mapping[str, Path] | None = None,
     *,
     words: str | None = None,
-    device: str | torch.device = AUTO,
+    execution: Execution = DEFAULT_EXECUTION,
 ) -> EvaluationOutcome:
     """Score a run's test sets twice: each utterance in its whole conversation, and with the past alone.
 
     The encoders read each utterance once. The results have their own file. Arguments and errors: see ``evaluate_run``.
     """
     scored = read_scored_run(folder, files or {}, words)
-    predictions = pa.concat_tables([predict_causally(scored, fold, progress, device) for fold in scored.folds])
-    results, gains = scored.describe(), [(causal, stage) for stage, causal in CAUSAL_STAGES.items()]
+    predictions = pa.concat_tables([predict_causally(scored, fold, progress, execution) for fold in scored.folds])
+    results, gains = scored.describe(execution), [(causal, stage) for stage, causal in CAUSAL_STAGES.items()]
     classes = scored.run.label_set.classes
     evaluation = score_predictions(predictions, classes, stages=CAUSAL_STAGE_NAMES, gains=gains)
     results["notes"] += note_few_conversations(evaluation.scores)
@@ -290,15 +303,14 @@ def evaluate_causally(
     return EvaluationOutcome(results=results, evaluation=evaluation, file=file)
 
 
-def predict_causally(scored: ScoredRun, fold: Fold, progress: ProgressCallback, device: str | torch.device) -> pa.Table:
+def predict_causally(scored: ScoredRun, fold: Fold, progress: ProgressCallback, execution: Execution) -> pa.Table:
     """Predict a fold's test set by every stage, and causally by the stages with context; one row each."""
-    predictor = load_fold(scored.run, fold, device).with_embeddings(get_vectors(scored.given))
-    refuse_training_overlap(predictor.model.provenance, fold.test, fold.test_speaker)
+    predictor = load_scored_fold(scored, fold, execution)
     labels, recipe = scored.run.label_set, predictor.model.recipe
     talks = [talk for one in fold.test if (talk := one.prepare_for_context(labels, recipe.context)).utterances]
-    alone = []
-    for done, talk in enumerate(talks, start=1):
-        alone.append(predictor.encode_present(talk))
+    alone: list[UtteranceEncodings] = []
+    for done, (_, encodings) in enumerate(predictor.encode_each(talks), start=1):
+        alone.append(encodings)
         progress(f"fold {fold.name}", done, len(talks))
     encoded = [EncodedConversation(one.embeddings, talk.utterances) for talk, one in zip(talks, alone, strict=True)]
     causally = encode_causally(predictor.model.network, recipe, encoded)

@@ -19,7 +19,8 @@ from moodline.config import AUDIO_UTTERANCE, AudioUtteranceConfig
 from moodline.errors import MoodlineError
 from moodline.evaluation.figures import BLUE, GREY, VERMILLION, open_figure, write_figure
 from moodline.modeling.audio_encoder import LeafCnn, scale_to_unit_rms
-from moodline.modeling.checkpoint import CONFIG_FILE, load_description, load_part
+from moodline.modeling.checkpoint import load_part
+from moodline.modeling.description import CONFIG_FILE, load_description
 from moodline.modeling.frontend import LogMel
 from moodline.modeling.leaf import HALF_MAXIMUM_WIDTH, Leaf
 from moodline.modeling.model import build_audio_utterance
@@ -37,7 +38,7 @@ _OCTAVE_TICKS = (62.5, 125, 250, 500, 1000, 2000, 4000, 8000, 16000)
 _MIN_FREQUENCY = 40  # Hz, lower end of the axis of responses
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def draw_features(
     figure: Figure, before: Leaf, after: Leaf, *, waveform: Tensor, frequencies: tuple[float, float]
 ) -> str:
@@ -242,11 +243,12 @@ def load_encoder(folder: Path) -> tuple[LeafCnn, AudioUtteranceConfig]:
             f"{folder} has no LEAF: it reads {given}. Choose a model that was trained on recordings.",
             code="model.no_audio_encoder",
         )
-    if recipe.audio_utterance.frontend != "leaf":
-        raise MoodlineError(
-            f"{folder} has audio_utterance.frontend {recipe.audio_utterance.frontend}, not leaf. Choose another.",
-            code="model.no_leaf",
-        )
+    audio = recipe.audio_utterance
+    for key, value, needed in (("encoder", audio.encoder, "leaf_cnn"), ("frontend", audio.frontend, "leaf")):
+        if value != needed:
+            raise MoodlineError(
+                f"{folder} has audio_utterance.{key} {value}, not {needed}. Choose another.", code="model.no_leaf"
+            )
     encoder = load_part(folder, AUDIO_UTTERANCE, recipe, description.label_set)
     assert isinstance(encoder, LeafCnn)
     return encoder, recipe.audio_utterance

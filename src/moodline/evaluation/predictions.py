@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import torch
 
-from moodline.config import EMBEDDINGS_OPTIONS, FUSION, SINGLE_MODALITY_FUSION
+from moodline.config import EMBEDDINGS_OPTIONS, FUSION, SINGLE_MODALITY_FUSION, Modalities
 from moodline.conversation import (
     LABEL_SETS,
     Conversation,
@@ -28,12 +27,15 @@ from moodline.corpora.asr_column import read_corpus_with_words
 from moodline.corpora.corpus import DESCRIPTION_FILE, Corpus
 from moodline.corpora.protocols import Fold
 from moodline.corpora.storage import RECOGNISED
+from moodline.device import Execution
 from moodline.embeddings import EmbeddingsFile, read_embeddings, refuse_other_encoders
 from moodline.errors import MoodlineError
 from moodline.evaluation.scores import MAJORITY
+from moodline.inference.feature_store import choose_feature_folder
 from moodline.inference.pipeline import load
 from moodline.inference.predictor import Predictor
-from moodline.modeling.checkpoint import CONFIG_FILE, Provenance
+from moodline.modeling.description import CONFIG_FILE, Provenance
+from moodline.timeline.timeline import ConversationPrediction
 from moodline.training.run import RUN_FILE, Run
 
 MIN_MAPPED_SHARE = 0.5  # of the labelled utterances: with fewer known to the model's label set a map is required
@@ -112,9 +114,28 @@ def read_run_embeddings(run: Run, files: Mapping[str, Path]) -> dict[str, Embedd
     return embeddings
 
 
-def load_fold(run: Run, fold: Fold, device: str | torch.device) -> Predictor:
+def read_features(
+    predictor: Predictor,
+    conversations: Sequence[Conversation],
+    labels: LabelSet,
+    corpus: Path,
+    otherwise: Path,
+    speaker: str | None = None,
+) -> Predictor:
+    """Let a model read what its frozen encoders compute of conversations from the corpus's folder, or from another.
+
+    Raises:
+        MoodlineError: a conversation trained or selected the model; this is checked before anything is computed
+    """
+    refuse_training_overlap(predictor.model.provenance, conversations, speaker)
+    context = predictor.model.recipe.context
+    prepared = [one.prepare_for_context(labels, context) for one in conversations]
+    return predictor.with_features(choose_feature_folder(corpus, otherwise), prepared)
+
+
+def load_fold(run: Run, fold: Fold, execution: Execution) -> Predictor:
     """Load a fold's model, and check that it was trained on this fold."""
-    predictor = load(run.get_model_folder(fold.name), device=device)
+    predictor = load(run.get_model_folder(fold.name), **execution._asdict())
     found = predictor.model.provenance.fold_hash
     if found != fold.hash:
         raise MoodlineError(
@@ -218,8 +239,10 @@ def predict_for_scores(
     refuse_training_overlap(predictor.model.provenance, conversations, speaker)
 
     def rows() -> Iterator[dict[str, Any]]:
-        for done, conversation in enumerate(conversations, start=1):
-            yield from _iter_rows(predictor, conversation, labels, fold, speaker)
+        context = predictor.model.recipe.context
+        prepared = [one.prepare_for_context(labels, context) for one in conversations]
+        for done, modes in enumerate(predictor.predict_all_modes(prepared), start=1):
+            yield from _iter_rows(predictor, prepared[done - 1], modes, labels, fold, speaker)
             progress(done)
 
     return build_table(rows(), labels, len(conversations), speaker)
@@ -246,12 +269,15 @@ def build_schema(classes: Sequence[str]) -> pa.Schema:
 
 
 def _iter_rows(
-    predictor: Predictor, conversation: Conversation, labels: LabelSet, fold: str, speaker: str | None
+    predictor: Predictor,
+    read: Conversation,
+    modes: Mapping[Modalities, ConversationPrediction],
+    labels: LabelSet,
+    fold: str,
+    speaker: str | None,
 ) -> Iterator[dict[str, Any]]:
     """Iterate over the rows of each stage, of the fusion with one modality, and of the majority baseline."""
     model = predictor.model
-    read = conversation.prepare_for_context(labels, model.recipe.context)
-    modes = predictor.predict_modes(read)
     for utterance, predicted in zip(read.utterances, modes["both"].utterances, strict=True):
         if len(predicted.by_stage) < len(model.recipe.stages):
             raise MoodlineError(

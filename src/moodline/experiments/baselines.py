@@ -36,7 +36,8 @@ from moodline.inference.encode import read_waveform
 from moodline.io import hash_file, open_atomic_file, report_write_errors, write_json
 from moodline.metrics import compute_confusion, compute_unweighted_accuracy
 from moodline.modeling.batching import build_length_batches, build_length_mask, compute_masked_mean, pad_sequences
-from moodline.modeling.text_encoder import Tokenizer, fingerprint_model, load_bert
+from moodline.modeling.pretrained_files import fingerprint_model
+from moodline.modeling.text_encoder import KEY, Tokenizer, load_text_backbone
 from moodline.training.dataset import refuse_unlabelled, select_scored
 from moodline.training.lightning_module import compute_rarity_weights
 from moodline.training.provenance import build_provenance
@@ -183,24 +184,25 @@ def create_tf_idf_reader(recipe: Recipe, folder: Path, device: torch.device = CP
 
 
 def create_bert_reader(recipe: Recipe, folder: Path, device: torch.device = CPU) -> FeatureReader:
-    """Create a reader of mean BERT embeddings on a device, cached by the utterance's words."""
+    """Create a reader of an encoder's mean embeddings on a device, cached by the utterance's words."""
     text = recipe.text_utterance
-    bert, tokenizer = load_bert(text.bert, text.maximum_tokens)
-    bert.to(device)
-    source = f"{text.bert} {fingerprint_model(text.bert)} {text.maximum_tokens}"
+    backbone, tokenizer = load_text_backbone(text.pretrained, text.maximum_tokens, text.revision)
+    backbone.to(device)
+    files = fingerprint_model(text.pretrained, KEY, text.revision)
+    source = f"{text.pretrained} {files} {text.maximum_tokens}"
     path = folder / f"sentences-{hashlib.sha256(source.encode()).hexdigest()[:16]}.parquet"
-    return create_cached_reader(path, list_words, lambda turns: pool_means(list_words(turns), bert, tokenizer))
+    return create_cached_reader(path, list_words, lambda turns: pool_means(list_words(turns), backbone, tokenizer))
 
 
 @torch.inference_mode()
-def pool_means(words: Sequence[str], bert: Any, tokenizer: Tokenizer) -> NDArray[np.float32]:
-    """Average BERT's last layer over each text's tokens, [CLS] and [SEP] included: (N, D)."""
+def pool_means(words: Sequence[str], backbone: Any, tokenizer: Tokenizer) -> NDArray[np.float32]:
+    """Average an encoder's last layer over each text's tokens, [CLS] and [SEP] included: (N, D)."""
     tokens = tokenizer(words)
-    means = torch.empty(len(words), bert.config.hidden_size)
+    means = torch.empty(len(words), backbone.config.hidden_size)
     for batch in build_length_batches([len(ids) for ids in tokens], batch_size=SENTENCE_BATCH_SIZE):
         ids, lengths = pad_sequences([tokens[place] for place in batch])
         mask = build_length_mask(lengths, ids.shape[1])
-        hidden = run_on_device(bert, ids, mask.long())["last_hidden_state"]  # (B, T, D)
+        hidden = run_on_device(backbone, ids, mask.long())["last_hidden_state"]  # (B, T, D)
         means[batch] = compute_masked_mean(hidden, lengths)
     return means.numpy()
 

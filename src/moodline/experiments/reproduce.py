@@ -7,19 +7,20 @@ from dataclasses import asdict
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
 from rich.console import Console
 from torch import nn
 
-from moodline.config import AUDIO_UTTERANCE, STAGE_NAMES, TEXT_UTTERANCE, Recipe
+from moodline.config import AUDIO_UTTERANCE, STAGE_NAMES, Recipe
 from moodline.conversation import LabelSet, find_label_set, refuse_misspelt
 from moodline.corpora.asr_column import read_asr_column, read_asr_metadata
 from moodline.corpora.corpus import Corpus, read_corpus
 from moodline.corpora.protocols import TrainingSets
 from moodline.corpora.storage import RECOGNISED
-from moodline.device import CPU, choose_device, move
+from moodline.device import CPU, Precision, choose_device, move
 from moodline.embeddings import collect_unique_ids
 from moodline.errors import MoodlineError
 from moodline.evaluation.predictions import refuse_occupied
@@ -30,10 +31,11 @@ from moodline.experiments.baselines import BASELINES
 from moodline.experiments.ledger import find_experiments, refuse_other_corpus, write_ledger
 from moodline.experiments.paper_tables import CLASSICAL_NAME, PaperTable, build_tables, merge_requests, select_tables
 from moodline.experiments.results_tables import REPORT_FILE, fill_table, write_tables
+from moodline.inference.feature_store import is_cacheable
 from moodline.io import write_text
 from moodline.modeling.batching import build_length_batches
-from moodline.modeling.model import ENCODER_BY_STAGE, build_stage
-from moodline.modeling.text_encoder import load_bert
+from moodline.modeling.model import ENCODER_BY_STAGE, build_stage, load_backbone
+from moodline.modeling.text_encoder import Tokenizer
 from moodline.training import dataset
 from moodline.training.lightning_module import compute_conversation_loss
 from moodline.training.provenance import build_provenance, find_finished_stages
@@ -57,12 +59,13 @@ def reproduce(
     jobs: int,
     quote: bool,
     device: str,
+    precision: Precision,
     dry: bool,
 ) -> None:
     """Print the plan and, unless ``dry``, run it and write the ledger and the tables.
 
     Tables 3 and 4 are made under all protocols, the others under the first. Seeds count from the recipe's own. With
-    ``quote``, the reports of the runs quote the corpus's words.
+    ``quote``, the reports of the runs quote the corpus's words. The precision is that of their scores.
 
     Raises:
         MoodlineError: the corpus, the recipe or the folder does not fit, or a task failed
@@ -90,9 +93,10 @@ def reproduce(
         requested, sizes = merge_requests(out / REQUESTED_TABLES_FILE, requested, sizes)
         for path, one in recipes.items():
             write_text(path, yaml.safe_dump(asdict(one), sort_keys=False))
+        options = {"corpus": corpus_folder.resolve(), "quote": quote, "device": device, "precision": precision}
         failure: MoodlineError | None = None
         try:
-            tasks.run_tasks(plan, out, jobs, report, corpus=corpus_folder.resolve(), quote=quote, device=device)
+            tasks.run_tasks(plan, out, jobs, report, **options)
         except MoodlineError as error:
             failure = error  # raised after the tables of the finished tasks are written
         experiments = find_experiments(out, words_hash)
@@ -186,37 +190,39 @@ def estimate_seconds(
     sets = task.fold.get_training_sets(labels, recipe.context)
     for stage in stages:
         training = recipe.get_training_config(stage)
-        bert, data = build_stage_data(stage, recipe, sets, labels)
-        part = build_stage(stage, recipe, len(labels.classes), bert)
+        backbone, tokenizer = load_backbone(stage, recipe)
+        part = build_stage(stage, recipe, len(labels.classes), backbone)
+        data = build_stage_data(stage, part, recipe, sets, labels, tokenizer)
         maximum = recipe.audio_utterance.batch_seconds if stage == AUDIO_UTTERANCE else math.inf
         lengths = (data.train.lengths, data.validation.lengths)
         batches = [build_length_batches(of, batch_size=training.batch_size, maximum_total=maximum) for of in lengths]
         key = f"{stage} {asdict(getattr(recipe, stage))} {part}"
         if key not in rates:
             rates[key] = measure_rate(part, batches[0], data, device)
-        total += (training.epochs + 1) * rates[key] * sum(map(count_units, batches, lengths))
+        passes = 1 if is_cacheable(part) else training.epochs + 1
+        total += passes * rates[key] * sum(map(count_units, batches, lengths))
     return total
 
 
 def build_stage_data(
-    stage: str, recipe: Recipe, sets: TrainingSets, labels: LabelSet
-) -> tuple[nn.Module | None, dataset.StageData]:
-    """Build a stage's data, with BERT for the text encoder; embeddings that do not exist yet are noise."""
+    stage: str, part: Any, recipe: Recipe, sets: TrainingSets, labels: LabelSet, tokenizer: Tokenizer | None
+) -> dataset.StageData:
+    """Build a stage's data; embeddings that do not exist yet are noise."""
     if stage == AUDIO_UTTERANCE:
         scored = [dataset.select_scored(one, labels) for one in (sets.train, sets.validation)]
-        items = [dataset.WaveformItems(*one, recipe, train=one is scored[0]) for one in scored]
-        return None, dataset.StageData(*items)
-    if stage == TEXT_UTTERANCE:
-        bert, tokenizer = load_bert(recipe.text_utterance.bert, recipe.text_utterance.maximum_tokens)
-        items = [dataset.build_token_items(one, tokenizer, labels) for one in (sets.train, sets.validation)]
-        return bert, dataset.StageData(*items)
+        rate = part.sample_rate
+        items = [dataset.WaveformItems(*one, recipe, train=one is scored[0], sample_rate=rate) for one in scored]
+        return dataset.StageData(*items)
+    if tokenizer is not None:
+        items = [dataset.build_token_items(one, tokenizer, labels, recipe) for one in (sets.train, sets.validation)]
+        return dataset.StageData(*items)
     sizes = [2 * getattr(recipe, source).hidden for source in ENCODER_BY_STAGE]  # of the fusion
     if stage in ENCODER_BY_STAGE:
         sizes = [getattr(recipe, ENCODER_BY_STAGE[stage]).embedding]
     ids = [turn.id for one in (*sets.train, *sets.validation) for turn in one.utterances]
     sequences = [{name: torch.randn(size) for name in ids} for size in sizes]
     items = [dataset.build_conversation_items(one, sequences, labels) for one in (sets.train, sets.validation)]
-    return None, dataset.StageData(*items)
+    return dataset.StageData(*items)
 
 
 def count_units(batches: Sequence[Sequence[int]], lengths: Sequence[float]) -> float:

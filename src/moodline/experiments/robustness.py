@@ -18,6 +18,7 @@ from moodline.conversation import Conversation, merge_fingerprints
 from moodline.corpora.asr_column import AsrColumn, read_asr_column, read_asr_metadata
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.protocols import Fold, build_folds
+from moodline.device import Execution
 from moodline.embeddings import Embeddings, collect_unique_ids, get_vectors
 from moodline.errors import MoodlineError
 from moodline.evaluation.predictions import (
@@ -145,7 +146,7 @@ class CorruptedFold:
 
     @cached_property
     def predictor(self) -> Predictor:
-        return load_fold(self.plan.run, self.fold, self.device)
+        return load_fold(self.plan.run, self.fold, Execution(self.device))
 
     @cached_property
     def clean(self) -> Mapping[str, Embeddings]:

@@ -17,21 +17,20 @@ from typing import Any
 
 import torch
 
-from moodline.config import TEXT_UTTERANCE, Recipe
+from moodline.config import Recipe
 from moodline.console import format_path
 from moodline.conversation import find_label_set
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.protocols import Fold, build_folds, choose_fold
 from moodline.corpora.storage import RECOGNISED
-from moodline.device import AUTO
+from moodline.device import AUTO, FULL_PRECISION, Precision
 from moodline.errors import MoodlineError
 from moodline.experiments.paper_tables import CLASSICAL_NAME, PaperTable, System
 from moodline.io import read_json, write_json
-from moodline.modeling import text_encoder
+from moodline.modeling import pretrained_files
 from moodline.recipe import parse_recipe, read_recipe
-from moodline.runtime import end_with_parent
-from moodline.training.fold_training import measure_peak_mebibytes
-from moodline.training.provenance import compute_origins, hash_origin
+from moodline.runtime import end_with_parent, measure_peak_mebibytes
+from moodline.training.provenance import compute_origins, fingerprint_encoders, hash_origin
 from moodline.training.run import RESULTS_FILE, get_file, read_run
 from moodline.training.trainer import Hardware
 
@@ -70,18 +69,17 @@ def build_plan(
             # Includes the training words: results.json has the scores on those.
             tested.setdefault((row.system, table.protocol), {row.system.words}).add(row.words)
     folds = {protocol: build_tested_folds(corpus, protocol) for protocol in {table.protocol: None for table in tables}}
-    fingerprint = cache(text_encoder.fingerprint_model)  # hundreds of tasks share the same files
+    fingerprint = cache(pretrained_files.fingerprint_model)  # hundreds of tasks share the same files
     tasks: list[ExperimentTask] = []
     for (system, protocol), words in tested.items():
-        reads_words = TEXT_UTTERANCE in system.recipe.stages
-        bert_files = fingerprint(system.recipe.text_utterance.bert) if reads_words else ""
+        encoder_files = fingerprint_encoders(system.recipe, fingerprint)
         recognised = words_hash if system.words == RECOGNISED else None
         for number in range(1 if system.name == CLASSICAL_NAME else seeds):  # the classical baselines have no seed
             recipe = replace(system.recipe, seed=system.recipe.seed + number)
             labels, precision = find_label_set(recipe.label_set), Hardware().precision
             for one in choose_fold(folds[protocol], fold):
                 origins = compute_origins(
-                    recipe, labels, corpus.table_hash, one.training_hash, {}, bert_files, precision, recognised
+                    recipe, labels, corpus.table_hash, one.training_hash, {}, encoder_files, precision, recognised
                 )
                 facts = {
                     "system": system.name,
@@ -166,11 +164,11 @@ def run_tasks(
         )
 
 
-def run_task(task: ExperimentTask, out: Path, jobs: int, *, corpus: Path, quote: bool, device: str) -> None:
-    """Train the stages that no other task has trained, and score the task."""
+def run_task(task: ExperimentTask, out: Path, jobs: int, *, corpus: Path, **options: Any) -> None:
+    """Train the stages that no other task has trained, and score the task; ``options``: see ``build_commands``."""
     folder, started = out / RUNS_FOLDER / task.name, time.monotonic()
     (folder / TASK_FILE).unlink(missing_ok=True)
-    commands = build_commands(task, corpus, out, quote=quote, device=device)
+    commands = build_commands(task, corpus, out, **options)
     peak = run_commands(commands, out / "logs" / f"{task.name}.txt", jobs)
     for words in task.facts["tested"]:
         found = read_json(get_file(RESULTS_FILE, folder, words, task.system.words), "run's scores")
@@ -185,7 +183,9 @@ def run_task(task: ExperimentTask, out: Path, jobs: int, *, corpus: Path, quote:
     write_json(folder / TASK_FILE, {**task.facts, "command": command, "seconds": seconds, "peak_mebibytes": peak})
 
 
-def build_commands(task: ExperimentTask, corpus: Path, out: Path, *, quote: bool, device: str) -> list[list[str]]:
+def build_commands(
+    task: ExperimentTask, corpus: Path, out: Path, *, quote: bool, device: str, precision: Precision
+) -> list[list[str]]:
     """Build the commands that train a task and score it on each kind of words."""
     folder, system = out / RUNS_FOLDER / task.name, task.system
     recipe = out / RECIPE_FILE.format(system.name)
@@ -193,8 +193,9 @@ def build_commands(task: ExperimentTask, corpus: Path, out: Path, *, quote: bool
     commands = [["baselines", corpus, *of_fold, "--features", out / FEATURES_FOLDER, "-o", folder]]
     if system.stages:
         own = ["--seed", system.recipe.seed, "--words", system.words, "--reuse", out / RUNS_FOLDER, "-o", folder]
-        hidden = [] if quote else ["--no-words"]
-        scores = [["evaluate", folder, "--words", words, *hidden] for words in task.facts["tested"]]
+        shown = [] if quote else ["--no-words"]
+        shown += [] if precision == FULL_PRECISION else ["--precision", precision]
+        scores = [["evaluate", folder, "--words", words, *shown] for words in task.facts["tested"]]
         commands = [["train", corpus, *of_fold, *own], *scores]
     named = [] if device == AUTO else ["--device", device]
     return [[*map(str, command), *named] for command in commands]

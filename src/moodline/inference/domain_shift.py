@@ -10,7 +10,7 @@ from moodline.audio.vad import CHUNK_SECONDS
 from moodline.config import AUDIO_UTTERANCE, Recipe
 from moodline.conversation import Conversation, Utterance
 from moodline.inference.encode import read_waveform
-from moodline.modeling.checkpoint import (
+from moodline.modeling.description import (
     BANDWIDTH,
     LOUDNESS,
     MEASURES,

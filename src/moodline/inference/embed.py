@@ -1,18 +1,15 @@
 """Files of a model's embeddings of whole corpora, which ``moodline.embeddings`` reads."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-
-import torch
-from torch import nn
 
 from moodline.config import AUDIO_CONTEXT, AUDIO_UTTERANCE, FUSION, TEXT_CONTEXT, TEXT_UTTERANCE
 from moodline.conversation import Conversation, merge_fingerprints
 from moodline.embeddings import TrainingRecord, collect_unique_ids, open_embeddings_writer, read_producer
 from moodline.errors import MoodlineError
 from moodline.inference.predictor import Predictor
+from moodline.modeling.checkpoint import hash_weights
 
 STAGE_FILES: Mapping[str, Mapping[str, str]] = {
     "utterance": {AUDIO_UTTERANCE: "audio.parquet", TEXT_UTTERANCE: "text.parquet"},
@@ -65,9 +62,9 @@ def write_model_embeddings(
             stage: stack.enter_context(open_embeddings_writer(out / name, record, maker))
             for stage, name in files.items()
         }
-        for done, conversation in enumerate(conversations, start=1):
+        for done, (conversation, encoded) in enumerate(predictor.encode_each(conversations), start=1):
             if ids := [utterance.id for utterance in conversation.utterances]:
-                encodings = predictor.encode(conversation)
+                encodings = predictor.encode_in_context(conversation.utterances, encoded).encodings
                 for stage, writer in writers.items():
                     embeddings = encodings[stage].embeddings  # (S, D), NaN in rows of utterances without audio
                     lacking = [name for name, row in zip(ids, embeddings, strict=True) if row.isnan().any()]
@@ -78,11 +75,3 @@ def write_model_embeddings(
                     writer.add(ids, embeddings)
             progress(done)
     return [out / name for name in files.values()]
-
-
-def hash_weights(network: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, weights in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(weights.detach().cpu().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()[:16]

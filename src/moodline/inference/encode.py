@@ -1,20 +1,25 @@
-"""Encode utterances and conversations by trained parts: in batches of similar length, and in overlapping windows."""
+"""Encode utterances by trained parts, in batches of similar length; find what is there to read."""
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import chain, pairwise
-from typing import NamedTuple
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from moodline.audio import io
 from moodline.config import AUDIO_UTTERANCE, FUSION, TEXT_UTTERANCE, Modalities, Recipe
-from moodline.conversation import Utterance
-from moodline.device import run_on_device
+from moodline.conversation import Conversation, Utterance
+from moodline.device import get_precision, run_on_device
 from moodline.errors import MoodlineError, format_option
+from moodline.inference.feature_store import FeatureFolder, FeatureStore, is_cacheable
+from moodline.io import build_read_error, hash_file, hash_json
 from moodline.modeling.as_released import ReleasedPadding
-from moodline.modeling.batching import Encoding, build_length_batches, pad_sequences
-from moodline.modeling.model import ENCODER_BY_STAGE, ConversationModel
+from moodline.modeling.batching import Encoding, Features, build_length_batches, pad_sequences
+from moodline.modeling.model import ENCODER_BY_STAGE
 from moodline.modeling.text_encoder import Tokenizer
 from moodline.runtime import memory_trimmer
 
@@ -23,10 +28,11 @@ WaveformReader = Callable[[Utterance, int], Tensor]
 """Reads an utterance's waveform (T,) at a sample rate in Hz."""
 
 ENCODER_BATCH = 16
-CONVERSATION_BATCH = 32
-# In turns: all of IEMOCAP's and MELD's conversations are read whole. The effect on longer ones: docs/timeline.md.
-WINDOW = 256
-OVERLAP = 128
+FEATURE_BATCH = 256
+FEATURES_PER_FILE = 256
+# Of batches by seconds. Pretrained encoders of speech make 50 frames a second, and a token costs what a frame does.
+TOKENS_PER_SECOND = 50
+BATCHES_TOGETHER = 8  # batches by seconds, from which those of similar length are chosen
 
 
 def mask_modalities(present: Mapping[str, Tensor], modalities: Modalities) -> dict[str, Tensor]:
@@ -83,6 +89,27 @@ def refuse_unreadable(utterances: Sequence[Utterance], name: str, recipe: Recipe
         )
 
 
+class Turn(NamedTuple):
+    """Hold an utterance, and the words of the turns before it that its encoder of words reads too."""
+
+    utterance: Utterance
+    previous: tuple[str, ...] = ()
+
+
+def list_turns(utterances: Iterable[Utterance], recipe: Recipe, before: Iterable[Utterance] = ()) -> list[Turn]:
+    """List a conversation's utterances with the words that each one is read after.
+
+    Args:
+        before: the turns before the first one
+    """
+    words = deque((one.words for one in before), maxlen=recipe.text_utterance.context_words)
+    turns: list[Turn] = []
+    for utterance in utterances:
+        turns.append(Turn(utterance, tuple(words)))
+        words.append(utterance.words)
+    return turns
+
+
 def read_waveform(utterance: Utterance, sample_rate: int) -> Tensor:
     """Read an utterance's speech, mono, (T,) finite samples."""
     if utterance.audio is None:
@@ -95,115 +122,209 @@ def read_waveform(utterance: Utterance, sample_rate: int) -> Tensor:
         raise MoodlineError(f"the speech of {utterance.id} cannot be read: {error}", code=error.code) from error
 
 
-def measure_length(stage: str, utterance: Utterance, recipe: Recipe) -> float:
+def measure_length(stage: str, utterance: Utterance, recipe: Recipe, previous: Sequence[str] = ()) -> float:
     """Measure an utterance for batches of similar length: in padded seconds, or in characters."""
     if stage != AUDIO_UTTERANCE:
-        return float(len(utterance.words))
+        return float(len(utterance.words) + sum(map(len, previous)))
     seconds = utterance.audio.duration if utterance.audio is not None else 0.0
     audio = recipe.audio_utterance
-    return seconds if audio.padding == "masked" else max(seconds, audio.padded_seconds)
+    return max(seconds, audio.padded_seconds) if audio.pads_as_released else seconds
 
 
-@torch.inference_mode()
-def encode_utterances(
-    stage: str,
-    part: nn.Module,
-    utterances: Sequence[Utterance],
-    recipe: Recipe,
-    tokenizer: Tokenizer | None,
-    read: WaveformReader = read_waveform,
-) -> Encoding:
-    """Encode utterances by an utterance encoder, in their order: embeddings (N, E) and logits (N, classes)."""
-    part.eval()
-    audio = recipe.audio_utterance
-    lengths = [measure_length(stage, utterance, recipe) for utterance in utterances]
-    longest = audio.batch_seconds if stage == AUDIO_UTTERANCE else float("inf")
-    batches = build_length_batches(lengths, batch_size=ENCODER_BATCH, maximum_total=longest)
-    encodings: list[Encoding] = []
-    for batch in batches:
-        memory_trimmer.trim()
-        chosen = [utterances[index] for index in batch]
-        if stage == AUDIO_UTTERANCE:
-            inputs = [read(utterance, audio.sample_rate) for utterance in chosen]
-            if audio.padding == "released":
-                inputs = list(map(ReleasedPadding(round(audio.padded_seconds * audio.sample_rate)), inputs))
-        else:
-            assert tokenizer is not None, "a model of words is loaded with its tokenizer"
-            inputs = tokenizer([utterance.words for utterance in chosen])
-        encodings.append(run_on_device(part, *pad_sequences(inputs)))
-    order = torch.tensor(list(chain.from_iterable(batches))).argsort()
-    return Encoding(*(torch.cat(values)[order] for values in zip(*encodings, strict=True)))
+def tokenize_turns(turns: Sequence[Turn], recipe: Recipe, tokenizer: Tokenizer) -> list[list[Tensor]]:
+    """Convert turns to token ids (T_i,) and, if the encoder reads context, to masks (T_i,) of their own tokens."""
+    words = [turn.utterance.words for turn in turns]
+    if not recipe.text_utterance.context_words:
+        return [tokenizer(words)]
+    found = tokenizer.encode_in_context(words, [turn.previous for turn in turns])
+    return [[one.tokens for one in found], [one.own for one in found]]
 
 
-@torch.inference_mode()
-def encode_conversations(part: nn.Module, *sequences: Sequence[Tensor]) -> list[Encoding]:
-    """Encode conversations by a context or fusion stage, from (S_i, D) of each, for each input of the part."""
-    part.eval()
-    sizes = [len(sequence) for sequence in sequences[0]]
-    encodings: dict[int, Encoding] = {}
-    for batch in build_length_batches(sizes, batch_size=CONVERSATION_BATCH):
-        padded = [pad_sequences([each[index] for index in batch])[0] for each in sequences]
-        encoding = run_on_device(part, *padded, torch.tensor([sizes[index] for index in batch]))
-        for row, index in enumerate(batch):
-            encodings[index] = Encoding(*(values[row, : sizes[index]] for values in encoding))
-    return [encodings[index] for index in range(len(sizes))]
+def group_conversations(
+    conversations: Iterable[Conversation], batch_seconds: float | None
+) -> Iterator[list[Conversation]]:
+    """Group conversations whose utterances share batches: neighbours that fill some batches by seconds, else each."""
+    group, seconds = list[Conversation](), 0.0
+    for conversation in conversations:
+        group.append(conversation)
+        for one in conversation.utterances:  # a token has at least about one character
+            seconds += max(len(one.words) / TOKENS_PER_SECOND, one.audio.duration if one.audio else 0.0)
+        if batch_seconds is None or seconds >= BATCHES_TOGETHER * batch_seconds:
+            yield group
+            group, seconds = [], 0.0
+    if group:
+        yield group
 
 
-class Window(NamedTuple):
-    """Turns [start, stop) are read together; the results of [first, last) are kept."""
-
-    start: int
-    stop: int
-    first: int
-    last: int
-
-
-def plan_windows(turns: int, size: int = WINDOW, overlap: int = OVERLAP) -> list[Window]:
-    """Plan windows of ``size`` turns, or one for a shorter conversation; each turn is kept where it is most central.
-
-    Neighbours share ``overlap`` turns, the last two more, since the last window ends with the conversation.
-    """
-    if not 0 <= overlap < size:
-        raise ValueError(f"windows of {size} turns cannot overlap by {overlap}")
-    if turns <= size:
-        return [Window(0, turns, 0, turns)]
-    starts = [*range(0, turns - size, size - overlap), turns - size]
-    # The earlier of two neighbours has the turns up to the middle between their centres.
-    cuts = [(earlier + later + size + 1) // 2 for earlier, later in pairwise(starts)]
-    return [
-        Window(start, start + size, first, last)
-        for start, first, last in zip(starts, [0, *cuts], [*cuts, turns], strict=True)
-    ]
-
-
-@torch.inference_mode()
-def encode_in_windows(
-    network: ConversationModel,
-    inputs: Mapping[str, Tensor],
-    size: int = WINDOW,
-    overlap: int = OVERLAP,
-    encoded: Mapping[str, Tensor] | None = None,
-    present: Mapping[str, Tensor] | None = None,
-) -> dict[str, Encoding]:
-    """Encode a conversation by the context stages and the fusion, in windows: (S, D) and (S, classes) by stage.
-
-    Attention compares all pairs of turns; a window bounds its memory, which grows with the square of their number.
+def run_batch(
+    part: nn.Module, inputs: Sequence[Sequence[Tensor]], function: Callable[..., Any] | None = None
+) -> list[Any]:
+    """Run a part on a batch, in two halves if the device's memory is too small for the whole.
 
     Args:
-        inputs: of the contexts, (S, E) by encoder
-        encoded, present: (S,) by encoder, see ``ConversationModel``
+        inputs: (T_i, ...) for each of the part's arguments; the lengths are added
+        function: a method of the part to call instead of the part itself
     """
-    present = present and drop_full_masks(present)
-    pieces: dict[str, list[Encoding]] = {}
-    for window in plan_windows(len(next(iter(inputs.values()))), size, overlap):
-        memory_trimmer.trim()
-        read, *masks = (  # a batch of one: (S, ...) -> (1, size, ...) by encoder
-            values and {encoder: one[None, window.start : window.stop] for encoder, one in values.items()}
-            for values in (inputs, encoded, present)
-        )
-        lengths = torch.tensor([window.stop - window.start])
-        kept = slice(window.first - window.start, window.last - window.start)
-        for stage, encoding in run_on_device(network, read, lengths, *masks).items():
-            # Copied, so that the rest of the window is freed: (1, size, ...) -> (last - first, ...)
-            pieces.setdefault(stage, []).append(Encoding(*(values[0, kept].clone() for values in encoding)))
-    return {stage: Encoding(*map(torch.cat, zip(*some, strict=True))) for stage, some in pieces.items()}
+
+    def run(rows: slice) -> Any:
+        sequences, *masks = (pad_sequences(one[rows]) for one in inputs)
+        return run_on_device(part, *sequences, *(mask for mask, _ in masks), function=function)
+
+    rows = len(inputs[0])
+    middle = (rows + 1) // 2
+    try:
+        return [run(slice(None))]
+    except MoodlineError as error:
+        if error.code != "device.out_of_memory" or middle == rows:
+            raise
+    return [run(slice(middle)), run(slice(middle, None))]  # here, where the failed attempt's tensors are freed
+
+
+class UtteranceEncoder(NamedTuple):
+    """Runs a part that encodes utterances on what it reads of them, in batches of similar length.
+
+    Attributes:
+        stage: the audio encoder's name, or the text encoder's
+        part: that encoder
+        tokenizer: of an encoder that reads words
+        read: reads an utterance's waveform (T,) at a sample rate
+        batch_seconds: see ``plan_batches``
+    """
+
+    stage: str
+    part: Any
+    recipe: Recipe
+    tokenizer: Tokenizer | None = None
+    read: WaveformReader = read_waveform
+    batch_seconds: float | None = None
+
+    def plan_batches(self, turns: Sequence[Turn]) -> list[list[int]]:
+        """Plan batches of similar length, as indices of turns.
+
+        A batch has at most ``ENCODER_BATCH`` turns and the recipe's padded seconds of speech. With ``batch_seconds`` it
+        has any number of turns, and at most that many padded seconds, or ``TOKENS_PER_SECOND`` times as many tokens.
+        """
+        lengths = [measure_length(self.stage, turn.utterance, self.recipe, turn.previous) for turn in turns]
+        seconds = self.batch_seconds
+        if seconds is None:
+            longest = self.recipe.audio_utterance.batch_seconds if self.stage == AUDIO_UTTERANCE else float("inf")
+            return build_length_batches(lengths, batch_size=ENCODER_BATCH, maximum_total=longest)
+        if self.stage != AUDIO_UTTERANCE:
+            lengths = [len(ids) for ids in self.tokenize(turns)[0]]
+            seconds *= TOKENS_PER_SECOND
+        return build_length_batches(lengths, batch_size=len(lengths), maximum_total=seconds)
+
+    def tokenize(self, turns: Sequence[Turn]) -> list[list[Tensor]]:
+        assert self.tokenizer is not None, "a model of words is loaded with its tokenizer"
+        return tokenize_turns(turns, self.recipe, self.tokenizer)
+
+    def iter_batches(self, turns: Sequence[Turn]) -> Iterator[tuple[list[int], list[list[Tensor]]]]:
+        """Yield batches: indices of turns, and a list of (T_i, ...) for each of the part's arguments."""
+        audio = self.recipe.audio_utterance
+        rate = getattr(self.part, "sample_rate", audio.sample_rate)  # a pretrained encoder has its own
+        for batch in self.plan_batches(turns):
+            memory_trimmer.trim()
+            chosen = [turns[index] for index in batch]
+            if self.stage != AUDIO_UTTERANCE:
+                yield batch, self.tokenize(chosen)
+                continue
+            inputs = [self.read(turn.utterance, rate) for turn in chosen]
+            if audio.pads_as_released:
+                inputs = list(map(ReleasedPadding(round(audio.padded_seconds * rate)), inputs))
+            yield batch, [inputs]
+
+    @torch.inference_mode()
+    def encode(self, turns: Sequence[Turn], features: FeatureFolder | None = None) -> Encoding:
+        """Encode turns of ``list_turns`` in their order: (N, E) and logits (N, classes).
+
+        Args:
+            features: what frozen encoders computed before
+        """
+        self.part.eval()
+        if features is not None and is_cacheable(self.part):
+            encoding = self._encode_features(turns, features.open(self.part, self.tokenizer))
+        else:
+            order: list[int] = []
+            encodings: list[Encoding] = []
+            for batch, inputs in self.iter_batches(turns):
+                order += batch
+                encodings += run_batch(self.part, inputs)
+            places = torch.tensor(order).argsort()
+            encoding = Encoding(*(torch.cat(values)[places] for values in zip(*encodings, strict=True)))
+        if get_precision(self.part) == "fp16" and not all(values.isfinite().all() for values in encoding):
+            raise MoodlineError(
+                f"{self.stage} computes numbers beyond the range of fp16: choose --precision bf16 or 32",
+                code="device.overflow",
+            )
+        return encoding
+
+    def _encode_features(self, turns: Sequence[Turn], store: FeatureStore) -> Encoding:
+        """Encode turns from features in a store, a batch of them in memory at a time, and compute those it lacks."""
+        names = name_features(self.stage, turns)
+        missing = store.select_missing(names)
+        found: dict[str, Tensor] = {}
+        for batch, values in self.extract_features([turns[row] for row in missing]):
+            found.update(zip([names[missing[row]] for row in batch], values, strict=True))
+        values = (found[name] if name in found else store[name] for name in names)
+        encodings: list[Encoding] = []
+        while batch := list(islice(values, FEATURE_BATCH)):
+            encodings.append(run_on_device(self.part, *pad_sequences(batch), function=self.part.head))
+        return Encoding(*map(torch.cat, zip(*encodings, strict=True)))
+
+    def extract_features(self, turns: Sequence[Turn]) -> Iterator[tuple[list[int], list[Tensor]]]:
+        """Yield batches of turns, as their indices, and what the part's frozen encoder computes of each: (R_i, W)."""
+        for batch, inputs in self.iter_batches(turns):
+            found: list[Features] = run_batch(self.part, inputs, self.part.extract)  # (B, R, W), (B,)
+            rows = (row for one in found for row in zip(one.values, one.lengths.tolist(), strict=True))
+            yield batch, [values[:size].clone() for values, size in rows]
+
+    @torch.inference_mode()
+    def store_features(
+        self,
+        turns: Sequence[Turn],
+        store: FeatureStore,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
+        """Compute and write the features of turns that a store lacks; a killed process resumes after the last file.
+
+        Args:
+            progress: receives the number of computed turns and their total
+        """
+        self.part.eval()
+        names = name_features(self.stage, turns)
+        missing = store.select_missing(names)
+        found: dict[str, Tensor] = {}
+        done = 0
+        for batch, values in self.extract_features([turns[row] for row in missing]):
+            found.update(zip([names[missing[row]] for row in batch], values, strict=True))
+            done += len(batch)
+            progress(done, len(missing))
+            if len(found) >= FEATURES_PER_FILE or done == len(missing):
+                store.add(found)
+                found = {}
+
+
+def name_features(stage: str, turns: Sequence[Turn]) -> list[str]:
+    """Name turns' features by what an encoder reads: the content of the audio file and the clip, or the words."""
+    names: list[str] = []
+    for utterance, previous in turns:
+        clip = utterance.audio
+        if stage == AUDIO_UTTERANCE and clip is not None:
+            names.append(hash_json([hash_audio(clip.path), clip.offset, clip.duration]))
+        else:
+            names.append(hash_json([utterance.words, *previous]))
+    return names
+
+
+def hash_audio(path: Path) -> str:
+    """Hash an audio file's bytes, once in this process until it changes."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise build_read_error(path, error) from error
+    return hash_version(path, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def hash_version(path: Path, size: int, modified: int) -> str:
+    return hash_file(path)

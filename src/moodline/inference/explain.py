@@ -7,7 +7,8 @@ from torch import Tensor
 
 from moodline.config import AUDIO_CONTEXT, FUSION, TEXT_CONTEXT
 from moodline.device import run_on_device
-from moodline.inference.encode import drop_full_masks, plan_windows
+from moodline.inference.encode import drop_full_masks
+from moodline.inference.windows import plan_windows
 from moodline.modeling.batching import repeat_full_length
 from moodline.modeling.context import BiGruAttention
 from moodline.modeling.model import ENCODER_BY_STAGE, ConversationModel

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import re
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -15,13 +16,13 @@ from moodline.asr import SpeechRecogniser
 from moodline.audio.recording import open_recording
 from moodline.config import Modalities
 from moodline.conversation import Conversation
-from moodline.device import AUTO, choose_device, describe_device
+from moodline.device import AUTO, FULL_PRECISION, Execution, Precision, choose_device, describe_device, set_precision
 from moodline.errors import MoodlineError
+from moodline.hub import locate_model, upload_model
 from moodline.inference.predictor import PrecomputedEmbeddings, Predictor
 from moodline.inference.recordings import RecognitionOptions, holds_words_alone, label_words, recognise
 from moodline.inference.streaming import Stream
-from moodline.io import convert_to_path
-from moodline.modeling.checkpoint import TrainedModel, load_model, name_of_model
+from moodline.modeling.checkpoint import TrainedModel, load_model, name_of_model, save_model
 from moodline.timeline import Timeline
 from moodline.timeline.timeline import ConversationPrediction
 
@@ -38,9 +39,85 @@ class Model(Predictor):
     It loads a recogniser when the first recording needs one, and keeps it for the next.
     """
 
-    def __init__(self, model: TrainedModel, embeddings: PrecomputedEmbeddings | None = None, name: str = "") -> None:
-        super().__init__(model, embeddings, name)
+    def __init__(
+        self,
+        model: TrainedModel,
+        embeddings: PrecomputedEmbeddings | None = None,
+        name: str = "",
+        batch_seconds: float | None = None,
+    ) -> None:
+        super().__init__(model, embeddings, name, batch_seconds)
         self._create_recogniser = cache(SpeechRecogniser)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        named: str | Path,
+        *,
+        revision: str | None = None,
+        device: str | torch.device = AUTO,
+        precision: Precision = FULL_PRECISION,
+        batch_seconds: float | None = None,
+    ) -> "Model":
+        """Load a model from a folder or from the Hugging Face hub; a folder needs no corpus, recipe or network.
+
+        The hub's models are kept in its cache, which ``HF_HUB_OFFLINE=1`` reads without a network. Their files are
+        checked against the hub's hashes, and no code of a repository runs.
+
+        Args:
+            named: a folder; or, where no such folder exists, org/name or org/name@revision on the hub
+            revision: a branch, tag or commit on the hub; None for the newest
+            device: cpu, cuda, cuda:N or mps; auto takes CUDA, else MPS, else the CPU. Results are always on the CPU.
+            precision: 32, bf16 or, on GPUs, fp16. Half precision is automatic mixed precision: weights and results are
+                in single precision.
+            batch_seconds: seconds of padded speech in a batch of utterances, and 50 times as many padded tokens of
+                words; None for batches of 16 utterances. Conversations of a corpus then share batches.
+
+        Raises:
+            MoodlineError: there is no such model, or it has a newer schema; the hub refuses it or is out of reach with
+                nothing cached; a file differs from the hub's; there is no such device, or it does not have the
+                precision or the memory
+        """
+        chosen = choose_device(device)
+        Execution(chosen, precision, batch_seconds).resolve()
+        folder = locate_model(named, revision)
+        model = cls(load_model(folder, chosen), name=name_of_model(folder), batch_seconds=batch_seconds)
+        set_precision(model.model.network, precision)
+        logger.info("loaded model %s on %s", model.name, describe_device(chosen))
+        return model
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the model as a folder that ``from_pretrained`` loads; other files of the folder stay.
+
+        Raises:
+            MoodlineError: the folder cannot be written
+        """
+        save_model(Path(folder), self.model)
+
+    def push_to_hub(
+        self,
+        name: str,
+        *,
+        revision: str | None = None,
+        private: bool | None = None,
+        message: str = "Upload a moodline model",
+    ) -> str:
+        """Upload the model and its card in one commit to the Hugging Face hub, and return the commit's address.
+
+        The login is that of ``hf auth login``, or the token in the environment variable ``HF_TOKEN``.
+
+        Args:
+            name: org/name; the repository is created if it does not exist
+            revision: a branch, which is created if it does not exist; None for the main one
+            private: whether a new repository is private; None for the owner's default
+            message: of the commit
+
+        Raises:
+            MoodlineError: there is no login, it may not write there, or the hub refuses the upload or is out of reach
+        """
+        with tempfile.TemporaryDirectory(prefix="moodline-") as folder:
+            save_model(Path(folder), self.model, name)
+            return upload_model(Path(folder), name, revision=revision, private=private, message=message)
 
     @overload
     def predict(
@@ -138,19 +215,18 @@ def find_texts(source: object) -> Sequence[str] | None:
     return source
 
 
-def load(folder: str | Path, *, device: str | torch.device = AUTO) -> Model:
-    """Load a model folder; it needs no corpus, no recipe and no network.
-
-    Args:
-        device: cpu, cuda, cuda:N or mps; auto takes CUDA, else MPS, else the CPU. Results are always on the CPU.
-
-    Raises:
-        MoodlineError: the folder is not a model, or has a newer schema; or there is no such device
-    """
-    chosen, path = choose_device(device), convert_to_path(folder, "a model folder")
-    model = Model(load_model(path, chosen), name=name_of_model(path))
-    logger.info("loaded model %s on %s", model.name, describe_device(chosen))
-    return model
+def load(
+    named: str | Path,
+    *,
+    revision: str | None = None,
+    device: str | torch.device = AUTO,
+    precision: Precision = FULL_PRECISION,
+    batch_seconds: float | None = None,
+) -> Model:
+    """Load a model; the short name of ``Model.from_pretrained``."""
+    return Model.from_pretrained(
+        named, revision=revision, device=device, precision=precision, batch_seconds=batch_seconds
+    )
 
 
 from_pretrained = load

@@ -1,17 +1,18 @@
 """Predict an emotion with its probabilities for every utterance of a conversation."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
-from itertools import compress
-from typing import Any, NamedTuple, Self
+from itertools import chain, compress
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
-from moodline.config import FUSION, Modalities
+from moodline.config import AUDIO_UTTERANCE, FUSION, Modalities
 from moodline.conversation import Conversation, Utterance
-from moodline.device import choose_device
+from moodline.device import choose_device, get_precision, refuse_precision
 from moodline.embeddings import (
     Embeddings,
     refuse_missing_embeddings,
@@ -21,15 +22,18 @@ from moodline.embeddings import (
 )
 from moodline.errors import MoodlineError
 from moodline.inference.encode import (
+    UtteranceEncoder,
     WaveformReader,
     drop_full_masks,
-    encode_in_windows,
-    encode_utterances,
     find_masks,
+    group_conversations,
+    list_turns,
     read_waveform,
     refuse_unreadable,
 )
 from moodline.inference.explain import explain_turns
+from moodline.inference.feature_store import FeatureFolder, is_cacheable
+from moodline.inference.windows import encode_in_windows
 from moodline.modeling.batching import Encoding
 from moodline.modeling.checkpoint import TrainedModel
 from moodline.modeling.context import subtract_speaker_means
@@ -48,6 +52,11 @@ class UtteranceEncodings(NamedTuple):
 
     encodings: Mapping[str, Encoding]  # of the model's own encoders
     embeddings: Mapping[str, Tensor]  # (S, E), with precomputed ones
+
+    def select(self, rows: slice) -> "UtteranceEncodings":
+        """Select the encodings of some utterances, such as one conversation's."""
+        encodings = {name: Encoding(*(one[rows] for one in values)) for name, values in self.encodings.items()}
+        return UtteranceEncodings(encodings, {name: values[rows] for name, values in self.embeddings.items()})
 
 
 class ContextEncodings(NamedTuple):
@@ -77,9 +86,16 @@ class Predictor:
     ``moodline.Model`` also reads recordings and texts.
     """
 
-    def __init__(self, model: TrainedModel, embeddings: PrecomputedEmbeddings | None = None, name: str = "") -> None:
+    def __init__(
+        self,
+        model: TrainedModel,
+        embeddings: PrecomputedEmbeddings | None = None,
+        name: str = "",
+        batch_seconds: float | None = None,
+    ) -> None:
         self.model, self.name, self.classes = model, name, model.label_set.classes
-        self.embeddings = embeddings or {}
+        self.embeddings, self.batch_seconds = embeddings or {}, batch_seconds
+        self.features: FeatureFolder | None = None
         self.facts = describe_model(model, name)
 
     @property
@@ -89,13 +105,38 @@ class Predictor:
 
     def to(self, device: str | torch.device) -> Self:
         """Move the model to another device, for everything that shares it; names and errors as in ``load``."""
-        self.model.network.to(choose_device(device))
+        chosen = choose_device(device)
+        refuse_precision(get_precision(self.model.network), chosen)
+        self.model.network.to(chosen)
         return self
+
+    def with_features(self, folder: FeatureFolder, conversations: Iterable[Conversation]) -> Self:
+        """Return the same model, which reads what its frozen encoders compute of conversations from a folder.
+
+        What the folder lacks is computed first and kept there.
+        """
+        found = copy(self)
+        found.features = folder
+        turns = [turn for one in conversations for turn in list_turns(one.utterances, self.model.recipe)]
+        for stage, part in self.model.network.parts.items():
+            if is_cacheable(part):
+                read = [turn for turn in turns if turn.utterance.audio is not None or stage != AUDIO_UTTERANCE]
+                self.get_encoder(stage).store_features(read, folder.open(part, self.model.tokenizer))
+        return found
+
+    def get_encoder(self, stage: str, read: WaveformReader = read_waveform) -> UtteranceEncoder:
+        """Return one of the model's utterance encoders."""
+        model = self.model
+        return UtteranceEncoder(
+            stage, model.network.parts[stage], model.recipe, model.tokenizer, read, self.batch_seconds
+        )
 
     def with_embeddings(self, embeddings: PrecomputedEmbeddings) -> Self:
         """Return the same model with precomputed embeddings of its encoders: vectors by utterance id, by encoder."""
         refuse_other_encoders(self.model.recipe, embeddings)
-        return type(self)(self.model, embeddings, self.name)
+        found = copy(self)
+        found.embeddings = embeddings
+        return found
 
     def predict(
         self,
@@ -111,33 +152,51 @@ class Predictor:
         the modality's context stage; each utterance's ``stage`` names it. With modality dropout, utterances may lack
         audio or words as long as some have them.
         """
+        (prediction,) = self.predict_all([conversation], modalities, threshold=threshold, reasons=reasons)
+        return prediction
+
+    def predict_all(
+        self,
+        conversations: Iterable[Conversation],
+        modalities: Modalities = "both",
+        *,
+        threshold: float | None = None,
+        reasons: bool = False,
+    ) -> Iterator[ConversationPrediction]:
+        """Predict many conversations, each when its prediction is due; with ``batch_seconds`` they share batches."""
         self.refuse_threshold(threshold)
-        utterances, predictions = conversation.utterances, ()
-        if utterances:
-            encoded = self.encode_present(conversation, modalities)
-            predictions = self.predict_encoded(utterances, encoded, modalities, threshold=threshold, reasons=reasons)
-        return ConversationPrediction(conversation_id=conversation.id, utterances=predictions, modalities=modalities)
+        return (
+            ConversationPrediction(
+                conversation_id=one.id,
+                utterances=self.predict_encoded(
+                    one.utterances, encoded, modalities, threshold=threshold, reasons=reasons
+                )
+                if one.utterances
+                else (),
+                modalities=modalities,
+            )
+            for one, encoded in self.encode_each(conversations, modalities)
+        )
 
     def predict_modes(self, conversation: Conversation) -> dict[Modalities, ConversationPrediction]:
         """Predict in each mode that the fusion was trained in, else in that of both; encode utterances only once."""
-        recipe, utterances = self.model.recipe, conversation.utterances
-        modes: tuple[Modalities, ...] = recipe.fusion.supported_modalities if FUSION in recipe.stages else ("both",)
-        encoded = self.encode_present(conversation) if utterances else None
-        return {
-            mode: ConversationPrediction(
-                conversation_id=conversation.id,
-                utterances=self.predict_encoded(utterances, encoded, mode) if encoded else (),
-                modalities=mode,
-            )
-            for mode in (modes if "both" in modes else ("both",))
-        }
+        return next(self.predict_all_modes([conversation]))
 
-    def predict_all(
-        self, conversations: Sequence[Conversation], modalities: Modalities = "both", **options: Any
-    ) -> Iterator[ConversationPrediction]:
-        """Predict many conversations, each when its prediction is due."""
-        self.refuse_threshold(options.get("threshold"))
-        return (self.predict(one, modalities, **options) for one in conversations)
+    def predict_all_modes(
+        self, conversations: Iterable[Conversation]
+    ) -> Iterator[dict[Modalities, ConversationPrediction]]:
+        """Predict many conversations as ``predict_modes`` does."""
+        recipe = self.model.recipe
+        modes: tuple[Modalities, ...] = recipe.fusion.supported_modalities if FUSION in recipe.stages else ("both",)
+        for one, encoded in self.encode_each(conversations):
+            yield {
+                mode: ConversationPrediction(
+                    conversation_id=one.id,
+                    utterances=self.predict_encoded(one.utterances, encoded, mode) if one.utterances else (),
+                    modalities=mode,
+                )
+                for mode in (modes if "both" in modes else ("both",))
+            }
 
     def encode(self, conversation: Conversation, modalities: Modalities = "both") -> Mapping[str, Encoding]:
         """Encode a conversation by each stage: embeddings (S, D) and logits (S, classes), NaN without its input."""
@@ -149,13 +208,48 @@ class Predictor:
         refuse_unreadable(conversation.utterances, conversation.id, self.model.recipe, modalities)
         return self.encode_utterances(conversation.utterances, modalities)
 
+    def encode_each(
+        self, conversations: Iterable[Conversation], modalities: Modalities = "both"
+    ) -> Iterator[tuple[Conversation, UtteranceEncodings]]:
+        """Encode each conversation as ``encode_present`` does, several together with ``batch_seconds``."""
+        for group in group_conversations(conversations, self.batch_seconds):
+            for one in (one for one in group if one.utterances):
+                refuse_unreadable(one.utterances, one.id, self.model.recipe, modalities)
+            encoded = self.encode_together([one.utterances for one in group if one.utterances], modalities)
+            first = 0
+            for one in group:
+                rows = slice(first, first := first + len(one.utterances))
+                yield one, encoded.select(rows)
+
     def encode_utterances(
-        self, utterances: Sequence[Utterance], modalities: Modalities = "both", read: WaveformReader = read_waveform
+        self,
+        utterances: Sequence[Utterance],
+        modalities: Modalities = "both",
+        read: WaveformReader = read_waveform,
+        before: Iterable[Utterance] = (),
     ) -> UtteranceEncodings:
-        """Encode utterances without context; raises the errors of ``predict``."""
+        """Encode a conversation's utterances by the utterance encoders; raises the errors of ``predict``.
+
+        Args:
+            before: the turns before the first one, which an encoder with ``context_words`` reads
+        """
+        return self.encode_together([utterances], modalities, read, before)
+
+    def encode_together(
+        self,
+        conversations: Sequence[Sequence[Utterance]],
+        modalities: Modalities = "both",
+        read: WaveformReader = read_waveform,
+        before: Iterable[Utterance] = (),
+    ) -> UtteranceEncodings:
+        """Encode the utterances of several conversations, one conversation after the other, in shared batches."""
+        utterances = list(chain.from_iterable(conversations))
         model, ids = self.model, [utterance.id for utterance in utterances]
+        turns = [turn for one in conversations for turn in list_turns(one, model.recipe, before)]
         encodings: dict[str, Encoding] = {}
         embeddings: dict[str, Tensor] = {}
+        if not utterances:
+            return UtteranceEncodings(encodings, embeddings)
         for encoder, mask in find_masks(utterances, model.recipe, modalities)[0].items():
             config = getattr(model.recipe, encoder)
             if config.given:
@@ -167,8 +261,8 @@ class Predictor:
             encodings[encoder] = Encoding(*(torch.full((len(ids), size), math.nan) for size in sizes))
             embeddings[encoder] = encodings[encoder].embeddings
             if mask.any():
-                part, chosen = model.network.parts[encoder], list(compress(utterances, mask.tolist()))
-                found = encode_utterances(encoder, part, chosen, model.recipe, model.tokenizer, read)
+                chosen = list(compress(turns, mask.tolist()))
+                found = self.get_encoder(encoder, read).encode(chosen, self.features)
                 for values, rows in zip(encodings[encoder], found, strict=True):
                     values[mask] = rows
         return UtteranceEncodings(encodings, embeddings)

@@ -20,7 +20,7 @@ from moodline.inference import domain_shift
 from moodline.inference.encode import MODALITY_BY_ENCODER
 from moodline.inference.predictor import Predictor, UtteranceEncodings
 from moodline.inference.transcribe import ProgressCallback, find_turns, no_progress
-from moodline.modeling.checkpoint import DataStatistics
+from moodline.modeling.description import DataStatistics
 from moodline.modeling.model import ENCODER_BY_STAGE
 from moodline.modeling.text_encoder import count_pieces
 from moodline.timeline import Timeline, TimelineTurn

@@ -22,15 +22,9 @@ from moodline.config import FUSION, TEXT_UTTERANCE, Modalities, Recipe
 from moodline.conversation import UNKNOWN, AudioClip, Utterance
 from moodline.device import run_on_device
 from moodline.errors import MoodlineError, get_first_line, quote
-from moodline.inference.encode import (
-    CONVERSATION_BATCH,
-    WaveformReader,
-    drop_full_masks,
-    find_masks,
-    read_waveform,
-    refuse_unreadable,
-)
+from moodline.inference.encode import WaveformReader, drop_full_masks, find_masks, read_waveform, refuse_unreadable
 from moodline.inference.predictor import Predictor
+from moodline.inference.windows import CONVERSATION_BATCH
 from moodline.modeling.batching import Encoding
 from moodline.modeling.context import SpeakerMeans
 from moodline.modeling.model import ENCODER_BY_STAGE, ConversationModel
@@ -253,7 +247,7 @@ class Stream:
             )
         model, modalities = self.predictor.model, self.history.modalities
         refuse_unreadable([*self.history.utterances, utterance], "the conversation so far", model.recipe, modalities)
-        encoded = self.predictor.encode_utterances([utterance], modalities, read)
+        encoded = self.predictor.encode_utterances([utterance], modalities, read, self.history.utterances)
         inputs = self.history.add({name: rows[0] for name, rows in encoded.embeddings.items()}, utterance)
         encodings = {**encoded.encodings, **encode_newest(model.network, [inputs])}
         stages = model.recipe.select_stages(modalities)

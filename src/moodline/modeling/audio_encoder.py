@@ -74,6 +74,11 @@ class LeafCnn(nn.Module):
         self.mask_frames = mask_frames
         self.shift_channels = shift_channels
 
+    @property
+    def sample_rate(self) -> int:
+        """The sample rate of the waveforms in Hz."""
+        return self.front_end.sample_rate
+
     def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> Encoding:
         """Map waveforms (B, T), lengths (B,) in samples to embeddings (B, E), logits (B, classes)."""
         if lengths is None:

@@ -16,6 +16,13 @@ class Encoding(NamedTuple):
     logits: Tensor  # (..., classes)
 
 
+class Features(NamedTuple):
+    """Hold what a pretrained encoder computes of utterances, which the trained layers above it read."""
+
+    values: Tensor  # (B, R, W): a row per layer, per token, or one
+    lengths: Tensor  # (B,), the number of rows
+
+
 def build_length_mask(lengths: Tensor, size: int) -> Tensor:
     """Build a mask that is True where a padded sequence has data: lengths (B,) -> (B, size)."""
     return torch.arange(size, device=lengths.device) < lengths[:, None]

@@ -19,13 +19,16 @@ from moodline.config import (
 )
 from moodline.errors import MoodlineError
 from moodline.modeling.as_released import ReleasedAttention
+from moodline.modeling.audio_assets import AudioBackbone, load_audio_backbone
+from moodline.modeling.audio_backbone import FASTER_WHISPER
 from moodline.modeling.audio_encoder import LeafCnn
 from moodline.modeling.batching import Encoding, build_length_mask
 from moodline.modeling.context import BcLstm, BiGruAttention, SelfAttention
 from moodline.modeling.frontend import FrontEnd, LogMel
 from moodline.modeling.fusion import Concatenation, HierarchicalBcLstm, MultimodalTransformer
 from moodline.modeling.leaf import Leaf
-from moodline.modeling.text_encoder import BertGru
+from moodline.modeling.pretrained_audio import PretrainedAudio
+from moodline.modeling.text_encoder import TextEncoder, Tokenizer, load_text_backbone
 
 # The utterance encoder that each context stage reads.
 ENCODER_BY_STAGE = {AUDIO_CONTEXT: AUDIO_UTTERANCE, TEXT_CONTEXT: TEXT_UTTERANCE}
@@ -47,7 +50,14 @@ def build_box(box: Callable[..., Box], config: Any, **arguments: Any) -> Box:
     return box(**{name: values[name] for name in inspect.signature(box).parameters if name in values})
 
 
-def build_audio_utterance(config: AudioUtteranceConfig, classes: int) -> LeafCnn:
+def build_audio_utterance(
+    config: AudioUtteranceConfig, classes: int, backbone: AudioBackbone | None = None
+) -> LeafCnn | PretrainedAudio:
+    if config.encoder != "leaf_cnn":
+        assert backbone is not None, "a pretrained encoder is loaded before its part is built"
+        model, extractor = backbone
+        whole = {"layers": "all"} if config.encoder == FASTER_WHISPER else {}  # it gives its last layer alone
+        return build_box(PretrainedAudio, config, backbone=model, extractor=extractor, classes=classes, **whole)
     try:
         # The recipe's padding is that of the waveforms.
         front_end = build_box(FRONT_ENDS[config.frontend], config, padding="symmetric")
@@ -69,16 +79,30 @@ def build_context(config: ContextConfig, inputs: int, classes: int) -> nn.Module
     return build_box(CONTEXTS[config.kind], config, inputs=inputs, classes=classes, attention=attention)
 
 
-def build_stage(stage: str, recipe: Recipe, classes: int, bert: Any = None) -> nn.Module:
-    """Build one of the five parts, untrained; only the text utterance encoder needs ``bert``."""
+def build_stage(stage: str, recipe: Recipe, classes: int, backbone: Any = None) -> nn.Module:
+    """Build one of the five parts, untrained; only those of pretrained encoders need a ``backbone``.
+
+    That of speech is an ``AudioBackbone``.
+    """
     if stage == AUDIO_UTTERANCE:
-        return build_audio_utterance(recipe.audio_utterance, classes)
+        return build_audio_utterance(recipe.audio_utterance, classes, backbone)
     if stage == TEXT_UTTERANCE:
-        return build_box(BertGru, recipe.text_utterance, bert=bert, classes=classes)
+        return build_box(TextEncoder, recipe.text_utterance, backbone=backbone, classes=classes)
     if stage == FUSION:
         inputs = 2 * recipe.audio_context.hidden
         return build_box(FUSIONS[recipe.fusion.kind], recipe.fusion, inputs=inputs, classes=classes)
     return build_context(getattr(recipe, stage), getattr(recipe, ENCODER_BY_STAGE[stage]).embedding, classes)
+
+
+def load_backbone(stage: str, recipe: Recipe) -> tuple[Any, Tokenizer | None]:
+    """Load a stage's pretrained encoder, and the tokenizer of one that reads words; None for stages without one."""
+    audio, text = recipe.audio_utterance, recipe.text_utterance
+    if stage == TEXT_UTTERANCE:
+        return load_text_backbone(text.pretrained, text.maximum_tokens, text.revision)
+    if stage == AUDIO_UTTERANCE and audio.encoder != "leaf_cnn":
+        key = f"{stage}.pretrained"
+        return load_audio_backbone(audio.encoder, audio.pretrained, key=key, revision=audio.revision), None
+    return None, None
 
 
 def get_classifier(part: nn.Module) -> nn.Module:

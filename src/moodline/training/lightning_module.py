@@ -7,6 +7,7 @@ checkpoint, so that a resumed stage would repeat a learning rate.
 
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,8 @@ from moodline.config import AUDIO_UTTERANCE, CLASS_WEIGHTS, TEXT_UTTERANCE, Reci
 from moodline.errors import MoodlineError
 from moodline.metrics import compute_unweighted_accuracy
 from moodline.modeling.audio_encoder import LeafCnn
-from moodline.modeling.batching import build_length_batches
+from moodline.modeling.batching import Encoding, build_length_batches
+from moodline.modeling.pretrained_audio import PretrainedAudio
 from moodline.runtime import create_generator, seed_epoch
 from moodline.training.dataset import UNSCORED, Batch, BatchLoader, StageData, take_share
 
@@ -70,6 +72,7 @@ class StageModule(lightning.LightningModule):
         recipe: gives rates, sizes, and the seed on which random choices depend, with the stage and the epoch
         scored_labels: (N,), the training set's classes, for class weights
         checkpoint: the file that is written after each epoch
+        reads_features: whether the items are the features of the part's frozen encoder, see ``FeatureItems``
         workers: processes that read the training set's audio, and as many the validation set's; 0 reads in this one;
             the items of the other stages are in memory
     """
@@ -86,13 +89,16 @@ class StageModule(lightning.LightningModule):
         classes: int,
         scored_labels: Tensor,
         checkpoint: Path,
+        reads_features: bool = False,
         workers: int = 0,
     ) -> None:
         super().__init__()
+        self.reads_features = reads_features
+        self.frozen = {name for name, parameter in part.named_parameters() if not parameter.requires_grad}
         self.stage, self.part, self.data, self.recipe = stage, part, data, recipe
         self.classes, self.checkpoint = classes, checkpoint
         self.training_config = recipe.get_training_config(stage)
-        workers = workers if stage == AUDIO_UTTERANCE else 0
+        workers = workers if stage == AUDIO_UTTERANCE and not reads_features else 0
         self.train_batches, self.validation_batches = (BatchLoader(items, workers) for items in data)
         power = CLASS_WEIGHTS[recipe.class_weights]
         weights = compute_rarity_weights(scored_labels, classes, power) if power else None
@@ -125,6 +131,9 @@ class StageModule(lightning.LightningModule):
         """Return the module that is validated and kept: the part, or the moving average of its weights."""
         return self.part if self.average is None else self.average.module
 
+    def _encode(self, part: Any, batch: Batch) -> Encoding:
+        return part.head(*batch.inputs) if self.reads_features else part(*batch.inputs)
+
     def train_dataloader(self) -> BatchLoader:
         """Return this epoch's batches; Lightning calls it in each epoch."""
         epoch, processes = self.current_epoch, self.trainer.world_size
@@ -141,7 +150,8 @@ class StageModule(lightning.LightningModule):
         )
 
     def _build_batches(self, lengths: Any, generator: np.random.Generator | None = None) -> list[list[int]]:
-        longest = self.recipe.audio_utterance.batch_seconds if self.stage == AUDIO_UTTERANCE else math.inf
+        measures_seconds = self.stage == AUDIO_UTTERANCE and not self.reads_features
+        longest = self.recipe.audio_utterance.batch_seconds if measures_seconds else math.inf
         return build_length_batches(
             lengths, batch_size=self.training_config.batch_size, maximum_total=longest, generator=generator
         )
@@ -174,7 +184,7 @@ class StageModule(lightning.LightningModule):
             group["lr"] = group["initial_lr"] * factor
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        loss = compute_conversation_loss(self.part(*batch.inputs).logits, batch.labels, self.class_weights)
+        loss = compute_conversation_loss(self._encode(self.part, batch).logits, batch.labels, self.class_weights)
         loss = loss * self._weights[index]
         self._train_losses.append(loss.detach())
         return loss
@@ -190,7 +200,7 @@ class StageModule(lightning.LightningModule):
         self._confusion.zero_()
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        logits = self.validated_part(*batch.inputs).logits
+        logits = self._encode(self.validated_part, batch).logits
         loss = compute_conversation_loss(logits, batch.labels, self.class_weights)
         self._validation.append((float(loss), len(batch.labels)))
         scored = batch.labels.flatten() != UNSCORED
@@ -210,7 +220,9 @@ class StageModule(lightning.LightningModule):
         if loss < self.best_loss:
             self.best_loss = loss
             weights = self.validated_part.state_dict()
-            self.best_weights = {name: value.detach().clone() for name, value in weights.items()}
+            self.best_weights = {
+                name: value.detach().clone() for name, value in weights.items() if name not in self.frozen
+            }
         # Each process holds its share of the batches' means: the mean over processes is the loss of the whole batches.
         train_loss = self.trainer.strategy.reduce(torch.stack(self._train_losses).mean(), reduce_op="mean")
         row = {
@@ -232,22 +244,35 @@ class StageModule(lightning.LightningModule):
     def on_train_epoch_end(self) -> None:
         self.trainer.save_checkpoint(self.checkpoint)  # all processes take part in gathering; the main one writes
 
+    def _select_frozen(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Select this module's frozen weights, which are not part of a checkpoint."""
+        names = (f"{prefix}{name}" for prefix in ("part.", "average.module.") for name in self.frozen)
+        return {name: weights[name] for name in names if name in weights}
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        weights = checkpoint["state_dict"]
+        frozen = self._select_frozen(weights)
+        checkpoint["state_dict"] = {name: value for name, value in weights.items() if name not in frozen}
         checkpoint["moodline"] = {name: getattr(self, name) for name in CHECKPOINT_KEYS}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["state_dict"] |= self._select_frozen(self.state_dict())  # so that loading is strict
         for name in CHECKPOINT_KEYS:
             setattr(self, name, checkpoint["moodline"][name])
 
     def keep_best(self) -> nn.Module:
         """Load the weights of the best epoch, and return the part in eval mode."""
-        self.part.load_state_dict(self.best_weights)
+        kept = self.part.state_dict()
+        self.part.load_state_dict({name: kept[name] for name in self.frozen} | self.best_weights)
         self.best_weights = {}
         return self.part.eval()
 
 
 def find_lr_group(stage: str, part: Any, recipe: Recipe) -> tuple[nn.Module, float] | None:
     """Return an encoder's front-end or pretrained module and its learning-rate scale; None for other stages."""
+    if isinstance(part, PretrainedAudio):
+        is_module = isinstance(part.backbone, nn.Module)
+        return (part.backbone, recipe.audio_utterance.pretrained_lr_scale) if is_module else None
     if stage == AUDIO_UTTERANCE:
         return part.front_end, recipe.audio_utterance.frontend_lr_scale
     if stage == TEXT_UTTERANCE:

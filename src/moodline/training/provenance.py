@@ -6,12 +6,13 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from moodline.config import ENCODERS, STAGE_INPUTS, STAGE_NAMES, TEXT_UTTERANCE, Recipe
+from moodline.config import AUDIO_UTTERANCE, ENCODERS, STAGE_INPUTS, STAGE_NAMES, TEXT_UTTERANCE, Recipe
 from moodline.conversation import LabelSet, convert_to_content, find_training_overlap, merge_fingerprints
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.protocols import Fold
@@ -19,7 +20,9 @@ from moodline.embeddings import EmbeddingsFile
 from moodline.errors import MoodlineError
 from moodline.io import flatten_keys, open_atomic_file, read_json
 from moodline.modeling.as_released import ReleasedSelection
-from moodline.modeling.checkpoint import BERT_CONFIG_FILE, TOKENIZER_FILE, Provenance
+from moodline.modeling.checkpoint import ASSET_FOLDERS
+from moodline.modeling.description import Provenance
+from moodline.modeling.pretrained_files import fingerprint_model
 from moodline.recipe import RENAMED_KEYS
 
 StageFingerprint = Mapping[str, Any]
@@ -30,10 +33,42 @@ COMMON_KEYS = ("seed", "context", "class_weights")
 
 # Keys that are newer than the first runs, with the values that keep the earlier behaviour. With these values they are
 # not part of a fingerprint, and stages trained before stay finished.
-LATER_DEFAULTS: StageFingerprint = {"fusion.modalities": "both", "fusion.modality_dropout": 0.0}
+LATER_DEFAULTS: StageFingerprint = {
+    "fusion.modalities": "both",
+    "fusion.modality_dropout": 0.0,
+    "audio_utterance.encoder": "leaf_cnn",
+    "audio_utterance.pretrained": "microsoft/wavlm-base-plus",
+    "audio_utterance.revision": None,
+    "audio_utterance.layers": "all",
+    "audio_utterance.pooling": "mean",
+    "audio_utterance.num_unfrozen_layers": 0,
+    "audio_utterance.pretrained_lr_scale": 1.0,
+    "audio_utterance.gradient_checkpointing": False,
+    "text_utterance.revision": None,
+    "text_utterance.use_last_layers": 4,
+    "text_utterance.pooling": "gru",
+    "text_utterance.context_words": 0,
+    "text_utterance.gradient_checkpointing": False,
+}
 
 # Fingerprints keep the former names of keys, so stages trained before stay finished.
 FORMER_KEYS = {present: former for former, present in RENAMED_KEYS.items()}
+
+# Keys of the fingerprints of a pretrained encoder's files.
+FILES_KEYS: Mapping[str, str] = {AUDIO_UTTERANCE: "pretrained_files", TEXT_UTTERANCE: "bert_files"}
+
+
+def fingerprint_encoders(
+    recipe: Recipe, fingerprint: Callable[[str, str, str | None], str] = fingerprint_model
+) -> dict[str, str]:
+    """Fingerprint the pretrained encoders that a recipe's stages read, by stage; see ``fingerprint_model``."""
+    configs = {stage: getattr(recipe, stage) for stage in recipe.stages if stage in ENCODERS}
+    if recipe.audio_utterance.encoder == "leaf_cnn":
+        configs.pop(AUDIO_UTTERANCE, None)
+    return {
+        stage: fingerprint(config.pretrained, f"{stage}.pretrained", config.revision)
+        for stage, config in configs.items()
+    }
 
 
 def compute_origins(
@@ -42,10 +77,10 @@ def compute_origins(
     corpus_hash: str,
     training_hash: str,
     precomputed: Mapping[str, str],
-    bert_files: str,
+    encoder_files: Mapping[str, str],
     precision: str,
     recognised: str | None = None,
-    recorded: StageFingerprint | None = None,
+    recorded: Mapping[str, StageFingerprint | None] = MappingProxyType({}),
 ) -> dict[str, StageFingerprint]:
     """Compute by stage everything that its weights depend on; its inputs' fingerprints are included as hashes.
 
@@ -53,11 +88,11 @@ def compute_origins(
         corpus_hash: of the corpus's table, labels and recordings included
         training_hash: of the fold's training and validation sets (see Fold)
         precomputed: hashes of embeddings from files, by the encoder that they replace
-        bert_files: fingerprint of BERT, see ``fingerprint_model``
+        encoder_files: fingerprints of pretrained encoders by stage, see ``fingerprint_encoders``
         precision: of the arithmetic, by Lightning's name
         recognised: hash of the recognised words; None for reference words
-        recorded: fingerprint of the text encoder that was trained before, if there is one. Runs of older versions, and
-            runs offline without the hub's cache, do not know the revision of a hub's model: it counts as the same one
+        recorded: fingerprints of the encoders that were trained before, by stage. Runs of older versions, and runs
+            offline without the hub's cache, do not know the revision of a hub's model: it counts as the same one
     """
     found: dict[str, StageFingerprint] = {encoder: {"hash": hash} for encoder, hash in precomputed.items()}
     for stage in recipe.stages:
@@ -72,18 +107,19 @@ def compute_origins(
         }
         if stage in ENCODERS:
             content["selection"] = recipe.selection
-        if stage == TEXT_UTTERANCE:
-            content["bert_files"] = bert_files
-            if recognised is not None:
-                content["recognised_words"] = recognised
+        if stage in encoder_files:
+            content[FILES_KEYS[stage]] = encoder_files[stage]
+        if stage == TEXT_UTTERANCE and recognised is not None:
+            content["recognised_words"] = recognised
         flat = flatten_keys(json.loads(json.dumps(content)))
         former = {FORMER_KEYS.get(key, key): value for key, value in flat.items()}
         neutral = LATER_DEFAULTS.items()
         found[stage] = {key: value for key, value in former.items() if (key, value) not in neutral}
-        if stage == TEXT_UTTERANCE and recorded is not None:
-            before = recorded.get("bert_files", bert_files)
-            if "" in (before, bert_files) and {**found[stage], "bert_files": before} == recorded:
-                found[stage] = recorded
+        if stage in encoder_files and (before := recorded.get(stage)) is not None:
+            key, files = FILES_KEYS[stage], encoder_files[stage]
+            known = before.get(key, files)
+            if "" in (known, files) and {**found[stage], key: known} == before:
+                found[stage] = before
     return found
 
 
@@ -116,8 +152,8 @@ def reuse_stage(record: Path, fold: Path) -> None:
     """
     stage, other = record.stem, record.parent.parent
     files = [f"embeddings/{stage}.parquet", f"model/{stage}.safetensors"]
-    if stage == TEXT_UTTERANCE:
-        files += [f"model/{BERT_CONFIG_FILE}", f"model/{TOKENIZER_FILE}"]
+    if stage in ASSET_FOLDERS:
+        files += [str(path.relative_to(other)) for path in (other / "model" / ASSET_FOLDERS[stage]).glob("[!.]*")]
     for name in (*files, f"stages/{stage}.json"):
         if (other / name).exists():  # the fusion has no embeddings
             with open_atomic_file(fold / name) as temporary:

@@ -15,7 +15,8 @@ from moodline.conversation import LabelSet, convert_to_content, find_label_set, 
 from moodline.corpora.storage import REFERENCE, WORDS
 from moodline.errors import MoodlineError, quote
 from moodline.io import flatten_keys, read_json, remove_leftovers
-from moodline.modeling.checkpoint import CONFIG_FILE, load_description, save_description, without_places
+from moodline.modeling.checkpoint import save_description, without_places
+from moodline.modeling.description import CONFIG_FILE, load_description
 from moodline.recipe import parse_recipe
 from moodline.training.provenance import COMMON_KEYS, StageFingerprint
 from moodline.training.trainer import LOGGERS, is_main_process

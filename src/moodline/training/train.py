@@ -5,15 +5,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from moodline.config import AUDIO_UTTERANCE, TEXT_UTTERANCE
+from moodline.config import AUDIO_UTTERANCE
 from moodline.conversation import note_misspelt, refuse_misspelt
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.protocols import Fold
 from moodline.embeddings import EmbeddingsFile, refuse_unfit_embeddings
-from moodline.modeling.text_encoder import fingerprint_model
 from moodline.training.dataset import refuse_missing_audio, refuse_unlabelled, refuse_unread_words
 from moodline.training.fold_training import FoldTrainer
-from moodline.training.provenance import build_provenance
+from moodline.training.provenance import build_provenance, fingerprint_encoders
 from moodline.training.run import Run, lock_folder, refuse_foreign, refuse_other_run
 from moodline.training.trainer import Hardware, is_main_process, isolate_training
 
@@ -53,7 +52,7 @@ def train_folds(
     provenances = [build_provenance(recipe, label_set, corpus, fold, precomputed) for fold in folds]
     if AUDIO_UTTERANCE in recipe.stages:
         refuse_missing_audio(talk for one in sets for talk in (*one.train, *one.validation))
-    bert_files = fingerprint_model(recipe.text_utterance.bert) if TEXT_UTTERANCE in recipe.stages else ""
+    encoder_files = fingerprint_encoders(recipe)
     refuse_foreign(run.folder)
     with lock_folder(run.folder):
         refuse_other_run(run)
@@ -62,4 +61,4 @@ def train_folds(
         for number, fold in enumerate(folds):
             title = f"fold {fold.name} ({number + 1} of {len(folds)}), " if len(folds) > 1 else ""
             training = FoldTrainer(run, fold, sets[number], precomputed, hardware, console, title)
-            training.run_fold(provenances[number], bert_files, reuse)
+            training.run_fold(provenances[number], encoder_files, reuse)

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
+from moodline.device import refusing_full_memory
 from moodline.errors import MoodlineError, format_option, get_first_line
 from moodline.io import open_atomic_file
 from moodline.runtime import seed_torch
@@ -85,10 +86,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def restore_state(module: StageModule) -> None:
-    """Restore a stage's history and the weights of its best epoch."""
+    """Restore a stage's weights, its history and the weights of its best epoch."""
     path = module.checkpoint
     try:
-        module.on_load_checkpoint(torch.load(path, map_location="cpu", weights_only=True))
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        module.on_load_checkpoint(checkpoint)
+        module.load_state_dict(checkpoint["state_dict"])
     except (OSError, EOFError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
         raise MoodlineError(
             f"cannot resume the stage from {path}: {get_first_line(error)}. "
@@ -197,8 +200,10 @@ def train_stage(
             callbacks=[TrainingProgress(title, training.epochs, console)],
             plugins=[AtomicCheckpointIO()],
         )
+        remedy = f"lower {module.stage}.training.batch_size, or choose another --device"
         try:
-            trainer.fit(module, ckpt_path=module.checkpoint if resume else None, weights_only=True)
+            with refusing_full_memory(trainer.strategy.root_device, remedy):
+                trainer.fit(module, ckpt_path=module.checkpoint if resume else None, weights_only=True)
         except SystemExit as error:  # Lightning's reaction to Ctrl-C
             raise KeyboardInterrupt from error
     # Lightning moves the part to the CPU after training; the corpus is encoded on the training device.

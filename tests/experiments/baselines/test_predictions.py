@@ -30,7 +30,7 @@ LABELS = sorted(IEMOCAP4.mapping)
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
-    return Recipe(text_utterance=TextUtteranceConfig(bert=str(tiny_bert(tmp_path_factory.mktemp("bert")))))
+    return Recipe(text_utterance=TextUtteranceConfig(pretrained=str(tiny_bert(tmp_path_factory.mktemp("bert")))))
 
 
 @pytest.fixture(scope="module")

@@ -103,7 +103,7 @@ def test_baselines_are_chosen_by_their_keys() -> None:
 @torch.no_grad()
 def test_sentence_embeddings_are_the_mean_of_berts_last_layer(place: Path, tmp_path: Path) -> None:
     words = ["i am so happy", "no", "", "not sad ! yes ?"]
-    recipe = Recipe(text_utterance=TextUtteranceConfig(bert=str(place / "bert")))
+    recipe = Recipe(text_utterance=TextUtteranceConfig(pretrained=str(place / "bert")))
     found = SENTENCES.reader(recipe, tmp_path)(said(*words))
     bert, tokenizer = BertModel.from_pretrained(place / "bert"), AutoTokenizer.from_pretrained(place / "bert")
     operations = count_operations(bert) + 24  # the mean over the tokens
@@ -114,7 +114,7 @@ def test_sentence_embeddings_are_the_mean_of_berts_last_layer(place: Path, tmp_p
 
 def test_another_bert_has_a_file_of_its_own(place: Path, tmp_path: Path) -> None:
     for maximum in (24, 5):
-        text = TextUtteranceConfig(bert=str(place / "bert"), maximum_tokens=maximum)
+        text = TextUtteranceConfig(pretrained=str(place / "bert"), maximum_tokens=maximum)
         SENTENCES.reader(Recipe(text_utterance=text), tmp_path)(said("i am so happy yes"))
     vectors = [next(iter(read_embeddings(file).vectors.values())) for file in tmp_path.glob("*.parquet")]
     assert len(vectors) == 2
@@ -122,7 +122,7 @@ def test_another_bert_has_a_file_of_its_own(place: Path, tmp_path: Path) -> None
 
 
 def test_a_bert_that_is_not_there_is_told(tmp_path: Path) -> None:
-    recipe = Recipe(text_utterance=TextUtteranceConfig(bert=str(tmp_path / "none")))
+    recipe = Recipe(text_utterance=TextUtteranceConfig(pretrained=str(tmp_path / "none")))
     with pytest.raises(MoodlineError) as error:
         SENTENCES.reader(recipe, tmp_path)
     assert str(tmp_path / "none") in str(error.value)
