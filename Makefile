@@ -5,7 +5,8 @@ DEMO := demo
 # A part of the tests that calls every dependency, for the oldest versions of them.
 MINIMA_TESTS := tests/test_recipe.py tests/test_system.py tests/text tests/corpora/test_table.py tests/training/test_data.py \
 	tests/inference/timeline/test_texts.py tests/speech tests/audio/test_waveform.py tests/audio/test_recording.py \
-	tests/evaluation/test_calibration.py tests/experiments/baselines/test_readers.py
+	tests/evaluation/test_calibration.py tests/experiments/baselines/test_readers.py tests/audio/test_audio_assets.py \
+	tests/audio/test_pretrained_audio.py tests/inference/test_hub.py tests/test_bounds.py
 export TOKENIZERS_PARALLELISM := false
 
 .PHONY: demo test quick lint minima package docs clean

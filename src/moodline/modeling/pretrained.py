@@ -118,8 +118,10 @@ def build_empty(config_file: Path, weights_file: Path, *, prefix: str, kind: Kin
         config = CONFIG_MAPPING[content["model_type"]].from_dict(content)
         if fault := find_fault(config, kind):
             raise ValueError(fault)
-        if config._attn_implementation not in ATTENTIONS:
-            raise ValueError(f"attn_implementation {config._attn_implementation!r} would load code from a hub")
+        # Not all versions of transformers read the key from a description.
+        for named in (content.get("attn_implementation"), config._attn_implementation):
+            if named not in ATTENTIONS:
+                raise ValueError(f"attn_implementation {named!r} would load code from a hub")
         sketch, shapes = build_sketch(partial(build_encoder, config), weights_file)
         for name, tensor in sketch.state_dict().items():
             found = shapes[f"{prefix}{name}"].shape if f"{prefix}{name}" in shapes else None

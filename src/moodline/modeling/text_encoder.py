@@ -251,7 +251,9 @@ class TextEncoder(nn.Module):
         mask = build_length_mask(lengths, tokens.shape[1])
         if self.bert.config.pad_token_id is not None:
             tokens = tokens.masked_fill(~mask, self.bert.config.pad_token_id)  # some families count positions by it
-        hidden_states = self.bert(tokens, attention_mask=mask.long(), output_hidden_states=True).hidden_states
+        output = self.bert(tokens, attention_mask=mask.long(), output_hidden_states=True)
+        # The last state has passed the final normalisation; that of hidden_states has so only in some versions.
+        hidden_states = (*output.hidden_states[:-1], output.last_hidden_state)
         read = torch.cat(hidden_states[-self.use_last_layers :], dim=-1)  # (B, T, K x hidden size)
         if self.pooling == "first":
             return Features(read[:, :1], torch.ones_like(lengths))
