@@ -4,8 +4,8 @@ import dataclasses
 import logging
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cache, partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, overload
 
@@ -19,10 +19,10 @@ from moodline.conversation import Conversation
 from moodline.device import AUTO, FULL_PRECISION, Execution, Precision, choose_device, describe_device, set_precision
 from moodline.errors import MoodlineError
 from moodline.hub import locate_model, upload_model
-from moodline.inference.predictor import PrecomputedEmbeddings, Predictor
+from moodline.inference.predictor import Predictor
 from moodline.inference.recordings import RecognitionOptions, holds_words_alone, label_words, recognise
 from moodline.inference.streaming import Stream
-from moodline.modeling.checkpoint import TrainedModel, load_model, name_of_model, save_model
+from moodline.modeling.checkpoint import load_model, name_of_model, save_model
 from moodline.timeline import Timeline
 from moodline.timeline.timeline import ConversationPrediction
 
@@ -39,15 +39,9 @@ class Model(Predictor):
     It loads a recogniser when the first recording needs one, and keeps it for the next.
     """
 
-    def __init__(
-        self,
-        model: TrainedModel,
-        embeddings: PrecomputedEmbeddings | None = None,
-        name: str = "",
-        batch_seconds: float | None = None,
-    ) -> None:
-        super().__init__(model, embeddings, name, batch_seconds)
-        self._create_recogniser = cache(SpeechRecogniser)
+    @cached_property
+    def _create_recogniser(self) -> Callable[..., SpeechRecogniser]:
+        return cache(SpeechRecogniser)
 
     @classmethod
     def from_pretrained(

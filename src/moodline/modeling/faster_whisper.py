@@ -88,10 +88,7 @@ def load_whisper(folder: Path, device: torch.device) -> Any:
     try:
         import ctranslate2  # pyright: ignore[reportMissingImports]  # an extra
     except ModuleNotFoundError:
-        raise MoodlineError(
-            f"audio_utterance.encoder {FASTER_WHISPER} needs the extra whisper: {format_install_hint('whisper')}",
-            code="recipe.missing_faster_whisper",
-        ) from None
+        raise build_missing_error() from None
     try:
         return ctranslate2.models.Whisper(
             str(folder),
@@ -102,6 +99,13 @@ def load_whisper(folder: Path, device: torch.device) -> Any:
         )
     except Exception as error:  # of CTranslate2, by the faulty file
         raise build_load_error(folder, get_first_line(error)) from error
+
+
+def build_missing_error() -> MoodlineError:
+    return MoodlineError(
+        f"audio_utterance.encoder {FASTER_WHISPER} needs the extra whisper: {format_install_hint('whisper')}",
+        code="recipe.missing_faster_whisper",
+    )
 
 
 def build_load_error(folder: Path, reason: str) -> MoodlineError:
@@ -145,10 +149,7 @@ def download(name: str, revision: str | None) -> Path:
     try:
         from faster_whisper import download_model  # pyright: ignore[reportMissingImports]  # an extra
     except ModuleNotFoundError:
-        raise MoodlineError(
-            f"audio_utterance.encoder {FASTER_WHISPER} needs the extra whisper: {format_install_hint('whisper')}",
-            code="recipe.missing_faster_whisper",
-        ) from None
+        raise build_missing_error() from None
     try:
         with silence_transformers():
             return Path(download_model(name, revision=revision))
