@@ -115,10 +115,10 @@ def build_empty(config_file: Path, weights_file: Path, *, prefix: str, kind: Kin
 
     try:
         content = json.loads(config_file.read_text(encoding="utf-8"))
-        config = CONFIG_MAPPING[content["model_type"]].from_dict(content)
+        config = CONFIG_MAPPING[content["model_type"]].from_dict(dict(content))
         if fault := find_fault(config, kind):
             raise ValueError(fault)
-        # Not all versions of transformers read the key from a description.
+        # Not all versions of transformers read the key from a description, and some overwrite it there.
         for named in (content.get("attn_implementation"), config._attn_implementation):
             if named not in ATTENTIONS:
                 raise ValueError(f"attn_implementation {named!r} would load code from a hub")
