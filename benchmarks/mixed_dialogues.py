@@ -1,6 +1,6 @@
 """Compare predictions of recordings with those of their corpus: dialogues mixed to recordings, turn by turn.
 
-    .venv/bin/python benchmarks/dialogues.py corpora/tree runs/small/fold-5/model --prefix Ses05
+    .venv/bin/python benchmarks/mixed_dialogues.py corpora/tree runs/small/fold-5/model --prefix Ses05
 
 Turns are mixed at their times into one file, mono (both speakers added) and stereo (one speaker per channel), with
 transcripts as SRT, TextGrid and WhisperX JSON. The corpus's own predictions read each turn's clean clip in the same
