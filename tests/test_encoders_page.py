@@ -78,7 +78,9 @@ def test_the_steps_name_files(path: str) -> None:
     assert (ROOT / path).is_file() or (ROOT / "src" / "moodline" / Path(path)).is_file()
 
 
-@pytest.mark.parametrize("name", ["AUDIO_TYPES", "WaveformReader", "AudioReader", "READERS", "MASKED_FAMILIES"])
+@pytest.mark.parametrize(
+    "name", ["AUDIO_TYPES", "WaveformReader", "AudioReader", "READERS", "MASKED_FAMILIES", "GroupNormConvolutions"]
+)
 def test_the_steps_name_what_the_source_has(name: str) -> None:
     assert f"`{name}`" in TEXT
     source = [path.read_text(encoding="utf-8") for path in (ROOT / "src" / "moodline" / "modeling").glob("*.py")]

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from moodline.modeling import audio_backbone
 from moodline.modeling.pretrained import get_layers
 from moodline.modeling.pretrained_audio import PretrainedAudio
 from tests.audio.speech_encoders import FAMILIES, LAYERS, build_backbone, build_extractor, speech_like
@@ -13,7 +14,7 @@ from tests.refusals import refuses
 from tests.rounding import assert_rounded_alike, count_operations
 
 SAMPLES = 4_000
-LENGTHS = torch.tensor([SAMPLES, 3_000])
+LENGTHS = torch.tensor([SAMPLES, 3_300])  # which share a pass where masks hold
 # Weights that no hidden state depends on: behind the last layer, unused, or of the masking that is switched off.
 UNREAD = {
     **dict.fromkeys([name for name in FAMILIES if "layer norms" in name], ("encoder.layer_norm.",)),
@@ -27,6 +28,12 @@ DROPOUTS = ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_p
 WITHOUT_DROPOUT = dict.fromkeys((*DROPOUTS, "dropout"), 0.0)
 
 
+@pytest.fixture(autouse=True)
+def batch_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass holds several windows, as on other devices."""
+    monkeypatch.setattr(audio_backbone, "UNBATCHED_DEVICES", frozenset())
+
+
 def build_part(family: str, settings: dict[str, Any] | None = None, **arguments: Any) -> PretrainedAudio:
     backbone = build_backbone(family, **(settings or {}))
     torch.manual_seed(0)
@@ -36,7 +43,7 @@ def build_part(family: str, settings: dict[str, Any] | None = None, **arguments:
 def learn(part: PretrainedAudio) -> dict[str, torch.Tensor]:
     """The gradients of one backward pass in training, by parameter."""
     torch.manual_seed(1)
-    waveforms = torch.stack([speech_like(SAMPLES, 0), speech_like(SAMPLES, 1)])
+    waveforms = torch.stack([speech_like(SAMPLES, 0), speech_like(SAMPLES, 1)]).to(part.embed.weight.dtype)
     part.train()(waveforms, LENGTHS).logits.square().sum().backward()
     return {name: one.grad for name, one in part.named_parameters() if one.grad is not None}
 
@@ -120,6 +127,26 @@ def test_checkpointing_computes_layers_again_and_changes_no_gradient(
     assert gradients[True].keys() == gradients[False].keys()
     for name, gradient in gradients[True].items():
         torch.testing.assert_close(gradient, gradients[False][name], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("family", ["wav2vec2", "hubert", "wavlm", "wavlm with layer norms", "unispeech-sat"])
+def test_gradients_of_a_padded_pass_are_those_of_each_window_alone(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In double precision, to the unit roundoff of single: above all that rounding does, below any leak of padding.
+
+    A key's offset has no gradient but rounding, so all are compared with the largest.
+    """
+    gradients: list[dict[str, torch.Tensor]] = []
+    for unbatched in ("", "cpu"):
+        monkeypatch.setattr(audio_backbone, "UNBATCHED_DEVICES", frozenset({unbatched}))
+        part = build_part(family, WITHOUT_DROPOUT, num_unfrozen_layers=None, pooling="attentive").double()
+        gradients.append(learn(part))
+    together, alone = gradients
+    assert together.keys() == alone.keys()
+    largest = max(gradient.abs().max() for gradient in alone.values())
+    for name, gradient in alone.items():
+        assert (together[name] - gradient).abs().max() <= largest * torch.finfo(torch.float32).eps / 2, name
 
 
 def test_more_trained_layers_than_there_are_are_refused() -> None:

@@ -2,11 +2,11 @@
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from moodline.device import WITHOUT_DOUBLE
 from moodline.modeling.batching import build_length_mask, pad_sequences
@@ -15,8 +15,11 @@ SAMPLE_RATE = 16_000  # Hz, of nearly all encoders
 WINDOW_SECONDS = 30  # the most that an encoder reads at once
 PASS_SECONDS = 120  # of padded audio in one pass, at most: bounds the memory
 MAX_PADDING = 1.25  # of a pass's longest window to its shortest, where masks hold
+# Where a pass reads one window: the results within a layer for several exceed what malloc keeps for the next layer, and
+# new memory costs more time than batches save.
+UNBATCHED_DEVICES = frozenset({"cpu"})
 NORMALISATION_EPSILON = 1e-7  # added to a waveform's variance, as transformers' Wav2Vec2FeatureExtractor does
-# Families whose frames do not depend on padding behind a mask, given layer normalisation in the convolutions.
+# Families whose frames do not depend on padding behind a mask, but for group normalisation in the first convolution.
 MASKED_FAMILIES = frozenset({"wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat"})
 WAV2VEC2_BERT = "wav2vec2-bert"
 WHISPER = "whisper"
@@ -55,6 +58,9 @@ class AudioReader:
         self.num_states: int = config.num_hidden_layers + 1
         self.width: int = config.hidden_size
 
+    def adapt(self, backbone: Any) -> None:
+        """Change an encoder in place as ``encode`` needs it; its parameters keep their names."""
+
     def normalise(self, waveform: Tensor) -> Tensor:
         """Normalise an utterance's waveform (T,) over its own samples."""
         return waveform
@@ -79,7 +85,9 @@ class AudioReader:
         return windows, counts
 
     def group(self, windows: Sequence[Tensor]) -> list[list[int]]:
-        """Group windows into passes of similar length, or of equal length unless masks hold."""
+        """Group windows into passes of similar length, or of equal length unless masks hold; on a CPU, of one each."""
+        if any(window.device.type in UNBATCHED_DEVICES for window in windows):
+            return [[index] for index in range(len(windows))]
         sizes = [self.measure(len(window)) for window in windows]
         longer = MAX_PADDING if self.masks_hold else 1.0
         groups: list[list[int]] = []
@@ -93,22 +101,47 @@ class AudioReader:
         return groups
 
 
+class GroupNormConvolutions(nn.Module):
+    """Run an encoder's convolutions over waveforms of any length, in place of the ``feature_extractor`` of its family.
+
+    Group normalisation, in the first layer alone, reads a whole waveform, so that layer reads each by itself. The
+    others do not pad: their frames depend on no frame behind.
+    """
+
+    def __init__(self, conv_layers: nn.ModuleList) -> None:
+        super().__init__()
+        self.conv_layers = conv_layers
+
+    def forward(self, waveforms: Iterable[Tensor]) -> Tensor:
+        """Map waveforms (T_i,), or equally long ones (B, T), to frames (B, channels, F), arbitrary behind the data."""
+        first, *others = self.conv_layers
+        normalised = [first(waveform[None, None]) for waveform in waveforms]  # (1, channels, F_i)
+        frames = normalised[0]
+        if len(normalised) > 1:
+            longest = max(one.shape[-1] for one in normalised)
+            frames = torch.cat([nn.functional.pad(one, (0, longest - one.shape[-1])) for one in normalised])
+        for layer in others:
+            frames = layer(frames)
+        return frames
+
+
 class WaveformReader(AudioReader):
     """Run encoders that read waveforms by convolutions: wav2vec 2.0 and its successors."""
 
     def __init__(self, config: Any, extractor: Any) -> None:
         super().__init__(config, extractor)
         self.convolutions = list(zip(config.conv_kernel, config.conv_stride, strict=True))
-        # Group normalisation reads whole waveforms; data2vec, SEW and conformers convolve across the end of the data,
-        # as a batch normalisation before the positional convolution does.
-        self.masks_hold = (
-            config.model_type in MASKED_FAMILIES
-            and config.feat_extract_norm == "layer"
-            and not getattr(config, "conv_pos_batch_norm", False)
-        )
+        # data2vec, SEW and conformers convolve across the end of the data, as a batch normalisation before the
+        # positional convolution does.
+        self.masks_hold = config.model_type in MASKED_FAMILIES and not getattr(config, "conv_pos_batch_norm", False)
+        self.normalises_groups = self.masks_hold and config.feat_extract_norm == "group"
         self.shortest = getattr(config, "squeeze_factor", 1)  # frames, which SEW joins to one
         for kernel, stride in reversed(self.convolutions):
             self.shortest = (self.shortest - 1) * stride + kernel
+
+    def adapt(self, backbone: Any) -> None:
+        if self.normalises_groups:
+            backbone.feature_extractor = GroupNormConvolutions(backbone.feature_extractor.conv_layers)
 
     def normalise(self, waveform: Tensor) -> Tensor:
         if not self.extractor.do_normalize or not len(waveform):
@@ -121,8 +154,9 @@ class WaveformReader(AudioReader):
         lengths, mask = lengths.to(batch.device), None
         if self.masks_hold:
             mask = build_length_mask(lengths, batch.shape[1]).long()
+        inputs = windows if self.normalises_groups else batch
         with warnings.catch_warnings(action="ignore"):  # PyTorch's about the two kinds of mask within WavLM
-            layers = backbone(batch, attention_mask=mask, output_hidden_states=True).hidden_states
+            layers = backbone(inputs, attention_mask=mask, output_hidden_states=True).hidden_states
         if mask is None:  # SEW has fewer frames than its convolutions give
             return HiddenStates(layers, torch.full_like(lengths, layers[0].shape[1]))
         return HiddenStates(layers, self.count_frames(lengths))
@@ -189,8 +223,10 @@ READERS: dict[str, type[AudioReader]] = {
 
 
 def build_reader(backbone: Any, extractor: Any) -> AudioReader:
-    """Build the reader of an encoder's family."""
-    return READERS.get(backbone.config.model_type, WaveformReader)(backbone.config, extractor)
+    """Build the reader of an encoder's family, and adapt the encoder to it."""
+    reader = READERS.get(backbone.config.model_type, WaveformReader)(backbone.config, extractor)
+    reader.adapt(backbone)
+    return reader
 
 
 def sum_powers(values: Tensor, frames: Tensor, powers: int) -> Tensor:
