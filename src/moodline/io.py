@@ -15,6 +15,7 @@ import yaml
 
 from moodline.errors import MoodlineError, join_lines, quote
 
+FEATURES_FOLDER = "features"  # of a corpus or a run: what frozen encoders computed
 # Remedies by the reason for which a write fails.
 WRITE_REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space or choose another folder"),

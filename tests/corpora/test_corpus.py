@@ -287,6 +287,14 @@ def test_a_file_of_ones_own_is_not_lost_with_the_old_corpus(corpus: Corpus, fold
     assert content_of(folder) == before
 
 
+def test_a_corpus_that_is_replaced_keeps_the_features_of_frozen_encoders(corpus: Corpus, folder: Path) -> None:
+    kept = folder / "features/encoder/some.safetensors"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("features")
+    assert write_corpus(replace(corpus, conversations=corpus.conversations[1:]), folder)
+    assert kept.read_text() == "features"
+
+
 def test_a_corpus_that_cannot_be_replaced_stays(corpus: Corpus, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path, content: Any) -> None:
         raise OSError(28, "No space left on device")

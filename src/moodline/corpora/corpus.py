@@ -1,6 +1,7 @@
 """Read and write a corpus folder (docs/corpora.md describes its files and the table's columns)."""
 
 import csv
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,6 +26,7 @@ from moodline.corpora.storage import (
 from moodline.corpora.validation import Fault, FaultCollector, summarise_faults
 from moodline.errors import MoodlineError, format_count, get_first_line, quote
 from moodline.io import (
+    FEATURES_FOLDER,
     convert_to_path,
     hash_file,
     open_atomic_folder,
@@ -140,7 +142,7 @@ def write_corpus(corpus: Corpus, out: Path) -> bool:
         with open_atomic_folder(out) as folder:
             fill_folder(folder, corpus)
         return False
-    strangers = sorted(path.name for path in out.iterdir() if path.name not in CORPUS_FILES)
+    strangers = sorted(path.name for path in out.iterdir() if path.name not in (*CORPUS_FILES, FEATURES_FOLDER))
     if strangers:
         raise MoodlineError(
             f"{out} contains {strangers[0]!r}, which does not belong to a corpus: move that file elsewhere",
@@ -150,6 +152,8 @@ def write_corpus(corpus: Corpus, out: Path) -> bool:
         fill_folder(folder, corpus)
         if (out / ASR_COLUMN_FILE).is_file():  # unchanged recordings are not recognised again
             shutil.copy(out / ASR_COLUMN_FILE, folder)
+        if (out / FEATURES_FOLDER).is_dir():  # the same recordings and words keep theirs
+            os.rename(out / FEATURES_FOLDER, folder / FEATURES_FOLDER)
     return True
 
 

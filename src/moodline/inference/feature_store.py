@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor, cat, nn
 
 from moodline.device import get_precision
-from moodline.io import hash_file, hash_json, open_atomic_file
+from moodline.io import FEATURES_FOLDER, hash_file, hash_json, open_atomic_file
 from moodline.modeling.checkpoint import hash_weights
 from moodline.modeling.faster_whisper import WEIGHTS_FILE, FasterWhisperEncoder
 from moodline.modeling.pretrained import describe_config
@@ -87,9 +87,6 @@ class FeatureStore:
         return [place for place, name in enumerate(names) if name not in self and not (name in seen or seen.add(name))]
 
 
-FOLDER = "features"  # of a corpus
-
-
 class FeatureFolder:
     """Opens a store for each frozen encoder, named by its weights and settings; all share a folder."""
 
@@ -106,7 +103,7 @@ class FeatureFolder:
 
 def choose_feature_folder(corpus: Path, otherwise: Path) -> FeatureFolder:
     """Keep features in a corpus's folder, where all its runs find them, or elsewhere if that cannot be written."""
-    return FeatureFolder((corpus if os.access(corpus, os.W_OK) else otherwise) / FOLDER)
+    return FeatureFolder((corpus if os.access(corpus, os.W_OK) else otherwise) / FEATURES_FOLDER)
 
 
 def is_cacheable(part: nn.Module) -> TypeGuard[TextEncoder | PretrainedAudio]:
