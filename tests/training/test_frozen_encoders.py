@@ -1,6 +1,7 @@
 """Frozen encoders run once: their features are kept beside the corpus, for all folds, seeds and runs."""
 
 import json
+import os
 import shutil
 import weakref
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 
 from moodline.config import AUDIO_UTTERANCE, TEXT_UTTERANCE
 from moodline.corpora.corpus import read_corpus
+from moodline.errors import MoodlineError
 from moodline.evaluation.evaluate import evaluate_model
 from moodline.evaluation.leaf_figures import load_encoder
 from moodline.inference import encode
@@ -133,6 +135,31 @@ def test_other_audio_under_the_same_name_is_computed_again(place: Path, tree: Pa
     soundfile.write(clip.path, np.flip(samples), rate)
     after = encode.name_features(AUDIO_UTTERANCE, turns)
     assert [one != two for one, two in zip(before, after, strict=True)] == [turn is turns[0] for turn in turns]
+
+
+def test_audio_that_changed_after_prepare_is_refused_by_a_finished_run(place: Path, tree: Path, tmp_path: Path) -> None:
+    shutil.copytree(tree, tmp_path / "tree")
+    moodline("prepare", "iemocap", tmp_path / "tree", "-o", tmp_path / "corpus")
+    train(place, tmp_path / "run", corpus=tmp_path / "corpus")
+    clip = next(read_corpus(tmp_path / "corpus").utterances).audio
+    assert clip is not None
+    content, times = clip.path.read_bytes(), clip.path.stat()
+    samples, rate = soundfile.read(clip.path)
+    soundfile.write(clip.path, np.flip(samples), rate)
+    os.utime(clip.path, ns=(times.st_atime_ns, times.st_mtime_ns))  # as a copy that keeps its times
+    model = read_run(tmp_path / "run").get_model_folder("5")
+    for use in (
+        lambda: train(place, tmp_path / "run", corpus=tmp_path / "corpus"),
+        lambda: moodline("evaluate", tmp_path / "run"),
+        lambda: moodline("evaluate", "--model", model, "--corpus", tmp_path / "corpus", "-o", tmp_path / "out"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            use()
+        error = end.value.__context__
+        assert isinstance(error, MoodlineError)
+        assert (error.code, str(clip.path) in str(error)) == ("corpus.changed_audio", True)
+    clip.path.write_bytes(content)  # restored, though it is newer than the table
+    train(place, tmp_path / "run", corpus=tmp_path / "corpus")
 
 
 def test_the_same_weights_under_another_configuration_have_features_of_their_own(place: Path, tmp_path: Path) -> None:

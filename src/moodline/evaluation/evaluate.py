@@ -50,7 +50,7 @@ from moodline.inference.streaming import MAX_HISTORY, EncodedConversation, encod
 from moodline.io import open_atomic_file, write_json
 from moodline.modeling.checkpoint import name_of_model
 from moodline.modeling.description import load_description
-from moodline.training.dataset import refuse_unread_words
+from moodline.training.dataset import refuse_changed_audio, refuse_unread_words
 from moodline.training.provenance import note_selection
 from moodline.training.run import CAUSAL_FILE, PREDICTIONS_FILE, REPORT_FILE, RESULTS_FILE, Run, get_file, read_run
 
@@ -209,6 +209,7 @@ def evaluate_model(
     refuse_occupied(out, "scores of a model elsewhere")
     corpus = read_corpus_with_words(words, corpus_folder)
     refuse_unread_words(described.recipe, corpus)
+    refuse_changed_audio(described.recipe, corpus)
     labels = resolve_label_set(described.label_set, corpus, label_map)
     table = predict_corpus(model, corpus, corpus_folder, out, labels, files or {}, progress, execution)
     provenance = described.provenance

@@ -36,6 +36,7 @@ from moodline.inference.pipeline import load
 from moodline.inference.predictor import Predictor
 from moodline.modeling.description import CONFIG_FILE, Provenance
 from moodline.timeline.timeline import ConversationPrediction
+from moodline.training.dataset import refuse_changed_audio
 from moodline.training.run import RUN_FILE, Run
 
 MIN_MAPPED_SHARE = 0.5  # of the labelled utterances: with fewer known to the model's label set a map is required
@@ -70,6 +71,7 @@ def read_run_corpus(run: Run, words: str) -> Corpus:
             "run.",
             code="run.other_words",
         )
+    refuse_changed_audio(run.recipe, corpus)
     return corpus
 
 

@@ -1,5 +1,6 @@
 """Encode utterances by trained parts, in batches of similar length; find what is there to read."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
@@ -322,7 +323,12 @@ def hash_audio(path: Path) -> str:
         status = path.stat()
     except OSError as error:
         raise build_read_error(path, error) from error
-    return hash_version(path, status.st_size, status.st_mtime_ns)
+    return hash_version(path, status.st_size, find_last_change(status))
+
+
+def find_last_change(status: os.stat_result) -> int:
+    """Return the time of a file's last change in ns; a copy may keep the first of both times."""
+    return max(status.st_mtime_ns, status.st_ctime_ns)
 
 
 @cache

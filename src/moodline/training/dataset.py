@@ -10,13 +10,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from moodline.config import AUDIO_UTTERANCE, FUSION, TEXT_UTTERANCE, Modalities, Recipe
 from moodline.conversation import AudioClip, Conversation, LabelSet, Utterance
-from moodline.corpora.corpus import Corpus
+from moodline.corpora.corpus import TABLE_FILE, Corpus
 from moodline.embeddings import Embeddings
 from moodline.errors import MoodlineError, format_option
 from moodline.inference.encode import (
     Turn,
     WaveformReader,
+    find_last_change,
     find_masks,
+    hash_audio,
     list_turns,
     mask_modalities,
     measure_length,
@@ -257,6 +259,25 @@ def refuse_missing_audio(conversations: Iterable[Conversation]) -> None:
             f"{format_option('modalities', 'text')}, or give --audio-embeddings FILE (in Python embeddings).",
             code="corpus.missing_audio",
         )
+
+
+def refuse_changed_audio(recipe: Recipe, corpus: Corpus) -> None:
+    """Refuse, for a system that reads audio, a corpus with audio that has changed since it was prepared.
+
+    Only files that changed after the corpus's table was written are read.
+    """
+    if AUDIO_UTTERANCE not in recipe.stages or corpus.folder is None:
+        return
+    written = (corpus.folder / TABLE_FILE).stat().st_mtime_ns
+    recorded = {turn.audio.path: turn.audio.file_hash for turn in corpus.utterances if turn.audio is not None}
+    for path, expected in recorded.items():
+        is_newer = path.is_file() and find_last_change(path.stat()) > written  # a missing one is reported when read
+        if is_newer and expected is not None and hash_audio(path) != expected:
+            raise MoodlineError(
+                f"{path} has changed since the corpus {corpus.place} was prepared. Restore that file; or prepare the "
+                "corpus again, and train a new run.",
+                code="corpus.changed_audio",
+            )
 
 
 def refuse_unlabelled(corpus: Corpus) -> None:

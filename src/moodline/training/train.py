@@ -10,7 +10,12 @@ from moodline.conversation import note_misspelt, refuse_misspelt
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.protocols import Fold
 from moodline.embeddings import EmbeddingsFile, refuse_unfit_embeddings
-from moodline.training.dataset import refuse_missing_audio, refuse_unlabelled, refuse_unread_words
+from moodline.training.dataset import (
+    refuse_changed_audio,
+    refuse_missing_audio,
+    refuse_unlabelled,
+    refuse_unread_words,
+)
 from moodline.training.fold_training import FoldTrainer
 from moodline.training.provenance import build_provenance, fingerprint_encoders
 from moodline.training.run import Run, lock_folder, refuse_foreign, refuse_other_run
@@ -42,6 +47,7 @@ def train_folds(
     refuse_unread_words(recipe, corpus)
     refuse_unlabelled(corpus)
     refuse_misspelt(label_set, corpus.label_counts)
+    refuse_changed_audio(recipe, corpus)
     for note in note_misspelt(label_set, corpus.label_counts):
         console.print(f"Note: {note}", highlight=False, markup=False, soft_wrap=True)
     refuse_unfit_embeddings(
