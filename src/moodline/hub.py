@@ -90,12 +90,23 @@ def download_model(name: str, revision: str | None) -> Path:
     except (OSError, ValueError, RecursionError):  # missing, or another library's
         content = None
     if not isinstance(content, dict) or not content.keys() >= DESCRIPTION_KEYS:
-        raise MoodlineError(
+        fault = explain_encoder(name, content) or (
             f"{name} on the hub is not a model of moodline: it has no config.json with "
-            f"{', '.join(sorted(DESCRIPTION_KEYS))}; give another name",
-            code="hub.not_a_model",
+            f"{', '.join(sorted(DESCRIPTION_KEYS))}; give another name"
         )
+        raise MoodlineError(fault, code="hub.not_a_model")
     return folder
+
+
+def explain_encoder(name: str, content: object) -> str:
+    """Explain that a config.json describes a pretrained encoder, and what takes it; empty if it does not."""
+    if not isinstance(content, dict) or "schema" in content or "model_type" not in content:
+        return ""
+    return (
+        f"{name} is a pretrained encoder ({content['model_type']}), not a model of moodline. Train a model with it: "
+        f"moodline train CORPUS --audio_utterance.encoder pretrained --audio_utterance.pretrained {name} if it reads "
+        f"speech, --text_utterance.pretrained {name} if it reads words."
+    )
 
 
 def list_model_files(folder: Path) -> list[Path]:

@@ -24,6 +24,7 @@ from tests.inference.tiny_models import write_model
 from tests.refusals import refuses
 from tests.stand_in_hub import Repository, StandInHub, git_hash, serve_hub, settings, use_hub
 from tests.system import refused
+from tests.text.families import write_encoder
 
 TEXTS = ["I am so happy.", "You are not.", "I am sad."]
 NAME = "some-org/tiny_model.v1"
@@ -202,6 +203,16 @@ def test_another_librarys_model_is_refused(hub: StandInHub, folder: Path, conten
     else:
         files["config.json"] = content
     with refuses("hub.not_a_model", NAME):
+        moodline.load(NAME)
+
+
+def test_an_encoder_alone_is_refused_with_the_options_that_take_it(hub: StandInHub, tmp_path: Path) -> None:
+    encoder = write_encoder(tmp_path / "encoder", "roberta")
+    options = ("roberta", "--audio_utterance.pretrained", "--text_utterance.pretrained")
+    with refuses("model.untrained_encoder", encoder, *options):
+        moodline.load(encoder)
+    publish(hub, encoder)
+    with refuses("hub.not_a_model", NAME, *options):
         moodline.load(NAME)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from moodline.config import Recipe
 from moodline.conversation import LabelSet, parse_label_set
 from moodline.errors import MoodlineError, quote
-from moodline.io import read_description
+from moodline.hub import explain_encoder
+from moodline.io import read_description, read_json
 
 BANDWIDTH = "bandwidth"  # Hz
 LOUDNESS = "loudness"  # dB of full scale
@@ -82,7 +83,7 @@ def load_description(folder: Path) -> ModelDescription:
     """Read a model folder's description, without its weights.
 
     Raises:
-        MoodlineError: the folder is not a model, or has a newer schema
+        MoodlineError: the folder is not a model, such as a pretrained encoder alone, or has a newer schema
     """
     from moodline.recipe import parse_recipe
 
@@ -94,6 +95,8 @@ def load_description(folder: Path) -> ModelDescription:
             f"{folder} is the folder of a run, not of a model. Give one of its models: {models}.",
             code="model.run_folder",
         )
+    if fault := explain_encoder(str(folder), read_json(path, "model folder")):
+        raise MoodlineError(fault, code="model.untrained_encoder")
     content = read_description(path, "model folder", SCHEMA)
     try:
         recipe = parse_recipe(content["recipe"], str(path))
