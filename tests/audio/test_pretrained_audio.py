@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from moodline.modeling import audio_backbone
 from moodline.modeling.batching import Encoding
 from moodline.modeling.pretrained import get_layers
-from moodline.modeling.pretrained_audio import PretrainedAudio
+from moodline.modeling.pretrained_audio import STAGE, PretrainedAudio
 from tests.audio.speech_encoders import FAMILIES, LAYERS, WIDTH, build_backbone, build_extractor, speech_like
 from tests.refusals import refuses
 from tests.rounding import assert_rounded_alike, count_operations, rounding
@@ -271,4 +271,4 @@ def test_rounding_is_far_below_what_a_test_must_see() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_layers_are_found(family: str) -> None:
-    assert len(get_layers(build_backbone(family))) == LAYERS
+    assert len(get_layers(build_backbone(family), STAGE)) == LAYERS

@@ -8,7 +8,7 @@ from torch import nn
 
 from moodline.modeling import audio_backbone
 from moodline.modeling.pretrained import get_layers
-from moodline.modeling.pretrained_audio import PretrainedAudio
+from moodline.modeling.pretrained_audio import STAGE, PretrainedAudio
 from tests.audio.speech_encoders import FAMILIES, LAYERS, build_backbone, build_extractor, speech_like
 from tests.refusals import refuses
 from tests.rounding import assert_rounded_alike, count_operations
@@ -60,7 +60,7 @@ def test_gradients_reach_exactly_what_is_trained(family: str, num_unfrozen_layer
         unread = tuple(f"backbone.{name}" for name in (*UNREAD.get(family, ()), "masked_spec_embed"))
         expected = {name for name, one in backbone.items() if one.requires_grad and not name.startswith(unread)}
     else:
-        layers = list(get_layers(part.backbone))[LAYERS - num_unfrozen_layers :]
+        layers = list(get_layers(part.backbone, STAGE))[LAYERS - num_unfrozen_layers :]
         trained = {id(one) for layer in layers for one in layer.parameters()}
         expected = {name for name, one in backbone.items() if id(one) in trained}
     assert set(learning) == head | expected
@@ -93,7 +93,7 @@ def test_trained_layers_have_dropout_and_frozen_ones_do_not(family: str) -> None
     waveform = speech_like(SAMPLES)[None]
     one, other = (part.extract(waveform, LENGTHS[:1]).values[0] for _ in range(2))
     expected = part.eval().extract(waveform, LENGTHS[:1]).values[0]
-    layers = list(get_layers(part.backbone))
+    layers = list(get_layers(part.backbone, STAGE))
     assert not any(module.training for layer in layers[:-1] for module in layer.modules())
     assert (one[-1] - other[-1]).abs().max() > 1e-2
     assert (one[-1] - expected[-1]).abs().max() > 1e-2
@@ -119,7 +119,9 @@ def test_checkpointing_computes_layers_again_and_changes_no_gradient(
     for checkpointing in (False, True):
         part = build_part(family, num_unfrozen_layers=num_unfrozen_layers, gradient_checkpointing=checkpointing)
         count: list[nn.Module] = []
-        first = next(module for module in get_layers(part.backbone)[-1].modules() if isinstance(module, nn.Linear))
+        first = next(
+            module for module in get_layers(part.backbone, STAGE)[-1].modules() if isinstance(module, nn.Linear)
+        )
         first.register_forward_hook(lambda module, *_, count=count: count.append(module))
         gradients[checkpointing] = learn(part)
         calls[checkpointing] = len(count)
@@ -150,5 +152,5 @@ def test_gradients_of_a_padded_pass_are_those_of_each_window_alone(
 
 
 def test_more_trained_layers_than_there_are_are_refused() -> None:
-    with refuses("recipe.too_many_layers", LAYERS, LAYERS + 1):
+    with refuses("recipe.too_many_layers", f"{STAGE}.num_unfrozen_layers", LAYERS, LAYERS + 1):
         build_part("wavlm", num_unfrozen_layers=LAYERS + 1)

@@ -105,12 +105,12 @@ def test_only_the_trained_layers_get_gradients(num_unfrozen_layers: int | None) 
 
 
 def test_more_trained_layers_than_bert_has_are_refused() -> None:
-    with refuses("recipe.too_many_layers", "4", "6"):
+    with refuses("recipe.too_many_layers", "text_utterance.num_unfrozen_layers", "4", "6"):
         encoder(num_unfrozen_layers=6)
 
 
 def test_a_bert_too_shallow_to_read_is_refused() -> None:
-    with refuses("model.shallow_encoder", "3", "4"):
+    with refuses("model.shallow_encoder", "text_utterance.use_last_layers", "3", "4"):
         encoder(layers_of_bert=3)
 
 

@@ -26,6 +26,7 @@ from moodline.modeling.pretrained import (
     load_pretrained,
 )
 from moodline.modeling.text_encoder import KEY, TextEncoder, Tokenizer, find_maximum_length, load_text_backbone
+from tests.refusals import refuses
 from tests.rounding import assert_rounded_alike, count_operations
 from tests.text.families import FAMILIES, POSITIONS, WITH_POSITION_TABLES, write_encoder
 
@@ -172,7 +173,9 @@ def test_only_the_trained_layers_get_gradients(
     model = build(backbone, num_unfrozen_layers=num_unfrozen_layers).train()
     model(*pad(tokenizer(TURNS))).logits.square().sum().backward()
     learning = {name for name, parameter in model.bert.named_parameters() if parameter.grad is not None}
-    (prefix,) = (name for name, module in model.bert.named_modules() if module is get_layers(model.bert))
+    (prefix,) = (
+        name for name, module in model.bert.named_modules() if module is get_layers(model.bert, TEXT_UTTERANCE)
+    )
     last = tuple(f"{prefix}.{number}." for number in range(4 - (num_unfrozen_layers or 0), 4))
     assert model.is_frozen == (num_unfrozen_layers == 0)
     if num_unfrozen_layers is None:
@@ -187,7 +190,7 @@ def test_recomputed_layers_have_the_same_gradients(folders: dict[str, Path], fam
     for checkpointing in (False, True):
         backbone, tokenizer = load(folders[family])
         if checkpointing and family == "mpnet":
-            with pytest.raises(MoodlineError, match="mpnet") as refused:
+            with pytest.raises(MoodlineError, match=r"mpnet.* text_utterance\.gradient_checkpointing") as refused:
                 build(backbone, gradient_checkpointing=True)
             assert refused.value.code == "recipe.no_checkpointing"
             return
@@ -214,6 +217,14 @@ def test_a_saved_encoder_gives_the_same_results(folders: dict[str, Path], family
     with torch.no_grad():
         for found, expected in zip(again(*pad(ids)), part(*pad(ids)), strict=True):
             torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_layers_that_share_their_weights_are_not_trained_separately() -> None:
+    from transformers import AlbertConfig
+
+    sizes = {"hidden_size": 8, "embedding_size": 8, "num_attention_heads": 2, "intermediate_size": 8, "vocab_size": 9}
+    with refuses("model.shared_layers", "albert", "text_utterance.num_unfrozen_layers"):
+        build(build_encoder(AlbertConfig(**sizes, num_hidden_layers=2)), num_unfrozen_layers=1, use_last_layers=2)
 
 
 def test_too_few_layers_are_refused(folders: dict[str, Path]) -> None:

@@ -153,33 +153,37 @@ def build_encoder(config: Any) -> Any:
     return model_class(config, **select_options(model_class)).float()
 
 
-def get_layers(backbone: Any) -> nn.ModuleList:
-    """Return a transformer's layers, whatever its family calls them, or raise MoodlineError."""
+def get_layers(backbone: Any, stage: str) -> nn.ModuleList:
+    """Return a transformer's layers, whatever its family calls them, or raise MoodlineError.
+
+    Args:
+        stage: of the recipe, which errors name
+    """
     count = backbone.config.num_hidden_layers
     for name, module in backbone.named_modules():
         if isinstance(module, nn.ModuleList) and len(module) == count and "conv" not in name:
             return module
     raise MoodlineError(
         f"the layers of {backbone.config.model_type} models share their weights, and cannot be trained separately. "
-        "Set num_unfrozen_layers to 0 or null.",
+        f"Set {stage}.num_unfrozen_layers to 0 or null.",
         code="model.shared_layers",
     )
 
 
-def freeze(backbone: Any, num_unfrozen_layers: int | None) -> None:
-    """Train only the last layers of a transformer; None trains all its parameters. Raises MoodlineError."""
+def freeze(backbone: Any, num_unfrozen_layers: int | None, stage: str) -> None:
+    """Train only a transformer's last layers; None trains all its parameters. Errors name the recipe's ``stage``."""
     if num_unfrozen_layers is None:
         return
     count = backbone.config.num_hidden_layers
     if num_unfrozen_layers > count:
         raise MoodlineError(
-            f"num_unfrozen_layers must be at most the pretrained encoder's {count} layers, not {num_unfrozen_layers}. "
-            "Use null to train all layers and the embeddings below them.",
+            f"{stage}.num_unfrozen_layers must be at most the pretrained encoder's {count} layers, not "
+            f"{num_unfrozen_layers}. Use null to train all layers and the embeddings below them.",
             code="recipe.too_many_layers",
         )
     backbone.requires_grad_(False)
     if num_unfrozen_layers:
-        get_layers(backbone)[count - num_unfrozen_layers :].requires_grad_(True)
+        get_layers(backbone, stage)[count - num_unfrozen_layers :].requires_grad_(True)
 
 
 def is_frozen(backbone: Any) -> bool:
@@ -187,11 +191,12 @@ def is_frozen(backbone: Any) -> bool:
     return not any(parameter.requires_grad for parameter in backbone.parameters())
 
 
-def enable_checkpointing(backbone: Any) -> None:
-    """Recompute a pretrained encoder's layers in the backward pass, or raise MoodlineError."""
+def enable_checkpointing(backbone: Any, stage: str) -> None:
+    """Recompute a pretrained encoder's layers in the backward pass, or raise MoodlineError, which names the stage."""
     if not backbone.supports_gradient_checkpointing:
         raise MoodlineError(
-            f"{backbone.config.model_type} models cannot recompute their layers. Set gradient_checkpointing to false.",
+            f"{backbone.config.model_type} models cannot recompute their layers. Set {stage}.gradient_checkpointing "
+            "to false.",
             code="recipe.no_checkpointing",
         )
     # Older versions of transformers have the second name alone.

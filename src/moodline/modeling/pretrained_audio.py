@@ -13,6 +13,7 @@ from moodline.modeling.batching import Encoding, Features, build_length_mask, pa
 from moodline.modeling.pretrained import enable_checkpointing, freeze, is_frozen
 
 Pooling = Literal["mean", "mean_std", "attentive"]
+STAGE = "audio_utterance"  # of the recipe, which errors name
 Item = TypeVar("Item")
 MIN_VARIANCE = 1e-10  # below, a deviation has no gradient
 
@@ -174,12 +175,12 @@ class PretrainedAudio(nn.Module):
 
 def prepare_training(backbone: Any, num_unfrozen_layers: int | None, gradient_checkpointing: bool) -> None:
     """Freeze an encoder's first layers, and switch off what leaves out layers or frames in training."""
-    freeze(backbone, num_unfrozen_layers)
+    freeze(backbone, num_unfrozen_layers, STAGE)
     backbone.config.layerdrop = 0.0
     backbone.config.apply_spec_augment = False
     backbone.layerdrop = 0.0  # Whisper's, which does not read its configuration again
     if gradient_checkpointing:
-        enable_checkpointing(backbone)
+        enable_checkpointing(backbone, STAGE)
 
 
 def build_attention(width: int, hidden: int) -> nn.Module:

@@ -15,6 +15,7 @@ from moodline.modeling.batching import Encoding, Features, build_bigru, build_le
 from moodline.modeling.pretrained import enable_checkpointing, freeze, is_frozen, load_checkpoint
 from moodline.modeling.pretrained_files import Checkpoint, has_file, locate_checkpoint
 
+STAGE = "text_utterance"  # of the recipe, which errors name
 KEY = "text_utterance.pretrained"
 
 
@@ -208,8 +209,8 @@ class TextEncoder(nn.Module):
         super().__init__()
         if backbone.config.num_hidden_layers < use_last_layers:
             raise MoodlineError(
-                f"the pretrained encoder has {backbone.config.num_hidden_layers} layers, and use_last_layers reads "
-                f"{use_last_layers}. Choose a deeper encoder or fewer layers.",
+                f"the pretrained encoder has {backbone.config.num_hidden_layers} layers, and "
+                f"text_utterance.use_last_layers reads {use_last_layers}. Choose a deeper encoder or fewer layers.",
                 code="model.shallow_encoder",
             )
         self.bert = backbone  # of any family; the weights of models keep their first name
@@ -219,9 +220,9 @@ class TextEncoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.embed = nn.Linear(2 * hidden if pooling == "gru" else width, embedding)
         self.classify = nn.Linear(embedding, classes)
-        freeze(self.bert, num_unfrozen_layers)
+        freeze(self.bert, num_unfrozen_layers, STAGE)
         if gradient_checkpointing and not self.is_frozen:
-            enable_checkpointing(self.bert)
+            enable_checkpointing(self.bert, STAGE)
 
     @property
     def is_frozen(self) -> bool:
