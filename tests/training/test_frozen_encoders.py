@@ -259,7 +259,7 @@ def test_an_interrupted_computation_resumes(place: Path, monkeypatch: pytest.Mon
 
 
 def test_a_model_without_leaf_has_no_picture_of_it(place: Path, tmp_path: Path) -> None:
-    with refuses("model.no_leaf", "audio_utterance.encoder", "pretrained"):
+    with refuses("model.no_leaf", "no LEAF", "audio_utterance.encoder pretrained", "(wavlm)"):
         load_encoder(read_run(place / "run").get_model_folder("5"))
 
 

@@ -244,11 +244,14 @@ def load_encoder(folder: Path) -> tuple[LeafCnn, AudioUtteranceConfig]:
             code="model.no_audio_encoder",
         )
     audio = recipe.audio_utterance
-    for key, value, needed in (("encoder", audio.encoder, "leaf_cnn"), ("frontend", audio.frontend, "leaf")):
-        if value != needed:
-            raise MoodlineError(
-                f"{folder} has audio_utterance.{key} {value}, not {needed}. Choose another.", code="model.no_leaf"
-            )
+    if audio.encoder != "leaf_cnn" or audio.frontend != "leaf":
+        front_end, encoder = f"frontend {audio.frontend}", f"encoder {audio.encoder} ({audio.pretrained})"
+        used = front_end if audio.encoder == "leaf_cnn" else encoder
+        raise MoodlineError(
+            f"{folder} has no LEAF: its audio_utterance.{used} reads the recordings. Choose a model that was "
+            "trained with audio_utterance.encoder leaf_cnn and audio_utterance.frontend leaf.",
+            code="model.no_leaf",
+        )
     encoder = load_part(folder, AUDIO_UTTERANCE, recipe, description.label_set)
     assert isinstance(encoder, LeafCnn)
     return encoder, recipe.audio_utterance
