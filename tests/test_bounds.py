@@ -14,7 +14,7 @@ from torch import nn
 import moodline
 from moodline.config import FUSION, TEXT_UTTERANCE
 from moodline.modeling import checkpoint
-from moodline.modeling.bounds import check_sizes, limit_parameters
+from moodline.modeling.bounds import check_sizes, limit_parameters, refuse_large_model
 from moodline.modeling.description import load_description
 from moodline.modeling.pretrained import build_empty
 from tests.inference.tiny_models import write_model
@@ -163,6 +163,17 @@ def test_a_model_larger_than_memory_is_refused_with_both_sizes(folder: Path, mon
     monkeypatch.setattr("moodline.modeling.bounds.measure_memory", lambda: size - 1)
     with refuses("model.too_large", str(folder), "GiB"):
         moodline.load(folder, device="cpu")
+
+
+def test_the_weights_of_faster_whisper_count_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("fusion.safetensors", "audio/model.bin"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(10))
+    monkeypatch.setattr("moodline.modeling.bounds.measure_memory", lambda: 20)
+    refuse_large_model(tmp_path)
+    monkeypatch.setattr("moodline.modeling.bounds.measure_memory", lambda: 19)
+    with refuses("model.too_large", tmp_path):
+        refuse_large_model(tmp_path)
 
 
 def test_a_table_that_no_weight_bounds_is_refused(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ MAX_BUFFER_ELEMENTS = 2**24  # of tables that no file holds, such as one of posi
 
 def refuse_large_model(folder: Path) -> None:
     """Refuse a model folder whose weights are larger than this machine's memory, before any is read."""
-    size, memory = sum(path.stat().st_size for path in folder.glob("*.safetensors")), measure_memory()
+    weights = (*folder.glob("*.safetensors"), *folder.glob("audio/model.bin"))  # the last of faster-whisper
+    size, memory = sum(path.stat().st_size for path in weights), measure_memory()
     if memory is not None and size > memory:
         raise MoodlineError(
             f"the weights of model {folder} take {size / 2**30:.1f} GiB, and this machine has {memory / 2**30:.1f} GiB "
