@@ -1,6 +1,7 @@
 """Pretrained encoders that cannot be loaded: other kinds of model, missing files, and faults of a hub."""
 
 import json
+import math
 import os
 import struct
 import sys
@@ -138,6 +139,16 @@ def test_weights_in_half_precision_are_read_in_single_precision(roberta: Path) -
     model.save_pretrained(roberta)
     backbone = load_pretrained(str(roberta), key=KEY)
     assert {weight.dtype for weight in backbone.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf])
+def test_weights_that_are_not_finite_are_refused(roberta: Path, value: float) -> None:
+    model = transformers.AutoModel.from_pretrained(roberta)
+    name = "encoder.layer.1.output.dense.bias"
+    with torch.no_grad():
+        model.get_parameter(name)[3] = value
+    model.save_pretrained(roberta)
+    assert name in refusal(roberta, "model.not_finite")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

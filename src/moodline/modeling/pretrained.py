@@ -39,8 +39,8 @@ def load_pretrained(name: str, *, key: str, revision: str | None = None, kind: K
         kind: of input; Whisper's encoder is loaded without its decoder
 
     Raises:
-        MoodlineError: the model is no encoder of this kind, its weights are missing, incomplete or larger than this
-            machine's memory, the revision does not exist, or the hub is out of reach and has nothing cached
+        MoodlineError: the model is no encoder of this kind, its weights are missing, incomplete, not finite or larger
+            than this machine's memory, the revision does not exist, or the hub is out of reach and has nothing cached
     """
     return load_checkpoint(locate_checkpoint(name, key, revision), kind)
 
@@ -67,7 +67,10 @@ def load_checkpoint(checkpoint: Checkpoint, kind: Kind) -> Any:
     # transformers accepts missing weights, which stay random.
     if missing := [name for name in report["missing_keys"] if not name.startswith(OPTIONAL_PARAMETERS)]:
         raise checkpoint.build_error(f"its weights lack {min(missing)}")
-    return take_encoder(model).eval()
+    encoder = take_encoder(model).eval()
+    if broken := next((name for name, one in encoder.named_parameters() if not one.isfinite().all()), None):
+        raise checkpoint.build_error(f"its weights contain NaN or infinity, in {broken}", code="model.not_finite")
+    return encoder
 
 
 def find_class(config: Any) -> Any:
