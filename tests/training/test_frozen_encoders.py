@@ -197,8 +197,9 @@ def test_two_processes_and_a_broken_file_lose_nothing(tmp_path: Path, caplog: py
         assert store.select_missing(["c", "d", "a", "d"]) == [1]
     for file in tmp_path.glob("*.safetensors"):
         file.write_bytes(file.read_bytes()[:20])
-    assert FeatureStore(tmp_path).select_missing([*arrays]) == [0, 1, 2]
-    assert len([record for record in caplog.records if record.name == "moodline"]) == 2
+    for _ in range(2):  # the second one does not meet them again
+        assert FeatureStore(tmp_path).select_missing([*arrays]) == [0, 1, 2]
+        assert len([record for record in caplog.records if record.name == "moodline"]) == 2
 
 
 def test_features_are_read_a_batch_at_a_time(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

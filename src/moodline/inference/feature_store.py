@@ -5,6 +5,7 @@ import logging
 import os
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeGuard
 from weakref import WeakKeyDictionary
@@ -54,6 +55,9 @@ class FeatureStore:
             except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
                 logger.warning("%s cannot be read; its features are computed again: %s", path, error)
                 self._files[path] = None
+                if not isinstance(error, OSError):  # its content is broken: the next process need not meet it
+                    with suppress(OSError):
+                        path.unlink()
                 continue
             self._files[path], start = file, 0
             for name, size in zip(names, sizes, strict=True):
