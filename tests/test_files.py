@@ -169,6 +169,14 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["out", "out/new.txt"]
 
 
+def test_a_folder_that_is_not_there_is_replaced_too(tmp_path: Path) -> None:
+    with open_replacement_folder(tmp_path / "deep" / "out") as folder:
+        (folder / "new.txt").write_text("new")
+    with pytest.raises(ValueError, match="stop"), open_replacement_folder(tmp_path / "deep" / "other"):
+        raise ValueError("stop")
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["deep", "deep/out", "deep/out/new.txt"]
+
+
 def test_a_folder_that_cannot_be_put_in_the_place_leaves_the_old_one(tmp_path: Path) -> None:
     write_text(tmp_path / "out" / "old.txt", "old")
     with pytest.raises(MoodlineError) as error, open_replacement_folder(tmp_path / "out") as folder:

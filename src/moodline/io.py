@@ -88,15 +88,16 @@ def open_atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def open_replacement_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder, which replaces the folder ``path`` when the block ends without an error."""
+    """Give a temporary folder, which replaces the folder ``path``, if any, when the block ends without an error."""
     former = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
         with open_atomic_folder(path) as temporary:
             yield temporary
-            with report_write_errors(path):
-                os.rename(path, former)
+            if path.exists():
+                with report_write_errors(path):
+                    os.rename(path, former)
     except BaseException:
-        if not path.exists():
+        if former.exists() and not path.exists():
             os.rename(former, path)
         raise
     finally:

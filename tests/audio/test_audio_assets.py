@@ -13,7 +13,7 @@ from moodline.config import AUDIO_UTTERANCE, AudioUtteranceConfig, Recipe
 from moodline.conversation import IEMOCAP4, AudioClip, Utterance
 from moodline.inference.encode import UtteranceEncoder, list_turns
 from moodline.modeling.audio_assets import AudioBackbone, load_audio_backbone
-from moodline.modeling.checkpoint import load_part, save_audio_assets, save_stage
+from moodline.modeling.checkpoint import load_part, save_audio_assets, save_part, save_stage
 from moodline.modeling.model import build_stage
 from moodline.modeling.pretrained_audio import PretrainedAudio
 from tests.audio.speech_encoders import FAMILIES, build_backbone, build_extractor, build_model, speech_like
@@ -73,6 +73,18 @@ def test_a_saved_model_gives_equal_results_without_its_source(family: str, tmp_p
         for found, expected in zip(again(WAVEFORMS, LENGTHS), part(WAVEFORMS, LENGTHS), strict=True):
             assert found.equal(expected)
     assert str(tmp_path) not in (tmp_path / "model/audio/config.json").read_text()
+
+
+def test_a_part_has_no_files_of_the_encoder_that_it_replaces(tmp_path: Path) -> None:
+    part = save_model(tmp_path / "model", "wavlm")
+    audio = tmp_path / "model/audio"
+    expected = {path.name for path in audio.iterdir()}
+    for name in ("model.bin", "vocabulary.txt"):  # as faster-whisper's
+        (audio / name).write_bytes(b"former")
+    save_part(tmp_path / "model", AUDIO_UTTERANCE, part, None)
+    assert {path.name for path in audio.iterdir()} == expected
+    save_part(tmp_path / "model", AUDIO_UTTERANCE, build_stage(AUDIO_UTTERANCE, Recipe(), 4), None)
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {"audio_utterance.safetensors"}
 
 
 @pytest.mark.parametrize("rate", [16_000, 8_000])

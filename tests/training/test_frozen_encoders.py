@@ -107,6 +107,9 @@ def test_what_the_training_changes_is_not_kept(place: Path, tmp_path: Path, opti
 
 
 def test_a_stage_taken_over_from_another_run_has_its_encoder(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "again/fold-5/model/audio").mkdir(parents=True)
+    (tmp_path / "again/fold-5/model/audio/model.bin").write_bytes(b"former")
+    shutil.copy(place / "run/run.json", tmp_path / "again")
     train(place, tmp_path / "again", "--reuse", place / "run", "--fusion.layers=2")
     models = [read_run(run).get_model_folder("5") for run in (place / "run", tmp_path / "again")]
     found = [sorted(path.relative_to(one) for path in one.rglob("*.*")) for one in models]

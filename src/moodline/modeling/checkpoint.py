@@ -1,6 +1,7 @@
 """A model on disk: a self-describing folder that loads without a corpus, a recipe or a pickle."""
 
 import hashlib
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from moodline.conversation import LabelSet, convert_to_content
 from moodline.device import CPU, refusing_full_memory
 from moodline.errors import MoodlineError, get_first_line
 from moodline.hub import find_hub_name
-from moodline.io import open_atomic_file, report_write_errors, write_json, write_text
+from moodline.io import open_atomic_file, open_replacement_folder, report_write_errors, write_json, write_text
 from moodline.modeling.audio_assets import BACKBONE_FILES, build_empty_backbone, save_backbone
 from moodline.modeling.bounds import check_sizes, refuse_large_model
 from moodline.modeling.description import (
@@ -31,13 +32,14 @@ from moodline.modeling.model import ConversationModel, build_stage
 from moodline.modeling.model_card import format_card
 from moodline.modeling.pretrained import build_empty, describe_config
 from moodline.modeling.pretrained_audio import PretrainedAudio
-from moodline.modeling.text_encoder import Tokenizer
+from moodline.modeling.text_encoder import TextEncoder, Tokenizer
 
-TEXT_CONFIG_FILE = "bert/config.json"  # of any family; models of all versions have this name
-TOKENIZER_FILE = "bert/tokenizer.json"
+TEXT_FOLDER = "bert"  # of any family; models of all versions have this name
+TEXT_CONFIG_FILE = f"{TEXT_FOLDER}/config.json"
+TOKENIZER_FILE = f"{TEXT_FOLDER}/tokenizer.json"
 AUDIO_FOLDER = "audio"  # of a pretrained encoder of speech
 # The folders of pretrained encoders, by stage.
-ASSET_FOLDERS = {AUDIO_UTTERANCE: AUDIO_FOLDER, TEXT_UTTERANCE: "bert"}
+ASSET_FOLDERS = {AUDIO_UTTERANCE: AUDIO_FOLDER, TEXT_UTTERANCE: TEXT_FOLDER}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +59,18 @@ def hash_weights(module: nn.Module) -> str:
 
 
 def save_part(folder: Path, stage: str, part: Any, tokenizer: Tokenizer | None) -> None:
-    """Write a trained part, with all that describes its pretrained encoder: loading needs neither hub nor wheel."""
+    """Write a trained part, with all that describes its pretrained encoder: loading needs neither hub nor wheel.
+
+    Files of an encoder that the folder had before are removed.
+    """
     save_stage(folder, stage, part)
-    if stage == TEXT_UTTERANCE and tokenizer is not None:
+    if isinstance(part, TextEncoder):
+        assert tokenizer is not None, "a model of words is loaded with its tokenizer"
         save_text_assets(folder, part.bert, tokenizer)
-    if isinstance(part, PretrainedAudio):
+    elif isinstance(part, PretrainedAudio):
         save_audio_assets(folder, part)
+    elif stage in ASSET_FOLDERS:
+        shutil.rmtree(folder / ASSET_FOLDERS[stage], ignore_errors=True)
 
 
 def save_stage(folder: Path, stage: str, part: nn.Module) -> None:
@@ -123,14 +131,15 @@ def list_assets(stage: str, audio_encoder: str) -> tuple[str, ...]:
 
 def save_audio_assets(folder: Path, part: PretrainedAudio) -> None:
     """Save what describes a pretrained encoder of speech."""
-    save_backbone(folder / AUDIO_FOLDER, part.backbone, part.reader.extractor)
+    with open_replacement_folder(folder / AUDIO_FOLDER) as temporary:
+        save_backbone(temporary, part.backbone, part.reader.extractor)
 
 
 def save_text_assets(folder: Path, backbone: Any, tokenizer: Tokenizer) -> None:
     """Save a pretrained encoder's configuration and tokenizer."""
-    write_json(folder / TEXT_CONFIG_FILE, describe_config(backbone))
-    with open_atomic_file(folder / TOKENIZER_FILE) as temporary:
-        tokenizer.save(temporary)
+    with open_replacement_folder(folder / TEXT_FOLDER) as temporary:
+        write_json(temporary / Path(TEXT_CONFIG_FILE).name, describe_config(backbone))
+        tokenizer.save(temporary / Path(TOKENIZER_FILE).name)
 
 
 def save_description(
@@ -157,7 +166,7 @@ def save_description(
 
 
 def save_model(folder: Path, model: TrainedModel, name: str | None = None) -> None:
-    """Write a model folder, which loads as ``model``; the card names it ``name``. Other files of the folder stay."""
+    """Write a model folder, which loads as ``model``; the card names it ``name``. Other files in it stay."""
     with report_write_errors(folder):
         (folder / CONFIG_FILE).unlink(missing_ok=True)  # until all files are the new model's
     for stage, part in model.network.parts.items():

@@ -154,6 +154,7 @@ def reuse_stage(record: Path, fold: Path) -> None:
     files = [f"embeddings/{stage}.parquet", f"model/{stage}.safetensors"]
     if stage in ASSET_FOLDERS:
         files += [str(path.relative_to(other)) for path in (other / "model" / ASSET_FOLDERS[stage]).glob("[!.]*")]
+        shutil.rmtree(fold / "model" / ASSET_FOLDERS[stage], ignore_errors=True)  # of the encoder before
     for name in (*files, f"stages/{stage}.json"):
         if (other / name).exists():  # the fusion has no embeddings
             with open_atomic_file(fold / name) as temporary:
