@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import torch
 
-from moodline.config import AUDIO_UTTERANCE, TEXT_UTTERANCE
+from moodline.config import AUDIO_UTTERANCE, FUSION, TEXT_UTTERANCE
 from moodline.corpora.corpus import read_corpus
 from moodline.errors import MoodlineError
 from moodline.evaluation.evaluate import evaluate_model
@@ -23,6 +23,7 @@ from moodline.inference.pipeline import load
 from moodline.modeling.audio_assets import load_audio_backbone
 from moodline.modeling.pretrained_audio import PretrainedAudio
 from moodline.modeling.text_encoder import TextEncoder, load_text_backbone
+from moodline.training import fold_training
 from moodline.training.run import read_run
 from tests.audio.speech_encoders import build_extractor, build_model
 from tests.refusals import refuses
@@ -106,11 +107,17 @@ def test_what_the_training_changes_is_not_kept(place: Path, tmp_path: Path, opti
     assert not (corpus / "features").exists()
 
 
-def test_a_stage_taken_over_from_another_run_has_its_encoder(place: Path, tmp_path: Path) -> None:
+def test_a_stage_taken_over_from_another_run_has_its_encoder(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "again/fold-5/model/audio").mkdir(parents=True)
     (tmp_path / "again/fold-5/model/audio/model.bin").write_bytes(b"former")
     shutil.copy(place / "run/run.json", tmp_path / "again")
+    loaded = list[str]()
+    load_backbone = fold_training.load_backbone
+    monkeypatch.setattr(fold_training, "load_backbone", lambda *of: loaded.append(of[0]) or load_backbone(*of))
     train(place, tmp_path / "again", "--reuse", place / "run", "--fusion.layers=2")
+    assert loaded == [FUSION]
     models = [read_run(run).get_model_folder("5") for run in (place / "run", tmp_path / "again")]
     found = [sorted(path.relative_to(one) for path in one.rglob("*.*")) for one in models]
     assert found[1] == found[0]

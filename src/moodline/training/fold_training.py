@@ -133,8 +133,11 @@ class FoldTrainer:
     def begin(self, reuse: Path | None) -> FoldDecision:
         """Write the run's description, take over what other runs have finished, and decide what is left to train."""
         decision, folder = self.decide(), self.run.folder
-        for stage in self.recipe.stages:
-            if stage not in decision.finished:
+        records = {} if reuse is None else find_finished_stages(reuse)
+        left = [stage for stage in self.recipe.stages if stage not in decision.finished]
+        found = {stage: records[key] for stage in left if (key := hash_origin(self.origins[stage])) in records}
+        for stage in left:
+            if stage not in found:
                 self.build_part(stage)  # a part that cannot be built is refused before any file changes
         if not is_main_process():
             return decision
@@ -144,13 +147,9 @@ class FoldTrainer:
         write_json(folder / RUN_FILE, self.run.build_description())
         for change in license_models(folder, self.run.licence):
             self.console.print(change, highlight=False, soft_wrap=True)
-        if reuse is not None:
-            records = find_finished_stages(reuse)
-            for stage in self.recipe.stages:
-                record = records.get(hash_origin(self.origins[stage]))
-                if record is not None and stage not in decision.finished:
-                    self.files.remove_stages([stage])  # a model of mixed stages must not look complete
-                    reuse_stage(record, self.files.folder)
+        for stage, record in found.items():
+            self.files.remove_stages([stage])  # a model of mixed stages must not look complete
+            reuse_stage(record, self.files.folder)
         return self.decide()
 
     def decide(self) -> FoldDecision:
