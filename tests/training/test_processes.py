@@ -26,10 +26,16 @@ TWO_PROCESSES = ["--accelerator", "cpu", "--devices", "2", "--strategy", "ddp"]
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
-def in_two_processes(command: list[object], program: Sequence[str] = ("-m", "moodline.cli.main")) -> None:
+def run_two_processes(
+    command: list[object], program: Sequence[str], **environment: str
+) -> subprocess.CompletedProcess[str]:
     started = [sys.executable, *program, *map(str, command), *TWO_PROCESSES]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(started, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    whole = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run(started, env=whole, capture_output=True, text=True, check=False, timeout=300)
+
+
+def in_two_processes(command: list[object], program: Sequence[str] = ("-m", "moodline.cli.main")) -> None:
+    result = run_two_processes(command, program)
     assert result.returncode == 0, result.stderr
 
 
@@ -105,6 +111,40 @@ def test_two_processes_train_the_same_stages_when_one_takes_over_slowly(tmp_path
         encoder, context = (f"{stage}.json" for stage in (TEXT_UTTERANCE, TEXT_CONTEXT))
         assert (mine / encoder).read_bytes() == (other / encoder).read_bytes()
         assert (mine / context).read_bytes() != (other / context).read_bytes()
+
+
+FAILURE = """
+import os, sys
+import torch
+from moodline.cli.main import main
+from moodline.errors import MoodlineError
+from moodline.inference.encode import UtteranceEncoder
+
+store_features = UtteranceEncoder.store_features
+
+def fail(self, *arguments, **others):
+    if torch.distributed.is_initialized() and os.environ.get("LOCAL_RANK", "0") == os.environ["FAILING"]:
+        raise MoodlineError("a file is broken", code="audio.unreadable")
+    store_features(self, *arguments, **others)
+
+UtteranceEncoder.store_features = fail
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("failing", ["0", "1"])
+def test_all_processes_end_with_the_error_of_the_one_that_computes_no_features(tmp_path: Path, failing: str) -> None:
+    """The audio encoder connects the processes; the features of the encoder of words come after it."""
+    write_tree(tmp_path / "tree")
+    write_recipe(tmp_path / "tiny.yaml", tiny_bert(tmp_path / "bert"))
+    moodline("prepare", "iemocap", tmp_path / "tree", "-o", tmp_path / "corpus")
+    (tmp_path / "failure.py").write_text(FAILURE)
+    command = ["train", tmp_path / "corpus", "--recipe", tmp_path / "tiny.yaml", "--protocol", "session5"]
+    command += ["--text_utterance.num_unfrozen_layers=0", "-o", tmp_path / "run"]
+    result = run_two_processes(command, [str(tmp_path / "failure.py")], FAILING=failing)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert "moodline: a file is broken" in result.stderr
 
 
 def test_two_processes_share_the_features_of_a_frozen_encoder(tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ from moodline.training.run import RUN_FILE, Run, license_models, remove_scores
 from moodline.training.trainer import (
     Hardware,
     decide_together,
+    fail_together,
     is_distributed,
     is_main_process,
     seed_initialisation,
@@ -249,7 +250,8 @@ class FoldTrainer:
         part.to(self.hardware.find_device())
         if is_main_process() or processes > 1:
             columns = [TextColumn("  frozen encoder"), BarColumn(bar_width=20), MofNCompleteColumn()]
-            with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as bar:
+            shown = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+            with fail_together(), shown as bar:
                 task = bar.add_task("", total=None)
 
                 def show(done: int, total: int) -> None:
@@ -260,8 +262,6 @@ class FoldTrainer:
                     bar.update(task, completed=done, total=total)
 
                 self.get_encoder(stage, part).store_features(turns[rank::processes], store, progress=show)
-        if is_distributed():
-            torch.distributed.barrier()
         store.read_index()
         return store
 

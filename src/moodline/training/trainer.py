@@ -234,6 +234,28 @@ def decide_together(decide: Callable[[], Any]) -> Any:
 
 
 @contextmanager
+def fail_together() -> Iterator[None]:
+    """End a block in all of a run's processes at once: where one fails, all raise instead of waiting for it."""
+    fault: Exception | None = None
+    try:
+        yield
+    except Exception as error:  # of a file, of the device or of the disk
+        fault = error
+    if is_distributed():
+        sent = fault
+        if fault is not None and not isinstance(fault, MoodlineError):  # another's may not pickle
+            sent = MoodlineError(
+                f"another process of this run failed: {get_first_line(fault)}. Read its own error.",
+                code="run.failed_process",
+            )
+        faults: list[Exception | None] = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(faults, sent)
+        fault = fault or next(filter(None, faults), None)
+    if fault is not None:
+        raise fault
+
+
+@contextmanager
 def isolate_training() -> Iterator[None]:
     """Train without Lightning's advice, and restore the process's warnings, loggers and random state afterwards.
 
