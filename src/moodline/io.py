@@ -114,6 +114,14 @@ def flush(*paths: Path) -> None:
             os.close(descriptor)
 
 
+def link_file(source: str | Path, target: str | Path) -> None:
+    """Link a file that is never edited under a second name, or copy it where the file system has no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def hash_file(path: Path) -> str:
     """Hash a file's bytes."""
     try:

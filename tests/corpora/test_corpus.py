@@ -291,7 +291,9 @@ def test_a_corpus_that_is_replaced_keeps_the_features_of_frozen_encoders(corpus:
     kept = folder / "features/encoder/some.safetensors"
     kept.parent.mkdir(parents=True)
     kept.write_text("features")
+    (kept.parent / ".other.safetensors.0.part").write_text("another process writes this")
     assert write_corpus(replace(corpus, conversations=corpus.conversations[1:]), folder)
+    assert [path for path in (folder / "features").rglob("*") if path.is_file()] == [kept]
     assert kept.read_text() == "features"
 
 

@@ -1,7 +1,6 @@
 """Read and write a corpus folder (docs/corpora.md describes its files and the table's columns)."""
 
 import csv
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,6 +28,7 @@ from moodline.io import (
     FEATURES_FOLDER,
     convert_to_path,
     hash_file,
+    link_file,
     open_atomic_folder,
     open_replacement_folder,
     read_description,
@@ -153,7 +153,8 @@ def write_corpus(corpus: Corpus, out: Path) -> bool:
         if (out / ASR_COLUMN_FILE).is_file():  # unchanged recordings are not recognised again
             shutil.copy(out / ASR_COLUMN_FILE, folder)
         if (out / FEATURES_FOLDER).is_dir():  # the same recordings and words keep theirs
-            os.rename(out / FEATURES_FOLDER, folder / FEATURES_FOLDER)
+            unfinished = shutil.ignore_patterns(".*")
+            shutil.copytree(out / FEATURES_FOLDER, folder / FEATURES_FOLDER, ignore=unfinished, copy_function=link_file)
     return True
 
 

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -18,7 +17,7 @@ from moodline.corpora.corpus import Corpus
 from moodline.corpora.protocols import Fold
 from moodline.embeddings import EmbeddingsFile
 from moodline.errors import MoodlineError
-from moodline.io import flatten_keys, open_atomic_file, read_json
+from moodline.io import flatten_keys, link_file, open_atomic_file, read_json
 from moodline.modeling.as_released import ReleasedSelection
 from moodline.modeling.audio_backbone import FASTER_WHISPER
 from moodline.modeling.checkpoint import ASSET_FOLDERS
@@ -151,10 +150,7 @@ def find_finished_stages(runs: Path) -> dict[str, Path]:
 
 
 def reuse_stage(record: Path, fold: Path) -> None:
-    """Link another fold's finished stage, found by its record, into this fold; the record last, as after training.
-
-    Files are copied where the file system has no links; they are only ever replaced, never edited.
-    """
+    """Link another fold's finished stage, found by its record, into this fold; the record last, as after training."""
     stage, other = record.stem, record.parent.parent
     files = [f"embeddings/{stage}.parquet", f"model/{stage}.safetensors"]
     if stage in ASSET_FOLDERS:
@@ -163,10 +159,7 @@ def reuse_stage(record: Path, fold: Path) -> None:
     for name in (*files, f"stages/{stage}.json"):
         if (other / name).exists():  # the fusion has no embeddings
             with open_atomic_file(fold / name) as temporary:
-                try:
-                    os.link(other / name, temporary)
-                except OSError:
-                    shutil.copyfile(other / name, temporary)
+                link_file(other / name, temporary)
 
 
 MAX_SHOWN_LABELS = 12
