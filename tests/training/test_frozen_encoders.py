@@ -84,6 +84,21 @@ def test_another_seed_a_wider_layer_and_an_evaluation_run_no_encoder_again(
     assert not (tmp_path / "again/features").exists()
 
 
+def test_features_of_a_corpus_that_can_only_be_read_are_read(
+    place: Path, tmp_path: Path, extractions: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = shutil.copytree(place / "corpus", tmp_path / "corpus")
+    before = sorted(corpus.rglob("*"))
+    monkeypatch.setattr(os, "access", lambda path, mode: not (Path(path) == corpus.resolve() and mode == os.W_OK))
+    train(place, tmp_path / "run", corpus=corpus)
+    assert extractions == []
+    assert not (tmp_path / "run/features").exists()
+    train(place, tmp_path / "other", "--audio_utterance.pooling=mean", corpus=corpus)
+    assert extractions
+    assert list((tmp_path / "other/features").rglob("*.safetensors"))
+    assert sorted(corpus.rglob("*")) == before
+
+
 def test_conversations_that_trained_a_model_are_refused_before_anything_is_computed(
     place: Path, tmp_path: Path, extractions: list[int]
 ) -> None:

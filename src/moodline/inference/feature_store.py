@@ -35,17 +35,18 @@ class FeatureStore:
 
     Args:
         folder: of one encoder's features; the first write creates it
+        others: folders that are read as well
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *others: Path) -> None:
+        self.folder, self.others = folder, others
         self._files: dict[Path, Any] = {}
         self._places: dict[str, tuple[Path, int, int]] = {}  # by name: a file, and the first and last row + 1 in it
         self.read_index()
 
     def read_index(self) -> None:
         """Find the arrays of files that appeared since the last call, also those of other processes."""
-        for path in sorted(self.folder.glob(f"[!.]*{SUFFIX}")):
+        for path in sorted(path for one in (self.folder, *self.others) for path in one.glob(f"[!.]*{SUFFIX}")):
             if path in self._files:
                 continue
             try:
@@ -92,22 +93,24 @@ class FeatureStore:
 
 
 class FeatureFolder:
-    """Opens a store for each frozen encoder, named by its weights and settings; all share a folder."""
+    """Opens a store for each frozen encoder, named by its weights and settings; all share a folder, and read others."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *others: Path) -> None:
+        self.folder, self.others = folder, others
         self._stores: WeakKeyDictionary[nn.Module, FeatureStore] = WeakKeyDictionary()
 
     def open(self, part: TextEncoder | PretrainedAudio, tokenizer: Tokenizer | None) -> FeatureStore:
         """Open the store of a part's encoder; ``tokenizer`` is that of an encoder of words."""
         if part not in self._stores:
-            self._stores[part] = FeatureStore(self.folder / hash_encoder(part, tokenizer))
+            name = hash_encoder(part, tokenizer)
+            self._stores[part] = FeatureStore(*(one / name for one in (self.folder, *self.others)))
         return self._stores[part]
 
 
 def choose_feature_folder(corpus: Path, otherwise: Path) -> FeatureFolder:
-    """Keep features in a corpus's folder, where all its runs find them, or elsewhere if that cannot be written."""
-    return FeatureFolder((corpus if os.access(corpus, os.W_OK) else otherwise) / FEATURES_FOLDER)
+    """Keep features in a corpus's folder, where all its runs find them; elsewhere if that can only be read."""
+    shared = corpus / FEATURES_FOLDER
+    return FeatureFolder(shared) if os.access(corpus, os.W_OK) else FeatureFolder(otherwise / FEATURES_FOLDER, shared)
 
 
 def is_cacheable(part: nn.Module) -> TypeGuard[TextEncoder | PretrainedAudio]:
