@@ -9,12 +9,15 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moodline.config import ENCODERS, STAGES, Recipe
 from moodline.console import flatten_text
 from moodline.errors import MoodlineError, join_lines, quote
 from moodline.io import flatten_keys, read_yaml
+
+if TYPE_CHECKING:
+    import jsonargparse
 
 # Former keys -> present ones. Recipes, command lines, runs and models with the former ones are read for one release.
 RENAMED_KEYS: Mapping[str, str] = {
@@ -112,14 +115,21 @@ def parse_recipe(content: Any, origin: str) -> Recipe:
     import jsonargparse
 
     content = rename_keys(content, origin)
-    parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Recipe)
     try:
-        return build_config(Recipe, parser.parse_object(content).as_dict())
+        return build_config(Recipe, build_recipe_parser().parse_object(content).as_dict())
     except jsonargparse.ArgumentError as error:
         raise MoodlineError(f"{rewrite_message(join_lines(error))} ({origin})", code="recipe.bad_type") from error
     except MoodlineError as error:
         raise MoodlineError(f"{error} ({origin})", code=error.code) from error
+
+
+@cache  # to build it takes as long as to parse
+def build_recipe_parser() -> "jsonargparse.ArgumentParser":
+    import jsonargparse
+
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Recipe)
+    return parser
 
 
 def build_config(config: Any, values: Mapping[str, Any]) -> Any:

@@ -2,13 +2,10 @@
 
 import json
 import re
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
 
-from moodline.cli import main
 from moodline.corpora.corpus import FAULTS_FILE, Corpus, read_corpus
 from moodline.corpora.validation import Fault
 from moodline.inference.predictor import Predictor
@@ -20,14 +17,6 @@ from tests.system import moodline
 SOURCES: tuple[Source, ...] = (IemocapTree(),)
 CASES = tuple(cases())
 LEAST_CASES = 300
-
-
-@pytest.fixture(scope="module", autouse=True)
-def parser_is_built_once() -> Iterator[None]:
-    """To build it takes longer than to prepare so small a corpus."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(main, "build_parser", cache(main.build_parser))
-        yield
 
 
 @pytest.fixture(scope="module")

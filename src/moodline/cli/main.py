@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 
 from moodline import __version__
 from moodline.cli import data, evaluate, predict, train
@@ -17,6 +18,7 @@ USER_ERROR = 2
 INTERRUPTED = 130
 
 
+@cache  # for a process that runs several commands
 def build_parser() -> Parser:
     parser = Parser(prog="moodline", description="Emotion recognition in conversations from speech and words.")
     parser.add_argument("--version", action="version", version=f"moodline {__version__}")
