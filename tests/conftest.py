@@ -1,6 +1,8 @@
 """What many tests read: an unbroken IEMOCAP tree, and the corpus in it."""
 
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,11 +11,26 @@ from moodline.corpora import iemocap
 from moodline.corpora.corpus import Corpus
 from tests.trees import write_tree
 
+gc.disable()  # what collection imports stays
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that have slow tests: two processes share the files, and none ends long after the other."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_waits_for_the_disk() -> Iterator[None]:
+    """What a loss of power leaves is for ``tests/test_files.py``, which counts what is flushed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture(scope="session")

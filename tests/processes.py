@@ -7,21 +7,25 @@ import multiprocessing
 import os
 import resource
 import signal
+import socket
 import sys
 from collections.abc import Callable
+from functools import cache
 from multiprocessing.context import ForkServerProcess
+from multiprocessing.forkserver import ensure_running
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
-PRELOADED = [
-    "moodline.cli.main",
-    "moodline.training.run",
-    "moodline.evaluation.evaluate",
-    "transformers",
-    "jsonargparse",
-]
+
+
+@cache
+def start_server() -> None:
+    """Start the server that processes are forked from: before the code under test starts it with less imported."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    CONTEXT.set_forkserver_preload(["tests.preloaded"])
+    ensure_running()
 
 
 def start(
@@ -35,8 +39,7 @@ def start(
     Args:
         prepare: called in the process before the command; picklable
     """
-    os.environ["OMP_NUM_THREADS"] = "1"
-    CONTEXT.set_forkserver_preload(PRELOADED)
+    start_server()
     ready = CONTEXT.Event()
     process = CONTEXT.Process(target=command, args=(arguments, errors, prepare, output, ready))
     process.start()
@@ -66,6 +69,31 @@ def command(arguments: list[str], errors: Path, prepare: Callable[[], None] | No
         prepare()
     ready.set()
     main(arguments)
+
+
+def run_together(arguments: list[str], errors: Path) -> list[int | None]:
+    """The exit statuses of two processes that run one command, as torchrun starts them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [start(arguments, errors.with_name(f"{errors.name}-{rank}"), Rank(rank, port)) for rank in range(2)]
+    for process in processes:
+        process.join()
+    return [process.exitcode for process in processes]
+
+
+class Rank:
+    """Tells its process what torchrun tells each of two."""
+
+    def __init__(self, rank: int, port: int) -> None:
+        self.told = {
+            **dict.fromkeys(("RANK", "LOCAL_RANK"), str(rank)),
+            **dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), "2"),
+            **{"GROUP_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "tests"},
+        }
+
+    def __call__(self) -> None:
+        os.environ |= self.told
 
 
 class DieAtWrite:

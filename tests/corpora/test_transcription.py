@@ -135,6 +135,7 @@ def test_anothers_words_are_not_replaced_unasked(
     assert counting.heard == 120
 
 
+@pytest.mark.slow
 def test_a_killed_transcription_goes_on_where_it_was(folder: Path, tmp_path: Path, counting: Counting) -> None:
     """Killed within its second block of four, then between the words and what stands beside them."""
     command = ["transcribe", str(folder), "--jobs", "1", "--recogniser", "pocketsphinx"]
@@ -151,6 +152,7 @@ def test_a_killed_transcription_goes_on_where_it_was(folder: Path, tmp_path: Pat
     assert read_asr_column(folder, read_corpus(folder)).recognition.utterances == 60
 
 
+@pytest.mark.slow
 def test_synthetic_voices_are_recognised(corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """From words to sound and back: with errors, and not with errors alone."""
     few = replace(corpus, conversations=corpus.conversations[:1])
@@ -305,11 +307,11 @@ def test_what_cannot_be_heard_is_told(
         for one in corpus.conversations
     ]
     write_corpus(replace(corpus, conversations=(*corpus.conversations[1:], mute[0])), tmp_path / "some")
-    refused(capsys, rf"6 utterances .*{mute[0].utterances[0].id}", "transcribe", tmp_path / "some")
+    refused(capsys, rf"6 utterances .*{mute[0].utterances[0].id}", "transcribe", tmp_path / "some", "--jobs", 1)
     write_corpus(replace(corpus, conversations=tuple(mute)), tmp_path / "mute")
-    refused(capsys, "--tts", "transcribe", tmp_path / "mute", "--tts")
+    refused(capsys, "--tts", "transcribe", tmp_path / "mute", "--tts", "--jobs", 1)
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
-    refused(capsys, r"pip install 'moodline\[demo\]'", "transcribe", folder, "--tts")
+    refused(capsys, r"pip install 'moodline\[demo\]'", "transcribe", folder, "--tts", "--jobs", 1)
     assert counting.heard == 0
 
 

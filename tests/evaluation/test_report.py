@@ -19,6 +19,7 @@ from tests.made_up import WORDS, made_up
 from tests.refusals import refuses
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
+FEW = ("fusion", "majority")  # stages, where nothing depends on their number: each takes time to draw
 TRAINED = [stage for stage in STAGES if stage != "majority"]
 
 
@@ -193,7 +194,7 @@ def test_a_model_scored_elsewhere_has_neither_folds_nor_curves(tmp_path):
 
 
 def test_notes_stand_before_all_scores(tmp_path):
-    results, *rest = made_up()
+    results, *rest = made_up(FEW)
     text = written(tmp_path, (results | {"notes": ["not speaker-disjoint: 7 are in two sets"]}, *rest)).text
     assert "Not speaker-disjoint: 7 are in two sets." in text[: text.index("Scores by stage")]
 
@@ -263,7 +264,7 @@ def test_a_large_corpus_has_a_small_report_that_says_what_it_leaves_out(tmp_path
 
 @pytest.mark.parametrize("count", [2, 8])
 def test_any_number_of_classes(tmp_path, count):
-    page = written(tmp_path, made_up(classes=[f"class {number} $" for number in range(count)], talks=4))
+    page = written(tmp_path, made_up(FEW, classes=[f"class {number} $" for number in range(count)], talks=4))
     assert f"{count} classes, weighted equally" in page.text
 
 
@@ -273,7 +274,7 @@ def spoken(tmp_path):
     sound = np.random.default_rng(0).uniform(-0.5, 0.5, (20 * 8000, 2))
     soundfile.write(tmp_path / "speech.wav", sound, 8000)
     clip = AudioClip(path=tmp_path / "speech.wav", duration=20.0, sample_rate=8000)
-    *seen, conversations = made_up(("fusion",), talks=2)
+    *seen, conversations = made_up(("fusion",), talks=2, turns=4)
     heard = tuple(
         replace(one, utterances=tuple(replace(turn, audio=clip) for turn in one.utterances)) for one in conversations
     )
@@ -300,13 +301,13 @@ def test_speech_that_is_missing_is_named(tmp_path, spoken):
 
 
 def test_a_corpus_without_speech_has_none_to_hear(tmp_path):
-    page = written(tmp_path, made_up(), with_audio=True)
+    page = written(tmp_path, made_up(FEW), with_audio=True)
     assert page.tags["audio"] == 0
     assert "no speech" in page.text
 
 
 def test_a_report_to_pass_on_quotes_no_words(tmp_path):
-    said = made_up(words="unmistakable words")
+    said = made_up(FEW, words="unmistakable words")
     assert "unmistakable" in written(tmp_path, said).text
     page = written(tmp_path, said, quote=False).text
     assert "unmistakable" not in page

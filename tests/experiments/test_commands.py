@@ -19,6 +19,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_its_log_is_what_the_command_says(tmp_path: Path) -> None:
     (tmp_path / "talk.csv").write_text("words,label,conversation,speaker\nyes,happy,a,b\n")
     (tmp_path / "script.py").write_text(SCRIPT)

@@ -4,9 +4,7 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from moodline.corpora.corpus import read_corpus
 from moodline.errors import MoodlineError
+from tests.processes import start, start_server
 from tests.system import bring_recognised_words, moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
@@ -38,6 +37,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_recipe(place / "tiny.yaml", tiny_bert(place / "bert"))
     moodline("prepare", "iemocap", place / "tree", "-o", place / "corpus")
     bring_recognised_words(place)
+    start_server()
     reproduce(place, "out", *ALL)
     return place
 
@@ -234,17 +234,13 @@ def test_a_second_time_trains_nothing(place: Path, capsys: pytest.CaptureFixture
 
 
 def test_killed_and_started_again_it_ends_with_the_same_numbers(place: Path) -> None:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    arguments = [sys.executable, "-m", "moodline.cli.main", *command(place, "killed", *FEW)]
-    process = subprocess.Popen(
-        arguments, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = start(command(place, "killed", *FEW), place / "errors", os.setsid)
     runs = place / "killed/runs"
-    while process.poll() is None and not list(runs.glob("base/*/task.json")):
-        time.sleep(0.05)
-    time.sleep(1)  # into the tasks after that
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    while process.is_alive() and not list(runs.glob("base/*/task.json")):
+        process.join(0.05)
+    process.join(1)  # into the tasks after that
+    os.killpg(process.pid or 0, signal.SIGKILL)
+    process.join()
     assert len(list(runs.glob("*/*/task.json"))) < 5  # tasks
     reproduce(place, "killed", *FEW)
     killed = numbers(place, "killed")

@@ -27,6 +27,7 @@ CHOSEN = "pocketsphinx"
 SAID = ("The form is on the table.", "What a lovely day.", "...", "I miss her so much.")
 
 
+@pytest.mark.slow
 def test_two_processes_hear_what_one_hears_and_tell_what_they_cannot_read(tmp_path: Path) -> None:
     sounds = [SyntheticSpeech(words, VOICES[0]) for words in SAID]
     alone = list(SpeechRecogniser(CHOSEN, 1).recognise(sounds))
@@ -106,6 +107,7 @@ class TestOneLoad:
         model.recognise(talks[0], recogniser="another")
         assert len(counting.loads) == 2
 
+    @pytest.mark.slow
     def test_in_each_process_however_often_it_is_asked(self) -> None:
         with SpeechRecogniser(CHOSEN, 2) as loaded:
             for _ in range(3):
@@ -130,7 +132,8 @@ def test_the_number_of_processes_suits_the_recogniser(counting: type[Counting]) 
         SpeechRecogniser(None, 0)
 
 
-def test_few_sounds_are_in_memory_at_a_time() -> None:
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_few_sounds_are_in_memory_at_a_time(jobs: int) -> None:
     taken = 0
 
     def sounds() -> Iterator[np.ndarray]:
@@ -139,10 +142,10 @@ def test_few_sounds_are_in_memory_at_a_time() -> None:
             taken += 1
             yield np.zeros(100)
 
-    with SpeechRecogniser(CHOSEN, 2) as loaded:
+    with SpeechRecogniser(CHOSEN, jobs) as loaded:
         for done, words in enumerate(loaded.recognise(sounds())):
             assert words == ""
-            assert taken - done <= asr.AHEAD * 2 + 1
+            assert taken - done <= asr.AHEAD * jobs + 1
     assert taken == 30
 
 
@@ -159,6 +162,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux's list of children")
 def test_no_process_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from moodline.config import AUDIO_CONTEXT, FUSION, TEXT_CONTEXT, TEXT_UTTERANCE
+from tests.processes import run_together
 from tests.system import SAME_PROBABILITY, moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
@@ -21,22 +22,20 @@ ALLOWED = 20 * SAME_PROBABILITY
 IN_CONTEXT = (AUDIO_CONTEXT, TEXT_CONTEXT, FUSION)
 WITHOUT_DROPOUT = [f"--{stage}.dropout=0" for stage in IN_CONTEXT] + ["--fusion.output_dropout=0"]
 TWO_PROCESSES = ["--accelerator", "cpu", "--devices", "2", "--strategy", "ddp"]
-
-
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
-def run_two_processes(
-    command: list[object], program: Sequence[str], **environment: str
-) -> subprocess.CompletedProcess[str]:
+def launch(command: list[object], program: Sequence[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    """Let Lightning or torchrun start the processes; both import everything anew."""
     started = [sys.executable, *program, *map(str, command), *TWO_PROCESSES]
     whole = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
     return subprocess.run(started, env=whole, capture_output=True, text=True, check=False, timeout=300)
 
 
-def in_two_processes(command: list[object], program: Sequence[str] = ("-m", "moodline.cli.main")) -> None:
-    result = run_two_processes(command, program)
-    assert result.returncode == 0, result.stderr
+def in_two_processes(command: list[object], errors: Path) -> None:
+    assert run_together([*map(str, command), *TWO_PROCESSES], errors) == [0, 0], [
+        path.read_text() for path in errors.parent.glob(f"{errors.name}-*")
+    ]
 
 
 def assert_same_losses(one: Path, two: Path) -> None:
@@ -47,31 +46,42 @@ def assert_same_losses(one: Path, two: Path) -> None:
                 assert epoch_of_two[loss] == pytest.approx(epoch_of_one[loss], abs=ALLOWED), (stage, loss)
 
 
-@pytest.mark.parametrize("batch_size", [4, 5])
-def test_two_processes_train_to_the_losses_of_one(tmp_path: Path, batch_size: int) -> None:
-    """Nine conversations in batches of four, or of five: equal and unequal numbers a process, and one with none.
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of nine conversations, in batches of four: one/, beside its corpus and its recipe."""
+    place = tmp_path_factory.mktemp("processes")
+    write_tree(place / "tree", conversations=3)
+    write_recipe(place / "tiny.yaml", tiny_bert(place / "bert"))
+    moodline("prepare", "iemocap", place / "tree", "-o", place / "corpus")
+    moodline(*training(place / "one", 4))
+    return place / "one"
 
-    The second run finds the encoders finished and trains the other stages; with a changed recipe it does so again.
-    """
-    write_tree(tmp_path / "tree", conversations=3)
-    write_recipe(tmp_path / "tiny.yaml", tiny_bert(tmp_path / "bert"))
-    moodline("prepare", "iemocap", tmp_path / "tree", "-o", tmp_path / "corpus")
-    sizes = [f"--{stage}.training.batch_size={batch_size}" for stage in IN_CONTEXT]
-    command = ["train", tmp_path / "corpus", "--recipe", tmp_path / "tiny.yaml", "--protocol", "session5"]
-    command += [*WITHOUT_DROPOUT, *sizes]
-    one, two = tmp_path / "one", tmp_path / "two"
-    moodline(*command, "-o", one)
+
+def training(run: Path, batch_size: int) -> list[object]:
+    place = run.parent
+    command = ["train", place / "corpus", "--recipe", place / "tiny.yaml", "--protocol", "session5", "-o", run]
+    return [*command, *WITHOUT_DROPOUT, *(f"--{stage}.training.batch_size={batch_size}" for stage in IN_CONTEXT)]
+
+
+def test_two_processes_train_to_the_losses_of_one(one: Path) -> None:
+    """Batches of four: equal numbers of conversations a process. The encoders are finished."""
+    two = one.with_name("two")
     shutil.copytree(one, two)
     (two / "fold-5/model/config.json").unlink()
     for stage in IN_CONTEXT:
         (two / f"fold-5/stages/{stage}.json").unlink()
-    in_two_processes([*command, "-o", two])
+    in_two_processes(training(two, 4), one.with_name("errors"))
     assert_same_losses(one, two)
-    if batch_size == 4:
-        changed = [*command, "--text_context.layers=1", "--audio_context.layers=1"]
-        moodline(*changed, "-o", one)
-        in_two_processes([*changed, "-o", two])
-        assert_same_losses(one, two)
+
+
+def test_so_they_do_with_another_recipe_and_batches_that_are_not_even(one: Path) -> None:
+    """Batches of five: unequal numbers of conversations a process, and one with none. The encoders are kept."""
+    others = [one.with_name(f"{number}-in-fives") for number in ("one", "two")]
+    for other in others:
+        shutil.copytree(one, other)
+    moodline(*training(others[0], 5))
+    in_two_processes(training(others[1], 5), one.with_name("errors"))
+    assert_same_losses(*others)
 
 
 SLOW_REUSE = """
@@ -82,7 +92,7 @@ from moodline.training import fold_training
 take_over = fold_training.reuse_stage
 
 def take_over_slowly(*arguments):
-    time.sleep(2)
+    time.sleep(1)
     take_over(*arguments)
 
 fold_training.reuse_stage = take_over_slowly
@@ -105,7 +115,8 @@ def test_two_processes_train_the_same_stages_when_one_takes_over_slowly(tmp_path
     moodline(*command, "-o", tmp_path / "others/run")
     (tmp_path / "slow.py").write_text(SLOW_REUSE)
     changed = [*command, "--text_context.layers=1", "--reuse", tmp_path / "others", "-o", tmp_path / "run"]
-    in_two_processes(changed, [*launcher, str(tmp_path / "slow.py")])
+    result = launch(changed, [*launcher, str(tmp_path / "slow.py")])
+    assert result.returncode == 0, result.stderr
     for fold in (1, 2, 3):
         mine, other = (tmp_path / run / f"fold-{fold}/stages" for run in ("run", "others/run"))
         encoder, context = (f"{stage}.json" for stage in (TEXT_UTTERANCE, TEXT_CONTEXT))
@@ -141,7 +152,7 @@ def test_all_processes_end_with_the_error_of_the_one_that_computes_no_features(t
     (tmp_path / "failure.py").write_text(FAILURE)
     command = ["train", tmp_path / "corpus", "--recipe", tmp_path / "tiny.yaml", "--protocol", "session5"]
     command += ["--text_utterance.num_unfrozen_layers=0", "-o", tmp_path / "run"]
-    result = run_two_processes(command, [str(tmp_path / "failure.py")], FAILING=failing)
+    result = launch(command, [str(tmp_path / "failure.py")], FAILING=failing)
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
     assert "moodline: a file is broken" in result.stderr
@@ -153,5 +164,5 @@ def test_two_processes_share_the_features_of_a_frozen_encoder(tmp_path: Path) ->
     moodline("prepare", "iemocap", tmp_path / "tree", "-o", tmp_path / "corpus")
     command = ["train", tmp_path / "corpus", "--recipe", tmp_path / "tiny.yaml", "--protocol", "session5"]
     command += ["--modalities", "text", "--text_utterance.num_unfrozen_layers=0", "-o", tmp_path / "run"]
-    in_two_processes(command, [*TORCHRUN, "-m", "moodline.cli.main"])
+    in_two_processes(command, tmp_path / "errors")
     assert len(list((tmp_path / "corpus/features").rglob("*.safetensors"))) == 2  # each wrote a file
