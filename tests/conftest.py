@@ -11,12 +11,16 @@ from moodline.corpora import iemocap
 from moodline.corpora.corpus import Corpus
 from tests.trees import write_tree
 
-gc.disable()  # what collection imports stays
 
-
-def pytest_collection_finish() -> None:
-    gc.freeze()
-    gc.enable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Look for no garbage among what the tests import: all of it stays, and the search takes seconds."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
