@@ -238,7 +238,7 @@ def test_killed_and_started_again_it_ends_with_the_same_numbers(place: Path) -> 
     runs = place / "killed/runs"
     while process.is_alive() and not list(runs.glob("base/*/task.json")):
         process.join(0.05)
-    process.join(1)  # into the tasks after that
+    process.join(0.5)  # into the tasks after that
     os.killpg(process.pid or 0, signal.SIGKILL)
     process.join()
     assert len(list(runs.glob("*/*/task.json"))) < 5  # tasks

@@ -77,15 +77,19 @@ def assert_same(found: StageModule, expected: StageModule) -> None:
     assert all(value.equal(weights[name]) for name, value in found.part.state_dict().items())
 
 
-def test_weights_do_not_depend_on_the_number_of_workers(corpus: Corpus, tmp_path: Path) -> None:
-    expected = train(corpus, tmp_path / "none", workers=0)
-    assert_same(train(corpus, tmp_path / "two", workers=2), expected)
+@pytest.fixture(scope="module")
+def alone(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> StageModule:
+    """Trained by a process that reads alone."""
+    return train(corpus, tmp_path_factory.mktemp("alone"), workers=0)
+
+
+def test_weights_do_not_depend_on_the_number_of_workers(corpus: Corpus, alone: StageModule, tmp_path: Path) -> None:
+    assert_same(train(corpus, tmp_path, workers=2), alone)
 
 
 def test_a_stage_interrupted_and_resumed_with_workers_ends_as_one_without(
-    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    corpus: Corpus, alone: StageModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = train(corpus, tmp_path / "unbroken", workers=0)
     step = StageModule.training_step
 
     def interrupted(module: StageModule, batch: object, index: int) -> torch.Tensor:
@@ -97,7 +101,7 @@ def test_a_stage_interrupted_and_resumed_with_workers_ends_as_one_without(
         patch.setattr(StageModule, "training_step", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train(corpus, tmp_path / "resumed", workers=2)
-    assert_same(train(corpus, tmp_path / "resumed", workers=2, resume=True), expected)
+    assert_same(train(corpus, tmp_path / "resumed", workers=2, resume=True), alone)
 
 
 def test_a_small_corpus_is_decoded_once(corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
