@@ -78,6 +78,8 @@ def run_together(arguments: list[str], errors: Path) -> list[int | None]:
         port = free.getsockname()[1]
     processes = [start(arguments, errors.with_name(f"{errors.name}-{rank}"), Rank(rank, port)) for rank in range(2)]
     for process in processes:
+        process.join(300)
+        process.kill()  # what waits for one that has ended waits for ever
         process.join()
     return [process.exitcode for process in processes]
 
