@@ -249,7 +249,7 @@ def test_audio_that_went_missing_is_named(place: Path, tmp_path: Path, capsys: p
 def test_sound_that_is_no_number_stops_training_and_is_named(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """``prepare`` leaves such turns out; this file changes afterwards."""
+    """``prepare`` leaves such turns out; this file changes afterwards, and the corpus is copied then."""
     write_tree(tmp_path / "tree", seed=4)
     moodline("prepare", "iemocap", tmp_path / "tree", "-o", tmp_path / "corpus")
     turns = [turn for turn in read_corpus(tmp_path / "corpus").utterances if turn.id.startswith("Ses03")]
@@ -258,8 +258,9 @@ def test_sound_that_is_no_number_stops_training_and_is_named(
     samples, rate = soundfile.read(turn.audio.path)
     samples[len(samples) // 2] = np.nan
     soundfile.write(turn.audio.path, samples, rate, subtype="FLOAT")
+    shutil.copytree(tmp_path / "corpus", tmp_path / "copy", copy_function=shutil.copyfile)
     options = ("--recipe", place / "tiny.yaml", "--protocol", "session5", "-o", tmp_path / "run")
-    error = refused(capsys, "train", tmp_path / "corpus", *options)
+    error = refused(capsys, "train", tmp_path / "copy", *options)
     assert all(value in str(error) for value in (turn.id, str(turn.audio.path), "nan"))
     assert not list((tmp_path / "run").rglob("*.safetensors"))
 
