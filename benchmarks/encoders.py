@@ -5,9 +5,9 @@
 
 One pass over utterances as long as IEMOCAP's. The plain loop pads 16 utterances at a time, in the corpus's order, to
 the longest of them, and computes under no_grad: with gradients, 16 utterances of 30 s take more than 24 GiB. The two
-advance in turn in one process, on two threads, for a ratio that holds on a machine under load. Weights are random, in
-full size. Results are compared with those of each utterance by itself: padding changes them in encoders with group
-normalisation, and the plain loop has no remedy.
+advance in turn in one process, on two threads; the cores must be idle, since threads that others interrupt wait for
+each other. Weights are random, in full size. Results are compared with those of each utterance by itself: padding
+changes them in encoders with group normalisation, and the plain loop has no remedy.
 """
 
 import argparse

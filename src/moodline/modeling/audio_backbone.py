@@ -16,7 +16,7 @@ WINDOW_SECONDS = 30  # the most that an encoder reads at once
 PASS_SECONDS = 120  # of padded audio in one pass, at most: bounds the memory
 MAX_PADDING = 1.25  # of a pass's longest window to its shortest, where masks hold
 # Where a pass reads one window: the results within a layer for several exceed what malloc keeps for the next layer, and
-# new memory costs more time on one core than batches save.
+# new memory costs more time than batches save.
 UNBATCHED_DEVICES = frozenset({"cpu"})
 NORMALISATION_EPSILON = 1e-7  # added to a waveform's variance, as transformers' Wav2Vec2FeatureExtractor does
 # Families whose frames do not depend on padding behind a mask, but for group normalisation in the first convolution.
