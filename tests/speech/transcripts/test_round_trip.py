@@ -1,5 +1,6 @@
 """What is written is read again, here and by others."""
 
+import re
 from pathlib import Path
 
 import pysubs2
@@ -16,7 +17,11 @@ ANY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], dead
 # Words and names of any letters; marks that SRT takes for markup, names or times are for the other formats.
 LETTERS = st.characters(categories=("L", "Nd"), max_codepoint=0x2FFF)
 PLAIN = st.text(LETTERS | st.sampled_from(" .,'?!-\"&;|\\#%"), min_size=1)
-RICH = st.text(LETTERS | st.sampled_from(" .,'?!-\"&;:<>[]{}()=\t\n"), min_size=1)
+# Every format loses the tags of subtitles, which are no words.
+TAG = re.compile(r"</?(?:br|i|b|u|s|em|strong|font|span)\b", re.IGNORECASE)
+RICH = st.text(LETTERS | st.sampled_from(" .,'?!-\"&;:<>[]{}()=\t\n"), min_size=1).filter(
+    lambda text: not TAG.search(text)
+)
 NAMES = st.just(UNKNOWN) | st.text(LETTERS, min_size=1, max_size=8).map(lambda name: f"Mr {name}")
 
 
