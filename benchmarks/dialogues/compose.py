@@ -27,6 +27,8 @@ from typing import NamedTuple
 
 import soundfile
 
+from moodline.io import link_file
+
 SESSIONS = 5
 PAIRS = 3  # of voices, in a session
 FEWEST_TURNS, MOST_TURNS = 30, 80
@@ -287,10 +289,7 @@ class Takes(NamedTuple):
             self.folder.mkdir(parents=True, exist_ok=True)
             samples, rate = soundfile.read(take, dtype="int16")
             soundfile.write(converted, samples, rate, subtype="PCM_16")
-        try:
-            os.link(converted, destination)
-        except OSError:  # a file system without hard links
-            shutil.copyfile(converted, destination)
+        link_file(converted, destination)
         return soundfile.info(destination).duration
 
 

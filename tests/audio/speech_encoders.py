@@ -3,9 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 import transformers
 from torch import Tensor
+
+from moodline.modeling import audio_backbone
+from moodline.modeling.pretrained_audio import PretrainedAudio
 
 LAYERS = 3
 WIDTH = 32
@@ -116,3 +120,15 @@ def speech_like(samples: int, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     syllables = (torch.arange(samples) / 1600 + seed).sin().abs()
     return 0.1 * syllables * torch.randn(samples, generator=generator) + 0.02
+
+
+def build_part(family: str, settings: dict[str, Any] | None = None, **arguments: Any) -> PretrainedAudio:
+    backbone = build_backbone(family, **(settings or {}))
+    torch.manual_seed(0)
+    return PretrainedAudio(backbone, build_extractor(family), **({"classes": 4, "embedding": 6} | arguments))
+
+
+@pytest.fixture(autouse=True)
+def batch_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass holds several windows, as on other devices."""
+    monkeypatch.setattr(audio_backbone, "UNBATCHED_DEVICES", frozenset())

@@ -142,8 +142,11 @@ def test_a_name_that_is_downloaded_has_a_fingerprint_of_its_files(
         found.update(fingerprints.values())
     assert len(found - {""}) == 2
     assert {*revisions} == {"main"}
+    config = AudioUtteranceConfig(encoder="faster-whisper", pretrained="tiny.en")
+    recipe = Recipe(audio_utterance=config, modalities="audio")
+    assert fingerprint_encoders(recipe, lambda *_: "known") == {AUDIO_UTTERANCE: "known"}  # hashes nothing again
     monkeypatch.setitem(sys.modules, "faster_whisper", None)
-    assert fingerprint_faster_whisper("tiny.en", KEY) == ""
+    assert fingerprint_faster_whisper(fingerprint_model, "tiny.en", KEY, None) == ""
 
 
 @pytest.mark.parametrize(

@@ -8,30 +8,32 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from moodline.modeling import audio_backbone
 from moodline.modeling.batching import Encoding
 from moodline.modeling.pretrained import get_layers
 from moodline.modeling.pretrained_audio import STAGE, PretrainedAudio
-from tests.audio.speech_encoders import FAMILIES, LAYERS, WIDTH, build_backbone, build_extractor, speech_like
+from tests.audio.speech_encoders import (
+    FAMILIES,
+    LAYERS,
+    WIDTH,
+    batch_on_a_cpu,
+    build_backbone,
+    build_extractor,
+    build_part,
+    speech_like,
+)
 from tests.refusals import refuses
 from tests.rounding import assert_rounded_alike, count_operations, rounding
 
+__all__ = ["batch_on_a_cpu"]
 POOLINGS = ("mean", "mean_std", "attentive")
 LONGEST = 8_000  # samples that a test reads
 LENGTHS = [3_000, 2_999, 1, LONGEST, 0, 6_500, 3_000]  # 6,500 and the longest share a pass where masks hold
 MASKED = FAMILIES.keys() - {"hubert with a batch norm", "data2vec", "sew", "sew-d", "conformer"}
 
 
-@pytest.fixture(autouse=True)
-def batch_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pass holds several windows, as on other devices."""
-    monkeypatch.setattr(audio_backbone, "UNBATCHED_DEVICES", frozenset())
-
-
-def build_part(family: str, settings: dict[str, Any] | None = None, **arguments: Any) -> PretrainedAudio:
-    backbone = build_backbone(family, **(settings or {}))
-    torch.manual_seed(0)
-    part = PretrainedAudio(backbone, build_extractor(family), **({"classes": 4, "embedding": 6} | arguments)).eval()
+def build_mixed_part(family: str, settings: dict[str, Any] | None = None, **arguments: Any) -> PretrainedAudio:
+    """A part whose layers have different weights."""
+    part = build_part(family, settings, **arguments).eval()
     nn.init.normal_(part.layer_weights)
     return part
 
@@ -89,7 +91,7 @@ def softmax(values: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_padding_never_changes_a_result(family: str, pooling: str) -> None:
-    part = build_part(family, pooling=pooling)
+    part = build_mixed_part(family, pooling=pooling)
     together = encode(part, pad(LENGTHS, LONGEST + 700), LENGTHS)
     for row, length in enumerate(LENGTHS):
         alone = encode(part, speech_like(length, row)[None], [length])
@@ -100,7 +102,7 @@ def test_padding_never_changes_a_result(family: str, pooling: str) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_families_whose_masks_hold_are_read_together(family: str) -> None:
-    part = build_part(family)
+    part = build_mixed_part(family)
     shapes: list[int] = []
     part.backbone.register_forward_pre_hook(
         lambda _, args, kwargs: shapes.append(len(args[0] if args else kwargs["input_features"])), with_kwargs=True
@@ -112,7 +114,7 @@ def test_families_whose_masks_hold_are_read_together(family: str) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_hidden_states_are_those_of_transformers_whatever_shares_the_pass(family: str) -> None:
-    part = build_part(family)
+    part = build_mixed_part(family)
     lengths = [5_100, LONGEST, 7_001] if family in MASKED else [5_100, 5_100]
     windows, _ = part.reader.split(pad(lengths, LONGEST), torch.tensor(lengths))
     with torch.no_grad():
@@ -125,7 +127,7 @@ def test_hidden_states_are_those_of_transformers_whatever_shares_the_pass(family
 
 def test_a_pass_on_a_cpu_reads_one_window(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    reader = build_part("wavlm").reader
+    reader = build_mixed_part("wavlm").reader
     assert reader.group([torch.zeros(3_000)] * 3) == [[0], [1], [2]]
     assert reader.group([torch.zeros(3_000, device="meta")] * 3) == [[0, 1, 2]]
 
@@ -134,14 +136,14 @@ def test_a_pass_on_a_cpu_reads_one_window(monkeypatch: pytest.MonkeyPatch) -> No
 def test_parameters_keep_the_names_of_transformers(family: str) -> None:
     """Models that were saved before still load, and what is saved now loads without moodline."""
     expected = {name: one.shape for name, one in build_backbone(family).state_dict().items()}
-    assert {name: one.shape for name, one in build_part(family).backbone.state_dict().items()} == expected
+    assert {name: one.shape for name, one in build_mixed_part(family).backbone.state_dict().items()} == expected
 
 
 @pytest.mark.parametrize("window", [LONGEST, 4_000])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_statistics_are_those_of_all_frames(family: str, window: int) -> None:
     """Each window of 4,000 samples is read by itself, and the frames of all are pooled together."""
-    part = build_part(family, pooling="mean_std")
+    part = build_mixed_part(family, pooling="mean_std")
     part.reader.window = window
     waveform = speech_like(7_001)
     found = extract(part, waveform[None], [7_001])[0]
@@ -156,7 +158,7 @@ def test_statistics_are_those_of_all_frames(family: str, window: int) -> None:
 
 @pytest.mark.parametrize("pooling", ["mean", "mean_std"])
 def test_embeddings_are_a_weighted_sum_of_normalised_statistics(pooling: str) -> None:
-    part = build_part("wavlm", pooling=pooling, layers=[3, 1])
+    part = build_mixed_part("wavlm", pooling=pooling, layers=[3, 1])
     waveform = speech_like(LONGEST)
     layers = run_plainly("wavlm", waveform, LONGEST)
     weights = softmax(part.layer_weights.detach().double().numpy())
@@ -173,7 +175,7 @@ def test_embeddings_are_a_weighted_sum_of_normalised_statistics(pooling: str) ->
 
 @pytest.mark.parametrize("window", [LONGEST, 3_000])
 def test_attention_averages_all_frames_of_an_utterance(window: int) -> None:
-    part = build_part("hubert", pooling="attentive", layers=[0, 2])
+    part = build_mixed_part("hubert", pooling="attentive", layers=[0, 2])
     part.reader.window = window
     waveform = speech_like(LONGEST)
     layers = run_plainly("hubert", waveform, window)
@@ -202,7 +204,7 @@ def test_waveforms_are_normalised_as_the_extractor_does(do_normalize: bool) -> N
 
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name != "whisper"])
 def test_the_shortest_utterance_has_one_frame(family: str) -> None:
-    part = build_part(family)
+    part = build_mixed_part(family)
     shortest = part.reader.shortest
     assert count_usable_frames(part, shortest) == 1
     assert count_usable_frames(part, shortest - 1) == 0
@@ -219,14 +221,14 @@ def count_usable_frames(part: PretrainedAudio, samples: int) -> int:
 
 
 def test_a_short_utterance_is_extended_with_silence() -> None:
-    part = build_part("wav2vec2")
+    part = build_mixed_part("wav2vec2")
     (normalised,) = part.reader.split(speech_like(50)[None], torch.tensor([50]))[0]
     assert normalised[:50].equal(part.reader.normalise(speech_like(50)))
     assert normalised[50:].equal(torch.zeros(part.reader.shortest - 50))
 
 
 def test_windows_are_nearly_equal_and_at_most_30_seconds() -> None:
-    part = build_part("wavlm")
+    part = build_mixed_part("wavlm")
     samples = 61 * 16_000 + 1
     windows, counts = part.reader.split(speech_like(samples)[None], torch.tensor([samples]))
     sizes = [len(window) for window in windows]
@@ -238,7 +240,7 @@ def test_windows_are_nearly_equal_and_at_most_30_seconds() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_pass_has_at_most_two_minutes(family: str) -> None:
-    part = build_part(family)
+    part = build_mixed_part(family)
     windows = [torch.zeros(30 * 16_000 if family != "whisper" else 16_000)] * 7
     groups = part.reader.group(windows)
     most = 4 if family != "whisper" else 7
@@ -255,18 +257,18 @@ def test_a_sample_rate_is_that_of_the_extractor() -> None:
 @pytest.mark.parametrize("layers", [[4], [-1], [0, 9]])
 def test_layers_that_do_not_exist_are_refused(layers: list[int]) -> None:
     with refuses("recipe.unknown_layer", "audio_utterance.layers", layers[-1], "0 to 3"):
-        build_part("wavlm", layers=layers)
+        build_mixed_part("wavlm", layers=layers)
 
 
 @pytest.mark.parametrize("layers", [[], [1, 2, 1]])
 def test_layers_named_twice_or_not_at_all_are_refused(layers: list[int]) -> None:
     with refuses("recipe.repeated_layer", layers):
-        build_part("wavlm", layers=layers)
+        build_mixed_part("wavlm", layers=layers)
 
 
 def test_rounding_is_far_below_what_a_test_must_see() -> None:
     """A frame of padding among the data would change a mean by about 1 / 100."""
-    assert 2 * rounding(max(count_rounded(build_part(family)) for family in FAMILIES)) < 1e-3
+    assert 2 * rounding(max(count_rounded(build_mixed_part(family)) for family in FAMILIES)) < 1e-3
 
 
 @pytest.mark.parametrize("family", FAMILIES)

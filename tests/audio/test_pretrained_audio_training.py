@@ -1,7 +1,5 @@
 """Training the encoder of speech: which weights learn, and with what of the pretrained one."""
 
-from typing import Any
-
 import pytest
 import torch
 from torch import nn
@@ -9,10 +7,11 @@ from torch import nn
 from moodline.modeling import audio_backbone
 from moodline.modeling.pretrained import get_layers
 from moodline.modeling.pretrained_audio import STAGE, PretrainedAudio
-from tests.audio.speech_encoders import FAMILIES, LAYERS, build_backbone, build_extractor, speech_like
+from tests.audio.speech_encoders import FAMILIES, LAYERS, batch_on_a_cpu, build_part, speech_like
 from tests.refusals import refuses
 from tests.rounding import assert_rounded_alike, count_operations
 
+__all__ = ["batch_on_a_cpu"]
 SAMPLES = 4_000
 LENGTHS = torch.tensor([SAMPLES, 3_300])  # which share a pass where masks hold
 # Weights that no hidden state depends on: behind the last layer, unused, or of the masking that is switched off.
@@ -26,18 +25,6 @@ UNREAD = {
 BATCH_NORMED = {"hubert with a batch norm", "conformer"}  # which training normalises by the batch
 DROPOUTS = ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "conformer_conv_dropout")
 WITHOUT_DROPOUT = dict.fromkeys((*DROPOUTS, "dropout"), 0.0)
-
-
-@pytest.fixture(autouse=True)
-def batch_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pass holds several windows, as on other devices."""
-    monkeypatch.setattr(audio_backbone, "UNBATCHED_DEVICES", frozenset())
-
-
-def build_part(family: str, settings: dict[str, Any] | None = None, **arguments: Any) -> PretrainedAudio:
-    backbone = build_backbone(family, **(settings or {}))
-    torch.manual_seed(0)
-    return PretrainedAudio(backbone, build_extractor(family), **({"classes": 4, "embedding": 6} | arguments))
 
 
 def learn(part: PretrainedAudio) -> dict[str, torch.Tensor]:

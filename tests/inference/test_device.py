@@ -7,12 +7,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 
 import moodline
-from moodline.audio.io import inspect_file
-from moodline.conversation import Conversation, Utterance
+from moodline.conversation import Conversation
 from moodline.device import Precision, choose_device, move, run_on_device
 from moodline.errors import MoodlineError
 from moodline.experiments.baselines import pool_means
@@ -26,7 +24,7 @@ from moodline.timeline.timeline import UtterancePrediction
 from tests import accelerator as simulated
 from tests.accelerator import Accelerator, Remote, accelerator
 from tests.inference.test_precision import MORE_ROUNDINGS, compute_probabilities, measure_rounding_error
-from tests.inference.tiny_models import conversation_of, predictor_of, recipe_of, write_model
+from tests.inference.tiny_models import conversation_of, predictor_of, recipe_of, write_model, write_talk
 from tests.tiny import tiny_bert
 
 __all__ = ["accelerator"]
@@ -54,12 +52,7 @@ def model_of_three_modes(place: Path) -> Path:
 @pytest.fixture(scope="module")
 def talk(place: Path) -> Conversation:
     """Turns of unlike length."""
-    generator, turns = np.random.default_rng(0), []
-    for number, words in enumerate(["i am so happy", "no", "yes !", "i am not angry , no", "sad ?"]):
-        file = place / f"{number}.wav"
-        soundfile.write(file, generator.normal(0, 0.1, RATE // 2 + 3_000 * number), RATE)
-        turns.append(Utterance(id=str(number), speaker="FM"[number % 2], words=words, audio=inspect_file(file)))
-    return Conversation(id="talk", utterances=tuple(turns))
+    return write_talk(place)
 
 
 def assert_agree(found: Sequence[UtterancePrediction], expected: Sequence[UtterancePrediction]) -> None:

@@ -4,24 +4,21 @@ import copy
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import soundfile
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 import moodline
-from moodline.audio.io import inspect_file
 from moodline.config import AUDIO_UTTERANCE, TEXT_UTTERANCE, Recipe
-from moodline.conversation import Conversation, Utterance
+from moodline.conversation import Conversation
 from moodline.device import run_on_device, set_precision
 from moodline.errors import MoodlineError
 from moodline.inference.encode import UtteranceEncoder, list_turns
 from moodline.inference.predictor import Predictor
 from moodline.modeling.batching import Encoding
 from moodline.modeling.model import ConversationModel
-from tests.inference.tiny_models import write_model
+from tests.inference.tiny_models import write_model, write_talk
 
 RATE = 16_000
 UNIT_ROUNDOFF = torch.finfo(torch.bfloat16).eps / 2
@@ -41,12 +38,7 @@ def model(place: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def talk(place: Path) -> Conversation:
-    generator, turns = np.random.default_rng(0), []
-    for number, words in enumerate(["i am so happy", "no", "yes !", "i am not angry , no", "sad ?"]):
-        file = place / f"{number}.wav"
-        soundfile.write(file, generator.normal(0, 0.1, RATE // 2 + 3_000 * number), RATE)
-        turns.append(Utterance(id=str(number), speaker="FM"[number % 2], words=words, audio=inspect_file(file)))
-    return Conversation(id="talk", utterances=tuple(turns))
+    return write_talk(place)
 
 
 def compute_probabilities(predictor: Predictor, talk: Conversation) -> Tensor:

@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import soundfile
 import torch
 
+from moodline.audio.io import inspect_file
 from moodline.config import (
     AUDIO_UTTERANCE,
     ENCODERS,
@@ -27,6 +30,7 @@ from moodline.recipe import parse_recipe, read_recipe
 from tests.system import write_recipe
 from tests.tiny import tiny_bert
 
+RATE = 16_000
 SIZES = {AUDIO_UTTERANCE: 5, TEXT_UTTERANCE: 6}
 CONTEXT = ContextConfig(hidden=7)
 PROVENANCE = Provenance(
@@ -101,3 +105,13 @@ def write_model(place: Path, modalities: str, modality_dropout: float = 0.0) -> 
     save_text_assets(place / "model", bert, tokenizer)
     save_description(place / "model", recipe, IEMOCAP4, PROVENANCE)
     return place / "model"
+
+
+def write_talk(place: Path) -> Conversation:
+    """A conversation of five turns of unlike length, with noise for speech."""
+    generator, turns = np.random.default_rng(0), []
+    for number, words in enumerate(["i am so happy", "no", "yes !", "i am not angry , no", "sad ?"]):
+        file = place / f"{number}.wav"
+        soundfile.write(file, generator.normal(0, 0.1, RATE // 2 + 3_000 * number), RATE)
+        turns.append(Utterance(id=str(number), speaker="FM"[number % 2], words=words, audio=inspect_file(file)))
+    return Conversation(id="talk", utterances=tuple(turns))

@@ -13,7 +13,7 @@ from moodline.device import CPU
 from moodline.errors import MoodlineError, format_install_hint, get_first_line
 from moodline.io import open_atomic_file
 from moodline.modeling.audio_backbone import FASTER_WHISPER
-from moodline.modeling.pretrained_files import WHEEL_TINY_EN, fingerprint_model, resolve_model, silence_transformers
+from moodline.modeling.pretrained_files import WHEEL_TINY_EN, Fingerprint, resolve_model, silence_transformers
 
 WEIGHTS_FILE = "model.bin"
 FILES = (WEIGHTS_FILE, "config.json", "vocabulary.json", "vocabulary.txt")  # a model has one of the vocabularies
@@ -137,10 +137,10 @@ def find_folder(name: str, key: str, revision: str | None) -> Path:
     return folder if folder.is_dir() else download(name, revision)
 
 
-def fingerprint_faster_whisper(name: str, key: str, revision: str | None = None) -> str:
-    """Hash a model's files; empty if they cannot be found, of which loading the model reports the reason."""
+def fingerprint_faster_whisper(fingerprint: Fingerprint, name: str, key: str, revision: str | None) -> str:
+    """Fingerprint a model's files; empty if they cannot be found, of which loading the model reports the reason."""
     try:
-        return fingerprint_model(str(find_folder(name, key, revision)), key)
+        return fingerprint(str(find_folder(name, key, revision)), key, None)
     except MoodlineError:
         return ""
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -148,6 +148,10 @@ def find_hub_revision(name: str, revision: str | None = None) -> str:
             return find_commit(name, revision or "main")
     except (OSError, ValueError):  # out of reach, or no such model: loading it reports the reason
         return ""
+
+
+Fingerprint = Callable[[str, str, str | None], str]
+"""Hashes an encoder's files, given its name, the recipe's key and the revision, as ``fingerprint_model`` does."""
 
 
 def fingerprint_model(name: str, key: str, revision: str | None = None) -> str:

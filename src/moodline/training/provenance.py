@@ -5,7 +5,8 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
@@ -23,7 +24,7 @@ from moodline.modeling.audio_backbone import FASTER_WHISPER
 from moodline.modeling.checkpoint import ASSET_FOLDERS
 from moodline.modeling.description import Provenance
 from moodline.modeling.faster_whisper import fingerprint_faster_whisper
-from moodline.modeling.pretrained_files import fingerprint_model
+from moodline.modeling.pretrained_files import Fingerprint, fingerprint_model
 from moodline.recipe import RENAMED_KEYS
 
 StageFingerprint = Mapping[str, Any]
@@ -59,15 +60,13 @@ FORMER_KEYS = {present: former for former, present in RENAMED_KEYS.items()}
 FILES_KEYS: Mapping[str, str] = {AUDIO_UTTERANCE: "pretrained_files", TEXT_UTTERANCE: "bert_files"}
 
 
-def fingerprint_encoders(
-    recipe: Recipe, fingerprint: Callable[[str, str, str | None], str] = fingerprint_model
-) -> dict[str, str]:
+def fingerprint_encoders(recipe: Recipe, fingerprint: Fingerprint = fingerprint_model) -> dict[str, str]:
     """Fingerprint the pretrained encoders that a recipe's stages read, by stage; see ``fingerprint_model``."""
     functions = dict.fromkeys((stage for stage in recipe.stages if stage in ENCODERS), fingerprint)
     if recipe.audio_utterance.encoder == "leaf_cnn":
         functions.pop(AUDIO_UTTERANCE, None)
     elif recipe.audio_utterance.encoder == FASTER_WHISPER and AUDIO_UTTERANCE in functions:
-        functions[AUDIO_UTTERANCE] = fingerprint_faster_whisper
+        functions[AUDIO_UTTERANCE] = partial(fingerprint_faster_whisper, fingerprint)
     configs = {stage: getattr(recipe, stage) for stage in functions}
     return {
         stage: functions[stage](config.pretrained, f"{stage}.pretrained", config.revision)
