@@ -3,15 +3,21 @@
     .venv/bin/python benchmarks/dialogues/compose.py meld trees/meld
     .venv/bin/python benchmarks/dialogues/compose.py emorynlp trees/emorynlp
     .venv/bin/python benchmarks/dialogues/compose.py topical-chat trees/topical-chat
+    .venv/bin/python benchmarks/dialogues/compose.py inertia trees/inertia
     .venv/bin/python benchmarks/dialogues/compose.py held-out trees/held-out
+    .venv/bin/python benchmarks/dialogues/compose.py held-out-inertia trees/held-out-inertia
 
 Words, order and emotions are the dialogues' own. Scenes of an episode of MELD or EmoryNLP are joined to dialogues of
 30 to 80 turns; dialogues of Topical-Chat have 20. The characters of a scene take two sides, in the order in which they
 appear. A woman and a man of the thirty voices (RAVDESS's actors 01-12, nEMO, EmoDB) speak each dialogue: three pairs a
 session, and no voice in two sessions. So text and sound agree in emotion, not in words or language.
 
-``held-out`` has dialogues of all three corpora that the other trees do not have, and other pairs of voices. A take
-occurs several times in a tree, by the same voice.
+In IEMOCAP a speaker's emotion lasts over many turns, and its four classes are nearly equally frequent; none of the
+dialogues above is like that. ``inertia`` therefore draws each side's emotions from a Markov chain, and a turn's words
+from those of MELD and EmoryNLP with that emotion, none twice: its words are real and its sequences are not.
+
+``held-out`` has dialogues of all three corpora that the other trees do not have, ``held-out-inertia`` has lines of
+XED's subtitles, and both have other pairs of voices. A take occurs several times in a tree, by the same voice.
 """
 
 import argparse
@@ -21,7 +27,7 @@ import random
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,8 +40,20 @@ PAIRS = 3  # of voices, in a session
 FEWEST_TURNS, MOST_TURNS = 30, 80
 HELD_OUT = 50  # dialogues of each corpus
 HELD_OUT_TREE = "held-out"
-DIALOGUES = {"meld": 125, "emorynlp": 125, "topical-chat": 300, HELD_OUT_TREE: 150}
+HELD_OUT_INERTIA = "held-out-inertia"
+DIALOGUES = {
+    "meld": 125,
+    "emorynlp": 125,
+    "topical-chat": 300,
+    "inertia": 125,
+    HELD_OUT_TREE: 150,
+    HELD_OUT_INERTIA: 125,
+}
 GAP = (-0.2, 0.9)  # seconds between two turns
+# Of the chains with inertia: the shares of the labels, close to IEMOCAP's; the probability that a side keeps its
+# emotion for its next turn; and otherwise that it draws the dialogue's main emotion.
+SHARES = {"ang": 0.2, "hap": 0.29, "sad": 0.2, "neu": 0.31}
+KEEP, MAIN = 0.7, 0.5
 
 # Emotions of the dialogues -> IEMOCAP's labels
 MELD_LABELS = {
@@ -77,6 +95,7 @@ NAMES = {
     "sur": "Surprise",
     "oth": "Other",
 }
+XED_LABELS = {"1": "ang", "5": "hap", "6": "sad"}  # of lines with one emotion; the neutral ones have a file
 # Emotions of the recordings -> IEMOCAP's labels
 RAVDESS_LABELS = {"01": "neu", "03": "hap", "04": "sad", "05": "ang", "06": "fea", "07": "dis", "08": "sur"}
 NEMO_LABELS = {
@@ -149,7 +168,12 @@ def main() -> None:
 
 
 def select_dialogues(tree: str, corpora: Path) -> list[Dialogue]:
-    """Select a tree's dialogues: those of one corpus without its last, or the last of all."""
+    """Select a tree's dialogues: those of one corpus without its last, or the last of all; or compose them."""
+    if tree == "inertia":
+        dialogues = select_dialogues("meld", corpora) + select_dialogues("emorynlp", corpora)
+        return list(compose_with_inertia(chain.from_iterable(dialogues)))
+    if tree == HELD_OUT_INERTIA:
+        return list(compose_with_inertia(read_xed(corpora)))
     readers: dict[str, Callable[[Path], Iterable[Dialogue]]] = {
         "meld": read_meld,
         "emorynlp": read_emorynlp,
@@ -201,6 +225,39 @@ def read_topical_chat(corpora: Path) -> Iterator[Dialogue]:
         dialogue = take_sides(list(turns), TOPICAL_CHAT_LABELS, words="text", speaker="speaker", emotion="emotion")
         if any(turn.label in ("ang", "sad") for turn in dialogue):
             yield dialogue
+
+
+def read_xed(corpora: Path) -> Iterator[Turn]:
+    """Read XED's subtitle lines of the four labels, as turns of side 0."""
+    for name, labels in (("en-annotated.tsv", XED_LABELS), ("neu_en.txt", {})):
+        for line in (corpora / "xed" / name).read_text(encoding="utf-8").splitlines():
+            first, second = line.split("\t", 1) if not labels else line.rsplit("\t", 1)
+            words, label = (first, labels.get(second)) if labels else (second, "neu")
+            if label is not None and words.strip():
+                yield Turn(0, label, " ".join(words.split()))
+
+
+def compose_with_inertia(known: Iterable[Turn]) -> Iterator[Dialogue]:
+    """Compose dialogues of turns whose words are those of known turns, until the words of a label are used up."""
+    generator = random.Random(0)
+    words: dict[str, list[str]] = {label: [] for label in SHARES}
+    for label, text in sorted({(turn.label, turn.words) for turn in known if turn.label in SHARES}):
+        words[label].append(text)
+    for texts in words.values():
+        generator.shuffle(texts)
+
+    def draw_label() -> str:
+        return generator.choices(list(SHARES), list(SHARES.values()))[0]
+
+    while all(len(texts) >= MOST_TURNS for texts in words.values()):
+        main, dialogue, side = draw_label(), list[Turn](), 0
+        labels = [main, main if generator.random() < MAIN else draw_label()]
+        for _ in range(generator.randint(FEWEST_TURNS, MOST_TURNS)):
+            if generator.random() >= KEEP:
+                labels[side] = main if generator.random() < MAIN else draw_label()
+            dialogue.append(Turn(side, labels[side], words[labels[side]].pop()))
+            side = 1 - side if generator.random() < 0.9 else side
+        yield dialogue
 
 
 def get_episode(row: dict[str, str]) -> tuple[int, int]:

@@ -199,7 +199,9 @@ class ContextConfig:
         hidden: of the GRU or the LSTM, each direction
         layers: of the GRU
         self_attention: over the conversation, separately for each direction; false uses the GRU's output
-        attention: the paper's, or the released code's, whose softmax runs over the wrong axis, without a mask
+        attention: the paper's; the released code's, whose softmax runs over the wrong axis, without a mask; or
+            residual: scaled, with a residual path and layer normalisation
+        speaker_gru: a second BiGRU reads each speaker's turns alone, and its output is added to the first one's
         speaker_relative: subtract from each utterance's embedding the mean of its speaker's turns in the conversation
         dropout: on the input and on the output (released, declared there and never applied)
     """
@@ -208,7 +210,8 @@ class ContextConfig:
     hidden: int = 100
     layers: int = 2
     self_attention: bool = True
-    attention: Literal["paper", "released"] = "paper"
+    attention: Literal["paper", "released", "residual"] = "paper"
+    speaker_gru: bool = False
     speaker_relative: bool = False
     dropout: float = 0.2
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(learning_rate=1e-3, epochs=20))
@@ -268,6 +271,8 @@ class Recipe:
         class_weights: balanced weighs the loss by a class's rarity in the training set, square_root by its square root
         selection: the utterances that select the encoders' epochs: fold, the validation set; released, a random part of
             training and validation set together, which also train
+        crossfit: contexts train on embeddings of encoders that have not seen the utterance: each encoder is trained so
+            many times more, each time without a part of the training conversations (of whole sessions); 0 does not
         seed: determines all randomness
     """
 
@@ -276,6 +281,7 @@ class Recipe:
     modalities: Modalities = "both"
     class_weights: Literal["none", "square_root", "balanced"] = "none"
     selection: Literal["fold", "released"] = "fold"
+    crossfit: int = 0
     seed: int = 0
     audio_utterance: AudioUtteranceConfig = field(default_factory=AudioUtteranceConfig)
     text_utterance: TextUtteranceConfig = field(default_factory=TextUtteranceConfig)
@@ -299,6 +305,7 @@ class Recipe:
             named = config.pretrained.strip() not in ("", "null", "None")
             require(self, f"{stage}.pretrained", named, "a hub's name, a folder or a wheel")
         layers = audio.layers == "all" or (bool(audio.layers) and min(audio.layers) >= 0)
+        require(self, "crossfit", self.crossfit != 1, "0, or at least 2")
         require(self, "audio_utterance.layers", layers, "all or a list of layers from 0")
         require(self, "audio_utterance.channels", even, "an even number of sizes greater than 0")
         require(self, "text_utterance.maximum_tokens", text.maximum_tokens >= 3, "at least 3")

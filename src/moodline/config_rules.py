@@ -10,7 +10,7 @@ from moodline.io import flatten_keys
 
 # Keys of any section whose numbers need not be greater than 0, and those with a value below 1.
 NON_NEGATIVE_KEYS = frozenset(
-    {"seed", "weight_decay", "max_grad_norm", "frontend_lr_scale", "num_unfrozen_layers"}
+    {"seed", "weight_decay", "max_grad_norm", "frontend_lr_scale", "num_unfrozen_layers", "crossfit"}
     | {"mask_channels", "mask_frames", "shift_channels", "context_words"}
 )
 NULLABLE_KEYS = frozenset({"num_unfrozen_layers", "revision"})

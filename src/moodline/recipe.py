@@ -219,8 +219,8 @@ REQUIRED_CHOICES: Sequence[tuple[str, tuple[Any, ...], tuple[str, ...]]] = (
     ("audio_utterance.frontend", ("leaf",), ("frontend_lr_scale",)),
     ("audio_utterance.padding", ("released",), ("padded_seconds",)),
     ("text_utterance.pooling", ("gru",), ("hidden", "layers")),
-    ("audio_context.kind", ("bigru_attention",), ("layers", "self_attention", "attention")),
-    ("text_context.kind", ("bigru_attention",), ("layers", "self_attention", "attention")),
+    ("audio_context.kind", ("bigru_attention",), ("layers", "self_attention", "attention", "speaker_gru")),
+    ("text_context.kind", ("bigru_attention",), ("layers", "self_attention", "attention", "speaker_gru")),
     ("audio_context.self_attention", (True,), ("attention",)),
     ("text_context.self_attention", (True,), ("attention",)),
     ("fusion.kind", ("transformer",), ("heads", "layers", "feed_forward", "dropout")),
@@ -259,7 +259,7 @@ def note_idle_keys(content: Mapping[str, Any], recipe: Recipe) -> list[str]:
         if stage in recipe.stages and is_local(values[f"{stage}.pretrained"]):
             idle.setdefault(f"{stage}.revision", f"{stage}.pretrained is not on a hub")
     if not {*ENCODERS} & {*recipe.stages}:
-        idle["selection"] = "no encoder is trained"
+        idle |= dict.fromkeys(("selection", "crossfit"), "no encoder is trained")
     by_reason: dict[str, list[str]] = {}
     for key, reason in idle.items():
         if any(f"{one}.".startswith(f"{key}.") for one in content):

@@ -25,6 +25,7 @@ RECIPES = {
     "speaker-relative": recipe_of(replace(CONTEXT, speaker_relative=True)),
     "bc_lstm": recipe_of(ContextConfig(hidden=7, kind="bc_lstm")),
     "released attention": recipe_of(replace(CONTEXT, attention="released")),
+    "who speaks": recipe_of(replace(CONTEXT, attention="residual", speaker_gru=True)),
 }
 
 

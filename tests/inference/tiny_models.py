@@ -64,8 +64,9 @@ def network_of(recipe: Recipe) -> ConversationModel:
     with torch.no_grad():  # so that attention is far from uniform
         for part in parts.values():
             if isinstance(part, BiGruAttention):
-                for attention in part.attention:
-                    attention.map.weight.mul_(6)
+                for name, weight in part.attention.named_parameters():
+                    if name.endswith(("map.weight", "attend.in_proj_weight")):
+                        weight.mul_(6)
     return ConversationModel(parts).eval()
 
 

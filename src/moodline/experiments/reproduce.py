@@ -14,7 +14,7 @@ import yaml
 from rich.console import Console
 from torch import nn
 
-from moodline.config import AUDIO_UTTERANCE, STAGE_NAMES, Recipe
+from moodline.config import AUDIO_UTTERANCE, ENCODERS, STAGE_NAMES, Recipe
 from moodline.conversation import LabelSet, find_label_set, refuse_misspelt
 from moodline.corpora.asr_column import read_asr_column, read_asr_metadata
 from moodline.corpora.corpus import Corpus, read_corpus
@@ -163,7 +163,7 @@ def describe_plan(plan: Sequence[tasks.ExperimentTask], out: Path, jobs: int, de
             yield f"{task.name}: done"
             continue
         own = [one for one, owner in task.owners.items() if owner == task.name and task.origins[one] not in finished]
-        stages = "; ".join(STAGE_NAMES[stage] for stage in own)
+        stages = "; ".join(f"{STAGE_NAMES[stage]}{describe_crossfit(stage, task.system.recipe)}" for stage in own)
         what = f"trains {stages or 'nothing: another task trains all of its stages'}"
         if not task.system.stages:
             what = "the classical baselines, duration not estimated"
@@ -172,6 +172,10 @@ def describe_plan(plan: Sequence[tasks.ExperimentTask], out: Path, jobs: int, de
         yield f"{task.name}: {what} ({format_minutes(seconds)})"
     parallel = f", {jobs} in parallel" if jobs > 1 else ""
     yield f"{len(plan)} tasks: about {format_minutes(total / jobs)}{parallel}, estimated on this machine"
+
+
+def describe_crossfit(stage: str, recipe: Recipe) -> str:
+    return f", {recipe.crossfit + 1} times for crossfit" if recipe.crossfit and stage in ENCODERS else ""
 
 
 def format_minutes(seconds: float) -> str:
@@ -200,6 +204,8 @@ def estimate_seconds(
         if key not in rates:
             rates[key] = measure_rate(part, batches[0], data, device)
         passes = 1 if is_cacheable(part) else training.epochs + 1
+        if stage in ENCODERS:  # once on all conversations; with crossfit K, K times on K - 1 of K parts
+            passes *= recipe.crossfit or 1
         total += passes * rates[key] * sum(map(count_units, batches, lengths))
     return total
 

@@ -23,6 +23,7 @@ def explain_turns(
     inputs: Mapping[str, Tensor],
     temperature: float,
     present: Mapping[str, Tensor] | None = None,
+    speakers: Tensor | None = None,
 ) -> list[Reasons]:
     """Explain the label of each of a conversation's S turns, window by window, from the contexts' inputs (S, E).
 
@@ -33,8 +34,9 @@ def explain_turns(
     found: list[Reasons] = []
     for window in plan_windows(len(next(iter(inputs.values())))):
         values = {encoder: one[None, window.start : window.stop] for encoder, one in inputs.items()}  # (1, n, E)
-        weights = compute_attention(network, values)
-        falls = compute_ablation_falls(network, values, temperature) if fuses else {}
+        numbers = None if speakers is None else speakers[None, window.start : window.stop]  # (1, n)
+        weights = compute_attention(network, values, numbers)
+        falls = compute_ablation_falls(network, values, temperature, numbers) if fuses else {}
         for row in range(window.first - window.start, window.last - window.start):
             context: list[Influence] = []
             if weights is not None:
@@ -49,18 +51,20 @@ def explain_turns(
     return found
 
 
-def compute_attention(network: ConversationModel, values: Mapping[str, Tensor]) -> Tensor | None:
+def compute_attention(
+    network: ConversationModel, values: Mapping[str, Tensor], speakers: Tensor | None = None
+) -> Tensor | None:
     """Compute attention, the mean over contexts and directions, if one has it: (1, n, E) by encoder -> (n, n)."""
     found: list[Tensor] = []
     for stage, encoder in ENCODER_BY_STAGE.items():
         if encoder in values and isinstance(context := network.parts[stage], BiGruAttention):
             turns = values[encoder]
-            found += run_on_device(context, turns, repeat_full_length(turns), function=context.weights)
+            found += run_on_device(context, turns, repeat_full_length(turns), speakers, function=context.weights)
     return torch.cat(found).mean(dim=0) if found else None  # (contexts directions, n, n) -> (n, n)
 
 
 def compute_ablation_falls(
-    network: ConversationModel, values: Mapping[str, Tensor], temperature: float
+    network: ConversationModel, values: Mapping[str, Tensor], temperature: float, speakers: Tensor | None = None
 ) -> dict[str, Tensor]:
     """Compute the fall of each turn's most probable class without a context's modality: (1, n, E) -> (n,) by stage.
 
@@ -68,7 +72,7 @@ def compute_ablation_falls(
     """
     lengths = repeat_full_length(next(iter(values.values())))
     contexts = {
-        stage: run_on_device(network.parts[stage], values[encoder], lengths).embeddings
+        stage: run_on_device(network.parts[stage], values[encoder], lengths, speakers).embeddings
         for stage, encoder in ENCODER_BY_STAGE.items()
     }
 

@@ -36,7 +36,7 @@ from moodline.inference.feature_store import FeatureFolder, is_cacheable
 from moodline.inference.windows import encode_in_windows
 from moodline.modeling.batching import Encoding
 from moodline.modeling.checkpoint import TrainedModel
-from moodline.modeling.context import subtract_speaker_means
+from moodline.modeling.context import number_speakers, subtract_speaker_means
 from moodline.modeling.model import ENCODER_BY_STAGE
 from moodline.timeline.timeline import UNCERTAIN, ConversationPrediction, ModelFacts, UtterancePrediction
 
@@ -66,6 +66,7 @@ class ContextEncodings(NamedTuple):
     inputs: Mapping[str, Tensor]  # (S, E) by encoder, zeros for utterances that lack what it reads
     encoded: Mapping[str, Tensor]  # (S,) by encoder, see ``find_masks``
     present: Mapping[str, Tensor] | None
+    speakers: Tensor  # (S,), see ``BiGruAttention``
 
 
 def describe_model(model: TrainedModel, name: str) -> ModelFacts:
@@ -282,10 +283,11 @@ class Predictor:
             if getattr(recipe, stage).speaker_relative:
                 speakers = [utterance.speaker for utterance in compress(utterances, mask.tolist())]
                 values[mask] = subtract_speaker_means(values[mask], speakers)
-        in_context = encode_in_windows(self.model.network, inputs, encoded=masks, present=present)
+        speakers = number_speakers([utterance.speaker for utterance in utterances])
+        in_context = encode_in_windows(self.model.network, inputs, encoded=masks, present=present, speakers=speakers)
         encodings = {**encoded.encodings, **in_context}
         by_stage = {stage: encodings[stage] for stage in recipe.select_stages(modalities)}
-        return ContextEncodings(by_stage, inputs, masks, present)
+        return ContextEncodings(by_stage, inputs, masks, present, speakers)
 
     def predict_encoded(
         self,
@@ -309,7 +311,8 @@ class Predictor:
                 code="model.no_reasons",
             )
         model = self.model
-        found = explain_turns(model.network, in_context.inputs, model.get_temperature(FUSION), in_context.present)
+        temperature = model.get_temperature(FUSION)
+        found = explain_turns(model.network, in_context.inputs, temperature, in_context.present, in_context.speakers)
         return tuple(replace(one, reasons=its) for one, its in zip(predictions, found, strict=True))
 
     def build_predictions(

@@ -26,7 +26,7 @@ from moodline.inference.encode import WaveformReader, drop_full_masks, find_mask
 from moodline.inference.predictor import Predictor
 from moodline.inference.windows import CONVERSATION_BATCH
 from moodline.modeling.batching import Encoding
-from moodline.modeling.context import SpeakerMeans
+from moodline.modeling.context import SpeakerMeans, number_speakers
 from moodline.modeling.model import ENCODER_BY_STAGE, ConversationModel
 from moodline.timeline.timeline import UtterancePrediction
 
@@ -40,6 +40,7 @@ class CausalInput(NamedTuple):
     values: Mapping[str, Tensor]  # (s, E), zeros if a turn lacks what the encoder reads
     encoded: Mapping[str, Tensor]  # (s,), the turns that the contexts read
     present: Mapping[str, Tensor] | None  # (s,), those that the fusion reads; None if it reads all
+    speakers: Tensor  # (s,), see ``BiGruAttention``
 
 
 class ConversationHistory:
@@ -69,7 +70,7 @@ class ConversationHistory:
                 speakers = [one.speaker for one in compress(self.utterances, mask.tolist())]
                 rows[mask] = means.subtract_from(rows[mask], speakers)
             values[encoder] = rows
-        return CausalInput(values, masks, present)
+        return CausalInput(values, masks, present, number_speakers([one.speaker for one in self.utterances]))
 
 
 @torch.inference_mode()
@@ -80,7 +81,8 @@ def encode_newest(network: ConversationModel, inputs: Sequence[CausalInput]) -> 
     present = [one.present for one in inputs if one.present is not None]
     encoded_by = stack_by_encoder([one.encoded for one in inputs])
     present_by = drop_full_masks(stack_by_encoder(present)) if present else None
-    encodings = run_on_device(network, values, lengths, encoded_by, present_by)
+    speakers = torch.stack([one.speakers for one in inputs])  # (B, s)
+    encodings = run_on_device(network, values, lengths, encoded_by, present_by, speakers)
     return {stage: Encoding(*(rows[:, -1] for rows in encoding)) for stage, encoding in encodings.items()}
 
 

@@ -20,14 +20,22 @@ OVERLAP = 128
 
 
 @torch.inference_mode()
-def encode_conversations(part: nn.Module, *sequences: Sequence[Tensor]) -> list[Encoding]:
-    """Encode conversations by a context or fusion stage, from (S_i, D) of each, for each input of the part."""
+def encode_conversations(
+    part: nn.Module, *sequences: Sequence[Tensor], speakers: Sequence[Tensor] | None = None
+) -> list[Encoding]:
+    """Encode conversations by a context or fusion stage, from (S_i, D) of each, for each input of the part.
+
+    Args:
+        speakers: (S_i,) of each, for a context stage
+    """
     part.eval()
     sizes = [len(sequence) for sequence in sequences[0]]
     encodings: dict[int, Encoding] = {}
     for batch in build_length_batches(sizes, batch_size=CONVERSATION_BATCH):
         padded = [pad_sequences([each[index] for index in batch])[0] for each in sequences]
-        encoding = run_on_device(part, *padded, torch.tensor([sizes[index] for index in batch]))
+        lengths = torch.tensor([sizes[index] for index in batch])
+        numbers = [] if speakers is None else [pad_sequences([speakers[index] for index in batch])[0]]
+        encoding = run_on_device(part, *padded, lengths, *numbers)
         for row, index in enumerate(batch):
             encodings[index] = Encoding(*(values[row, : sizes[index]] for values in encoding))
     return [encodings[index] for index in range(len(sizes))]
@@ -68,6 +76,7 @@ def encode_in_windows(
     overlap: int = OVERLAP,
     encoded: Mapping[str, Tensor] | None = None,
     present: Mapping[str, Tensor] | None = None,
+    speakers: Tensor | None = None,
 ) -> dict[str, Encoding]:
     """Encode a conversation by the context stages and the fusion, in windows: (S, D) and (S, classes) by stage.
 
@@ -76,6 +85,7 @@ def encode_in_windows(
     Args:
         inputs: of the contexts, (S, E) by encoder
         encoded, present: (S,) by encoder, see ``ConversationModel``
+        speakers: (S,), see ``BiGruAttention``
     """
     present = present and drop_full_masks(present)
     pieces: dict[str, list[Encoding]] = {}
@@ -86,8 +96,9 @@ def encode_in_windows(
             for values in (inputs, encoded, present)
         )
         lengths = torch.tensor([window.stop - window.start])
+        numbers = None if speakers is None else speakers[None, window.start : window.stop]
         kept = slice(window.first - window.start, window.last - window.start)
-        for stage, encoding in run_on_device(network, read, lengths, *masks).items():
+        for stage, encoding in run_on_device(network, read, lengths, *masks, numbers).items():
             # Copied, so that the rest of the window is freed: (1, size, ...) -> (last - first, ...)
             pieces.setdefault(stage, []).append(Encoding(*(values[0, kept].clone() for values in encoding)))
     return {stage: Encoding(*map(torch.cat, zip(*some, strict=True))) for stage, some in pieces.items()}

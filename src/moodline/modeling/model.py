@@ -23,7 +23,7 @@ from moodline.modeling.audio_assets import AudioBackbone, load_audio_backbone
 from moodline.modeling.audio_backbone import FASTER_WHISPER
 from moodline.modeling.audio_encoder import LeafCnn
 from moodline.modeling.batching import Encoding, build_length_mask
-from moodline.modeling.context import BcLstm, BiGruAttention, SelfAttention
+from moodline.modeling.context import BcLstm, BiGruAttention, ResidualAttention, SelfAttention
 from moodline.modeling.frontend import FrontEnd, LogMel
 from moodline.modeling.fusion import Concatenation, HierarchicalBcLstm, MultimodalTransformer
 from moodline.modeling.leaf import Leaf
@@ -34,7 +34,7 @@ from moodline.modeling.text_encoder import TextEncoder, Tokenizer, load_text_bac
 ENCODER_BY_STAGE = {AUDIO_CONTEXT: AUDIO_UTTERANCE, TEXT_CONTEXT: TEXT_UTTERANCE}
 # A recipe selects one of these by name.
 FRONT_ENDS: dict[str, type[FrontEnd]] = {"leaf": Leaf, "log_mel": LogMel}
-ATTENTIONS = {"paper": SelfAttention, "released": ReleasedAttention}
+ATTENTIONS = {"paper": SelfAttention, "released": ReleasedAttention, "residual": ResidualAttention}
 CONTEXTS: dict[str, type[nn.Module]] = {"bigru_attention": BiGruAttention, "bc_lstm": BcLstm}
 FUSIONS: dict[str, type[nn.Module]] = {
     "transformer": MultimodalTransformer,
@@ -123,6 +123,7 @@ class ConversationModel(nn.Module):
         lengths: Tensor,
         encoded: Mapping[str, Tensor] | None = None,
         present: Mapping[str, Tensor] | None = None,
+        speakers: Tensor | None = None,
     ) -> dict[str, Encoding]:
         """Map utterance embeddings (B, S, E) by encoder, lengths (B,) to each later stage's encoding (B, S, ...).
 
@@ -131,9 +132,12 @@ class ConversationModel(nn.Module):
             encoded: by encoder (B, S), True where a context reads the turn; its encoding of the others is NaN
             present: by encoder (B, S), True where the fusion reads the turn's modality; by default it reads all, and
                 fuses nothing if one encoder is missing
+            speakers: (B, S), see ``BiGruAttention``
         """
         encodings = {
-            stage: encode_present(self.parts[stage], embeddings[encoder], lengths, (encoded or {}).get(encoder))
+            stage: encode_present(
+                self.parts[stage], embeddings[encoder], lengths, (encoded or {}).get(encoder), speakers
+            )
             for stage, encoder in ENCODER_BY_STAGE.items()
             if stage in self.parts and encoder in embeddings
         }
@@ -145,13 +149,16 @@ class ConversationModel(nn.Module):
         return encodings
 
 
-def encode_present(part: nn.Module, values: Tensor, lengths: Tensor, mask: Tensor | None) -> Encoding:
+def encode_present(
+    part: nn.Module, values: Tensor, lengths: Tensor, mask: Tensor | None, speakers: Tensor | None = None
+) -> Encoding:
     """Encode the turns of each conversation that a mask (B, S) keeps; the encoding of the others is NaN."""
     if mask is None or bool((mask | ~build_length_mask(lengths, values.shape[1])).all()):
-        return part(values, lengths)
+        return part(values, lengths, speakers)
     order = (~mask).long().argsort(dim=1, stable=True)  # (B, S): the kept turns first, in their order
     front = values.gather(1, order[..., None].expand_as(values))
-    found = part(front, mask.sum(dim=1).clamp(min=1))  # a conversation without any reads one unused turn
+    speakers = None if speakers is None else speakers.gather(1, order)
+    found = part(front, mask.sum(dim=1).clamp(min=1), speakers)  # a conversation without any reads one unused turn
     back = order.argsort(dim=1)[..., None]  # (B, S, 1)
     placed = (one.gather(1, back.expand_as(one)) for one in found)  # (B, S, ...)
     return Encoding(*(one.masked_fill(~mask[..., None], torch.nan) for one in placed))

@@ -29,6 +29,7 @@ from moodline.inference.encode import (
 from moodline.inference.feature_store import FeatureStore
 from moodline.modeling.as_released import ReleasedPadding
 from moodline.modeling.batching import pad_sequences
+from moodline.modeling.context import number_speakers
 from moodline.modeling.text_encoder import Tokenizer
 from moodline.runtime import create_generator, end_with_parent
 
@@ -52,7 +53,7 @@ class Batch(NamedTuple):
 
 
 class Item(NamedTuple):
-    """Hold a batch's row: the part's sequences (T, ...), its label () or labels (S,), and masks (T,) of sequences."""
+    """Hold a batch's row: the part's sequences (T, ...), label () or labels (S,), and what follows the lengths (T,)."""
 
     sequences: tuple[Tensor, ...]
     labels: Tensor
@@ -318,6 +319,20 @@ def build_conversation_items(
 ) -> Items:
     """Build the items of the conversations with a class; ``embeddings`` has a mapping for each sequence of an item."""
     rows = [build_conversation_item(one, embeddings, label_set) for one in conversations if has_class(one, label_set)]
+    return Items(rows)
+
+
+def build_context_items(
+    conversations: Sequence[Conversation], embeddings: Sequence[Embeddings], label_set: LabelSet
+) -> Items:
+    """Build the items of a context stage: those of ``build_conversation_items``, and who speaks each turn."""
+    rows = [
+        build_conversation_item(one, embeddings, label_set)._replace(
+            masks=(number_speakers([turn.speaker for turn in one.utterances]),)
+        )
+        for one in conversations
+        if has_class(one, label_set)
+    ]
     return Items(rows)
 
 

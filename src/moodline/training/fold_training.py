@@ -28,18 +28,19 @@ from moodline.inference import encode
 from moodline.inference.domain_shift import compute_training_statistics
 from moodline.inference.feature_store import FeatureStore, choose_feature_folder, is_cacheable
 from moodline.inference.windows import encode_conversations
-from moodline.io import write_json
+from moodline.io import hash_json, write_json
 from moodline.modeling import checkpoint
 from moodline.modeling.as_released import ReleasedSelection
 from moodline.modeling.audio_backbone import SAMPLE_RATE
 from moodline.modeling.batching import Encoding
-from moodline.modeling.context import subtract_speaker_means
+from moodline.modeling.context import number_speakers, subtract_speaker_means
 from moodline.modeling.description import CONFIG_FILE, Provenance, load_description
 from moodline.modeling.model import ENCODER_BY_STAGE, build_stage, get_classifier, load_backbone
 from moodline.modeling.pretrained_audio import PretrainedAudio
 from moodline.modeling.text_encoder import TextEncoder, Tokenizer
 from moodline.runtime import derive_seed, measure_peak_mebibytes
 from moodline.training import dataset
+from moodline.training.crossfit import Part, align_embeddings, plan_parts
 from moodline.training.lightning_module import FittedTemperature, StageModule, fit_temperature
 from moodline.training.provenance import (
     StageFingerprint,
@@ -96,6 +97,9 @@ class FoldTrainer:
         self.embeddings: dict[str, Embeddings] = {encoder: file.vectors for encoder, file in precomputed.items()}
         self.conversations = [one for one in (*self.train, *self.validation) if one.utterances]
         self.ids = collect_unique_ids(self.conversations)
+        self.parts, self.notes = tuple[Part, ...](), tuple[str, ...]()
+        if self.recipe.crossfit and set(ENCODERS) & set(self.recipe.stages):
+            self.parts, self.notes = plan_parts(self.train, self.recipe.crossfit, self.label_set)
 
     def print_line(self, text: str) -> None:
         self.console.print(f"{self.title}{text}", highlight=False, soft_wrap=True)
@@ -119,6 +123,8 @@ class FoldTrainer:
             return
         for note in provenance.notes:
             self.print_line(note)
+        for note in self.notes:
+            self.print_line(f"Note: {note}")
         if is_main_process():
             self.files.remove_stages([stage for stage, change in decision.changes.items() if change])
         for number, stage in enumerate(self.recipe.stages, start=1):
@@ -187,32 +193,79 @@ class FoldTrainer:
         return build_stage(stage, self.recipe, len(self.label_set.classes), self.backbones[stage])
 
     def run_stage(self, stage: str, title: str, *, resume: bool) -> None:
+        parts = self.parts if stage in ENCODERS else ()
+        held_out = [self.train_without(part, stage, number, title) for number, part in enumerate(parts, start=1)]
+        if is_main_process():
+            write_json(self.files.get_origin(stage), {"origin": self.origins[stage]})
+        trained = self.train_module(stage, self.train, self.files.get_state(stage), title, resume=resume)
+        if stage != FUSION:
+            self.embeddings[stage] = self.align_parts(held_out, self.encode(stage, trained.part))
+        self.waveforms.clear()  # the stages that follow read none
+        if is_main_process():
+            self.write_stage(stage, trained)
+
+    def train_module(
+        self, stage: str, train: Sequence[Conversation], checkpoint: Path, title: str, *, resume: bool
+    ) -> StageModule:
+        """Train a stage's part on training conversations, or go on from its checkpoint."""
         part = self.build_part(stage)
         self.backbones.pop(stage, None)  # in the part
         if isinstance(part, PretrainedAudio) and part.sample_rate != SAMPLE_RATE:
             self.print_line(
                 f"  {self.recipe.audio_utterance.pretrained} reads {part.sample_rate} Hz: audio is resampled"
             )
-        if is_main_process():
-            write_json(self.files.get_origin(stage), {"origin": self.origins[stage]})
+        sets = self.select_sets(stage, train)
         trained = StageModule(
             stage,
             part,
-            self.build_data(stage, part),
+            self.build_data(stage, part, sets),
             self.recipe,
             classes=len(self.label_set.classes),
-            scored_labels=dataset.select_scored(self.select_sets(stage)[0], self.label_set)[1],
-            checkpoint=self.files.get_state(stage),
+            scored_labels=dataset.select_scored(sets[0], self.label_set)[1],
+            checkpoint=checkpoint,
             reads_features=is_cacheable(part),
             workers=self.hardware.num_workers,
         )
         train_stage(trained, self.files.logs, title, self.hardware, self.console, resume=resume)
-        if stage != FUSION:
-            self.console.print("  computing embeddings", highlight=False)
-            self.embeddings[stage] = self.encode(stage, trained.part)
-        self.waveforms.clear()  # the stages that follow read none
+        return trained
+
+    def train_without(self, part: Part, stage: str, number: int, title: str) -> Embeddings:
+        """Train an encoder without a part of the training conversations -> its embeddings of all; see ``crossfit``."""
+        name = f"{stage}.part-{number}"
+        held_out = [one.fingerprint for one in part.conversations]
+        origin = {**self.origins[stage], "held_out": hash_json(held_out)}
+        path, recorded = self.files.get_embeddings(name), self.files.read_origin(name)
+        finished, resume = decide_together(
+            lambda: (
+                recorded == origin and self.files.get_record(name).is_file(),
+                recorded == origin and self.files.get_state(name).is_file(),
+            )
+        )
+        title = f"{title}, without {part.name} ({number} of {len(self.parts)} for crossfit)"
+        if finished:
+            self.console.print(f"{title}: finished before", highlight=False)
+            return read_embeddings(path).vectors
         if is_main_process():
-            self.write_stage(stage, trained)
+            if not resume:
+                self.files.remove_stages([name])
+            write_json(self.files.get_origin(name), {"origin": origin})
+        rest = [one for one in self.train if one.fingerprint not in held_out]
+        trained = self.train_module(stage, rest, self.files.get_state(name), title, resume=resume)
+        found = self.encode(stage, trained.part)
+        if is_main_process():
+            write_embeddings(path, found)
+            write_json(self.files.get_record(name), {"origin": origin, "seconds": round(trained.seconds, 1)})
+            self.files.remove_unfinished(name)
+        return found
+
+    def align_parts(self, held_out: Sequence[Embeddings], embeddings: Embeddings) -> Embeddings:
+        """Replace each part's embeddings by those of the encoder that trained without it."""
+        found = dict(embeddings)
+        for part, own in zip(self.parts, held_out, strict=False):  # contexts have none
+            ids = {turn.id for one in part.conversations for turn in one.utterances}
+            seen = [turn.id for one in self.train for turn in one.utterances if turn.id not in ids]
+            found |= align_embeddings(own, embeddings, seen, ids)
+        return found
 
     def write_stage(self, stage: str, trained: StageModule) -> None:
         """Write a trained stage's embeddings and weights, then its record; remove its checkpoint."""
@@ -228,12 +281,14 @@ class FoldTrainer:
         write_json(self.files.get_record(stage), record)
         self.files.remove_unfinished(stage)
 
-    def select_sets(self, stage: str) -> tuple[Sequence[Conversation], Sequence[Conversation]]:
+    def select_sets(
+        self, stage: str, train: Sequence[Conversation]
+    ) -> tuple[Sequence[Conversation], Sequence[Conversation]]:
         """Return the conversations that train a stage, and those that select its epoch."""
         if stage in ENCODERS and self.recipe.selection == "released":
             select = ReleasedSelection(derive_seed(self.recipe.seed, "selection"))
-            return select(self.train, self.validation, self.label_set)
-        return self.train, self.validation
+            return select(train, self.validation, self.label_set)
+        return train, self.validation
 
     def get_encoder(self, stage: str, part: nn.Module) -> encode.UtteranceEncoder:
         read = encode.read_waveform if is_cacheable(part) else self.waveforms  # features are read again, audio is not
@@ -265,8 +320,10 @@ class FoldTrainer:
         store.read_index()
         return store
 
-    def build_data(self, stage: str, part: nn.Module) -> dataset.StageData:
-        train, validation = self.select_sets(stage)
+    def build_data(
+        self, stage: str, part: nn.Module, sets: tuple[Sequence[Conversation], Sequence[Conversation]]
+    ) -> dataset.StageData:
+        train, validation = sets
         inputs = self.read_inputs(stage) if stage in STAGE_INPUTS else []
         store = self.compute_features(stage, part) if is_cacheable(part) else None
 
@@ -282,7 +339,8 @@ class FoldTrainer:
                 return dataset.build_token_items(conversations, self.tokenizer, self.label_set, self.recipe)
             if stage == FUSION and self.recipe.fusion.handles_missing_modality:
                 return dataset.FusionItems(conversations, inputs, self.recipe, self.label_set, train=train)
-            return dataset.build_conversation_items(conversations, inputs, self.label_set)
+            build = dataset.build_conversation_items if stage == FUSION else dataset.build_context_items
+            return build(conversations, inputs, self.label_set)
 
         return dataset.StageData(build_items(train, train=True), build_items(validation, train=False))
 
@@ -306,6 +364,7 @@ class FoldTrainer:
 
     def encode(self, stage: str, part: nn.Module) -> Embeddings:
         """Compute the frozen part's embeddings for the next stage: (D,) by utterance id."""
+        self.console.print("  computing embeddings", highlight=False)
         if stage in ENCODER_BY_STAGE:
             encoding = self.encode_sequences(stage, part, self.conversations)
         else:
@@ -318,7 +377,8 @@ class FoldTrainer:
         ids, sizes = collect_unique_ids(conversations), [len(one.utterances) for one in conversations]
         inputs = [stack_embeddings(vectors, ids) for vectors in self.read_inputs(stage)]
         sequences = [values.split(sizes) for values in inputs]
-        encodings = encode_conversations(part, *sequences)
+        speakers = [number_speakers([turn.speaker for turn in one.utterances]) for one in conversations]
+        encodings = encode_conversations(part, *sequences, speakers=None if stage == FUSION else speakers)
         return Encoding(*(torch.cat(values) for values in zip(*encodings, strict=True)))
 
     def describe(self, provenance: Provenance) -> None:
@@ -342,7 +402,7 @@ class FoldTrainer:
 
     def fit_temperature(self, stage: str) -> FittedTemperature:
         """Fit a trained stage's temperature on the labelled utterances that selected its epoch."""
-        _, validation = self.select_sets(stage)
+        _, validation = self.select_sets(stage, self.train)
         scored, labels = dataset.select_scored(validation, self.label_set)
         if not scored:
             return fit_temperature(np.empty((0, len(self.label_set.classes))), labels.numpy())

@@ -36,6 +36,9 @@ COMMON_KEYS = ("seed", "context", "class_weights")
 # Keys that are newer than the first runs, with the values that keep the earlier behaviour. With these values they are
 # not part of a fingerprint, and stages trained before stay finished.
 LATER_DEFAULTS: StageFingerprint = {
+    "crossfit": 0,
+    "audio_context.speaker_gru": False,
+    "text_context.speaker_gru": False,
     "fusion.modalities": "both",
     "fusion.modality_dropout": 0.0,
     "audio_utterance.encoder": "leaf_cnn",
@@ -110,6 +113,7 @@ def compute_origins(
         }
         if stage in ENCODERS:
             content["selection"] = recipe.selection
+            content["crossfit"] = recipe.crossfit
         if stage in encoder_files:
             content[FILES_KEYS[stage]] = encoder_files[stage]
         if stage == TEXT_UTTERANCE and recognised is not None:

@@ -79,6 +79,7 @@ class FoldFiles:
 
     model/                  the model folder, complete once it contains config.json
     stages/<stage>.json     written last: the fingerprint of a finished stage, its epochs, and the process's peak memory
+    stages/<encoder>.part-<n>.json  the same of an encoder that trains without a part, for cross-fitting
     stages/<stage>.pt       Lightning's checkpoint of an unfinished stage; loaded as weights only
     embeddings/             outputs of the finished stages, inputs of the next ones
     logs/                   TensorBoard and CSV
@@ -119,6 +120,8 @@ class FoldFiles:
             # The description first: a model folder without it is incomplete, and a partly replaced one must be.
             (self.model / CONFIG_FILE).unlink(missing_ok=True)
         for stage in stages:
+            for part in (*self.stages.glob(f"{stage}.part-*.json"), *self.stages.glob(f"{stage}.part-*.pt")):
+                part.unlink(missing_ok=True)  # of an encoder with cross-fitting
             self.get_record(stage).unlink(missing_ok=True)
             self.remove_unfinished(stage)
             # Loggers append to existing files, which would mix the curves of two trainings.

@@ -10,6 +10,7 @@ from moodline.conversation import note_misspelt, refuse_misspelt
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.protocols import Fold
 from moodline.embeddings import EmbeddingsFile, refuse_unfit_embeddings
+from moodline.training.crossfit import plan_parts
 from moodline.training.dataset import (
     refuse_changed_audio,
     refuse_missing_audio,
@@ -58,6 +59,8 @@ def train_folds(
     provenances = [build_provenance(recipe, label_set, corpus, fold, precomputed) for fold in folds]
     if AUDIO_UTTERANCE in recipe.stages:
         refuse_missing_audio(talk for one in sets for talk in (*one.train, *one.validation))
+    for one in sets if recipe.crossfit else ():
+        plan_parts(one.train, recipe.crossfit, label_set)
     encoder_files = fingerprint_encoders(recipe)
     refuse_foreign(run.folder)
     with lock_folder(run.folder):

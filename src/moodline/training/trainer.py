@@ -196,7 +196,7 @@ def train_stage(
             reload_dataloaders_every_n_epochs=1,
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
-            logger=[logger(logs, name=name, version=module.stage) for name, logger in LOGGERS.items()],
+            logger=[logger(logs, name=name, version=module.checkpoint.stem) for name, logger in LOGGERS.items()],
             callbacks=[TrainingProgress(title, training.epochs, console)],
             plugins=[AtomicCheckpointIO()],
         )
