@@ -195,7 +195,8 @@ class ContextConfig:
     """Parts 3a and 3b: BiGRU with self-attention (paper, section 2.3), or a bidirectional LSTM instead.
 
     Args:
-        kind: bigru_attention, or bc_lstm (Poria et al. 2017), which reads only hidden, speaker_relative and dropout
+        kind: bigru_attention, or bc_lstm (Poria et al. 2017), which reads only hidden, speaker_relative,
+            append_speaker_mean and dropout
         hidden: of the GRU or the LSTM, each direction
         layers: of the GRU
         self_attention: over the conversation, separately for each direction; false uses the GRU's output
@@ -203,6 +204,7 @@ class ContextConfig:
             residual: scaled, with a residual path and layer normalisation
         speaker_gru: a second BiGRU reads each speaker's turns alone, and its output is added to the first one's
         speaker_relative: subtract from each utterance's embedding the mean of its speaker's turns in the conversation
+        append_speaker_mean: append that mean to the embedding, subtracted or not
         dropout: on the input and on the output (released, declared there and never applied)
     """
 
@@ -213,8 +215,17 @@ class ContextConfig:
     attention: Literal["paper", "released", "residual"] = "paper"
     speaker_gru: bool = False
     speaker_relative: bool = False
+    append_speaker_mean: bool = False
     dropout: float = 0.2
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(learning_rate=1e-3, epochs=20))
+
+    @property
+    def reads_speaker_means(self) -> bool:
+        return self.speaker_relative or self.append_speaker_mean
+
+    def count_inputs(self, embedding: int) -> int:
+        """Count the numbers that the context reads of an utterance whose embedding has so many."""
+        return 2 * embedding if self.append_speaker_mean else embedding
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ import random
 import sys
 from collections import Counter
 from importlib.util import module_from_spec, spec_from_file_location
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -50,6 +51,24 @@ def test_no_dialogue_of_the_held_out_tree_is_in_another(compose: ModuleType, sha
         found = list_words(tree)
         assert found.total() >= compose.DIALOGUES[tree] or tree == "emorynlp"  # which has fewer
         assert not held_out.keys() & found.keys()
+
+
+@pytest.mark.parametrize("tree", ["inertia", "held-out-inertia"])
+def test_emotions_of_a_chain_last(compose: ModuleType, shared: Path, tree: str) -> None:
+    dialogues = compose.select_dialogues(tree, shared / "corpora")
+    assert all(compose.FEWEST_TURNS <= len(dialogue) <= compose.MOST_TURNS for dialogue in dialogues)
+    words = Counter((turn.label, turn.words) for dialogue in dialogues for turn in dialogue)
+    assert set(words.values()) == {1}
+    kept = total = 0
+    for dialogue in dialogues:
+        for side in (0, 1):
+            labels = [turn.label for turn in dialogue if turn.side == side]
+            kept += sum(one == other for one, other in pairwise(labels))
+            total += len(labels) - 1
+    # Kept by the chain, or drawn again: the main emotion or any with its share, which is between the smallest share and
+    # 1. Five standard deviations of a binomial of the fewest kept.
+    assert kept / total > compose.KEEP - 5 * (compose.KEEP * (1 - compose.KEEP) / total) ** 0.5
+    assert kept < total
 
 
 def test_a_tree_is_read_as_iemocap(

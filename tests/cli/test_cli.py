@@ -156,7 +156,7 @@ def test_mistakes_get_a_sentence(
         (["--fusion.heads", "5"], "recipe.bad_value", ["fusion.heads", "hidden", "5"]),
         (["--protocol", "cv7"], "corpus.unknown_protocol", ["session5, cv5, cv10", "'cv7'"]),
         (["--fold", "7"], "corpus.unknown_fold", ["'7'"]),
-        (["--recipe", "smal"], "recipe.not_found", ["'smal'", "demo, iemocap, iemocap-10ms, small"]),
+        (["--recipe", "smal"], "recipe.not_found", ["'smal'", "demo, iemocap, iemocap-10ms, recommended, small"]),
         (["--label_set", "iemocap5"], "recipe.bad_value", ["label_set", "iemocap4, iemocap6", "'iemocap5'"]),
         (["--label-set", "none.yaml"], "label.set_not_found", ["none.yaml", "iemocap4, iemocap6"]),
         (

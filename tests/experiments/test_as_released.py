@@ -58,27 +58,27 @@ def test_the_encoders_alone_train_on_what_the_fold_selects_by(corpus: Corpus, tm
     clean, released = (training(corpus, recipe, tmp_path, protocol) for recipe in (Recipe(), as_released(Recipe())))
     selecting = find_classified(clean.validation, IEMOCAP4)
     for stage in STAGES:
-        assert clean.select_sets(stage) == (clean.train, clean.validation)
-        train, validation = (find_classified(part, IEMOCAP4) for part in released.select_sets(stage))
+        assert clean.select_sets(stage, clean.train) == (clean.train, clean.validation)
+        train, validation = (find_classified(part, IEMOCAP4) for part in released.select_sets(stage, released.train))
         assert bool(train & selecting) == (stage in ENCODERS)
         assert len(validation) == len(selecting)
         if stage not in ENCODERS:
-            assert released.select_sets(stage) == (clean.train, clean.validation)
+            assert released.select_sets(stage, released.train) == (clean.train, clean.validation)
 
 
 def test_the_encoders_read_the_turns_drawn(corpus: Corpus, tmp_path: Path) -> None:
     released = training(corpus, as_released(Recipe()), tmp_path)
-    data = released.build_data(AUDIO_UTTERANCE, released.build_part(AUDIO_UTTERANCE))
-    for items, part in zip((data.train, data.validation), released.select_sets(AUDIO_UTTERANCE), strict=True):
+    sets = released.select_sets(AUDIO_UTTERANCE, released.train)
+    data = released.build_data(AUDIO_UTTERANCE, released.build_part(AUDIO_UTTERANCE), sets)
+    for items, part in zip((data.train, data.validation), sets, strict=True):
         assert isinstance(items, WaveformItems)
         assert {turn.id for turn in items.utterances} == find_classified(part, IEMOCAP4)
         assert len(items[0].sequences[0]) == 2 * items.config.sample_rate
 
 
 def test_the_draw_is_another_for_another_seed(corpus: Corpus, tmp_path: Path) -> None:
-    drawn = [
-        training(corpus, as_released(Recipe(seed=seed)), tmp_path).select_sets(AUDIO_UTTERANCE)[1] for seed in (0, 0, 1)
-    ]
+    trainers = [training(corpus, as_released(Recipe(seed=seed)), tmp_path) for seed in (0, 0, 1)]
+    drawn = [trainer.select_sets(AUDIO_UTTERANCE, trainer.train)[1] for trainer in trainers]
     assert drawn[0] == drawn[1] != drawn[2]
 
 

@@ -13,7 +13,7 @@ from moodline.conversation import Conversation, Utterance
 from moodline.inference.pipeline import Model, load
 from moodline.inference.streaming import MAX_HISTORY, EncodedConversation, encode_causally
 from moodline.inference.windows import encode_in_windows
-from moodline.modeling.context import subtract_speaker_means
+from moodline.modeling.context import relate_to_speakers
 from moodline.timeline.timeline import UNCERTAIN, UtterancePrediction
 from tests.inference.tiny_models import CONTEXT, conversation_of, predictor_of, recipe_of, write_model
 from tests.refusals import refuses
@@ -25,7 +25,9 @@ RECIPES = {
     "speaker-relative": recipe_of(replace(CONTEXT, speaker_relative=True)),
     "bc_lstm": recipe_of(ContextConfig(hidden=7, kind="bc_lstm")),
     "released attention": recipe_of(replace(CONTEXT, attention="released")),
-    "who speaks": recipe_of(replace(CONTEXT, attention="residual", speaker_gru=True)),
+    "who speaks": recipe_of(
+        replace(CONTEXT, attention="residual", speaker_gru=True, speaker_relative=True, append_speaker_mean=True)
+    ),
 }
 
 
@@ -74,8 +76,7 @@ def test_of_a_long_conversation_the_last_turns_are_read(name: str) -> None:
         utterances = talk.utterances[:turns]
         read = {}
         for encoder, rows in predictor.encode_utterances(utterances).embeddings.items():
-            if recipe.audio_context.speaker_relative:
-                rows = subtract_speaker_means(rows, [one.speaker for one in utterances])
+            rows = relate_to_speakers(rows, [one.speaker for one in utterances], recipe.audio_context)
             read[encoder] = rows[-MAX_HISTORY:]
         expected = encode_in_windows(predictor.model.network, read)["fusion"].logits[-1].softmax(dim=-1)
         assert list(found[turns - 1].probabilities.values()) == pytest.approx(expected.tolist(), abs=SAME_PROBABILITY)

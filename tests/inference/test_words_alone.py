@@ -63,6 +63,24 @@ def test_words_of_a_script_that_the_model_does_not_know_are_warned_of(predictor:
         assert any("unknown to the text encoder" in one for one in strict.recognise(path).warnings) == warned
 
 
+def test_unknown_speakers_are_told_where_the_model_reads_a_speakers_turns_apart(model: Path, tmp_path: Path) -> None:
+    apart = load(write_model(tmp_path, "both", speaker_gru=True))
+    rows = {
+        "named": "text,speaker\nhello,ann\nno,ben\n",
+        "partly": "text,speaker\nhello,ann\nno,\n",
+        "unnamed": "text\nhello\nno\n",
+    }
+    for name, text in rows.items():
+        (tmp_path / f"{name}.csv").write_text(text, encoding="utf-8")
+    told = {
+        name: [one for one in apart.recognise(tmp_path / f"{name}.csv").warnings if "speaker" in one] for name in rows
+    }
+    assert [len(told[name]) for name in rows] == [0, 1, 1]
+    assert told["partly"][0].startswith("1 turn of 2 has")
+    assert told["unnamed"][0].startswith("2 turns of 2 have")
+    assert not any("speaker" in one for one in load(model).recognise(tmp_path / "unnamed.csv").warnings)
+
+
 def test_a_transcript_in_its_recordings_place_is_read_as_its_words(predictor: Model, tmp_path: Path) -> None:
     turns = [
         Segment(start=number, end=number + 0.5, speaker=who, words=words) for number, (who, words) in enumerate(SAID)

@@ -24,7 +24,7 @@ from moodline.inference.pipeline import Model
 from moodline.modeling.checkpoint import TrainedModel, save_description, save_stage, save_text_assets
 from moodline.modeling.context import BiGruAttention
 from moodline.modeling.description import Provenance
-from moodline.modeling.model import ConversationModel, build_stage
+from moodline.modeling.model import ENCODER_BY_STAGE, ConversationModel, build_stage
 from moodline.modeling.text_encoder import load_text_backbone
 from moodline.recipe import parse_recipe, read_recipe
 from tests.system import write_recipe
@@ -94,11 +94,13 @@ def conversation_of(turns: int, speakers: Sequence[str] = ("F", "M", "M")) -> Co
     )
 
 
-def write_model(place: Path, modalities: str, modality_dropout: float = 0.0) -> Path:
+def write_model(place: Path, modalities: str, modality_dropout: float = 0.0, speaker_gru: bool = False) -> Path:
     """A model folder with encoders of its own, its weights random."""
     name = str(write_recipe(place / "tiny.yaml", tiny_bert(place / "bert")))
     recipe = parse_recipe({**read_recipe(name)[0], "modalities": modalities}, name)
     recipe = replace(recipe, fusion=replace(recipe.fusion, modality_dropout=modality_dropout))
+    contexts = {stage: replace(getattr(recipe, stage), speaker_gru=speaker_gru) for stage in ENCODER_BY_STAGE}
+    recipe = replace(recipe, **contexts)
     bert, tokenizer = load_text_backbone(recipe.text_utterance.pretrained, recipe.text_utterance.maximum_tokens)
     torch.manual_seed(0)
     for stage in recipe.stages:

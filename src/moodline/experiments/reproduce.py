@@ -224,7 +224,7 @@ def build_stage_data(
         return dataset.StageData(*items)
     sizes = [2 * getattr(recipe, source).hidden for source in ENCODER_BY_STAGE]  # of the fusion
     if stage in ENCODER_BY_STAGE:
-        sizes = [getattr(recipe, ENCODER_BY_STAGE[stage]).embedding]
+        sizes = [getattr(recipe, stage).count_inputs(getattr(recipe, ENCODER_BY_STAGE[stage]).embedding)]
     ids = [turn.id for one in (*sets.train, *sets.validation) for turn in one.utterances]
     sequences = [{name: torch.randn(size) for name in ids} for size in sizes]
     items = [dataset.build_conversation_items(one, sequences, labels) for one in (sets.train, sets.validation)]

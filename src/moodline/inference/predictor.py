@@ -36,7 +36,7 @@ from moodline.inference.feature_store import FeatureFolder, is_cacheable
 from moodline.inference.windows import encode_in_windows
 from moodline.modeling.batching import Encoding
 from moodline.modeling.checkpoint import TrainedModel
-from moodline.modeling.context import number_speakers, subtract_speaker_means
+from moodline.modeling.context import number_speakers, relate_to_speakers
 from moodline.modeling.model import ENCODER_BY_STAGE
 from moodline.timeline.timeline import UNCERTAIN, ConversationPrediction, ModelFacts, UtterancePrediction
 
@@ -63,7 +63,7 @@ class ContextEncodings(NamedTuple):
     """A conversation in context, and what the contexts and the fusion read for it."""
 
     encodings: Mapping[str, Encoding]  # by stage
-    inputs: Mapping[str, Tensor]  # (S, E) by encoder, zeros for utterances that lack what it reads
+    inputs: Mapping[str, Tensor]  # (S, E or 2E) by encoder, zeros for utterances that lack what it reads
     encoded: Mapping[str, Tensor]  # (S,) by encoder, see ``find_masks``
     present: Mapping[str, Tensor] | None
     speakers: Tensor  # (S,), see ``BiGruAttention``
@@ -279,10 +279,11 @@ class Predictor:
             if encoder not in masks:
                 continue
             mask = masks[encoder]
-            inputs[encoder] = values = encoded.embeddings[encoder].masked_fill(~mask[:, None], 0.0)  # a copy (S, E)
-            if getattr(recipe, stage).speaker_relative:
-                speakers = [utterance.speaker for utterance in compress(utterances, mask.tolist())]
-                values[mask] = subtract_speaker_means(values[mask], speakers)
+            config, values = getattr(recipe, stage), encoded.embeddings[encoder]  # (S, E)
+            inputs[encoder] = values.new_zeros(len(values), config.count_inputs(values.shape[1]))
+            if mask.any():
+                own = [utterance.speaker for utterance in compress(utterances, mask.tolist())]
+                inputs[encoder][mask] = relate_to_speakers(values[mask], own, config)
         speakers = number_speakers([utterance.speaker for utterance in utterances])
         in_context = encode_in_windows(self.model.network, inputs, encoded=masks, present=present, speakers=speakers)
         encodings = {**encoded.encodings, **in_context}

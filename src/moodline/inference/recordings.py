@@ -13,7 +13,7 @@ from torch import Tensor
 from moodline.asr import SpeechRecogniser
 from moodline.audio.recording import Recording
 from moodline.audio.vad import Channels
-from moodline.config import TEXT_UTTERANCE, Modalities
+from moodline.config import TEXT_UTTERANCE, Modalities, Recipe
 from moodline.conversation import UNKNOWN, AudioClip, Conversation, Segment, Utterance
 from moodline.errors import MoodlineError, format_count, format_option
 from moodline.inference import domain_shift
@@ -109,9 +109,26 @@ def recognise(predictor: Predictor, recording: Recording, options: RecognitionOp
         words_from=found.words_from,
         modalities=modalities,
         threshold=options.threshold,
-        warnings=(*notes, *domain_shift.find_domain_shift(statistics, model, found.language)),
+        warnings=(
+            *notes,
+            *note_unknown_speakers(found.turns, model.recipe),
+            *domain_shift.find_domain_shift(statistics, model, found.language),
+        ),
         gaps=gaps,
     )
+
+
+def note_unknown_speakers(turns: Sequence[Segment | Utterance], recipe: Recipe) -> list[str]:
+    """Write a sentence if a context that reads each speaker's turns alone does not know who speaks some of them."""
+    unknown = sum(turn.speaker == UNKNOWN for turn in turns)
+    reads = any(getattr(recipe, stage).speaker_gru for stage in ENCODER_BY_STAGE if stage in recipe.stages)
+    if not unknown or not reads:
+        return []
+    verb, them = ("has", "it") if unknown == 1 else ("have", "them")
+    return [
+        f"{format_count(unknown, 'turn')} of {len(turns):,} {verb} no known speaker: the part of the model that reads "
+        f"each speaker's turns alone leaves {them} out; name the speakers in the transcript"
+    ]
 
 
 def encode_turns(
@@ -202,5 +219,9 @@ def label_words(predictor: Predictor, source: Path | Sequence[str], options: Rec
         words_from=name,
         modalities=("text",),
         threshold=options.threshold,
-        warnings=(*chat.notes, *domain_shift.find_domain_shift(statistics, predictor.model)),
+        warnings=(
+            *chat.notes,
+            *note_unknown_speakers(utterances, predictor.model.recipe),
+            *domain_shift.find_domain_shift(statistics, predictor.model),
+        ),
     )

@@ -52,8 +52,10 @@ class ConversationHistory:
         stages = [stage for stage in ENCODER_BY_STAGE if stage in recipe.select_stages(modalities)]
         self.embeddings = {ENCODER_BY_STAGE[stage]: deque[Tensor](maxlen=turns) for stage in stages}
         self.utterances = deque[Utterance](maxlen=turns)
-        relative = [stage for stage in stages if getattr(recipe, stage).speaker_relative]
-        self.means = {ENCODER_BY_STAGE[stage]: SpeakerMeans() for stage in relative}
+        configs = {ENCODER_BY_STAGE[stage]: getattr(recipe, stage) for stage in stages}
+        self.means = {
+            encoder: SpeakerMeans(config) for encoder, config in configs.items() if config.reads_speaker_means
+        }
 
     def add(self, embeddings: Mapping[str, Tensor], utterance: Utterance) -> CausalInput:
         """Add a turn with its embeddings (E,) by encoder, and return the input for the last turns."""
@@ -66,9 +68,11 @@ class ConversationHistory:
             if means is not None and mask[-1]:
                 means.add(embeddings[encoder], utterance.speaker)
             rows = torch.stack(tuple(kept)).masked_fill(~mask[:, None], 0.0)  # (s, E)
-            if means is not None and mask.any():
-                speakers = [one.speaker for one in compress(self.utterances, mask.tolist())]
-                rows[mask] = means.subtract_from(rows[mask], speakers)
+            if means is not None:
+                read, rows = rows[mask], rows.new_zeros(len(rows), means.config.count_inputs(rows.shape[1]))
+                if mask.any():
+                    speakers = [one.speaker for one in compress(self.utterances, mask.tolist())]
+                    rows[mask] = means.relate(read, speakers)
             values[encoder] = rows
         return CausalInput(values, masks, present, number_speakers([one.speaker for one in self.utterances]))
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from moodline.config import ContextConfig
 from moodline.conversation import UNKNOWN
 from moodline.modeling.batching import Encoding, build_bigru, build_length_mask, run_recurrent
 
@@ -178,13 +179,19 @@ PRIOR_TURNS = 4
 
 
 class SpeakerMeans:
-    """Subtract from each turn's embedding the mean of its speaker's turns so far in the conversation.
+    """Relate each turn's embedding to the mean of its speaker's turns so far in the conversation.
 
     Speaker normalisation (Busso, Mariooryad, Metallinou and Narayanan, "Iterative feature normalization scheme for
     automatic emotion detection from speech", IEEE Transactions on Affective Computing, 2013), within one conversation.
+    Subtracting alone takes away what a speaker shows in all turns, an emotion that lasts included; with the mean
+    appended nothing is lost, and the context learns what to make of it.
+
+    Args:
+        config: says whether the mean is subtracted, and whether it is appended
     """
 
-    def __init__(self) -> None:
+    def __init__(self, config: ContextConfig) -> None:
+        self.config = config
         self.sums: dict[str, Tensor] = {}
         self.turns: Counter[str] = Counter()
 
@@ -193,15 +200,18 @@ class SpeakerMeans:
         self.sums[speaker] = self.sums.get(speaker, torch.zeros_like(embedding)) + embedding
         self.turns[speaker] += 1
 
-    def subtract_from(self, embeddings: Tensor, speakers: Sequence[str]) -> Tensor:
-        """Subtract the means so far from some of the turns so far (S, E)."""
-        means = [self.sums[speaker] / (self.turns[speaker] + PRIOR_TURNS) for speaker in speakers]
-        return embeddings - torch.stack(means)
+    def relate(self, embeddings: Tensor, speakers: Sequence[str]) -> Tensor:
+        """Relate some of the turns so far (S, E) to the means so far: (S, E), or (S, 2E) with the means appended."""
+        means = torch.stack([self.sums[speaker] / (self.turns[speaker] + PRIOR_TURNS) for speaker in speakers])
+        related = embeddings - means if self.config.speaker_relative else embeddings
+        return torch.cat([related, means], dim=-1) if self.config.append_speaker_mean else related
 
 
-def subtract_speaker_means(embeddings: Tensor, speakers: Sequence[str]) -> Tensor:
-    """Subtract from each embedding of a whole conversation (S, E) the mean of its speaker; see ``SpeakerMeans``."""
-    means = SpeakerMeans()
+def relate_to_speakers(embeddings: Tensor, speakers: Sequence[str], config: ContextConfig) -> Tensor:
+    """Relate each embedding of a whole conversation (S, E) to its speaker's mean, if the configuration says so."""
+    if not config.reads_speaker_means:
+        return embeddings
+    means = SpeakerMeans(config)
     for embedding, speaker in zip(embeddings, speakers, strict=True):
         means.add(embedding, speaker)
-    return means.subtract_from(embeddings, speakers)
+    return means.relate(embeddings, speakers)

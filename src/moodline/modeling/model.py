@@ -91,7 +91,8 @@ def build_stage(stage: str, recipe: Recipe, classes: int, backbone: Any = None) 
     if stage == FUSION:
         inputs = 2 * recipe.audio_context.hidden
         return build_box(FUSIONS[recipe.fusion.kind], recipe.fusion, inputs=inputs, classes=classes)
-    return build_context(getattr(recipe, stage), getattr(recipe, ENCODER_BY_STAGE[stage]).embedding, classes)
+    config, embedding = getattr(recipe, stage), getattr(recipe, ENCODER_BY_STAGE[stage]).embedding
+    return build_context(config, config.count_inputs(embedding), classes)
 
 
 def load_backbone(stage: str, recipe: Recipe) -> tuple[Any, Tokenizer | None]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from moodline.conversation import Conversation, LabelSet
+from moodline.corpora.protocols import balance_parts, group_by_speaker
 from moodline.embeddings import Embeddings, stack_embeddings
 from moodline.errors import MoodlineError
 
@@ -46,12 +47,12 @@ def plan_parts(train: Sequence[Conversation], count: int, label_set: LabelSet) -
         groups = [[one for one in filled if one.session == session] for session in sorted(map(str, sessions))]
         refuse_too_many(count, len(groups), "sessions")
     else:
-        groups = group_by_speakers(filled)
+        groups = group_by_speaker(filled)
         if len(groups) < count:
             groups = [[one] for one in filled]
             notes.append("the parts of crossfit share speakers, as there are too few groups of speakers")
         refuse_too_many(count, len(groups), "conversations")
-    parts = balance_groups(groups, count)
+    parts = balance_parts(groups, count)
     while (poor := find_poor_part(parts, label_set)) is not None:
         if len(parts) <= 2:
             raise MoodlineError(
@@ -74,28 +75,6 @@ def refuse_too_many(count: int, available: int, what: str) -> None:
             "to 0.",
             code="recipe.too_many_parts",
         )
-
-
-def group_by_speakers(conversations: Sequence[Conversation]) -> list[list[Conversation]]:
-    """Group conversations that share speakers, directly or through others."""
-    groups: list[tuple[set[str], list[Conversation]]] = []
-    for one in conversations:
-        speakers, joined = set(one.speakers), [one]
-        for group in [group for group in groups if group[0] & speakers]:
-            groups.remove(group)
-            speakers |= group[0]
-            joined = group[1] + joined
-        groups.append((speakers, joined))
-    return [joined for _, joined in groups]
-
-
-def balance_groups(groups: Sequence[list[Conversation]], count: int) -> list[list[Conversation]]:
-    """Put groups into parts, the largest first, each into the part with the fewest turns."""
-    parts: list[list[Conversation]] = [[] for _ in range(count)]
-    for group in sorted(groups, key=count_turns, reverse=True):
-        smallest = min(parts, key=count_turns)
-        smallest += group
-    return parts
 
 
 def count_turns(conversations: Sequence[Conversation]) -> int:

@@ -33,7 +33,7 @@ from moodline.modeling import checkpoint
 from moodline.modeling.as_released import ReleasedSelection
 from moodline.modeling.audio_backbone import SAMPLE_RATE
 from moodline.modeling.batching import Encoding
-from moodline.modeling.context import number_speakers, subtract_speaker_means
+from moodline.modeling.context import number_speakers, relate_to_speakers
 from moodline.modeling.description import CONFIG_FILE, Provenance, load_description
 from moodline.modeling.model import ENCODER_BY_STAGE, build_stage, get_classifier, load_backbone
 from moodline.modeling.pretrained_audio import PretrainedAudio
@@ -352,9 +352,8 @@ class FoldTrainer:
         inputs: dict[str, torch.Tensor] = {}
         for turns in (conversation.utterances for conversation in self.conversations):
             ids = [turn.id for turn in turns]
-            rows = stack_embeddings(found[0], ids)  # (S, D)
-            if getattr(self.recipe, stage).speaker_relative:
-                rows = subtract_speaker_means(rows, [turn.speaker for turn in turns])
+            speakers = [turn.speaker for turn in turns]
+            rows = relate_to_speakers(stack_embeddings(found[0], ids), speakers, getattr(self.recipe, stage))
             inputs.update(zip(ids, rows, strict=True))
         return [inputs]
 

@@ -37,7 +37,9 @@ COMMON_KEYS = ("seed", "context", "class_weights")
 # not part of a fingerprint, and stages trained before stay finished.
 LATER_DEFAULTS: StageFingerprint = {
     "crossfit": 0,
+    "audio_context.append_speaker_mean": False,
     "audio_context.speaker_gru": False,
+    "text_context.append_speaker_mean": False,
     "text_context.speaker_gru": False,
     "fusion.modalities": "both",
     "fusion.modality_dropout": 0.0,
