@@ -205,7 +205,8 @@ class ContextConfig:
         speaker_gru: a second BiGRU reads each speaker's turns alone, and its output is added to the first one's
         speaker_relative: subtract from each utterance's embedding the mean of its speaker's turns in the conversation
         append_speaker_mean: append that mean to the embedding, subtracted or not
-        dropout: on the input and on the output (released, declared there and never applied)
+        dropout: on the input, on the output, and on the residual attention's average (released, declared there and
+            never applied)
     """
 
     kind: Literal["bigru_attention", "bc_lstm"] = "bigru_attention"
@@ -224,7 +225,7 @@ class ContextConfig:
         return self.speaker_relative or self.append_speaker_mean
 
     def count_inputs(self, embedding: int) -> int:
-        """Count the numbers that the context reads of an utterance whose embedding has so many."""
+        """Return the context's input size for embeddings of this size."""
         return 2 * embedding if self.append_speaker_mean else embedding
 
 
@@ -283,7 +284,7 @@ class Recipe:
         selection: the utterances that select the encoders' epochs: fold, the validation set; released, a random part of
             training and validation set together, which also train
         crossfit: contexts train on embeddings of encoders that have not seen the utterance: each encoder is trained so
-            many times more, each time without a part of the training conversations (of whole sessions); 0 does not
+            many times more, each time without a part of the training conversations (whole sessions); 0: none
         seed: determines all randomness
     """
 
@@ -317,6 +318,7 @@ class Recipe:
             require(self, f"{stage}.pretrained", named, "a hub's name, a folder or a wheel")
         layers = audio.layers == "all" or (bool(audio.layers) and min(audio.layers) >= 0)
         require(self, "crossfit", self.crossfit != 1, "0, or at least 2")
+        require(self, "crossfit", self.selection == "fold" or not self.crossfit, "0 with selection released")
         require(self, "audio_utterance.layers", layers, "all or a list of layers from 0")
         require(self, "audio_utterance.channels", even, "an even number of sizes greater than 0")
         require(self, "text_utterance.maximum_tokens", text.maximum_tokens >= 3, "at least 3")

@@ -77,7 +77,7 @@ def test_speakers_are_numbered_by_their_first_turns() -> None:
 
 @torch.no_grad()
 def test_residual_attention_is_its_equation() -> None:
-    attention = ResidualAttention(HIDDEN).eval()
+    attention = ResidualAttention(hidden=HIDDEN).eval()
     outputs = torch.randn(1, TURNS, HIDDEN)
     exact = outputs[0].double()
     weight, bias = (getattr(attention.attend, f"in_proj_{name}").double() for name in ("weight", "bias"))

@@ -13,7 +13,7 @@ from moodline.conversation import Conversation, Utterance
 from moodline.inference.pipeline import Model, load
 from moodline.inference.streaming import MAX_HISTORY, EncodedConversation, encode_causally
 from moodline.inference.windows import encode_in_windows
-from moodline.modeling.context import relate_to_speakers
+from moodline.modeling.context import number_speakers, relate_to_speakers
 from moodline.timeline.timeline import UNCERTAIN, UtterancePrediction
 from tests.inference.tiny_models import CONTEXT, conversation_of, predictor_of, recipe_of, write_model
 from tests.refusals import refuses
@@ -65,7 +65,7 @@ def test_below_the_threshold_a_turn_is_uncertain() -> None:
         predictor.stream(threshold=1.5)
 
 
-@pytest.mark.parametrize("name", ["paper", "speaker-relative"])
+@pytest.mark.parametrize("name", ["paper", "speaker-relative", "who speaks"])
 def test_of_a_long_conversation_the_last_turns_are_read(name: str) -> None:
     """Speakers' means are those of all turns so far, whatever is read of them."""
     talk = conversation_of(MAX_HISTORY + 40)
@@ -78,7 +78,10 @@ def test_of_a_long_conversation_the_last_turns_are_read(name: str) -> None:
         for encoder, rows in predictor.encode_utterances(utterances).embeddings.items():
             rows = relate_to_speakers(rows, [one.speaker for one in utterances], recipe.audio_context)
             read[encoder] = rows[-MAX_HISTORY:]
-        expected = encode_in_windows(predictor.model.network, read)["fusion"].logits[-1].softmax(dim=-1)
+        speakers = number_speakers([one.speaker for one in utterances[-MAX_HISTORY:]])
+        expected = (
+            encode_in_windows(predictor.model.network, read, speakers=speakers)["fusion"].logits[-1].softmax(dim=-1)
+        )
         assert list(found[turns - 1].probabilities.values()) == pytest.approx(expected.tolist(), abs=SAME_PROBABILITY)
     assert all(len(kept) == MAX_HISTORY for kept in stream.history.embeddings.values())
 

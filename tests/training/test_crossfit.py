@@ -14,6 +14,7 @@ from moodline.conversation import IEMOCAP4, Conversation, Utterance
 from moodline.embeddings import read_embeddings, stack_embeddings
 from moodline.errors import MoodlineError
 from moodline.training.crossfit import align_embeddings, plan_parts
+from moodline.training.run import FoldFiles
 from tests.processes import DieInTraining, run
 from tests.system import moodline, refused, write_recipe
 from tests.tiny import tiny_bert
@@ -74,6 +75,37 @@ def test_a_part_without_a_class_is_joined() -> None:
     assert caught.value.code == "recipe.crossfit_classes"
 
 
+def test_a_class_in_one_part_alone_is_refused() -> None:
+    train = [build_conversation("A", "A"), *(build_conversation(name, name, CLASSES[:3]) for name in "BC")]
+    with pytest.raises(MoodlineError) as caught:
+        plan_parts(train, 3, IEMOCAP4)
+    assert caught.value.code == "recipe.crossfit_classes"
+    assert "neutral" in str(caught.value)
+
+
+def test_parts_are_not_joined_where_a_class_would_be_in_one_alone() -> None:
+    lacking = [[label for label in CLASSES if label != missing] for missing in CLASSES[:3]]
+    train = [build_conversation(name, name, labels) for name, labels in zip("ABC", lacking, strict=True)]
+    assert len(plan_parts(train, 3, IEMOCAP4).parts) == 3
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 12))
+def test_fewer_utterances_than_dimensions_align_what_they_span(seed: int, seen: int) -> None:
+    generator, size = np.random.default_rng(seed), 16
+    values = generator.normal(size=(seen, size))
+    rotation, _ = np.linalg.qr(generator.normal(size=(size, size)))
+    inside = values.mean(axis=0) + generator.normal(size=seen) @ (values - values.mean(axis=0))
+    names = [str(index) for index in range(seen + 1)]
+    rows = np.vstack([values, inside])
+    own, reference = (
+        dict(zip(names, torch.from_numpy(some.astype(np.float32)), strict=True)) for some in (rows @ rotation, rows)
+    )
+    found = align_embeddings(own, reference, names[:-1], names[-1:])[names[-1]]
+    # As below; the mean and the combination of the seen vectors are sums over them.
+    error = float((found - reference[names[-1]]).abs().max())
+    assert error <= 10 * size * seen * 2.0**-24 * max(np.abs(rows).max(), np.abs(rows @ rotation).max())
+
+
 @given(st.integers(0, 2**32 - 1), st.floats(0.1, 10))
 def test_axes_that_differ_by_rotation_scale_and_shift_are_aligned(seed: int, scale: float) -> None:
     generator = np.random.default_rng(seed)
@@ -100,8 +132,13 @@ def test_a_part_without_variation_is_moved_to_the_mean() -> None:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two corpora that differ in the labels of Session 2, each with a run of crossfit 3: one, other."""
+    """Two corpora that differ in the labels of Session 2, each with a run of crossfit 3: one, other.
+
+    The runs keep the files of their parts.
+    """
     place = tmp_path_factory.mktemp("crossfit")
+    patch = pytest.MonkeyPatch()
+    patch.setattr(FoldFiles, "remove_parts", lambda self, stage: None)
     recipe = write_recipe(place / "tiny.yaml", tiny_bert(place / "bert"))
     for name in ("one", "other"):
         tree = write_tree(place / f"{name}-tree")
@@ -126,6 +163,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "--crossfit",
             "3",
         )
+    patch.undo()
     return place
 
 
@@ -141,30 +179,35 @@ def test_labels_of_a_part_do_not_reach_its_embeddings(place: Path, stage: str) -
     assert sorted(alike) == [False, False, True]  # the encoder that trains without Session 2, and the two others
 
 
-def test_contexts_train_on_embeddings_of_encoders_without_the_turn(place: Path) -> None:
-    folder = place / "one-run/fold-5"
-    kept = read_embeddings(folder / "embeddings/text_utterance.parquet").vectors
-    parts = [
-        read_embeddings(folder / f"embeddings/text_utterance.part-{number}.parquet").vectors for number in (1, 2, 3)
-    ]
-    train = [name for name in kept if not name.startswith("Ses01")]
-    assert len(train) < len(kept)  # Session 1 validates
-    sessions = sorted({name[:5] for name in train})
-    for session in sessions:
-        held_out = [name for name in train if name.startswith(session)]
-        # Alignment keeps the ratios of all distances, up to the rounding of float32.
-        placed = torch.pdist(stack_embeddings(kept, held_out))
-        found = [torch.pdist(stack_embeddings(part, held_out)) for part in parts]
-        residuals = sorted(float((one / one.norm() - placed / placed.norm()).norm()) for one in found)
-        assert residuals[0] < len(kept) * 2.0**-24 < residuals[1]
+@pytest.fixture(scope="module")
+def plain(place: Path) -> Path:
+    """The fold of a run on corpus one without cross-fitting."""
+    moodline("train", place / "one", "--recipe", place / "tiny.yaml", "--protocol", "session5", "-o", place / "plain")
+    return place / "plain/fold-5"
 
 
-def test_the_model_is_that_of_all_training_conversations(place: Path, tmp_path: Path) -> None:
-    moodline("train", place / "one", "--recipe", place / "tiny.yaml", "--protocol", "session5", "-o", tmp_path / "run")
+def test_contexts_train_on_embeddings_of_encoders_without_the_turn(place: Path, plain: Path) -> None:
+    folder, stage = place / "one-run/fold-5/embeddings", "text_utterance"
+    kept = read_embeddings(folder / f"{stage}.parquet").vectors
+    of_all = read_embeddings(plain / f"embeddings/{stage}.parquet").vectors
+    parts = [read_embeddings(folder / f"{stage}.part-{number}.parquet").vectors for number in (1, 2, 3)]
+    sources = []
+    for session in sorted({name[:5] for name in kept}):
+        own = [name for name in kept if name.startswith(session)]
+        if session == "Ses01":  # validates
+            assert all(torch.equal(kept[name], of_all[name]) for name in own)
+            continue
+        seen = [name for name in kept if not name.startswith((session, "Ses01"))]
+        aligned = [align_embeddings(part, of_all, seen, own) for part in parts]
+        same = [all(torch.equal(kept[name], one[name]) for name in own) for one in aligned]
+        assert same.count(True) == 1
+        sources.append(same.index(True))
+    assert sorted(sources) == [0, 1, 2]
+
+
+def test_the_model_is_that_of_all_training_conversations(place: Path, plain: Path) -> None:
     for stage in ("audio_utterance", "text_utterance"):
-        one, other = (
-            load_file(folder / f"fold-5/model/{stage}.safetensors") for folder in (tmp_path / "run", place / "one-run")
-        )
+        one, other = (load_file(folder / f"model/{stage}.safetensors") for folder in (plain, place / "one-run/fold-5"))
         assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
@@ -185,6 +228,33 @@ def test_more_parts_than_sessions_are_refused(place: Path, tmp_path: Path, capsy
         ).code
         == "recipe.too_many_parts"
     )
+
+
+def test_the_files_of_parts_are_removed_with_the_stage_that_needed_them(place: Path, tmp_path: Path) -> None:
+    command = (
+        "train",
+        place / "one",
+        "--recipe",
+        place / "tiny.yaml",
+        "--protocol",
+        "session5",
+        "-o",
+        tmp_path / "run",
+    )
+    moodline(*command, "--crossfit", "3")
+    assert not list(tmp_path.rglob("*.part-*"))
+    before = load_file(tmp_path / "run/fold-5/model/fusion.safetensors")
+    moodline(*command, "--crossfit", "2")
+    after = load_file(tmp_path / "run/fold-5/model/fusion.safetensors")
+    assert any(not np.array_equal(before[name], after[name]) for name in before)
+    assert not list(tmp_path.rglob("*.part-*"))
+
+
+def test_an_encoder_selected_as_released_is_not_cross_fitted(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ("train", place / "one", "--recipe", place / "tiny.yaml", "--protocol", "session5", "-o", tmp_path)
+    assert refused(capsys, *command, "--crossfit", "3", "--selection", "released").code == "recipe.bad_value"
 
 
 @pytest.mark.slow

@@ -57,6 +57,7 @@ def create_released(base: Recipe, padded_seconds: float) -> System:
     audio = base.audio_utterance
     changes = {
         "selection": "released",
+        "crossfit": 0,  # whose encoders would train on the validation set
         "audio_utterance.padding": "released",
         "audio_utterance.padded_seconds": padded_seconds,
         # Keeps the number of utterances per batch and of steps per epoch despite the padding.

@@ -37,6 +37,7 @@ from moodline.modeling.batching import build_length_batches
 from moodline.modeling.model import ENCODER_BY_STAGE, build_stage, load_backbone
 from moodline.modeling.text_encoder import Tokenizer
 from moodline.training import dataset
+from moodline.training.crossfit import plan_crossfit
 from moodline.training.lightning_module import compute_conversation_loss
 from moodline.training.provenance import build_provenance, find_finished_stages
 from moodline.training.run import lock_folder, refuse_foreign
@@ -129,7 +130,8 @@ def refuse_unfit_plan(plan: Sequence[tasks.ExperimentTask], corpus: Corpus, out:
     collect_unique_ids(corpus.conversations)
     for task in {(task.system.name, task.fold.protocol, task.fold.name): task for task in plan}.values():
         build_provenance(task.system.recipe, labels, corpus, task.fold, {})
-        task.fold.get_training_sets(labels, task.system.recipe.context)
+        sets = task.fold.get_training_sets(labels, task.system.recipe.context)
+        plan_crossfit(task.system.recipe, task.fold, sets.train, labels)
     if any(task.system.name == CLASSICAL_NAME for task in plan):
         for baseline in BASELINES.values():
             baseline.reader(recipe, out / tasks.FEATURES_FOLDER, CPU)
@@ -203,9 +205,9 @@ def estimate_seconds(
         key = f"{stage} {asdict(getattr(recipe, stage))} {part}"
         if key not in rates:
             rates[key] = measure_rate(part, batches[0], data, device)
-        passes = 1 if is_cacheable(part) else training.epochs + 1
-        if stage in ENCODERS:  # once on all conversations; with crossfit K, K times on K - 1 of K parts
-            passes *= recipe.crossfit or 1
+        # With crossfit K an encoder trains once on all conversations, and K times on K - 1 of K parts.
+        trainings = recipe.crossfit if stage in ENCODERS and recipe.crossfit else 1
+        passes = 1 if is_cacheable(part) else trainings * (training.epochs + 1)
         total += passes * rates[key] * sum(map(count_units, batches, lengths))
     return total
 
@@ -227,7 +229,8 @@ def build_stage_data(
         sizes = [getattr(recipe, stage).count_inputs(getattr(recipe, ENCODER_BY_STAGE[stage]).embedding)]
     ids = [turn.id for one in (*sets.train, *sets.validation) for turn in one.utterances]
     sequences = [{name: torch.randn(size) for name in ids} for size in sizes]
-    items = [dataset.build_conversation_items(one, sequences, labels) for one in (sets.train, sets.validation)]
+    build = dataset.build_context_items if stage in ENCODER_BY_STAGE else dataset.build_conversation_items
+    items = [build(one, sequences, labels) for one in (sets.train, sets.validation)]
     return dataset.StageData(*items)
 
 

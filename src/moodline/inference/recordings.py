@@ -111,17 +111,19 @@ def recognise(predictor: Predictor, recording: Recording, options: RecognitionOp
         threshold=options.threshold,
         warnings=(
             *notes,
-            *note_unknown_speakers(found.turns, model.recipe),
+            *note_unknown_speakers(found.turns, model.recipe, options.modalities),
             *domain_shift.find_domain_shift(statistics, model, found.language),
         ),
         gaps=gaps,
     )
 
 
-def note_unknown_speakers(turns: Sequence[Segment | Utterance], recipe: Recipe) -> list[str]:
+def note_unknown_speakers(turns: Sequence[Segment | Utterance], recipe: Recipe, modalities: Modalities) -> list[str]:
     """Write a sentence if a context that reads each speaker's turns alone does not know who speaks some of them."""
     unknown = sum(turn.speaker == UNKNOWN for turn in turns)
-    reads = any(getattr(recipe, stage).speaker_gru for stage in ENCODER_BY_STAGE if stage in recipe.stages)
+    reads = any(
+        getattr(recipe, stage).speaker_gru for stage in ENCODER_BY_STAGE if stage in recipe.select_stages(modalities)
+    )
     if not unknown or not reads:
         return []
     verb, them = ("has", "it") if unknown == 1 else ("have", "them")
@@ -221,7 +223,7 @@ def label_words(predictor: Predictor, source: Path | Sequence[str], options: Rec
         threshold=options.threshold,
         warnings=(
             *chat.notes,
-            *note_unknown_speakers(utterances, predictor.model.recipe),
+            *note_unknown_speakers(utterances, predictor.model.recipe, "text"),
             *domain_shift.find_domain_shift(statistics, predictor.model),
         ),
     )

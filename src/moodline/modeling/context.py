@@ -13,6 +13,8 @@ from moodline.config import ContextConfig
 from moodline.conversation import UNKNOWN
 from moodline.modeling.batching import Encoding, build_bigru, build_length_mask, run_recurrent
 
+UNKNOWN_SPEAKER = -1  # in place of a speaker's number
+
 
 class SelfAttention(nn.Module):
     """Compute A = softmax((O W)(O W)^T) O of one direction's outputs O (S x H), softmax over each row; W is (H x H)."""
@@ -40,7 +42,7 @@ class ResidualAttention(nn.Module):
     average (Vaswani et al., "Attention is all you need", NeurIPS 2017).
     """
 
-    def __init__(self, hidden: int, dropout: float = 0.2) -> None:
+    def __init__(self, *, hidden: int, dropout: float = 0.2) -> None:
         super().__init__()
         self.attend = nn.MultiheadAttention(hidden, 1, batch_first=True)
         self.dropout = nn.Dropout(dropout)
@@ -56,15 +58,12 @@ class ResidualAttention(nn.Module):
         return self.normalise(outputs + self.dropout(attended))
 
 
-UNKNOWN_SPEAKER = -1  # in place of a speaker's number
-
-
 class BiGruAttention(nn.Module):
     """Map a conversation's utterance embeddings to contextual ones, and classify each utterance: the paper's box.
 
     Args:
         self_attention: whether each direction of the GRU attends to its own outputs; otherwise they are used unchanged
-        attention: builds one direction's attention from H; it reads outputs (B, S, H) and their mask (B, S)
+        attention: builds one direction's attention from ``hidden``; it reads outputs (B, S, H) and their mask (B, S)
         speaker_gru: whether a second BiGRU, of one layer, reads each speaker's turns alone, and its output is added to
             the first one's: a speaker's own emotion lasts from turn to turn (after the party states of Majumder et al.,
             "DialogueRNN", AAAI 2019)
@@ -79,14 +78,14 @@ class BiGruAttention(nn.Module):
         hidden: int = 100,
         layers: int = 2,
         self_attention: bool = True,
-        attention: Callable[[int], nn.Module] = SelfAttention,
+        attention: Callable[..., nn.Module] = SelfAttention,
         speaker_gru: bool = False,
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
         self.gru = build_bigru(inputs, hidden, layers, dropout)
         self.speaker_gru = build_bigru(inputs, hidden, 1, 0.0) if speaker_gru else None
-        self.attention = nn.ModuleList(attention(hidden) for _ in range(2 if self_attention else 0))
+        self.attention = nn.ModuleList(attention(hidden=hidden) for _ in range(2 if self_attention else 0))
         self.dropout = nn.Dropout(dropout)
         self.classify = nn.Linear(2 * hidden, classes)
 
@@ -134,8 +133,8 @@ def run_by_speaker(layer: nn.RNNBase, values: Tensor, speakers: Tensor) -> Tenso
     conversations, turns = (speakers != UNKNOWN_SPEAKER).nonzero(as_tuple=True)  # (N,) each, in order
     if not len(turns):
         return values.new_zeros(*speakers.shape, 2 * layer.hidden_size)
-    keys = torch.stack([conversations, speakers[conversations, turns]])  # (2, N)
-    _, group, sizes = keys.unique(dim=1, return_inverse=True, return_counts=True)
+    keys = conversations * speakers.shape[1] + speakers[conversations, turns]  # a number below S for each speaker
+    _, group, sizes = keys.unique(return_inverse=True, return_counts=True)  # (N,), (speakers,)
     order = group.argsort(stable=True)  # a speaker's turns together, in their order
     rows, columns = conversations[order], turns[order]
     padded = nn.utils.rnn.pad_sequence(list(values[rows, columns].split(sizes.tolist())), batch_first=True)
@@ -183,8 +182,8 @@ class SpeakerMeans:
 
     Speaker normalisation (Busso, Mariooryad, Metallinou and Narayanan, "Iterative feature normalization scheme for
     automatic emotion detection from speech", IEEE Transactions on Affective Computing, 2013), within one conversation.
-    Subtracting alone takes away what a speaker shows in all turns, an emotion that lasts included; with the mean
-    appended nothing is lost, and the context learns what to make of it.
+    Subtracting removes whatever is constant over a speaker's turns, a lasting emotion included; appending the mean
+    keeps it.
 
     Args:
         config: says whether the mean is subtracted, and whether it is appended

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -75,7 +76,7 @@ def build_audio_utterance(
 
 
 def build_context(config: ContextConfig, inputs: int, classes: int) -> nn.Module:
-    attention = ATTENTIONS[config.attention]
+    attention = partial(build_box, ATTENTIONS[config.attention], config)
     return build_box(CONTEXTS[config.kind], config, inputs=inputs, classes=classes, attention=attention)
 
 

@@ -40,7 +40,7 @@ from moodline.modeling.pretrained_audio import PretrainedAudio
 from moodline.modeling.text_encoder import TextEncoder, Tokenizer
 from moodline.runtime import derive_seed, measure_peak_mebibytes
 from moodline.training import dataset
-from moodline.training.crossfit import Part, align_embeddings, plan_parts
+from moodline.training.crossfit import Part, Parts, align_embeddings
 from moodline.training.lightning_module import FittedTemperature, StageModule, fit_temperature
 from moodline.training.provenance import (
     StageFingerprint,
@@ -83,6 +83,7 @@ class FoldTrainer:
         hardware: Hardware,
         console: Console,
         title: str = "",
+        parts: Parts | None = None,
     ) -> None:
         self.run, self.recipe, self.label_set = run, run.recipe, run.label_set
         self.fold, self.files = fold, run.get_files(fold.name)
@@ -97,9 +98,7 @@ class FoldTrainer:
         self.embeddings: dict[str, Embeddings] = {encoder: file.vectors for encoder, file in precomputed.items()}
         self.conversations = [one for one in (*self.train, *self.validation) if one.utterances]
         self.ids = collect_unique_ids(self.conversations)
-        self.parts, self.notes = tuple[Part, ...](), tuple[str, ...]()
-        if self.recipe.crossfit and set(ENCODERS) & set(self.recipe.stages):
-            self.parts, self.notes = plan_parts(self.train, self.recipe.crossfit, self.label_set)
+        self.parts, self.notes = parts or Parts()
 
     def print_line(self, text: str) -> None:
         self.console.print(f"{self.title}{text}", highlight=False, soft_wrap=True)
@@ -193,13 +192,14 @@ class FoldTrainer:
         return build_stage(stage, self.recipe, len(self.label_set.classes), self.backbones[stage])
 
     def run_stage(self, stage: str, title: str, *, resume: bool) -> None:
-        parts = self.parts if stage in ENCODERS else ()
-        held_out = [self.train_without(part, stage, number, title) for number, part in enumerate(parts, start=1)]
         if is_main_process():
             write_json(self.files.get_origin(stage), {"origin": self.origins[stage]})
+        parts = self.parts if stage in ENCODERS else ()
+        held_out = [self.train_without(part, stage, number, title) for number, part in enumerate(parts, start=1)]
         trained = self.train_module(stage, self.train, self.files.get_state(stage), title, resume=resume)
         if stage != FUSION:
-            self.embeddings[stage] = self.align_parts(held_out, self.encode(stage, trained.part))
+            found = self.encode(stage, trained.part)
+            self.embeddings[stage] = self.align_parts(held_out, found) if parts else found
         self.waveforms.clear()  # the stages that follow read none
         if is_main_process():
             self.write_stage(stage, trained)
@@ -234,12 +234,9 @@ class FoldTrainer:
         name = f"{stage}.part-{number}"
         held_out = [one.fingerprint for one in part.conversations]
         origin = {**self.origins[stage], "held_out": hash_json(held_out)}
-        path, recorded = self.files.get_embeddings(name), self.files.read_origin(name)
+        path, files = self.files.get_embeddings(name), (self.files.get_record(name), self.files.get_state(name))
         finished, resume = decide_together(
-            lambda: (
-                recorded == origin and self.files.get_record(name).is_file(),
-                recorded == origin and self.files.get_state(name).is_file(),
-            )
+            lambda: [self.files.read_origin(name) == origin and file.is_file() for file in files]
         )
         title = f"{title}, without {part.name} ({number} of {len(self.parts)} for crossfit)"
         if finished:
@@ -254,14 +251,15 @@ class FoldTrainer:
         found = self.encode(stage, trained.part)
         if is_main_process():
             write_embeddings(path, found)
-            write_json(self.files.get_record(name), {"origin": origin, "seconds": round(trained.seconds, 1)})
+            record = {"origin": origin, "seconds": round(trained.seconds, 1), "epochs": trained.history}
+            write_json(self.files.get_record(name), record)
             self.files.remove_unfinished(name)
         return found
 
     def align_parts(self, held_out: Sequence[Embeddings], embeddings: Embeddings) -> Embeddings:
         """Replace each part's embeddings by those of the encoder that trained without it."""
         found = dict(embeddings)
-        for part, own in zip(self.parts, held_out, strict=False):  # contexts have none
+        for part, own in zip(self.parts, held_out, strict=True):
             ids = {turn.id for one in part.conversations for turn in one.utterances}
             seen = [turn.id for one in self.train for turn in one.utterances if turn.id not in ids]
             found |= align_embeddings(own, embeddings, seen, ids)
@@ -274,12 +272,13 @@ class FoldTrainer:
         checkpoint.save_part(self.files.model, stage, trained.part, self.tokenizer)
         record = {
             "origin": self.origins[stage],
-            "seconds": round(trained.seconds, 1),
+            "seconds": round(trained.seconds + self.files.sum_part_seconds(stage), 1),
             "peak_mebibytes": measure_peak_mebibytes(),
             "epochs": trained.history,
         }
         write_json(self.files.get_record(stage), record)
         self.files.remove_unfinished(stage)
+        self.files.remove_parts(stage)
 
     def select_sets(
         self, stage: str, train: Sequence[Conversation]

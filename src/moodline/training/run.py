@@ -79,9 +79,11 @@ class FoldFiles:
 
     model/                  the model folder, complete once it contains config.json
     stages/<stage>.json     written last: the fingerprint of a finished stage, its epochs, and the process's peak memory
-    stages/<encoder>.part-<n>.json  the same of an encoder that trains without a part, for cross-fitting
+    stages/<encoder>.part-<n>.json, embeddings/<encoder>.part-<n>.parquet  of an encoder that trains without a part, for
+                            cross-fitting, until the stage is finished
     stages/<stage>.pt       Lightning's checkpoint of an unfinished stage; loaded as weights only
-    embeddings/             outputs of the finished stages, inputs of the next ones
+    embeddings/             outputs of the finished stages, inputs of the next ones; with cross-fitting those of
+                            training turns are of the encoders that have not seen them
     logs/                   TensorBoard and CSV
     """
 
@@ -114,14 +116,26 @@ class FoldFiles:
         for file in (self.get_state(stage), self.get_origin(stage)):
             file.unlink(missing_ok=True)
 
+    def sum_part_seconds(self, stage: str) -> float:
+        """Sum the training times of an encoder's parts, which cross-fitting leaves out."""
+        return sum(read_json(record, "stage")["seconds"] for record in self.stages.glob(f"{stage}.part-*.json"))
+
+    def remove_parts(self, stage: str) -> None:
+        """Remove the files of an encoder's trainings without a part; nothing reads them once the stage is finished."""
+        # States before origins, as above.
+        for pattern in ("stages/{}.part-*.pt", "stages/{}.part-*.json", "embeddings/{}.part-*.parquet"):
+            for file in self.folder.glob(pattern.format(stage)):
+                file.unlink(missing_ok=True)
+        for logs in self.logs.glob(f"*/{stage}.part-*"):
+            shutil.rmtree(logs, ignore_errors=True)
+
     def remove_stages(self, stages: Sequence[str]) -> None:
         """Remove the records of stages that will be trained again."""
         if stages:
             # The description first: a model folder without it is incomplete, and a partly replaced one must be.
             (self.model / CONFIG_FILE).unlink(missing_ok=True)
         for stage in stages:
-            for part in (*self.stages.glob(f"{stage}.part-*.json"), *self.stages.glob(f"{stage}.part-*.pt")):
-                part.unlink(missing_ok=True)  # of an encoder with cross-fitting
+            self.remove_parts(stage)
             self.get_record(stage).unlink(missing_ok=True)
             self.remove_unfinished(stage)
             # Loggers append to existing files, which would mix the curves of two trainings.

@@ -10,7 +10,7 @@ from moodline.conversation import note_misspelt, refuse_misspelt
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.protocols import Fold
 from moodline.embeddings import EmbeddingsFile, refuse_unfit_embeddings
-from moodline.training.crossfit import plan_parts
+from moodline.training.crossfit import plan_crossfit
 from moodline.training.dataset import (
     refuse_changed_audio,
     refuse_missing_audio,
@@ -59,8 +59,7 @@ def train_folds(
     provenances = [build_provenance(recipe, label_set, corpus, fold, precomputed) for fold in folds]
     if AUDIO_UTTERANCE in recipe.stages:
         refuse_missing_audio(talk for one in sets for talk in (*one.train, *one.validation))
-    for one in sets if recipe.crossfit else ():
-        plan_parts(one.train, recipe.crossfit, label_set)
+    parts = [plan_crossfit(recipe, fold, one.train, label_set) for fold, one in zip(folds, sets, strict=True)]
     encoder_files = fingerprint_encoders(recipe)
     refuse_foreign(run.folder)
     with lock_folder(run.folder):
@@ -69,5 +68,5 @@ def train_folds(
             run.remove_leftovers()
         for number, fold in enumerate(folds):
             title = f"fold {fold.name} ({number + 1} of {len(folds)}), " if len(folds) > 1 else ""
-            training = FoldTrainer(run, fold, sets[number], precomputed, hardware, console, title)
+            training = FoldTrainer(run, fold, sets[number], precomputed, hardware, console, title, parts[number])
             training.run_fold(provenances[number], encoder_files, reuse)
