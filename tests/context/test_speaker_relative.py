@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from moodline.config import ContextConfig
-from moodline.modeling.context import PRIOR_TURNS, relate_to_speakers
+from moodline.modeling.context import PRIOR_TURNS
+from moodline.modeling.model import relate_to_speakers
 from tests.rounding import rounding
 
 SIZE = 3

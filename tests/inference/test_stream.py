@@ -13,7 +13,8 @@ from moodline.conversation import Conversation, Utterance
 from moodline.inference.pipeline import Model, load
 from moodline.inference.streaming import MAX_HISTORY, EncodedConversation, encode_causally
 from moodline.inference.windows import encode_in_windows
-from moodline.modeling.context import number_speakers, relate_to_speakers
+from moodline.modeling.context import number_speakers
+from moodline.modeling.model import relate_to_speakers
 from moodline.timeline.timeline import UNCERTAIN, UtterancePrediction
 from tests.inference.tiny_models import CONTEXT, conversation_of, predictor_of, recipe_of, write_model
 from tests.refusals import refuses

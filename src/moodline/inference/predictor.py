@@ -36,8 +36,8 @@ from moodline.inference.feature_store import FeatureFolder, is_cacheable
 from moodline.inference.windows import encode_in_windows
 from moodline.modeling.batching import Encoding
 from moodline.modeling.checkpoint import TrainedModel
-from moodline.modeling.context import number_speakers, relate_to_speakers
-from moodline.modeling.model import ENCODER_BY_STAGE
+from moodline.modeling.context import number_speakers
+from moodline.modeling.model import ENCODER_BY_STAGE, relate_to_speakers
 from moodline.timeline.timeline import UNCERTAIN, ConversationPrediction, ModelFacts, UtterancePrediction
 
 # By the reader of the training corpus.

@@ -26,8 +26,8 @@ from moodline.inference.encode import WaveformReader, drop_full_masks, find_mask
 from moodline.inference.predictor import Predictor
 from moodline.inference.windows import CONVERSATION_BATCH
 from moodline.modeling.batching import Encoding
-from moodline.modeling.context import SpeakerMeans, number_speakers
-from moodline.modeling.model import ENCODER_BY_STAGE, ConversationModel
+from moodline.modeling.context import number_speakers
+from moodline.modeling.model import ENCODER_BY_STAGE, ConversationModel, build_speaker_means
 from moodline.timeline.timeline import UtterancePrediction
 
 # Turns that a stream's contexts read, the newest included: they take 100 ms a turn on two cores (docs/timeline.md).
@@ -52,10 +52,8 @@ class ConversationHistory:
         stages = [stage for stage in ENCODER_BY_STAGE if stage in recipe.select_stages(modalities)]
         self.embeddings = {ENCODER_BY_STAGE[stage]: deque[Tensor](maxlen=turns) for stage in stages}
         self.utterances = deque[Utterance](maxlen=turns)
-        configs = {ENCODER_BY_STAGE[stage]: getattr(recipe, stage) for stage in stages}
-        self.means = {
-            encoder: SpeakerMeans(config) for encoder, config in configs.items() if config.reads_speaker_means
-        }
+        self.configs = {ENCODER_BY_STAGE[stage]: getattr(recipe, stage) for stage in stages}
+        self.means = {encoder: build_speaker_means(config) for encoder, config in self.configs.items()}
 
     def add(self, embeddings: Mapping[str, Tensor], utterance: Utterance) -> CausalInput:
         """Add a turn with its embeddings (E,) by encoder, and return the input for the last turns."""
@@ -64,12 +62,13 @@ class ConversationHistory:
         values: dict[str, Tensor] = {}
         for encoder, kept in self.embeddings.items():
             kept.append(embeddings[encoder])
-            mask, means = masks[encoder], self.means.get(encoder)
+            mask, means = masks[encoder], self.means[encoder]
             if means is not None and mask[-1]:
                 means.add(embeddings[encoder], utterance.speaker)
             rows = torch.stack(tuple(kept)).masked_fill(~mask[:, None], 0.0)  # (s, E)
             if means is not None:
-                read, rows = rows[mask], rows.new_zeros(len(rows), means.config.count_inputs(rows.shape[1]))
+                size = self.configs[encoder].count_inputs(rows.shape[1])
+                read, rows = rows[mask], rows.new_zeros(len(rows), size)
                 if mask.any():
                     speakers = [one.speaker for one in compress(self.utterances, mask.tolist())]
                     rows[mask] = means.relate(read, speakers)

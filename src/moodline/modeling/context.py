@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from moodline.config import ContextConfig
 from moodline.conversation import UNKNOWN
 from moodline.modeling.batching import Encoding, build_bigru, build_length_mask, run_recurrent
 
@@ -186,11 +185,12 @@ class SpeakerMeans:
     keeps it.
 
     Args:
-        config: says whether the mean is subtracted, and whether it is appended
+        speaker_relative: subtract the mean
+        append_speaker_mean: append it
     """
 
-    def __init__(self, config: ContextConfig) -> None:
-        self.config = config
+    def __init__(self, *, speaker_relative: bool = True, append_speaker_mean: bool = False) -> None:
+        self.subtracts, self.appends = speaker_relative, append_speaker_mean
         self.sums: dict[str, Tensor] = {}
         self.turns: Counter[str] = Counter()
 
@@ -202,15 +202,5 @@ class SpeakerMeans:
     def relate(self, embeddings: Tensor, speakers: Sequence[str]) -> Tensor:
         """Relate some of the turns so far (S, E) to the means so far: (S, E), or (S, 2E) with the means appended."""
         means = torch.stack([self.sums[speaker] / (self.turns[speaker] + PRIOR_TURNS) for speaker in speakers])
-        related = embeddings - means if self.config.speaker_relative else embeddings
-        return torch.cat([related, means], dim=-1) if self.config.append_speaker_mean else related
-
-
-def relate_to_speakers(embeddings: Tensor, speakers: Sequence[str], config: ContextConfig) -> Tensor:
-    """Relate each embedding of a whole conversation (S, E) to its speaker's mean, if the configuration says so."""
-    if not config.reads_speaker_means:
-        return embeddings
-    means = SpeakerMeans(config)
-    for embedding, speaker in zip(embeddings, speakers, strict=True):
-        means.add(embedding, speaker)
-    return means.relate(embeddings, speakers)
+        related = embeddings - means if self.subtracts else embeddings
+        return torch.cat([related, means], dim=-1) if self.appends else related

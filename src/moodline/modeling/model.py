@@ -1,7 +1,7 @@
 """The model (paper, figure 1): the five boxes built from a recipe, and their forward pass."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -24,7 +24,7 @@ from moodline.modeling.audio_assets import AudioBackbone, load_audio_backbone
 from moodline.modeling.audio_backbone import FASTER_WHISPER
 from moodline.modeling.audio_encoder import LeafCnn
 from moodline.modeling.batching import Encoding, build_length_mask
-from moodline.modeling.context import BcLstm, BiGruAttention, ResidualAttention, SelfAttention
+from moodline.modeling.context import BcLstm, BiGruAttention, ResidualAttention, SelfAttention, SpeakerMeans
 from moodline.modeling.frontend import FrontEnd, LogMel
 from moodline.modeling.fusion import Concatenation, HierarchicalBcLstm, MultimodalTransformer
 from moodline.modeling.leaf import Leaf
@@ -42,7 +42,7 @@ FUSIONS: dict[str, type[nn.Module]] = {
     "concatenation": Concatenation,
     "bc_lstm": HierarchicalBcLstm,
 }
-Box = TypeVar("Box", bound=nn.Module)
+Box = TypeVar("Box")
 
 
 def build_box(box: Callable[..., Box], config: Any, **arguments: Any) -> Box:
@@ -78,6 +78,21 @@ def build_audio_utterance(
 def build_context(config: ContextConfig, inputs: int, classes: int) -> nn.Module:
     attention = partial(build_box, ATTENTIONS[config.attention], config)
     return build_box(CONTEXTS[config.kind], config, inputs=inputs, classes=classes, attention=attention)
+
+
+def build_speaker_means(config: ContextConfig) -> SpeakerMeans | None:
+    """Build the means that a context's inputs are related to; None if it reads embeddings as they are."""
+    return build_box(SpeakerMeans, config) if config.reads_speaker_means else None
+
+
+def relate_to_speakers(embeddings: Tensor, speakers: Sequence[str], config: ContextConfig) -> Tensor:
+    """Relate each embedding of a whole conversation (S, E) to its speaker's mean -> what the context reads (S, D)."""
+    means = build_speaker_means(config)
+    if means is None:
+        return embeddings
+    for embedding, speaker in zip(embeddings, speakers, strict=True):
+        means.add(embedding, speaker)
+    return means.relate(embeddings, speakers)
 
 
 def build_stage(stage: str, recipe: Recipe, classes: int, backbone: Any = None) -> nn.Module:

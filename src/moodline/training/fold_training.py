@@ -33,9 +33,15 @@ from moodline.modeling import checkpoint
 from moodline.modeling.as_released import ReleasedSelection
 from moodline.modeling.audio_backbone import SAMPLE_RATE
 from moodline.modeling.batching import Encoding
-from moodline.modeling.context import number_speakers, relate_to_speakers
+from moodline.modeling.context import number_speakers
 from moodline.modeling.description import CONFIG_FILE, Provenance, load_description
-from moodline.modeling.model import ENCODER_BY_STAGE, build_stage, get_classifier, load_backbone
+from moodline.modeling.model import (
+    ENCODER_BY_STAGE,
+    build_stage,
+    get_classifier,
+    load_backbone,
+    relate_to_speakers,
+)
 from moodline.modeling.pretrained_audio import PretrainedAudio
 from moodline.modeling.text_encoder import TextEncoder, Tokenizer
 from moodline.runtime import derive_seed, measure_peak_mebibytes
