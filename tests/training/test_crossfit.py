@@ -130,6 +130,12 @@ def test_a_part_without_variation_is_moved_to_the_mean() -> None:
     assert torch.equal(align_embeddings(own, reference, names[:2], names[2:])["c"], torch.full((3,), 5.0))
 
 
+def list_command(place: Path, out: Path, *options: str, corpus: str = "one") -> list[str]:
+    """A training of the tiny recipe on one of the corpora."""
+    command = ["train", place / corpus, "--recipe", place / "tiny.yaml", "--protocol", "session5", "-o", out]
+    return [*map(str, command), *options]
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two corpora that differ in the labels of Session 2, each with a run of crossfit 3: one, other.
@@ -139,7 +145,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("crossfit")
     patch = pytest.MonkeyPatch()
     patch.setattr(FoldFiles, "remove_parts", lambda self, stage: None)
-    recipe = write_recipe(place / "tiny.yaml", tiny_bert(place / "bert"))
+    write_recipe(place / "tiny.yaml", tiny_bert(place / "bert"))
     for name in ("one", "other"):
         tree = write_tree(place / f"{name}-tree")
         if name == "other":
@@ -151,18 +157,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     .replace("\ttmp\t", "\tsad\t")
                 )
         moodline("prepare", "iemocap", tree, "-o", place / name)
-        moodline(
-            "train",
-            place / name,
-            "--recipe",
-            recipe,
-            "--protocol",
-            "session5",
-            "-o",
-            place / f"{name}-run",
-            "--crossfit",
-            "3",
-        )
+        moodline(*list_command(place, place / f"{name}-run", "--crossfit", "3", corpus=name))
     patch.undo()
     return place
 
@@ -182,7 +177,7 @@ def test_labels_of_a_part_do_not_reach_its_embeddings(place: Path, stage: str) -
 @pytest.fixture(scope="module")
 def plain(place: Path) -> Path:
     """The fold of a run on corpus one without cross-fitting."""
-    moodline("train", place / "one", "--recipe", place / "tiny.yaml", "--protocol", "session5", "-o", place / "plain")
+    moodline(*list_command(place, place / "plain"))
     return place / "plain/fold-5"
 
 
@@ -212,35 +207,12 @@ def test_the_model_is_that_of_all_training_conversations(place: Path, plain: Pat
 
 
 def test_more_parts_than_sessions_are_refused(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert (
-        refused(
-            capsys,
-            "train",
-            place / "one",
-            "--recipe",
-            place / "tiny.yaml",
-            "--protocol",
-            "session5",
-            "-o",
-            tmp_path,
-            "--crossfit",
-            "4",
-        ).code
-        == "recipe.too_many_parts"
-    )
+    error = refused(capsys, *list_command(place, tmp_path, "--crossfit", "4"))
+    assert error.code == "recipe.too_many_parts"
 
 
 def test_the_files_of_parts_are_removed_with_the_stage_that_needed_them(place: Path, tmp_path: Path) -> None:
-    command = (
-        "train",
-        place / "one",
-        "--recipe",
-        place / "tiny.yaml",
-        "--protocol",
-        "session5",
-        "-o",
-        tmp_path / "run",
-    )
+    command = list_command(place, tmp_path / "run")
     moodline(*command, "--crossfit", "3")
     assert not list(tmp_path.rglob("*.part-*"))
     before = load_file(tmp_path / "run/fold-5/model/fusion.safetensors")
@@ -253,19 +225,14 @@ def test_the_files_of_parts_are_removed_with_the_stage_that_needed_them(place: P
 def test_an_encoder_selected_as_released_is_not_cross_fitted(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ("train", place / "one", "--recipe", place / "tiny.yaml", "--protocol", "session5", "-o", tmp_path)
-    assert refused(capsys, *command, "--crossfit", "3", "--selection", "released").code == "recipe.bad_value"
-
-
-def list_command(place: Path, out: Path) -> list[str]:
-    command = ["train", place / "one", "--recipe", place / "tiny.yaml", "--protocol", "session5", "-o", out]
-    return [str(argument) for argument in (*command, "--crossfit", "3")]
+    command = list_command(place, tmp_path, "--crossfit", "3", "--selection", "released")
+    assert refused(capsys, *command).code == "recipe.bad_value"
 
 
 @pytest.fixture(scope="module")
 def unbroken(place: Path) -> Path:
     """A run in a process of one thread, as those that are killed: sums of several threads have another rounding."""
-    assert run(list_command(place, place / "unbroken"), place / "errors") == 0
+    assert run(list_command(place, place / "unbroken", "--crossfit", "3"), place / "errors") == 0
     return place / "unbroken"
 
 
@@ -273,7 +240,7 @@ def unbroken(place: Path) -> Path:
 @pytest.mark.parametrize("moment", ["in", "after"])
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_a_killed_run_goes_on(place: Path, unbroken: Path, tmp_path: Path, moment: str, epoch: int) -> None:
-    command = list_command(place, tmp_path / "run")
+    command = list_command(place, tmp_path / "run", "--crossfit", "3")
     assert run(command, tmp_path / "errors", DieInTraining("text_utterance", epoch, moment)) != 0
     assert run(command, tmp_path / "errors") == 0
     for stage in ("text_utterance", "fusion"):

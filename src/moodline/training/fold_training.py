@@ -238,8 +238,8 @@ class FoldTrainer:
     def train_without(self, part: Part, stage: str, number: int, title: str) -> Embeddings:
         """Train an encoder without a part of the training conversations -> its embeddings of all; see ``crossfit``."""
         name = f"{stage}.part-{number}"
-        held_out = [one.fingerprint for one in part.conversations]
-        origin = {**self.origins[stage], "held_out": hash_json(held_out)}
+        held_out = {one.fingerprint for one in part.conversations}
+        origin = {**self.origins[stage], "held_out": hash_json(sorted(held_out))}
         path, files = self.files.get_embeddings(name), (self.files.get_record(name), self.files.get_state(name))
         finished, resume = decide_together(
             lambda: [self.files.read_origin(name) == origin and file.is_file() for file in files]
