@@ -3,7 +3,7 @@
 import random
 import sys
 from collections import Counter
-from importlib.util import module_from_spec, spec_from_file_location
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -13,19 +13,13 @@ import pytest
 from moodline.corpora import iemocap
 
 pytestmark = pytest.mark.realdata
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "dialogues" / "compose.py"
 CORPORA = ("meld", "emorynlp", "topical-chat")
 VOICES = 30
 
 
 @pytest.fixture(scope="module")
-def compose() -> ModuleType:
-    spec = spec_from_file_location(SCRIPT.stem, SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def compose(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("compose")
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,7 +1,7 @@
 """The study of candidates: late fusion is Bayes' rule, and keys are nested."""
 
 import sys
-from importlib.util import module_from_spec, spec_from_file_location
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -13,17 +13,10 @@ from tests.system import moodline, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "dialogues" / "study.py"
-
 
 @pytest.fixture(scope="module")
-def study() -> ModuleType:
-    spec = spec_from_file_location(SCRIPT.stem, SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def study(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("study")
 
 
 @pytest.mark.parametrize(("class_weights", "power"), [("none", 0.0), ("square_root", 0.5), ("balanced", 1.0)])
