@@ -235,14 +235,16 @@ class FusionConfig:
 
     Args:
         kind: transformer; concatenation, a hidden layer over an utterance's two embeddings; or bc_lstm, a further
-            bidirectional LSTM over both (Poria et al. 2017, hierarchical). The last two read only hidden and
-            output_dropout
+            bidirectional LSTM over both (Poria et al. 2017, hierarchical). The last two read only hidden,
+            output_dropout and speaker_crf
         hidden: of the transformer, of the layer, or of the LSTM, each direction
         heads: of its attention; a divisor of hidden
         layers: of its encoder
         feed_forward: hidden size between the two maps of a layer (released)
         dropout: within the layers (released)
         output_dropout: on the utterance's two outputs (released); the other kinds apply it to their input too
+        speaker_crf: relate the classes of each speaker's consecutive turns by a conditional random field
+        crf_lr_scale: learning rate of its transitions, as a multiple of the stage's
         input_modalities: both, or the only modality that the fusion reads, though both contexts are trained
         modality_dropout: probability that training drops one modality of a conversation, words or speech with equal
             probability; one model then serves both modalities, speech alone and words alone
@@ -255,6 +257,8 @@ class FusionConfig:
     feed_forward: int = 3072
     dropout: float = 0.1
     output_dropout: float = 0.2
+    speaker_crf: bool = False
+    crf_lr_scale: float = 30.0
     input_modalities: Modalities = "both"
     modality_dropout: float = 0.0
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(learning_rate=1e-4, epochs=10))
@@ -283,8 +287,9 @@ class Recipe:
         class_weights: balanced weighs the loss by a class's rarity in the training set, square_root by its square root
         selection: the utterances that select the encoders' epochs: fold, the validation set; released, a random part of
             training and validation set together, which also train
-        crossfit: contexts train on embeddings of encoders that have not seen the utterance: each encoder is trained so
-            many times more, each time without a part of the training conversations (whole sessions); 0: none
+        crossfit: contexts and fusion train on embeddings of encoders and contexts that have not seen the utterance:
+            each of these is trained so many times more, each time without a part of the training conversations
+            (whole sessions); 0: none
         seed: determines all randomness
     """
 
@@ -343,6 +348,12 @@ class Recipe:
     def stages(self) -> tuple[str, ...]:
         """Return the stages in the order of training."""
         return self.select_stages("both")
+
+    @property
+    def crossfitted_stages(self) -> frozenset[str]:
+        """Return the stages that cross-fitting trains again: those whose embeddings a later stage reads."""
+        read = {source for stage in self.stages for source in STAGE_INPUTS.get(stage, ())}
+        return frozenset(self.stages) & read if self.crossfit else frozenset()
 
     def restrict_to(self, modalities: Modalities) -> "Recipe":
         """Return the recipe without the parts of another modality; raises the errors of ``select_stages``."""

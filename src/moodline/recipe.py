@@ -224,6 +224,7 @@ REQUIRED_CHOICES: Sequence[tuple[str, tuple[Any, ...], tuple[str, ...]]] = (
     ("audio_context.self_attention", (True,), ("attention",)),
     ("text_context.self_attention", (True,), ("attention",)),
     ("fusion.kind", ("transformer",), ("heads", "layers", "feed_forward", "dropout")),
+    ("fusion.speaker_crf", (True,), ("crf_lr_scale",)),
 )
 # Keys without effect while no pretrained layer is trained.
 IDLE_IF_FROZEN = {
@@ -259,7 +260,9 @@ def note_idle_keys(content: Mapping[str, Any], recipe: Recipe) -> list[str]:
         if stage in recipe.stages and is_local(values[f"{stage}.pretrained"]):
             idle.setdefault(f"{stage}.revision", f"{stage}.pretrained is not on a hub")
     if not {*ENCODERS} & {*recipe.stages}:
-        idle |= dict.fromkeys(("selection", "crossfit"), "no encoder is trained")
+        idle["selection"] = "no encoder is trained"
+    if recipe.crossfit and not recipe.crossfitted_stages:
+        idle["crossfit"] = "no part that is trained reads another one"
     by_reason: dict[str, list[str]] = {}
     for key, reason in idle.items():
         if any(f"{one}.".startswith(f"{key}.") for one in content):

@@ -1,12 +1,14 @@
 """Contexts that read each speaker's turns apart, and attention with a residual path."""
 
+from functools import partial
+
 import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moodline.conversation import UNKNOWN
-from moodline.modeling.batching import build_bigru
+from moodline.modeling.batching import build_bigru, run_recurrent
 from moodline.modeling.context import (
     UNKNOWN_SPEAKER,
     BiGruAttention,
@@ -37,7 +39,7 @@ def test_each_speakers_turns_are_read_alone(speakers: list[list[int]]) -> None:
     numbers = torch.full((len(speakers), size), UNKNOWN_SPEAKER)
     for row, cast in enumerate(speakers):
         numbers[row, : len(cast)] = torch.tensor(cast)
-    found = run_by_speaker(GRU, values, numbers)
+    found = run_by_speaker(partial(run_recurrent, GRU), values, numbers, 2 * HIDDEN)
     for row in range(len(speakers)):
         assert not found[row, numbers[row] == UNKNOWN_SPEAKER].any()
         for speaker in set(numbers[row].tolist()) - {UNKNOWN_SPEAKER}:

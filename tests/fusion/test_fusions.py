@@ -159,7 +159,7 @@ def test_what_is_absent_changes_nothing(name: str, otherwise: float, turns: int,
     values = [one[None] for one in conversation(turns, seed)]
     others = [one.where(mask[..., None], otherwise) for one, mask in zip(values, masks, strict=True)]
     with torch.no_grad():
-        expected, found = BOXES[name](*values, lengths, *masks), BOXES[name](*others, lengths, *masks)
+        expected, found = BOXES[name](*values, lengths, None, *masks), BOXES[name](*others, lengths, None, *masks)
     assert expected.logits.isfinite().all()
     assert torch.equal(found.embeddings, expected.embeddings)
     assert torch.equal(found.logits, expected.logits)
@@ -173,6 +173,6 @@ def test_padding_never_changes_a_result_where_modalities_are_absent(name: str) -
     wider = torch.ones(2, 1, 9, dtype=torch.bool)
     wider[:, :, :4] = torch.stack(masks)
     with torch.no_grad():
-        alone = BOXES[name](audio[None], text[None], torch.tensor([4]), *masks)
-        padded = BOXES[name](*longer, torch.tensor([4]), *wider)
+        alone = BOXES[name](audio[None], text[None], torch.tensor([4]), None, *masks)
+        padded = BOXES[name](*longer, torch.tensor([4]), None, *wider)
     assert_rounded_alike(padded.logits[:, :4], alone.logits, OPERATIONS[name])

@@ -108,7 +108,7 @@ def test_an_absent_modality_is_a_token_of_the_maps_bias_that_nothing_attends_to(
         tokens = bert_layer(tokens, layer, heads=3, present=torch.cat([has_text, has_audio]).numpy())
     fused = np.concatenate([tokens[:5], tokens[5:]], axis=1)
     with torch.no_grad():
-        encoding = MODEL(audio[None], text[None], torch.tensor([5]), has_audio[None], has_text[None])
+        encoding = MODEL(audio[None], text[None], torch.tensor([5]), None, has_audio[None], has_text[None])
     assert_rounded_alike(encoding.embeddings[0].numpy(), fused, OPERATIONS)
     logits = linear(fused, MODEL.classify.weight, MODEL.classify.bias)
     assert_rounded_alike(encoding.logits[0].numpy(), logits, OPERATIONS)

@@ -27,7 +27,8 @@ RECIPES = {
     "bc_lstm": recipe_of(ContextConfig(hidden=7, kind="bc_lstm")),
     "released attention": recipe_of(replace(CONTEXT, attention="released")),
     "who speaks": recipe_of(
-        replace(CONTEXT, attention="residual", speaker_gru=True, speaker_relative=True, append_speaker_mean=True)
+        replace(CONTEXT, attention="residual", speaker_gru=True, speaker_relative=True, append_speaker_mean=True),
+        speaker_crf=True,
     ),
 }
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from moodline.config import FUSION, ContextConfig
 from moodline.inference import explain
 from moodline.inference.windows import WINDOW, plan_windows
-from moodline.modeling.context import BiGruAttention
+from moodline.modeling.context import BiGruAttention, number_speakers
 from moodline.modeling.model import ENCODER_BY_STAGE
 from moodline.timeline.timeline import Reasons
 from tests.inference.tiny_models import CONTEXT, conversation_of, predictor_of, recipe_of
@@ -79,19 +79,25 @@ def test_a_turn_is_not_its_own_context(turns: int) -> None:
 
 
 @torch.inference_mode()
-def test_what_a_label_loses_is_the_difference_of_two_predictions() -> None:
-    network = PREDICTOR.model.network
-    encodings = PREDICTOR.encode(TALK)
+@pytest.mark.parametrize("speaker_crf", [False, True])
+def test_what_a_label_loses_is_the_difference_of_two_predictions(speaker_crf: bool) -> None:
+    predictor = predictor_of(recipe_of(speaker_crf=speaker_crf), TALK)
+    network = predictor.model.network
+    encodings = predictor.encode(TALK)
     audio, text = encodings["audio_context"].embeddings, encodings["text_context"].embeddings
     lengths = torch.tensor([TURNS])
     probabilities = encodings[FUSION].logits.softmax(dim=-1)
-    dull = network.parts[FUSION](audio.mean(dim=0).repeat(TURNS, 1)[None], text[None], lengths).logits[0].softmax(-1)
-    mute = network.parts[FUSION](audio[None], text.mean(dim=0).repeat(TURNS, 1)[None], lengths).logits[0].softmax(-1)
-    for turn, one in enumerate(reasons()):
+    speakers = number_speakers([turn.speaker for turn in TALK.utterances])[None]
+
+    def fuse(audio: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+        return network.parts[FUSION](audio[None], text[None], lengths, speakers).logits[0].softmax(-1)
+
+    dull, mute = fuse(audio.mean(dim=0).repeat(TURNS, 1), text), fuse(audio, text.mean(dim=0).repeat(TURNS, 1))
+    for turn, one in enumerate(reasons(predictor)):
         label = int(probabilities[turn].argmax())
         assert one.speech == pytest.approx(float(probabilities[turn, label] - dull[turn, label]), abs=SAME_PROBABILITY)
         assert one.words == pytest.approx(float(probabilities[turn, label] - mute[turn, label]), abs=SAME_PROBABILITY)
-    assert len({round(one.speech or 0.0, 6) for one in reasons()}) > 1
+    assert len({round(one.speech or 0.0, 6) for one in reasons(predictor)}) > 1
 
 
 @pytest.mark.parametrize(

@@ -63,8 +63,11 @@ def test_words_of_a_script_that_the_model_does_not_know_are_warned_of(predictor:
         assert any("unknown to the text encoder" in one for one in strict.recognise(path).warnings) == warned
 
 
-def test_unknown_speakers_are_told_where_the_model_reads_a_speakers_turns_apart(model: Path, tmp_path: Path) -> None:
-    apart = load(write_model(tmp_path, "both", speaker_gru=True))
+@pytest.mark.parametrize("option", ["speaker_gru", "speaker_crf"])
+def test_unknown_speakers_are_told_where_the_model_reads_a_speakers_turns_apart(
+    model: Path, tmp_path: Path, option: str
+) -> None:
+    apart = load(write_model(tmp_path, "both", 0.5, **{option: True}))
     rows = {
         "named": "text,speaker\nhello,ann\nno,ben\n",
         "partly": "text,speaker\nhello,ann\nno,\n",

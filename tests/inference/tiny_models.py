@@ -24,6 +24,7 @@ from moodline.inference.pipeline import Model
 from moodline.modeling.checkpoint import TrainedModel, save_description, save_stage, save_text_assets
 from moodline.modeling.context import BiGruAttention
 from moodline.modeling.description import Provenance
+from moodline.modeling.fusion import Fusion
 from moodline.modeling.model import ENCODER_BY_STAGE, ConversationModel, build_stage
 from moodline.modeling.text_encoder import load_text_backbone
 from moodline.recipe import parse_recipe, read_recipe
@@ -47,22 +48,24 @@ PROVENANCE = Provenance(
 )
 
 
-def recipe_of(context: ContextConfig = CONTEXT, modalities: str = "both") -> Recipe:
+def recipe_of(context: ContextConfig = CONTEXT, modalities: str = "both", *, speaker_crf: bool = False) -> Recipe:
     return Recipe(
         modalities=modalities,
         audio_utterance=AudioUtteranceConfig(given=True, embedding=SIZES[AUDIO_UTTERANCE]),
         text_utterance=TextUtteranceConfig(given=True, embedding=SIZES[TEXT_UTTERANCE]),
         audio_context=context,
         text_context=context,
-        fusion=FusionConfig(hidden=12, heads=3, layers=2, feed_forward=16),
+        fusion=FusionConfig(hidden=12, heads=3, layers=2, feed_forward=16, speaker_crf=speaker_crf),
     )
 
 
 def network_of(recipe: Recipe) -> ConversationModel:
     torch.manual_seed(0)
     parts = {stage: build_stage(stage, recipe, len(IEMOCAP4.classes)) for stage in recipe.stages}
-    with torch.no_grad():  # so that attention is far from uniform
+    with torch.no_grad():  # so that attention is far from uniform, and a speaker's turns from independent
         for part in parts.values():
+            if isinstance(part, Fusion) and part.speaker_crf is not None:
+                part.speaker_crf.transitions.normal_(std=2.0)
             if isinstance(part, BiGruAttention):
                 for name, weight in part.attention.named_parameters():
                     if name.endswith(("map.weight", "attend.in_proj_weight")):
@@ -94,11 +97,19 @@ def conversation_of(turns: int, speakers: Sequence[str] = ("F", "M", "M")) -> Co
     )
 
 
-def write_model(place: Path, modalities: str, modality_dropout: float = 0.0, speaker_gru: bool = False) -> Path:
+def write_model(
+    place: Path,
+    modalities: str,
+    modality_dropout: float = 0.0,
+    *,
+    speaker_gru: bool = False,
+    speaker_crf: bool = False,
+) -> Path:
     """A model folder with encoders of its own, its weights random."""
     name = str(write_recipe(place / "tiny.yaml", tiny_bert(place / "bert")))
     recipe = parse_recipe({**read_recipe(name)[0], "modalities": modalities}, name)
-    recipe = replace(recipe, fusion=replace(recipe.fusion, modality_dropout=modality_dropout))
+    fusion = replace(recipe.fusion, modality_dropout=modality_dropout, speaker_crf=speaker_crf)
+    recipe = replace(recipe, fusion=fusion)
     contexts = {stage: replace(getattr(recipe, stage), speaker_gru=speaker_gru) for stage in ENCODER_BY_STAGE}
     recipe = replace(recipe, **contexts)
     bert, tokenizer = load_text_backbone(recipe.text_utterance.pretrained, recipe.text_utterance.maximum_tokens)

@@ -52,7 +52,7 @@ def items_of(found: StageData) -> tuple[FusionItems, FusionItems]:
 
 def given(items: FusionItems, index: int) -> list[bool]:
     """Whether an item has speech, and whether it has words: everywhere or nowhere."""
-    present = [set(mask.tolist()) for mask in items[index].masks]
+    present = [set(mask.tolist()) for mask in items[index].masks[1:]]
     assert all(len(one) == 1 for one in present)
     return [one.pop() for one in present]
 
@@ -119,7 +119,7 @@ def lacking(talk: Conversation, turn: int, **changes: object) -> Conversation:
 def test_turns_that_lack_a_modality_lack_it_in_training() -> None:
     talk = lacking(lacking(FIRST, 0, words=" "), 2, audio=None)
     items, _ = items_of(data(change_config(Recipe(), {"fusion.modality_dropout": 1e-9}), [talk]))
-    has_audio, has_text = items[0].masks
+    _, has_audio, has_text = items[0].masks
     assert has_audio.tolist() == [True, True, False]
     assert has_text.tolist() == [False, True, True]
 
@@ -137,7 +137,7 @@ def test_a_conversation_is_never_left_without_anything() -> None:
 def test_a_batchs_masks_are_padded_with_what_is_absent() -> None:
     train, _ = items_of(data(change_config(Recipe(), {"fusion.input_modalities": "text"})))
     batch = collate_items([train[1], train[0]])
-    masks: list[Tensor] = list(batch.inputs[3:])
+    masks: list[Tensor] = list(batch.inputs[4:])
     assert batch.inputs[2].tolist() == [1, 3]
     assert masks[0].tolist() == [[False] * 3] * 2
     assert masks[1].tolist() == [[True, False, False], [True] * 3]

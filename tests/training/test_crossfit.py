@@ -1,7 +1,8 @@
-"""Cross-fitting: contexts train on embeddings of encoders that have not seen the turn, all with the same axes."""
+"""Cross-fitting: contexts and fusion train on embeddings of stages that have not seen the turn, with the same axes."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,13 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
+from moodline.config import FUSION, STAGES
 from moodline.conversation import IEMOCAP4, Conversation, Utterance
+from moodline.corpora.corpus import read_corpus
 from moodline.embeddings import read_embeddings, stack_embeddings
 from moodline.errors import MoodlineError
+from moodline.inference.pipeline import load
 from moodline.training.crossfit import align_embeddings, plan_parts
+from moodline.training.fold_training import FoldTrainer
+from moodline.training.lightning_module import StageModule
 from moodline.training.run import FoldFiles
 from tests.processes import DieInTraining, run
-from tests.system import moodline, refused, write_recipe
+from tests.system import SAME_PROBABILITY, moodline, refused, write_recipe
 from tests.tiny import tiny_bert
 from tests.trees import write_tree
 
@@ -206,6 +212,41 @@ def test_the_model_is_that_of_all_training_conversations(place: Path, plain: Pat
         assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
+def test_each_stage_that_another_reads_is_trained_without_each_part(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: dict[str, list[set[str | None]]] = {}
+    train_module = FoldTrainer.train_module
+
+    def note_sessions(
+        trainer: FoldTrainer, stage: str, train: Sequence[Conversation], *arguments: Any, **named: Any
+    ) -> StageModule:
+        trained.setdefault(stage, []).append({one.session for one in train})
+        return train_module(trainer, stage, train, *arguments, **named)
+
+    monkeypatch.setattr(FoldTrainer, "train_module", note_sessions)
+    moodline(*list_command(place, tmp_path / "run", "--crossfit", "3"))
+    sessions = {"2", "3", "4"}
+    for stage in STAGES[:-1]:
+        *parts, whole = trained.pop(stage)
+        assert whole == sessions
+        assert sorted(map(sorted, (sessions - part for part in parts))) == [["2"], ["3"], ["4"]]
+    assert trained == {FUSION: [sessions]}
+
+
+def test_the_fusion_trains_on_embeddings_of_contexts_without_the_turn(place: Path) -> None:
+    folder, stage = place / "one-run/fold-5", "text_context"
+    kept = read_embeddings(folder / f"embeddings/{stage}.parquet").vectors
+    predictor = load(folder / "model")
+    for one in read_corpus(place / "one").conversations:
+        conversation = one.prepare_for_context(predictor.model.label_set, "labelled")
+        ids = [turn.id for turn in conversation.utterances]
+        if conversation.session in {"1", "2", "3", "4"}:
+            of_all = predictor.encode(conversation)[stage].embeddings
+            same = torch.allclose(stack_embeddings(kept, ids), of_all, rtol=0, atol=SAME_PROBABILITY)
+            assert same == (conversation.session == "1")  # validates: no training has seen it
+
+
 def test_more_parts_than_sessions_are_refused(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     error = refused(capsys, *list_command(place, tmp_path, "--crossfit", "4"))
     assert error.code == "recipe.too_many_parts"
@@ -238,10 +279,10 @@ def unbroken(place: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["in", "after"])
-@pytest.mark.parametrize("epoch", [0, 1])
-def test_a_killed_run_goes_on(place: Path, unbroken: Path, tmp_path: Path, moment: str, epoch: int) -> None:
+@pytest.mark.parametrize(("stage", "epoch"), [("text_utterance", 0), ("text_utterance", 1), ("text_context", 0)])
+def test_a_killed_run_goes_on(place: Path, unbroken: Path, tmp_path: Path, moment: str, stage: str, epoch: int) -> None:
     command = list_command(place, tmp_path / "run", "--crossfit", "3")
-    assert run(command, tmp_path / "errors", DieInTraining("text_utterance", epoch, moment)) != 0
+    assert run(command, tmp_path / "errors", DieInTraining(stage, epoch, moment)) != 0
     assert run(command, tmp_path / "errors") == 0
     for stage in ("text_utterance", "fusion"):
         one, other = (

@@ -14,7 +14,7 @@ import yaml
 from rich.console import Console
 from torch import nn
 
-from moodline.config import AUDIO_UTTERANCE, ENCODERS, STAGE_NAMES, Recipe
+from moodline.config import AUDIO_UTTERANCE, STAGE_NAMES, Recipe
 from moodline.conversation import LabelSet, find_label_set, refuse_misspelt
 from moodline.corpora.asr_column import read_asr_column, read_asr_metadata
 from moodline.corpora.corpus import Corpus, read_corpus
@@ -177,7 +177,7 @@ def describe_plan(plan: Sequence[tasks.ExperimentTask], out: Path, jobs: int, de
 
 
 def describe_crossfit(stage: str, recipe: Recipe) -> str:
-    return f", {recipe.crossfit + 1} times for crossfit" if recipe.crossfit and stage in ENCODERS else ""
+    return f", {recipe.crossfit + 1} times for crossfit" if stage in recipe.crossfitted_stages else ""
 
 
 def format_minutes(seconds: float) -> str:
@@ -205,8 +205,8 @@ def estimate_seconds(
         key = f"{stage} {asdict(getattr(recipe, stage))} {part}"
         if key not in rates:
             rates[key] = measure_rate(part, batches[0], data, device)
-        # With crossfit K an encoder trains once on all conversations, and K times on K - 1 of K parts.
-        trainings = recipe.crossfit if stage in ENCODERS and recipe.crossfit else 1
+        # With crossfit K a part trains once on all conversations, and K times on K - 1 of K parts.
+        trainings = recipe.crossfit if stage in recipe.crossfitted_stages else 1
         passes = 1 if is_cacheable(part) else trainings * (training.epochs + 1)
         total += passes * rates[key] * sum(map(count_units, batches, lengths))
     return total
@@ -229,8 +229,7 @@ def build_stage_data(
         sizes = [getattr(recipe, stage).count_inputs(getattr(recipe, ENCODER_BY_STAGE[stage]).embedding)]
     ids = [turn.id for one in (*sets.train, *sets.validation) for turn in one.utterances]
     sequences = [{name: torch.randn(size) for name in ids} for size in sizes]
-    build = dataset.build_context_items if stage in ENCODER_BY_STAGE else dataset.build_conversation_items
-    items = [build(one, sequences, labels) for one in (sets.train, sets.validation)]
+    items = [dataset.build_conversation_items(one, sequences, labels) for one in (sets.train, sets.validation)]
     return dataset.StageData(*items)
 
 

@@ -78,7 +78,8 @@ def compute_ablation_falls(
 
     def fuse(embeddings: Mapping[str, Tensor]) -> Tensor:
         """(1, n, D) by context stage -> the fusion's probabilities (n, classes)"""
-        encoding = run_on_device(network.parts[FUSION], *(embeddings[stage] for stage in ENCODER_BY_STAGE), lengths)
+        values = (embeddings[stage] for stage in ENCODER_BY_STAGE)
+        encoding = run_on_device(network.parts[FUSION], *values, lengths, speakers)
         return (encoding.logits.double() / temperature).softmax(dim=-1)[0]
 
     whole = fuse(contexts)

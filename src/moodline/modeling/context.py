@@ -5,6 +5,7 @@ Shapes: B conversations, S utterances of the longest one, D input size, H hidden
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -120,25 +121,28 @@ class BiGruAttention(nn.Module):
         mask = build_length_mask(lengths, outputs.shape[1])
         if self.speaker_gru is not None and speakers is not None:
             known = speakers.masked_fill(~mask, UNKNOWN_SPEAKER)
-            outputs = outputs + run_by_speaker(self.speaker_gru, embeddings, known)
+            run = partial(run_recurrent, self.speaker_gru)
+            outputs = outputs + run_by_speaker(run, embeddings, known, outputs.shape[-1])
         return outputs, mask
 
 
-def run_by_speaker(layer: nn.RNNBase, values: Tensor, speakers: Tensor) -> Tensor:
-    """Run a recurrent layer over each speaker's turns alone: values (B, S, D), speakers (B, S) -> (B, S, outputs).
+def run_by_speaker(run: Callable[[Tensor, Tensor], Tensor], values: Tensor, speakers: Tensor, outputs: int) -> Tensor:
+    """Run a function over each speaker's turns alone: values (B, S, D), speakers (B, S) -> (B, S, outputs).
 
     The outputs of turns of ``UNKNOWN_SPEAKER`` are zero.
+
+    Args:
+        run: maps the padded turns of speakers (speakers, L, D) and their lengths to (speakers, L, outputs)
     """
     conversations, turns = (speakers != UNKNOWN_SPEAKER).nonzero(as_tuple=True)  # (N,) each, in order
     if not len(turns):
-        return values.new_zeros(*speakers.shape, 2 * layer.hidden_size)
+        return values.new_zeros(*speakers.shape, outputs)
     keys = conversations * speakers.shape[1] + speakers[conversations, turns]  # a number below S for each speaker
     _, group, sizes = keys.unique(return_inverse=True, return_counts=True)  # (N,), (speakers,)
     order = group.argsort(stable=True)  # a speaker's turns together, in their order
     rows, columns = conversations[order], turns[order]
     padded = nn.utils.rnn.pad_sequence(list(values[rows, columns].split(sizes.tolist())), batch_first=True)
-    outputs = run_recurrent(layer, padded, sizes)  # (speakers, longest, outputs)
-    found = outputs[build_length_mask(sizes, outputs.shape[1])]  # (N, outputs)
+    found = run(padded, sizes)[build_length_mask(sizes, padded.shape[1])]  # (N, outputs)
     return found.new_zeros(*speakers.shape, found.shape[-1]).index_put((rows, columns), found)
 
 

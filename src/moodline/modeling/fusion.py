@@ -1,29 +1,77 @@
 """Fusion (paper, section 2.4): speech and words of a conversation in one transformer, and two simpler alternatives.
 
-Shapes: B conversations, S utterances of the longest one, D input size of a modality, H hidden size.
+Shapes: B conversations, S utterances of the longest one, D input size of a modality, H hidden size, C classes.
 """
 
 import torch
 from torch import Tensor, nn
 
 from moodline.modeling.batching import Encoding, build_length_mask
-from moodline.modeling.context import BcLstm
+from moodline.modeling.context import UNKNOWN_SPEAKER, BcLstm, run_by_speaker
+
+
+class SpeakerCrf(nn.Module):
+    """Relate the classes of each speaker's consecutive turns by a linear-chain conditional random field.
+
+    For a speaker's turns 1 to L with logits z_t (C,) and transitions W (C x C), the classes y have
+
+        p(y) = exp(sum over t of z_t[y_t] + sum over t > 1 of W[y_(t-1), y_t]) / Z
+
+    and each turn gets its log marginals log p(y_t), so that the loss is that of any classifier, with its weights, and a
+    turn has probabilities (Lafferty, McCallum and Pereira, "Conditional random fields", ICML 2001; marginals in the
+    loss: Kakade, Teh and Roweis, "An alternate objective function for Markovian fields", ICML 2002). W starts at zero,
+    where turns are independent.
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.transitions = nn.Parameter(torch.zeros(classes, classes))
+
+    def forward(self, logits: Tensor, speakers: Tensor) -> Tensor:
+        """Map logits (B, S, C), speakers (B, S) to log marginals (B, S, C); log softmax where a speaker is unknown."""
+        marginals = run_by_speaker(self.compute_log_marginals, logits, speakers, logits.shape[-1])
+        return torch.where((speakers == UNKNOWN_SPEAKER)[..., None], logits.log_softmax(dim=-1), marginals)
+
+    def compute_log_marginals(self, logits: Tensor, lengths: Tensor) -> Tensor:
+        """Map the logits of chains (N, L, C), padded, and their lengths (N,) to log marginals (N, L, C)."""
+        scores = logits.log_softmax(dim=-1)
+        # Messages from the turns before and after, (N, C) each. They are normalised, which cancels in the marginals.
+        before = [torch.zeros_like(scores[:, 0])]
+        for turn in range(1, logits.shape[1]):
+            joint = (before[-1] + scores[:, turn - 1])[:, :, None] + self.transitions  # (N, C, 1) + (C, C): from, to
+            before.append(joint.logsumexp(dim=1).log_softmax(dim=-1))
+        after = [torch.zeros_like(scores[:, 0])]
+        for turn in range(logits.shape[1] - 1, 0, -1):
+            joint = self.transitions + (after[-1] + scores[:, turn])[:, None, :]  # (C, C) + (N, 1, C): from, to
+            follows = (turn < lengths)[:, None]  # a turn of the chain, not padding
+            after.append(torch.where(follows, joint.logsumexp(dim=2).log_softmax(dim=-1), 0.0))
+        return (torch.stack(before, dim=1) + scores + torch.stack(after[::-1], dim=1)).log_softmax(dim=-1)
 
 
 class Fusion(nn.Module):
-    """Map the contextual embeddings of both modalities to an encoding of each utterance."""
+    """Map the contextual embeddings of both modalities to an encoding of each utterance.
+
+    Args:
+        speaker_crf: whether a ``SpeakerCrf`` maps the logits
+    """
+
+    def __init__(self, classes: int, *, speaker_crf: bool = False) -> None:
+        super().__init__()
+        self.speaker_crf = SpeakerCrf(classes) if speaker_crf else None
 
     def forward(
         self,
         audio: Tensor,
         text: Tensor,
         lengths: Tensor,
+        speakers: Tensor | None = None,
         has_audio: Tensor | None = None,
         has_text: Tensor | None = None,
     ) -> Encoding:
-        """Map audio and text (B, S, D), lengths (B,) of at least 1 to embeddings (B, S, ...), logits (B, S, classes).
+        """Map audio and text (B, S, D), lengths (B,) of at least 1 to embeddings (B, S, ...), logits (B, S, C).
 
         Args:
+            speakers: (B, S), numbers that are equal for turns of one speaker, or ``UNKNOWN_SPEAKER``
             has_audio, has_text: (B, S), True where an utterance has the modality, which is zeroed elsewhere; None
                 where every utterance has it. A conversation has at least one modality somewhere.
         """
@@ -34,7 +82,11 @@ class Fusion(nn.Module):
         if has_text is not None:
             text = text.masked_fill(~has_text[..., None], 0.0)
             attended[0] = attended[0] & has_text
-        return self.fuse_modalities(audio, text, lengths, torch.cat(attended, dim=1))
+        encoding = self.fuse_modalities(audio, text, lengths, torch.cat(attended, dim=1))
+        if self.speaker_crf is None or speakers is None:
+            return encoding
+        known = speakers.masked_fill(~build_length_mask(lengths, speakers.shape[1]), UNKNOWN_SPEAKER)
+        return encoding._replace(logits=self.speaker_crf(encoding.logits, known))
 
     def fuse_modalities(self, audio: Tensor, text: Tensor, lengths: Tensor, attended: Tensor) -> Encoding:
         """Fuse embeddings that are zero where absent; ``attended`` (B, 2S) is True for present text, then audio."""
@@ -68,8 +120,9 @@ class MultimodalTransformer(Fusion):
         feed_forward: int = 3072,
         dropout: float = 0.1,
         output_dropout: float = 0.2,
+        speaker_crf: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(classes, speaker_crf=speaker_crf)
         self.text_map = nn.Linear(inputs, hidden)
         self.audio_map = nn.Linear(inputs, hidden)
         self.dropout = nn.Dropout(dropout)
@@ -90,8 +143,10 @@ class MultimodalTransformer(Fusion):
 class Concatenation(Fusion):
     """Fuse each utterance by itself: fused = relu(W [audio; text] + b), with W (H x 2D); dropout before both layers."""
 
-    def __init__(self, inputs: int, *, classes: int, hidden: int = 120, output_dropout: float = 0.2) -> None:
-        super().__init__()
+    def __init__(
+        self, inputs: int, *, classes: int, hidden: int = 120, output_dropout: float = 0.2, speaker_crf: bool = False
+    ) -> None:
+        super().__init__(classes, speaker_crf=speaker_crf)
         self.fuse = nn.Linear(2 * inputs, hidden)
         self.dropout = nn.Dropout(output_dropout)
         self.classify = nn.Linear(hidden, classes)
@@ -104,8 +159,10 @@ class Concatenation(Fusion):
 class HierarchicalBcLstm(Fusion):
     """Fuse with a contextual LSTM over the concatenated modalities (Poria et al. 2017, level two of the hierarchy)."""
 
-    def __init__(self, inputs: int, *, classes: int, hidden: int = 120, output_dropout: float = 0.2) -> None:
-        super().__init__()
+    def __init__(
+        self, inputs: int, *, classes: int, hidden: int = 120, output_dropout: float = 0.2, speaker_crf: bool = False
+    ) -> None:
+        super().__init__(classes, speaker_crf=speaker_crf)
         self.level = BcLstm(2 * inputs, classes=classes, hidden=hidden, dropout=output_dropout)
 
     def fuse_modalities(self, audio: Tensor, text: Tensor, lengths: Tensor, attended: Tensor) -> Encoding:

@@ -149,7 +149,7 @@ class ConversationModel(nn.Module):
             encoded: by encoder (B, S), True where a context reads the turn; its encoding of the others is NaN
             present: by encoder (B, S), True where the fusion reads the turn's modality; by default it reads all, and
                 fuses nothing if one encoder is missing
-            speakers: (B, S), see ``BiGruAttention``
+            speakers: (B, S), see ``BiGruAttention`` and ``SpeakerCrf``
         """
         encodings = {
             stage: encode_present(
@@ -162,7 +162,7 @@ class ConversationModel(nn.Module):
             missing = torch.zeros_like(next(iter(encodings.values())).embeddings)  # both contexts have one size
             inputs = (encodings[stage].embeddings if stage in encodings else missing for stage in ENCODER_BY_STAGE)
             masks = () if present is None else (present[encoder] for encoder in ENCODER_BY_STAGE.values())
-            encodings[FUSION] = self.parts[FUSION](*inputs, lengths, *masks)
+            encodings[FUSION] = self.parts[FUSION](*inputs, lengths, speakers, *masks)
         return encodings
 
 

@@ -1,8 +1,9 @@
-"""Cross-fitting: contexts train on embeddings of utterances that their encoder has not seen.
+"""Cross-fitting: contexts and fusion train on embeddings of utterances that the parts before them have not seen.
 
 An encoder knows the utterances that trained it better than new ones. Contexts that learn from its embeddings of the
-former rely on them too much when they read the latter. With cross-fitting each part of the training conversations is
-encoded by an encoder that trained on the other parts (stacked generalisation: Wolpert, Neural Networks, 1992).
+former rely on them too much when they read the latter; likewise the fusion and its contexts. With cross-fitting each
+part of the training conversations is encoded by an encoder, and by contexts, that trained on the other parts (stacked
+generalisation: Wolpert, Neural Networks, 1992).
 """
 
 from collections.abc import Collection, Sequence
@@ -11,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from moodline.config import ENCODERS, Recipe
+from moodline.config import Recipe
 from moodline.conversation import Conversation, LabelSet
 from moodline.corpora.protocols import Fold, balance_parts, group_by_speaker
 from moodline.embeddings import Embeddings, stack_embeddings
@@ -19,7 +20,7 @@ from moodline.errors import MoodlineError
 
 
 class Part(NamedTuple):
-    """Hold training conversations that an encoder is trained without, and what the part is called."""
+    """Hold training conversations that stages are trained without, and what the part is called."""
 
     name: str
     conversations: tuple[Conversation, ...]
@@ -33,8 +34,8 @@ class Parts(NamedTuple):
 
 
 def plan_crossfit(recipe: Recipe, fold: Fold, train: Sequence[Conversation], label_set: LabelSet) -> Parts:
-    """Plan the parts of a fold's training set; none without cross-fitting, or without an encoder that trains."""
-    if not recipe.crossfit or not {*ENCODERS} & {*recipe.stages}:
+    """Plan the parts of a fold's training set; none without cross-fitting."""
+    if not recipe.crossfitted_stages:
         return Parts()
     try:
         return plan_parts(train, recipe.crossfit, label_set)
@@ -99,7 +100,7 @@ def join_poor_parts(parts: Sequence[list[Conversation]], label_set: LabelSet) ->
 
 
 def find_single_classes(parts: Sequence[list[Conversation]], label_set: LabelSet) -> list[str]:
-    """Find the classes in one part alone: the encoder that trains without this part would never see them."""
+    """Find the classes in one part alone: what trains without this part would never see them."""
     found = [collect_classes(part, label_set) for part in parts]
     counts = (sum(number in classes for classes in found) for number in range(len(label_set.classes)))
     return [name for name, count in zip(label_set.classes, counts, strict=True) if count < 2]
@@ -123,7 +124,7 @@ def name_part(conversations: Sequence[Conversation]) -> str:
 def align_embeddings(
     own: Embeddings, reference: Embeddings, seen: Sequence[str], held_out: Collection[str]
 ) -> Embeddings:
-    """Map a part's encoder's embeddings of held-out utterances to the axes of the encoder that trained on all.
+    """Map embeddings of held-out utterances to the axes of the encoder, or the context, that trained on all.
 
     The axes of two trainings differ by at least a rotation. Rotation and scale are the best in the least squares over
     the utterances of the other parts: with centred X and Y (N x D) and X^T Y = U S V^T,
@@ -134,7 +135,7 @@ def align_embeddings(
     utterances than dimensions, x is projected to the directions that they have.
 
     Args:
-        own, reference: vectors (D,) by utterance id of the part's encoder, and of the encoder of all
+        own, reference: vectors (D,) by utterance id, of the stage trained without the part, and trained on all
         seen: utterances of the other parts
         held_out: utterances of the part
     """

@@ -322,25 +322,12 @@ def build_conversation_items(
     return Items(rows)
 
 
-def build_context_items(
-    conversations: Sequence[Conversation], embeddings: Sequence[Embeddings], label_set: LabelSet
-) -> Items:
-    """Build the items of a context stage: those of ``build_conversation_items``, and who speaks each turn."""
-    rows = [
-        build_conversation_item(one, embeddings, label_set)._replace(
-            masks=(number_speakers([turn.speaker for turn in one.utterances]),)
-        )
-        for one in conversations
-        if has_class(one, label_set)
-    ]
-    return Items(rows)
-
-
 def build_conversation_item(conversation: Conversation, embeddings: Sequence[Embeddings], label_set: LabelSet) -> Item:
-    """Build a conversation's sequences of embeddings (S, D), and the classes (S,) of its utterances or UNSCORED."""
+    """Build a conversation's sequences of embeddings (S, D), its turns' classes (S,) or UNSCORED, and speakers (S,)."""
     sequences = tuple(torch.stack([each[turn.id] for turn in conversation.utterances]) for each in embeddings)
     indices = [label_set.index(turn.label) for turn in conversation.utterances]
-    return Item(sequences, torch.tensor([UNSCORED if index is None else index for index in indices]))
+    labels = torch.tensor([UNSCORED if index is None else index for index in indices])
+    return Item(sequences, labels, (number_speakers([turn.speaker for turn in conversation.utterances]),))
 
 
 def has_class(conversation: Conversation, label_set: LabelSet) -> bool:
@@ -379,7 +366,8 @@ class FusionItems(Items):
     def __getitem__(self, index: int) -> Item:
         conversation, mode, present = self.read[index]
         masks = mask_modalities(present, mode or draw_modalities(self.recipe, self.epoch, conversation))
-        return self.rows[index]._replace(masks=tuple((masks if has_input(masks) else present).values()))
+        row, read = self.rows[index], masks if has_input(masks) else present
+        return row._replace(masks=(*row.masks, *read.values()))
 
 
 def has_input(masks: Mapping[str, Tensor]) -> bool:

@@ -200,7 +200,7 @@ class FoldTrainer:
     def run_stage(self, stage: str, title: str, *, resume: bool) -> None:
         if is_main_process():
             write_json(self.files.get_origin(stage), {"origin": self.origins[stage]})
-        parts = self.parts if stage in ENCODERS else ()
+        parts = self.parts if stage in self.recipe.crossfitted_stages else ()
         held_out = [self.train_without(part, stage, number, title) for number, part in enumerate(parts, start=1)]
         trained = self.train_module(stage, self.train, self.files.get_state(stage), title, resume=resume)
         if stage != FUSION:
@@ -236,7 +236,7 @@ class FoldTrainer:
         return trained
 
     def train_without(self, part: Part, stage: str, number: int, title: str) -> Embeddings:
-        """Train an encoder without a part of the training conversations -> its embeddings of all; see ``crossfit``."""
+        """Train a stage without a part of the training conversations -> its embeddings of all; see ``crossfit``."""
         name = f"{stage}.part-{number}"
         held_out = {one.fingerprint for one in part.conversations}
         origin = {**self.origins[stage], "held_out": hash_json(sorted(held_out))}
@@ -263,7 +263,7 @@ class FoldTrainer:
         return found
 
     def align_parts(self, held_out: Sequence[Embeddings], embeddings: Embeddings) -> Embeddings:
-        """Replace each part's embeddings by those of the encoder that trained without it."""
+        """Replace each part's embeddings by those of the stage that was trained without it."""
         found = dict(embeddings)
         for part, own in zip(self.parts, held_out, strict=True):
             ids = {turn.id for one in part.conversations for turn in one.utterances}
@@ -344,8 +344,7 @@ class FoldTrainer:
                 return dataset.build_token_items(conversations, self.tokenizer, self.label_set, self.recipe)
             if stage == FUSION and self.recipe.fusion.handles_missing_modality:
                 return dataset.FusionItems(conversations, inputs, self.recipe, self.label_set, train=train)
-            build = dataset.build_conversation_items if stage == FUSION else dataset.build_context_items
-            return build(conversations, inputs, self.label_set)
+            return dataset.build_conversation_items(conversations, inputs, self.label_set)
 
         return dataset.StageData(build_items(train, train=True), build_items(validation, train=False))
 
@@ -382,7 +381,7 @@ class FoldTrainer:
         inputs = [stack_embeddings(vectors, ids) for vectors in self.read_inputs(stage)]
         sequences = [values.split(sizes) for values in inputs]
         speakers = [number_speakers([turn.speaker for turn in one.utterances]) for one in conversations]
-        encodings = encode_conversations(part, *sequences, speakers=None if stage == FUSION else speakers)
+        encodings = encode_conversations(part, *sequences, speakers=speakers)
         return Encoding(*(torch.cat(values) for values in zip(*encodings, strict=True)))
 
     def describe(self, provenance: Provenance) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from moodline.config import AUDIO_UTTERANCE, CLASS_WEIGHTS, TEXT_UTTERANCE, Recipe
+from moodline.config import AUDIO_UTTERANCE, CLASS_WEIGHTS, FUSION, TEXT_UTTERANCE, Recipe
 from moodline.errors import MoodlineError
 from moodline.metrics import compute_unweighted_accuracy
 from moodline.modeling.audio_encoder import LeafCnn
@@ -269,7 +269,7 @@ class StageModule(lightning.LightningModule):
 
 
 def find_lr_group(stage: str, part: Any, recipe: Recipe) -> tuple[nn.Module, float] | None:
-    """Return an encoder's front-end or pretrained module and its learning-rate scale; None for other stages."""
+    """Return the module of a part that has a learning rate of its own, and the scale of that; None without one."""
     if isinstance(part, PretrainedAudio):
         is_module = isinstance(part.backbone, nn.Module)
         return (part.backbone, recipe.audio_utterance.pretrained_lr_scale) if is_module else None
@@ -277,6 +277,8 @@ def find_lr_group(stage: str, part: Any, recipe: Recipe) -> tuple[nn.Module, flo
         return part.front_end, recipe.audio_utterance.frontend_lr_scale
     if stage == TEXT_UTTERANCE:
         return part.bert, recipe.text_utterance.text_encoder_lr_scale
+    if stage == FUSION and part.speaker_crf is not None:
+        return part.speaker_crf, recipe.fusion.crf_lr_scale
     return None
 
 

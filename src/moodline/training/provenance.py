@@ -41,6 +41,8 @@ LATER_DEFAULTS: StageFingerprint = {
     "audio_context.speaker_gru": False,
     "text_context.append_speaker_mean": False,
     "text_context.speaker_gru": False,
+    "fusion.speaker_crf": False,
+    "fusion.crf_lr_scale": 30.0,
     "fusion.modalities": "both",
     "fusion.modality_dropout": 0.0,
     "audio_utterance.encoder": "leaf_cnn",
@@ -115,6 +117,7 @@ def compute_origins(
         }
         if stage in ENCODERS:
             content["selection"] = recipe.selection
+        if stage in recipe.crossfitted_stages:
             content["crossfit"] = recipe.crossfit
         if stage in encoder_files:
             content[FILES_KEYS[stage]] = encoder_files[stage]

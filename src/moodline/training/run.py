@@ -79,11 +79,11 @@ class FoldFiles:
 
     model/                  the model folder, complete once it contains config.json
     stages/<stage>.json     written last: the fingerprint of a finished stage, its epochs, and the process's peak memory
-    stages/<encoder>.part-<n>.json, embeddings/<encoder>.part-<n>.parquet  of an encoder that trains without a part, for
+    stages/<stage>.part-<n>.json, embeddings/<stage>.part-<n>.parquet  of a stage trained without a part, for
                             cross-fitting, until the stage is finished
     stages/<stage>.pt       Lightning's checkpoint of an unfinished stage; loaded as weights only
     embeddings/             outputs of the finished stages, inputs of the next ones; with cross-fitting those of
-                            training turns are of the encoders that have not seen them
+                            training turns are of trainings that have not seen them
     logs/                   TensorBoard and CSV
     """
 
@@ -117,11 +117,11 @@ class FoldFiles:
             file.unlink(missing_ok=True)
 
     def sum_part_seconds(self, stage: str) -> float:
-        """Sum the training times of an encoder's parts, which cross-fitting leaves out."""
+        """Sum the times of a stage's trainings without a part."""
         return sum(read_json(record, "stage")["seconds"] for record in self.stages.glob(f"{stage}.part-*.json"))
 
     def remove_parts(self, stage: str) -> None:
-        """Remove the files of an encoder's trainings without a part; nothing reads them once the stage is finished."""
+        """Remove the files of a stage's trainings without a part; nothing reads them once the stage is finished."""
         # States before origins, as above.
         for pattern in ("stages/{}.part-*.pt", "stages/{}.part-*.json", "embeddings/{}.part-*.parquet"):
             for file in self.folder.glob(pattern.format(stage)):
