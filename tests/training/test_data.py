@@ -12,6 +12,7 @@ from torch import Tensor
 from moodline.config import Recipe
 from moodline.conversation import IEMOCAP4, AudioClip, Conversation, Utterance
 from moodline.experiments.paper_tables import change_config
+from moodline.modeling.context import number_speakers
 from moodline.modeling.text_encoder import load_text_backbone
 from moodline.training.dataset import (
     UNSCORED,
@@ -179,8 +180,10 @@ def test_conversations_are_sequences_of_every_turn_scored_or_not() -> None:
 def test_a_batch_is_padded_and_its_padding_unscored() -> None:
     items = build_conversation_items([FIRST, SECOND], [embeddings(3), embeddings(2)], IEMOCAP4)
     batch = collate_items([items[1], items[0]])
-    first, second, lengths = batch.inputs
+    first, second, lengths, speakers = batch.inputs
     assert lengths.tolist() == [1, 5]
+    assert speakers[0, :1].tolist() == number_speakers([turn.speaker for turn in SECOND.utterances]).tolist()
+    assert speakers[1].tolist() == number_speakers([turn.speaker for turn in FIRST.utterances]).tolist()
     assert (first.shape, second.shape) == ((2, 5, 3), (2, 5, 2))
     assert (first[0, 0] == 5).all()
     assert (first[0, 1:] == 0).all()
@@ -196,7 +199,7 @@ def test_a_batch_of_utterances_has_one_label_a_row() -> None:
 
 def test_the_loader_gives_the_batches_in_their_order() -> None:
     items = build_conversation_items([FIRST, SECOND], [embeddings(1)], IEMOCAP4)
-    found = [batch.inputs[-1].tolist() for batch in BatchLoader(items).select_epoch(0, [[1], [0, 1], [0]])]
+    found = [batch.inputs[1].tolist() for batch in BatchLoader(items).select_epoch(0, [[1], [0, 1], [0]])]
     assert found == [[1], [5, 1], [5]]
 
 
