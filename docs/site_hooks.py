@@ -2,11 +2,13 @@
 
 import ast
 import re
+from functools import partial
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOT_PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
@@ -31,10 +33,11 @@ def rebase_link(target: str) -> str:
     return target.removeprefix("docs/") if target.startswith("docs/") else ROOT_PAGES.get(target, f"../{target}")
 
 
-def on_page_markdown(markdown: str, **_: object) -> str:
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Link root pages by their names on the site, and show a link to a file outside docs/ as plain text."""
+    up = "../" * page.file.src_uri.count("/")  # from the page's folder to docs/
     references = "\n".join(f"::: moodline.{name}" for name in read_public_names())
-    return LINK.sub(convert_link, markdown).replace(PUBLIC_NAMES, references)
+    return LINK.sub(partial(convert_link, up=up), markdown).replace(PUBLIC_NAMES, references)
 
 
 def on_post_build(config: MkDocsConfig) -> None:
@@ -44,12 +47,12 @@ def on_post_build(config: MkDocsConfig) -> None:
             raise PluginError(f"{path} loads {found[0]}...; the site must work offline")
 
 
-def convert_link(link: re.Match[str]) -> str:
-    text, target = link[1], link[2]
-    if not target.startswith("../"):
+def convert_link(link: re.Match[str], *, up: str) -> str:
+    text, target, root = link[1], link[2], f"{up}../"
+    if not target.startswith(root):
         return link[0]
-    page = ROOT_PAGES.get(target.removeprefix("../"))
-    return f"{text}({page})" if page else text[1:-1]
+    page = ROOT_PAGES.get(target.removeprefix(root))
+    return f"{text}({up}{page})" if page else text[1:-1]
 
 
 def read_public_names() -> list[str]:

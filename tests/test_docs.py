@@ -34,7 +34,7 @@ from tests.tiny import tiny_bert
 from tests.trees import write_tree
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 API = ROOT / "docs" / "api.md"
 EXTENDING = ROOT / "docs" / "extending.md"
 LEAF_PAGE = ROOT / "docs" / "leaf.md"
@@ -95,7 +95,7 @@ def test_the_pages_that_the_source_names_exist() -> None:
     named = {
         (str(path.relative_to(ROOT)), page)
         for path in [*ROOT.glob("src/**/*.py"), *ROOT.glob("recipes/*.yaml"), *ROOT.glob("benchmarks/*.py")]
-        for page in re.findall(r"(?<!espeak-ng's )docs/\w+\.md", path.read_text(encoding="utf-8"))
+        for page in re.findall(r"(?<!espeak-ng's )docs/[\w/-]+\.md", path.read_text(encoding="utf-8"))
     }
     assert [one for one in sorted(named) if not (ROOT / one[1]).is_file()] == []
 
