@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/dialogues/study.py study.yaml corpora/meld corpora/inertia -o studies/contexts --seeds 3
 
-The study has a base, keys for all candidates, and each candidate's own keys; the first candidate is compared with:
+The study has a base, keys for all candidates, and each candidate's own keys:
 
     base: recipes/small.yaml
     all: {audio_utterance.encoder: faster-whisper, audio_utterance.pretrained: "wheel:tiny.en"}
@@ -12,12 +12,14 @@ The study has a base, keys for all candidates, and each candidate's own keys; th
 
 Each is trained under cv5 (`--protocol`); stages of equal fingerprints are trained once, and features of frozen encoders
 are computed once. Nothing is read of the test sets. UA (WA), the mean over seeds, is that of all validation
-conversations together; differences in UA have 95 % intervals of a paired bootstrap over conversations. "late" is the
-yardstick of every fusion: the product of the contexts' calibrated probabilities, divided by the classes' shares.
+conversations together. "late" is the yardstick of every fusion: the product of the contexts' calibrated probabilities,
+divided by the classes' shares. Each fusion's UA is compared with late's and with the fusions of the candidates before
+it: differences have 95 % intervals of a paired bootstrap over conversations. The last rows pool all corpora.
 """
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ import pyarrow as pa
 import yaml
 
 import moodline
-from moodline.config import AUDIO_CONTEXT, CLASS_WEIGHTS, STAGES, TEXT_CONTEXT
+from moodline.config import AUDIO_CONTEXT, CLASS_WEIGHTS, FUSION, STAGES, TEXT_CONTEXT
 from moodline.corpora.corpus import read_corpus
 from moodline.corpora.protocols import build_folds
 from moodline.evaluation.predictions import build_schema, build_stage_columns, iter_scored_turns
@@ -36,6 +38,8 @@ from moodline.modeling.checkpoint import TrainedModel
 
 LATE = "late"
 COLUMNS = (*STAGES[:-1], LATE, STAGES[-1])
+Found = Mapping[str, Sequence[PartPredictions]]
+"""A candidate's predictions on one corpus by stage, of each seed."""
 
 
 def main() -> None:
@@ -48,26 +52,59 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="candidates, of all that the study has")
     options = parser.parse_args()
     study = yaml.safe_load(options.study.read_text(encoding="utf-8"))
+    if not isinstance(study, dict) or not {"base", "candidates"} <= set(study):
+        parser.error(f"a study has a base and candidates, and {options.study} lacks one of them")
     candidates = {name: keys for name, keys in study["candidates"].items() if not options.only or name in options.only}
-    print(
-        f"{'corpus':<14} {'candidate':<24}",
-        *(f"{name:<17}" for name in COLUMNS),
-        "fusion minus the first's, minus late",
-    )
+    if not candidates:
+        parser.error(f"{options.study} has none of the candidates {', '.join(options.only)}")
+    print_row("corpus", "candidate", *COLUMNS, *(f"fusion - {name}" for name in (LATE, *list(candidates)[:-1])))
+    print_row(*["---"] * (len(COLUMNS) + len(candidates) + 2))
+    results: dict[str, list[Found]] = {name: [] for name in candidates}
     for corpus in options.corpora:
-        first: list[PartPredictions] = []
-        for name, keys in candidates.items():
+        for number, (name, keys) in enumerate(candidates.items(), start=1):
             tables = [
                 validate(study, name, keys, corpus, options.output, seed, options.protocol)
                 for seed in range(options.seeds)
             ]
             classes = [column.removeprefix("p_") for column in tables[0].column_names if column.startswith("p_")]
             found = {stage: [collect_predictions(one, stage, classes) for one in tables] for stage in COLUMNS}
-            first = first or found[COLUMNS[-1]]
-            means = {stage: average_seeds(parts) for stage, parts in found.items()}
-            cells = [f"{means[stage]['ua'].value:.3f} ({means[stage]['wa'].value:.3f})" for stage in COLUMNS]
-            differences = [compare_parts(found[COLUMNS[-1]], other).measures["ua"] for other in (first, found[LATE])]
-            print(f"{corpus.name:<14} {name:<24}", *(f"{cell:<17}" for cell in cells), *differences, flush=True)
+            results[name].append(found)
+            print_scores(corpus.name, {one: results[one][-1] for one in islice(results, number)})
+    if len(options.corpora) > 1:
+        pooled = {name: pool(found) for name, found in results.items()}
+        for number in range(1, len(pooled) + 1):
+            print_scores("all", dict(islice(pooled.items(), number)))
+
+
+def print_row(*cells: str) -> None:
+    print("|", " | ".join(cells), "|", flush=True)
+
+
+def print_scores(corpus: str, results: Mapping[str, Found]) -> None:
+    """Print the row of the last candidate, compared with those before it."""
+    *before, name = results
+    found = results[name]
+    means = {stage: average_seeds(found[stage]) for stage in COLUMNS}
+    others = [found[LATE], *(results[one][FUSION] for one in before)]
+    print_row(
+        corpus,
+        name,
+        *(f"{means[stage]['ua'].value:.3f} ({means[stage]['wa'].value:.3f})" for stage in COLUMNS),
+        *(str(compare_parts(found[FUSION], other).measures["ua"]) for other in others),
+    )
+
+
+def pool(corpora: Sequence[Found]) -> Found:
+    """Pool a candidate's predictions on several corpora, seed by seed."""
+    return {
+        stage: [
+            PartPredictions(
+                [row for one in seed for row in one.utterances], np.concatenate([one.confusions for one in seed])
+            )
+            for seed in zip(*(found[stage] for found in corpora), strict=True)
+        ]
+        for stage in COLUMNS
+    }
 
 
 def validate(
