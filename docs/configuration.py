@@ -42,7 +42,8 @@ In a run's own folder, a changed value retrains the stages that depend on it and
 [recipes/iemocap.yaml](../recipes/iemocap.yaml) contains the paper's values and is the base of
 [iemocap-10ms](../recipes/iemocap-10ms.yaml) and [as-released](../recipes/as-released.yaml);
 [recommended](../recipes/recommended.yaml) is what we recommend, for a CPU too: the encoders of
-[small](../recipes/small.yaml), with other contexts; small and [demo](../recipes/demo.yaml) contain what differs
+[small](../recipes/small.yaml), with other contexts and another
+fusion; small and [demo](../recipes/demo.yaml) contain what differs
 from the defaults; [wavlm-roberta](../recipes/wavlm-roberta.yaml) and
 [whisper-modernbert](../recipes/whisper-modernbert.yaml) take [pretrained encoders](encoders.md). "Released"
 marks what the paper leaves open and the authors' code fixes; as a value, what that code does [otherwise than the

@@ -469,6 +469,7 @@ def test_a_base_that_is_none_is_refused_with_the_file_that_names_it(tmp_path: Pa
             "selection",
             "no encoder is trained",
         ),
+        ({"modalities": "text", "text_utterance": {"given": True}, "crossfit": 3}, "crossfit", "reads another"),
     ],
 )
 def test_a_key_that_a_choice_makes_idle_is_noted_with_the_choice(content: Any, idle: str, choice: str) -> None:

@@ -236,7 +236,7 @@ class FusionConfig:
     Args:
         kind: transformer; concatenation, a hidden layer over an utterance's two embeddings; or bc_lstm, a further
             bidirectional LSTM over both (Poria et al. 2017, hierarchical). The last two read only hidden,
-            output_dropout and speaker_crf
+            output_dropout, speaker_crf and crf_lr_scale
         hidden: of the transformer, of the layer, or of the LSTM, each direction
         heads: of its attention; a divisor of hidden
         layers: of its encoder
@@ -287,9 +287,9 @@ class Recipe:
         class_weights: balanced weighs the loss by a class's rarity in the training set, square_root by its square root
         selection: the utterances that select the encoders' epochs: fold, the validation set; released, a random part of
             training and validation set together, which also train
-        crossfit: contexts and fusion train on embeddings of encoders and contexts that have not seen the utterance:
-            each of these is trained so many times more, each time without a part of the training conversations
-            (whole sessions); 0: none
+        crossfit: each encoder and context that another part reads is trained so many times more, each time without a
+            part of the training conversations (whole sessions); contexts and fusion train on the embeddings of the
+            trainings that left the utterance out; 0: none
         seed: determines all randomness
     """
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from moodline.modeling.context import UNKNOWN_SPEAKER
-from moodline.modeling.fusion import Concatenation, MultimodalTransformer, SpeakerCrf
+from moodline.modeling.fusion import Concatenation, HierarchicalBcLstm, MultimodalTransformer, SpeakerCrf
 from tests.rounding import assert_rounded_alike
 
 CLASSES, TURNS = 3, 6
@@ -88,7 +88,7 @@ def test_the_gradient_is_that_of_the_marginals() -> None:
     assert torch.autograd.gradcheck(run, (logits, crf.transitions.detach().requires_grad_()))
 
 
-@pytest.mark.parametrize("kind", [MultimodalTransformer, Concatenation])
+@pytest.mark.parametrize("kind", [MultimodalTransformer, Concatenation, HierarchicalBcLstm])
 @torch.no_grad()
 def test_the_fusion_maps_its_logits_where_speakers_are_known(kind: type) -> None:
     sizes = {"heads": 2, "layers": 1, "feed_forward": 8} if kind is MultimodalTransformer else {}

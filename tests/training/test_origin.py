@@ -37,6 +37,8 @@ def origins(
         ("selection", "released", set(STAGES)),
         ("audio_context.kind", "bc_lstm", {"audio_context", "fusion"}),
         ("text_context.kind", "bc_lstm", {"text_context", "fusion"}),
+        ("crossfit", 3, set(STAGES)),
+        ("fusion.speaker_crf", True, {"fusion"}),
         ("fusion.kind", "concatenation", {"fusion"}),
         ("fusion.kind", "bc_lstm", {"fusion"}),
         ("fusion.input_modalities", "text", {"fusion"}),
@@ -52,6 +54,16 @@ def test_another_box_trains_again_what_depends_on_it_and_says_why(key: str, valu
     assert find_change(before[stage], now[stage]) == f"{key} was {default!r} and is {value!r}"
     assert find_change(now[stage], before[stage]) == f"{key} was {value!r} and is {default!r}"
     assert not find_change(before[stage], before[stage])
+
+
+def test_cross_fitting_trains_contexts_again_whose_encoders_are_given() -> None:
+    given = Recipe().with_precomputed({"audio_utterance": 8, "text_utterance": 8})
+    files = {"audio_utterance": "a file", "text_utterance": "another"}
+    before, now = (
+        compute_origins(one, IEMOCAP4, "a corpus", "a fold", files, {}, "32-true")
+        for one in (given, change_config(given, {"crossfit": 3}))
+    )
+    assert {stage for stage in given.stages if before[stage] != now[stage]} == set(given.stages)
 
 
 def test_a_key_that_came_later_is_no_part_of_what_was_made_without_it() -> None:

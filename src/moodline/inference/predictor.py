@@ -66,7 +66,7 @@ class ContextEncodings(NamedTuple):
     inputs: Mapping[str, Tensor]  # (S, E or 2E) by encoder, zeros for utterances that lack what it reads
     encoded: Mapping[str, Tensor]  # (S,) by encoder, see ``find_masks``
     present: Mapping[str, Tensor] | None
-    speakers: Tensor  # (S,), see ``BiGruAttention``
+    speakers: Tensor  # (S,), see ``ConversationModel``
 
 
 def describe_model(model: TrainedModel, name: str) -> ModelFacts:

@@ -40,7 +40,7 @@ class CausalInput(NamedTuple):
     values: Mapping[str, Tensor]  # (s, E), zeros if a turn lacks what the encoder reads
     encoded: Mapping[str, Tensor]  # (s,), the turns that the contexts read
     present: Mapping[str, Tensor] | None  # (s,), those that the fusion reads; None if it reads all
-    speakers: Tensor  # (s,), see ``BiGruAttention``
+    speakers: Tensor  # (s,), see ``ConversationModel``
 
 
 class ConversationHistory:

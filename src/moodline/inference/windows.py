@@ -26,7 +26,7 @@ def encode_conversations(
     """Encode conversations by a context or fusion stage, from (S_i, D) of each, for each input of the part.
 
     Args:
-        speakers: (S_i,) of each, for a context stage
+        speakers: (S_i,) of each, see ``ConversationModel``
     """
     part.eval()
     sizes = [len(sequence) for sequence in sequences[0]]
@@ -85,7 +85,7 @@ def encode_in_windows(
     Args:
         inputs: of the contexts, (S, E) by encoder
         encoded, present: (S,) by encoder, see ``ConversationModel``
-        speakers: (S,), see ``BiGruAttention``
+        speakers: (S,), see ``ConversationModel``
     """
     present = present and drop_full_masks(present)
     pieces: dict[str, list[Encoding]] = {}

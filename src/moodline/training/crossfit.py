@@ -1,9 +1,9 @@
 """Cross-fitting: contexts and fusion train on embeddings of utterances that the parts before them have not seen.
 
 An encoder knows the utterances that trained it better than new ones. Contexts that learn from its embeddings of the
-former rely on them too much when they read the latter; likewise the fusion and its contexts. With cross-fitting each
-part of the training conversations is encoded by an encoder, and by contexts, that trained on the other parts (stacked
-generalisation: Wolpert, Neural Networks, 1992).
+former rely on them too much when they read the latter. The same holds for the fusion and its contexts. With
+cross-fitting each part of the training conversations is encoded by an encoder, and by contexts, that trained on the
+other parts (stacked generalisation: Wolpert, Neural Networks, 1992).
 """
 
 from collections.abc import Collection, Sequence

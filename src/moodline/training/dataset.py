@@ -46,14 +46,14 @@ UNSCORED = -100  # label of an utterance without a class, and of padding
 
 
 class Batch(NamedTuple):
-    """Hold a part's inputs (sequences, lengths, masks or speakers); and labels (B, 1) or (B, S), or UNSCORED."""
+    """Hold a part's inputs (sequences, lengths, speakers, masks); and labels (B, 1) or (B, S), or UNSCORED."""
 
     inputs: tuple[Tensor, ...]
     labels: Tensor
 
 
 class Item(NamedTuple):
-    """Hold a batch's row: the part's sequences (T, ...), label () or labels (S,), and masks or speakers (T,) if any."""
+    """Hold a batch's row: the part's sequences (T, ...), label () or labels (S,); speakers and masks (T,) if any."""
 
     sequences: tuple[Tensor, ...]
     labels: Tensor

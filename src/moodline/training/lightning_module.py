@@ -21,11 +21,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from moodline.config import AUDIO_UTTERANCE, CLASS_WEIGHTS, FUSION, TEXT_UTTERANCE, Recipe
+from moodline.config import AUDIO_UTTERANCE, CLASS_WEIGHTS, TEXT_UTTERANCE, Recipe
 from moodline.errors import MoodlineError
 from moodline.metrics import compute_unweighted_accuracy
 from moodline.modeling.audio_encoder import LeafCnn
 from moodline.modeling.batching import Encoding, build_length_batches
+from moodline.modeling.fusion import Fusion
 from moodline.modeling.pretrained_audio import PretrainedAudio
 from moodline.runtime import create_generator, seed_epoch
 from moodline.training.dataset import UNSCORED, Batch, BatchLoader, StageData, take_share
@@ -186,6 +187,10 @@ class StageModule(lightning.LightningModule):
     def training_step(self, batch: Batch, index: int) -> Tensor:
         loss = compute_conversation_loss(self._encode(self.part, batch).logits, batch.labels, self.class_weights)
         loss = loss * self._weights[index]
+        if self.trainer.world_size > 1:
+            # Processes wait for each other's gradients of every parameter, and those of what reads a speaker's turns
+            # are not in the graph where the batch has no known speakers.
+            loss = loss + 0.0 * sum(one.sum() for one in self.part.parameters() if one.requires_grad)
         self._train_losses.append(loss.detach())
         return loss
 
@@ -277,7 +282,7 @@ def find_lr_group(stage: str, part: Any, recipe: Recipe) -> tuple[nn.Module, flo
         return part.front_end, recipe.audio_utterance.frontend_lr_scale
     if stage == TEXT_UTTERANCE:
         return part.bert, recipe.text_utterance.text_encoder_lr_scale
-    if stage == FUSION and part.speaker_crf is not None:
+    if isinstance(part, Fusion) and part.speaker_crf is not None:
         return part.speaker_crf, recipe.fusion.crf_lr_scale
     return None
 
