@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -10,8 +11,10 @@ from torch import nn
 
 from moodline.config import Recipe
 from moodline.experiments.paper_tables import change_config
-from moodline.training.dataset import Items, StageData
-from moodline.training.lightning_module import StageModule
+from moodline.modeling.context import UNKNOWN_SPEAKER
+from moodline.modeling.fusion import Concatenation
+from moodline.training.dataset import Batch, Items, StageData
+from moodline.training.lightning_module import StageModule, compute_conversation_loss
 from moodline.training.trainer import restore_state
 from tests.refusals import refuses
 from tests.rounding import assert_rounded_alike
@@ -98,3 +101,21 @@ def test_a_checkpoint_of_another_part_is_refused(change: Callable[[dict[str, Any
     save_checkpoint(build_half_frozen(), resumed.checkpoint, change)
     with refuses("run.unreadable_checkpoint", resumed.checkpoint):
         restore_state(resumed)
+
+
+def test_every_parameter_has_a_gradient_in_each_of_several_processes() -> None:
+    """A process that waits for a gradient which the others do not compute never ends."""
+    turns = 3
+    part = Concatenation(2, classes=4, hidden=5, output_dropout=0.0, speaker_crf=True)
+    trained = module(part, 0.0)
+    trained._weights = [1.0]
+    trained.trainer = cast(Any, SimpleNamespace(world_size=2))
+    unknown = torch.full((1, turns), UNKNOWN_SPEAKER)
+    values = torch.ones(1, turns, 2)
+    batch = Batch((values, values, torch.tensor([turns]), unknown), torch.zeros(1, turns, dtype=torch.long))
+    loss = trained.training_step(batch, 0)
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in part.parameters())
+    assert not part.speaker_crf.transitions.grad.any()
+    alone = compute_conversation_loss(part(*batch.inputs).logits, batch.labels, trained.class_weights)
+    assert torch.equal(loss, alone)
