@@ -1,16 +1,20 @@
-"""Context stages that read turns beside their speaker's others: what trains is what is scored and shipped."""
+"""Stages that read turns beside their speaker's others: what trains is what is scored and shipped."""
 
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import moodline as package
+from moodline.config import FUSION
 from moodline.conversation import Conversation
 from moodline.corpora.corpus import read_corpus
 from moodline.corpora.protocols import build_folds
 from moodline.embeddings import read_embeddings, stack_embeddings
+from moodline.modeling.fusion import Fusion
+from moodline.training.lightning_module import fit_temperature
 from tests.rounding import assert_rounded_alike
 from tests.system import OPERATIONS, moodline, write_recipe
 from tests.tiny import tiny_bert
@@ -23,8 +27,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tree(place / "tree")
     recipe = write_recipe(place / "tiny.yaml", tiny_bert(place / "bert"))
     moodline("prepare", "iemocap", place / "tree", "-o", place / "corpus")
-    relative = ("--audio_context.speaker_relative", "true", "--text_context.speaker_relative", "true")
-    moodline("train", place / "corpus", "--recipe", recipe, "--protocol", "session5", "-o", place / "run", *relative)
+    options = ("--audio_context.speaker_relative", "true", "--text_context.speaker_relative", "true")
+    options += ("--fusion.speaker_crf", "true", "--fusion.modality_dropout", "0.3")
+    moodline("train", place / "corpus", "--recipe", recipe, "--protocol", "session5", "-o", place / "run", *options)
     return place
 
 
@@ -52,6 +57,22 @@ def test_who_speaks_matters(place: Path) -> None:
     alike = replace(
         conversation, utterances=tuple(replace(utterance, speaker="one") for utterance in conversation.utterances)
     )
-    for stage in ("audio_context", "text_context"):
+    for stage in ("audio_context", "text_context", "fusion"):
         told, untold = (model.encode(one)[stage].logits for one in (conversation, alike))
         assert not torch.allclose(told, untold, atol=1e-5)
+
+
+def test_the_random_field_is_trained_and_its_marginals_are_calibrated(place: Path) -> None:
+    model = package.load(place / "run/fold-5/model")
+    fusion, labels = model.model.network.parts[FUSION], model.model.label_set
+    assert isinstance(fusion, Fusion)
+    assert fusion.speaker_crf is not None
+    assert fusion.speaker_crf.transitions.any()
+    fold = build_folds(read_corpus(place / "corpus"), "session5")[0]
+    conversations = [one.prepare_for_context(labels, model.model.recipe.context) for one in fold.validation]
+    logits = torch.cat([model.encode(one)[FUSION].logits for one in conversations])
+    assert_rounded_alike(logits.exp().sum(dim=-1), torch.ones(len(logits)), OPERATIONS)
+    classes = np.array([labels.index(turn.label) for one in conversations for turn in one.utterances])
+    fitted = fit_temperature(logits.numpy(), classes).temperature
+    # The search stops at a relative distance of the square root of double precision's unit, and logits are rounded.
+    assert fitted == pytest.approx(model.model.get_temperature(FUSION), rel=1e-2)
