@@ -236,7 +236,7 @@ class FusionConfig:
     Args:
         kind: transformer; concatenation, a hidden layer over an utterance's two embeddings; or bc_lstm, a further
             bidirectional LSTM over both (Poria et al. 2017, hierarchical). The last two read only hidden,
-            output_dropout, speaker_crf and crf_lr_scale
+            output_dropout, speaker_crf, crf_lr_scale and late_fusion
         hidden: of the transformer, of the layer, or of the LSTM, each direction
         heads: of its attention; a divisor of hidden
         layers: of its encoder
@@ -245,6 +245,7 @@ class FusionConfig:
         output_dropout: on the utterance's two outputs (released); the other kinds apply it to their input too
         speaker_crf: relate the classes of each speaker's consecutive turns by a conditional random field
         crf_lr_scale: learning rate of its transitions, as a multiple of the stage's
+        late_fusion: average the log probabilities with those of late fusion, the product of the contexts' probabilities
         input_modalities: both, or the only modality that the fusion reads, though both contexts are trained
         modality_dropout: probability that training drops one modality of a conversation, words or speech with equal
             probability; one model then serves both modalities, speech alone and words alone
@@ -259,6 +260,7 @@ class FusionConfig:
     output_dropout: float = 0.2
     speaker_crf: bool = False
     crf_lr_scale: float = 30.0
+    late_fusion: bool = False
     input_modalities: Modalities = "both"
     modality_dropout: float = 0.0
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(learning_rate=1e-4, epochs=10))

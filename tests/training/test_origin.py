@@ -39,6 +39,7 @@ def origins(
         ("text_context.kind", "bc_lstm", {"text_context", "fusion"}),
         ("crossfit", 3, set(STAGES)),
         ("fusion.speaker_crf", True, {"fusion"}),
+        ("fusion.late_fusion", True, {"fusion"}),
         ("fusion.kind", "concatenation", {"fusion"}),
         ("fusion.kind", "bc_lstm", {"fusion"}),
         ("fusion.input_modalities", "text", {"fusion"}),

@@ -48,16 +48,49 @@ class SpeakerCrf(nn.Module):
         return (torch.stack(before, dim=1) + scores + torch.stack(after[::-1], dim=1)).log_softmax(dim=-1)
 
 
+class LateFusion(nn.Module):
+    """Multiply the contexts' probabilities of each utterance, and divide by the classes' shares.
+
+    That is Bayes' rule for modalities that are independent given the class: log p(y | a, t) = log p(y | a) +
+    log p(y | t) - log p(y), up to a constant. The classifiers are the contexts' own and stay as they are.
+    """
+
+    log_shares: Tensor
+
+    def __init__(self, inputs: int, classes: int) -> None:
+        super().__init__()
+        self.audio, self.text = nn.Linear(inputs, classes), nn.Linear(inputs, classes)
+        self.register_buffer("log_shares", torch.zeros(classes))
+        self.requires_grad_(False)
+
+    def copy_contexts(self, audio: nn.Module, text: nn.Module, shares: Tensor) -> None:
+        """Take over the contexts' classifiers, and the classes' shares (C,) in the weighted training set."""
+        self.audio.load_state_dict(audio.state_dict())
+        self.text.load_state_dict(text.state_dict())
+        self.log_shares.copy_(shares.log())
+
+    def forward(self, audio: Tensor, text: Tensor, has_audio: Tensor | None, has_text: Tensor | None) -> Tensor:
+        """Map audio and text (B, S, D), masks (B, S) to log probabilities (B, S, C); the shares where both lack."""
+        total = self.log_shares.expand(*audio.shape[:2], -1)
+        for classify, values, mask in ((self.audio, audio, has_audio), (self.text, text, has_text)):
+            gain = classify(values).log_softmax(dim=-1) - self.log_shares
+            total = total + (gain if mask is None else gain.masked_fill(~mask[..., None], 0.0))
+        return total.log_softmax(dim=-1)
+
+
 class Fusion(nn.Module):
     """Map the contextual embeddings of both modalities to an encoding of each utterance.
 
     Args:
         speaker_crf: whether a ``SpeakerCrf`` maps the logits
+        late_fusion: whether log probabilities are the mean of the fusion's and of ``LateFusion``'s, except in training,
+            where the fusion would learn to leave all to the latter
     """
 
-    def __init__(self, classes: int, *, speaker_crf: bool = False) -> None:
+    def __init__(self, inputs: int, classes: int, *, speaker_crf: bool = False, late_fusion: bool = False) -> None:
         super().__init__()
         self.speaker_crf = SpeakerCrf(classes) if speaker_crf else None
+        self.late_fusion = LateFusion(inputs, classes) if late_fusion else None
 
     def forward(
         self,
@@ -82,11 +115,13 @@ class Fusion(nn.Module):
         if has_text is not None:
             text = text.masked_fill(~has_text[..., None], 0.0)
             attended[0] = attended[0] & has_text
-        encoding = self.fuse_modalities(audio, text, lengths, torch.cat(attended, dim=1))
-        if self.speaker_crf is None or speakers is None:
-            return encoding
-        known = speakers.masked_fill(~build_length_mask(lengths, speakers.shape[1]), UNKNOWN_SPEAKER)
-        return encoding._replace(logits=self.speaker_crf(encoding.logits, known))
+        embeddings, logits = self.fuse_modalities(audio, text, lengths, torch.cat(attended, dim=1))
+        if self.speaker_crf is not None and speakers is not None:
+            known = speakers.masked_fill(~build_length_mask(lengths, speakers.shape[1]), UNKNOWN_SPEAKER)
+            logits = self.speaker_crf(logits, known)
+        if self.late_fusion is not None and not self.training:
+            logits = (logits.log_softmax(dim=-1) + self.late_fusion(audio, text, has_audio, has_text)) / 2
+        return Encoding(embeddings, logits)
 
     def fuse_modalities(self, audio: Tensor, text: Tensor, lengths: Tensor, attended: Tensor) -> Encoding:
         """Fuse embeddings that are zero where absent; ``attended`` (B, 2S) is True for present text, then audio."""
@@ -121,8 +156,9 @@ class MultimodalTransformer(Fusion):
         dropout: float = 0.1,
         output_dropout: float = 0.2,
         speaker_crf: bool = False,
+        late_fusion: bool = False,
     ) -> None:
-        super().__init__(classes, speaker_crf=speaker_crf)
+        super().__init__(inputs, classes, speaker_crf=speaker_crf, late_fusion=late_fusion)
         self.text_map = nn.Linear(inputs, hidden)
         self.audio_map = nn.Linear(inputs, hidden)
         self.dropout = nn.Dropout(dropout)
@@ -144,9 +180,16 @@ class Concatenation(Fusion):
     """Fuse each utterance by itself: fused = relu(W [audio; text] + b), with W (H x 2D); dropout before both layers."""
 
     def __init__(
-        self, inputs: int, *, classes: int, hidden: int = 120, output_dropout: float = 0.2, speaker_crf: bool = False
+        self,
+        inputs: int,
+        *,
+        classes: int,
+        hidden: int = 120,
+        output_dropout: float = 0.2,
+        speaker_crf: bool = False,
+        late_fusion: bool = False,
     ) -> None:
-        super().__init__(classes, speaker_crf=speaker_crf)
+        super().__init__(inputs, classes, speaker_crf=speaker_crf, late_fusion=late_fusion)
         self.fuse = nn.Linear(2 * inputs, hidden)
         self.dropout = nn.Dropout(output_dropout)
         self.classify = nn.Linear(hidden, classes)
@@ -160,9 +203,16 @@ class HierarchicalBcLstm(Fusion):
     """Fuse with a contextual LSTM over the concatenated modalities (Poria et al. 2017, level two of the hierarchy)."""
 
     def __init__(
-        self, inputs: int, *, classes: int, hidden: int = 120, output_dropout: float = 0.2, speaker_crf: bool = False
+        self,
+        inputs: int,
+        *,
+        classes: int,
+        hidden: int = 120,
+        output_dropout: float = 0.2,
+        speaker_crf: bool = False,
+        late_fusion: bool = False,
     ) -> None:
-        super().__init__(classes, speaker_crf=speaker_crf)
+        super().__init__(inputs, classes, speaker_crf=speaker_crf, late_fusion=late_fusion)
         self.level = BcLstm(2 * inputs, classes=classes, hidden=hidden, dropout=output_dropout)
 
     def fuse_modalities(self, audio: Tensor, text: Tensor, lengths: Tensor, attended: Tensor) -> Encoding:

@@ -1,6 +1,7 @@
 """Train the parts of one fold in order, each frozen before the next one trains, and calibrate them."""
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch import nn
 
-from moodline.config import AUDIO_UTTERANCE, ENCODERS, FUSION, STAGE_INPUTS, STAGE_NAMES, TEXT_UTTERANCE
+from moodline.config import (
+    AUDIO_CONTEXT,
+    AUDIO_UTTERANCE,
+    ENCODERS,
+    FUSION,
+    STAGE_INPUTS,
+    STAGE_NAMES,
+    TEXT_CONTEXT,
+    TEXT_UTTERANCE,
+)
 from moodline.console import format_path
 from moodline.conversation import Conversation, merge_fingerprints
 from moodline.corpora.protocols import Fold, TrainingSets
@@ -35,6 +45,7 @@ from moodline.modeling.audio_backbone import SAMPLE_RATE
 from moodline.modeling.batching import Encoding
 from moodline.modeling.context import number_speakers
 from moodline.modeling.description import CONFIG_FILE, Provenance, load_description
+from moodline.modeling.fusion import Fusion
 from moodline.modeling.model import (
     ENCODER_BY_STAGE,
     build_stage,
@@ -47,7 +58,12 @@ from moodline.modeling.text_encoder import TextEncoder, Tokenizer
 from moodline.runtime import derive_seed, measure_peak_mebibytes
 from moodline.training import dataset
 from moodline.training.crossfit import Part, Parts, align_embeddings
-from moodline.training.lightning_module import FittedTemperature, StageModule, fit_temperature
+from moodline.training.lightning_module import (
+    FittedTemperature,
+    StageModule,
+    compute_class_shares,
+    fit_temperature,
+)
 from moodline.training.provenance import (
     StageFingerprint,
     compute_origins,
@@ -102,6 +118,7 @@ class FoldTrainer:
         self.tokenizer: Tokenizer | None = None
         # From files and from the stages trained in this process: all processes have them before the main one writes.
         self.embeddings: dict[str, Embeddings] = {encoder: file.vectors for encoder, file in precomputed.items()}
+        self.classifiers: dict[str, nn.Module] = {}  # of the contexts trained in this process
         self.conversations = [one for one in (*self.train, *self.validation) if one.utterances]
         self.ids = collect_unique_ids(self.conversations)
         self.parts, self.notes = parts or Parts()
@@ -203,6 +220,8 @@ class FoldTrainer:
         parts = self.parts if stage in self.recipe.crossfitted_stages else ()
         held_out = [self.train_without(part, stage, number, title) for number, part in enumerate(parts, start=1)]
         trained = self.train_module(stage, self.train, self.files.get_state(stage), title, resume=resume)
+        if stage in ENCODER_BY_STAGE:
+            self.classifiers[stage] = deepcopy(get_classifier(trained.part)).cpu()
         if stage != FUSION:
             found = self.encode(stage, trained.part)
             self.embeddings[stage] = self.align_parts(held_out, found) if parts else found
@@ -221,19 +240,31 @@ class FoldTrainer:
                 f"  {self.recipe.audio_utterance.pretrained} reads {part.sample_rate} Hz: audio is resampled"
             )
         sets = self.select_sets(stage, train)
+        labels = dataset.select_scored(sets[0], self.label_set)[1]
+        if isinstance(part, Fusion) and part.late_fusion is not None:
+            audio, text = (self.get_classifier(context) for context in (AUDIO_CONTEXT, TEXT_CONTEXT))
+            shares = compute_class_shares(labels, len(self.label_set.classes), self.recipe.class_weights)
+            part.late_fusion.copy_contexts(audio, text, shares)
         trained = StageModule(
             stage,
             part,
             self.build_data(stage, part, sets),
             self.recipe,
             classes=len(self.label_set.classes),
-            scored_labels=dataset.select_scored(sets[0], self.label_set)[1],
+            scored_labels=labels,
             checkpoint=checkpoint,
             reads_features=is_cacheable(part),
             workers=self.hardware.num_workers,
         )
         train_stage(trained, self.files.logs, title, self.hardware, self.console, resume=resume)
         return trained
+
+    def get_classifier(self, stage: str) -> nn.Module:
+        """Return a trained context's classifier."""
+        if stage not in self.classifiers:
+            part = checkpoint.load_part(self.files.model, stage, self.recipe, self.label_set)
+            self.classifiers[stage] = get_classifier(part)
+        return self.classifiers[stage]
 
     def train_without(self, part: Part, stage: str, number: int, title: str) -> Embeddings:
         """Train a stage without a part of the training conversations -> its embeddings of all; see ``crossfit``."""

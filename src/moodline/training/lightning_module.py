@@ -62,6 +62,12 @@ def compute_rarity_weights(labels: Tensor, classes: int, power: float) -> Tensor
     return weights * counts.sum() / (weights * counts).sum()
 
 
+def compute_class_shares(labels: Tensor, classes: int, class_weights: str) -> Tensor:
+    """Compute each class's share (classes,) of a training set's weights: n^(1 - power) of its n labels, normalised."""
+    counts = torch.bincount(labels, minlength=classes).double() ** (1 - CLASS_WEIGHTS[class_weights])
+    return (counts / counts.sum()).float()
+
+
 # State that a stage resumes from, beside weights and the optimiser's state.
 CHECKPOINT_KEYS = ("best_loss", "best_weights", "history", "seconds")
 

@@ -43,6 +43,7 @@ LATER_DEFAULTS: StageFingerprint = {
     "text_context.speaker_gru": False,
     "fusion.speaker_crf": False,
     "fusion.crf_lr_scale": 30.0,
+    "fusion.late_fusion": False,
     "fusion.modalities": "both",
     "fusion.modality_dropout": 0.0,
     "audio_utterance.encoder": "leaf_cnn",
