@@ -387,6 +387,12 @@ class Recipe:
         parts = [one for one in STAGES if read == "both" or one.startswith(read) or (fuses and one == FUSION)]
         return tuple(stage for stage in parts if stage not in replaced)
 
+    def reads_each_speaker(self, modalities: Modalities) -> bool:
+        """Return whether a part that predicts from these modalities reads each speaker's turns alone."""
+        stages = self.select_stages(modalities)
+        has_gru = any(getattr(self, stage).speaker_gru for stage in (AUDIO_CONTEXT, TEXT_CONTEXT) if stage in stages)
+        return has_gru or (FUSION in stages and self.fusion.speaker_crf)
+
     def with_precomputed(self, sizes: Mapping[str, int]) -> "Recipe":
         """Return the recipe with embeddings of these sizes from files; sizes that it sets itself stay."""
         own = {encoder: getattr(self, encoder) for encoder in sizes if not getattr(self, encoder).given}

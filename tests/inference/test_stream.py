@@ -1,5 +1,6 @@
 """A conversation as it goes on: what is said of a turn is what is said of the last turn of the conversation so far."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import soundfile
 
 from moodline.audio.io import inspect_file
 from moodline.config import AudioUtteranceConfig, ContextConfig, Modalities, Recipe
-from moodline.conversation import Conversation, Utterance
+from moodline.conversation import UNKNOWN, Conversation, Utterance
 from moodline.inference.pipeline import Model, load
 from moodline.inference.streaming import MAX_HISTORY, EncodedConversation, encode_causally
 from moodline.inference.windows import encode_in_windows
@@ -65,6 +66,18 @@ def test_below_the_threshold_a_turn_is_uncertain() -> None:
     assert [one.best for one in found] == [one.best for one in whole]
     with refuses("option.out_of_range", 1.5):
         predictor.stream(threshold=1.5)
+
+
+@pytest.mark.parametrize(("name", "told"), [("who speaks", ["turn2"]), ("paper", [])])
+def test_the_first_turn_of_an_unknown_speaker_is_told_where_the_model_reads_a_speakers_turns_apart(
+    name: str, told: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    talk = conversation_of(6, ("F", "M", UNKNOWN))
+    stream = predictor_of(RECIPES[name], talk).stream()
+    with caplog.at_level(logging.WARNING, "moodline"):
+        for utterance in talk.utterances:
+            stream.predict(utterance)
+    assert [record.args for record in caplog.records] == [(one,) for one in told]
 
 
 @pytest.mark.parametrize("name", ["paper", "speaker-relative", "who speaks"])

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
 
 from moodline.config import AUDIO_CONTEXT, FUSION, TEXT_CONTEXT, TEXT_UTTERANCE
+from moodline.embeddings import read_embeddings, stack_embeddings
 from tests.processes import run_together
 from tests.system import SAME_PROBABILITY, moodline, write_recipe
 from tests.tiny import tiny_bert
@@ -82,6 +84,23 @@ def test_so_they_do_with_another_recipe_and_batches_that_are_not_even(one: Path)
     moodline(*training(others[0], 5))
     in_two_processes(training(others[1], 5), one.with_name("errors"))
     assert_same_losses(*others)
+
+
+def test_so_they_do_with_crossfitted_contexts(one: Path) -> None:
+    moodline("embed", one.with_name("corpus"), "--model", one / "fold-5/model", "-o", one.with_name("embeddings"))
+    given = [("--audio-embeddings", "audio.parquet"), ("--text-embeddings", "text.parquet")]
+    others = [one.with_name(f"{number}-crossfitted") for number in ("one", "two")]
+    commands = [[*training(other, 4), "--crossfit=2"] for other in others]
+    for command in commands:
+        for option, file in given:
+            command += [option, one.with_name("embeddings") / file]
+    moodline(*commands[0])
+    in_two_processes(commands[1], one.with_name("errors"))
+    assert_same_losses(*others)
+    for stage in (AUDIO_CONTEXT, TEXT_CONTEXT):
+        aligned = [read_embeddings(run / f"fold-5/embeddings/{stage}.parquet").vectors for run in others]
+        found = [stack_embeddings(vectors, sorted(aligned[0])) for vectors in aligned]
+        assert torch.allclose(*found, rtol=0, atol=ALLOWED)
 
 
 SLOW_REUSE = """

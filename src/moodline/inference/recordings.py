@@ -13,7 +13,7 @@ from torch import Tensor
 from moodline.asr import SpeechRecogniser
 from moodline.audio.recording import Recording
 from moodline.audio.vad import Channels
-from moodline.config import FUSION, TEXT_UTTERANCE, Modalities, Recipe
+from moodline.config import TEXT_UTTERANCE, Modalities, Recipe
 from moodline.conversation import UNKNOWN, AudioClip, Conversation, Segment, Utterance
 from moodline.errors import MoodlineError, format_count, format_option
 from moodline.inference import domain_shift
@@ -121,9 +121,7 @@ def recognise(predictor: Predictor, recording: Recording, options: RecognitionOp
 def note_unknown_speakers(turns: Sequence[Segment | Utterance], recipe: Recipe, modalities: Modalities) -> list[str]:
     """Write a sentence if a part that reads each speaker's turns alone does not know who speaks some of them."""
     unknown = sum(turn.speaker == UNKNOWN for turn in turns)
-    stages = recipe.select_stages(modalities)
-    reads = any(getattr(recipe, stage).speaker_gru for stage in ENCODER_BY_STAGE if stage in stages)
-    if not unknown or not (reads or (FUSION in stages and recipe.fusion.speaker_crf)):
+    if not unknown or not recipe.reads_each_speaker(modalities):
         return []
     verb, them = ("has", "it") if unknown == 1 else ("have", "them")
     return [

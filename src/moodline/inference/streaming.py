@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import logging
 import math
 import sys
 import warnings
@@ -22,13 +23,21 @@ from moodline.config import FUSION, TEXT_UTTERANCE, Modalities, Recipe
 from moodline.conversation import UNKNOWN, AudioClip, Utterance
 from moodline.device import run_on_device
 from moodline.errors import MoodlineError, get_first_line, quote
-from moodline.inference.encode import WaveformReader, drop_full_masks, find_masks, read_waveform, refuse_unreadable
+from moodline.inference.encode import (
+    WaveformReader,
+    drop_full_masks,
+    find_masks,
+    read_waveform,
+    refuse_unreadable,
+)
 from moodline.inference.predictor import Predictor
 from moodline.inference.windows import CONVERSATION_BATCH
 from moodline.modeling.batching import Encoding
 from moodline.modeling.context import number_speakers
 from moodline.modeling.model import ENCODER_BY_STAGE, ConversationModel, build_speaker_means
 from moodline.timeline.timeline import UtterancePrediction
+
+logger = logging.getLogger("moodline")
 
 # Turns that a stream's contexts read, the newest included: they take 100 ms a turn on two cores (docs/timeline.md).
 MAX_HISTORY = 128
@@ -208,6 +217,7 @@ class Stream:
         self.predictor, self.threshold = predictor, threshold
         self.history = ConversationHistory(predictor.model.recipe, modalities=modalities)
         self.numbers = count()
+        self.told_of_unknown = False  # speakers, once in a conversation
 
     def predict(self, utterance: Utterance) -> UtterancePrediction:
         """Predict the next turn; one that raises an error does not become part of the conversation."""
@@ -253,6 +263,13 @@ class Stream:
         model, modalities = self.predictor.model, self.history.modalities
         refuse_unreadable([*self.history.utterances, utterance], "the conversation so far", model.recipe, modalities)
         encoded = self.predictor.encode_utterances([utterance], modalities, read, self.history.utterances)
+        if utterance.speaker == UNKNOWN and not self.told_of_unknown and model.recipe.reads_each_speaker(modalities):
+            self.told_of_unknown = True
+            logger.warning(
+                "turn %s has no known speaker: the part of the model that reads each speaker's turns alone leaves such "
+                "turns out; name the speakers",
+                utterance.id,
+            )
         inputs = self.history.add({name: rows[0] for name, rows in encoded.embeddings.items()}, utterance)
         encodings = {**encoded.encodings, **encode_newest(model.network, [inputs])}
         stages = model.recipe.select_stages(modalities)

@@ -220,6 +220,12 @@ def is_distributed() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
+def disconnect() -> None:
+    """Disconnect this process from a run's other processes."""
+    if is_distributed():
+        torch.distributed.destroy_process_group()
+
+
 def decide_together(decide: Callable[[], Any]) -> Any:
     """Return the main process's decision in every process.
 
@@ -257,12 +263,15 @@ def fail_together() -> Iterator[None]:
 
 @contextmanager
 def isolate_training() -> Iterator[None]:
-    """Train without Lightning's advice, and restore the process's warnings, loggers and random state afterwards.
+    """Train without Lightning's advice; afterwards restore the process's warnings, loggers and random state.
+
+    The process also leaves the run's other processes: one that exits while it is connected can abort.
 
     Lightning's advice concerns choices that are deliberate here; warnings of torch, such as those on non-deterministic
     operations, are shown.
     """
     with ExitStack() as stack:
+        stack.callback(disconnect)
         stack.enter_context(torch.random.fork_rng(devices=range(torch.cuda.device_count())))
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", category=PossibleUserWarning)
