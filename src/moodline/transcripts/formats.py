@@ -11,7 +11,7 @@ from moodline.conversation import UNKNOWN, Conversation, Segment, Utterance
 from moodline.errors import MoodlineError, format_count, format_option, format_quoted, quote
 from moodline.io import write_text
 from moodline.tabular import decode_text, match_columns
-from moodline.transcripts import rttm, subtitles, tables, textgrid, whisper
+from moodline.transcripts import audacity, elan, kaldi, meeting, nist, services, subtitles, tables, textgrid, whisper
 from moodline.transcripts.tables import COLUMN_ALIASES, LocatedRow, ParsedTable, get_text
 from moodline.transcripts.transcript import (
     ParsedTranscript,
@@ -27,13 +27,24 @@ FORMATS_BY_SUFFIX: Mapping[str, tuple[str, ...]] = {  # suffixes, each with the 
     ".srt": (subtitles.SRT,),
     ".vtt": (subtitles.VTT,),
     ".textgrid": (textgrid.NAME,),
-    ".rttm": (rttm.NAME,),
+    ".rttm": (nist.RTTM,),
+    ".stm": (nist.STM,),
+    ".ctm": (nist.CTM,),
+    ".eaf": (elan.NAME,),
+    ".docx": (meeting.TIMED, meeting.UNTIMED),
     ".csv": (tables.CSV,),
-    ".json": (whisper.WHISPER, whisper.WHISPERX, whisper.WHISPER_CPP, tables.JSON_LIST, tables.JSON_LINES),
+    ".json": (
+        *(whisper.WHISPER, whisper.WHISPERX, whisper.WHISPER_CPP),
+        *services.FORMATS,
+        *(tables.JSON_LIST, tables.JSON_LINES),
+    ),
     ".jsonl": (tables.JSON_LINES,),
 }
 TEXT_SUFFIXES = frozenset({*FORMATS_BY_SUFFIX, ".tsv", ".txt"})  # of files that are read as words whatever they hold
-FORMAT_LIST = "SRT, WebVTT, TextGrid, RTTM, JSON of Whisper, WhisperX or whisper.cpp, CSV with a header, or JSON lines"
+FORMAT_LIST = (
+    "SRT, WebVTT, TextGrid, ELAN, RTTM, STM, CTM, Kaldi's segments, labels of Audacity, a meeting's .docx or .txt, "
+    "JSON of Whisper, WhisperX, whisper.cpp or a recognition service, CSV with a header, or JSON lines"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +59,12 @@ class Chat:
 def read_transcript(path: Path) -> Transcript:
     """Read a file of one of ``FORMAT_LIST`` in UTF-8 or UTF-16, or else in Windows-1252 with a note.
 
+    A folder stands for Kaldi's segments in it. The last turn's end is infinite where its format has none.
+
     Raises:
         MoodlineError: the file cannot be read, is in another format, has a malformed cue, or has no turn
     """
+    path = kaldi.find_segments(path) if path.is_dir() else path
     text, encoding = read_text(path, "a transcript")
     parse = detect_format(text)
     if parse is None:
@@ -96,14 +110,21 @@ def read_chat(path: Path, named: str | None = None) -> Chat:
             raise MoodlineError(sentence, code="transcript.no_words_column")
         name, found = select_conversation(found, named, path)
         if not found.has_times:
-            return read_untimed(found, name, path, collect_notes(path, found.format, encoding))
+            notes = [*tables.note_unread_columns(found), *collect_notes(path, found.format, encoding)]
+            return read_untimed(found, name, path, notes)
     transcript = build_transcript(found, path, encoding)
     if not any(turn.words for turn in transcript.turns):
         option = format_option("transcript")
         sentence = f"{path} ({transcript.format}) has no words. Give the recording, and this file with {option}."
         raise MoodlineError(sentence, code="transcript.no_words")
     utterances = tuple(
-        Utterance(id=str(position), speaker=turn.speaker, words=turn.words or "", start=turn.start, end=turn.end)
+        Utterance(
+            id=str(position),
+            speaker=turn.speaker,
+            words=turn.words or "",
+            start=turn.start,
+            end=turn.end if turn.end < math.inf else None,
+        )
         for position, turn in enumerate(transcript.turns)
     )
     return Chat(Conversation(id=name, utterances=utterances), transcript.format, transcript.notes)
@@ -153,13 +174,16 @@ def build_transcript(parsed: ParsedTranscript | ParsedTable, path: Path, encodin
 
     Words lose their markup, and speakers extra blanks. Cues without words or length are left out, and noted.
     """
+    notes: list[str] = []
     if isinstance(parsed, ParsedTable):
+        notes = tables.note_unread_columns(parsed)
         parsed = tables.parse_table(parsed, str(path))
     turns: list[Segment] = []
     empty: list[str] = []
     instants: list[str] = []
-    for place, cue in parsed.cues:
-        for time in (cue.start, cue.end):
+    for number, (place, cue) in enumerate(parsed.cues, start=1):
+        is_open = parsed.has_open_end and number == len(parsed.cues) and cue.end == math.inf
+        for time in (cue.start, *(() if is_open else (cue.end,))):
             if not 0 <= time < math.inf:
                 raise build_error(place, f"the time {time}", "finite seconds from 0 on", "transcript.invalid_time")
         words = None if cue.words is None else remove_markup(cue.words)
@@ -169,7 +193,7 @@ def build_transcript(parsed: ParsedTranscript | ParsedTable, path: Path, encodin
             instants.append(place)
         else:
             turns.append(replace(cue, speaker=" ".join(cue.speaker.split()) or UNKNOWN, words=words))
-    notes = [*parsed.notes, *collect_notes(path, parsed.format, encoding)]
+    notes += [*parsed.notes, *collect_notes(path, parsed.format, encoding)]
     if empty:
         notes.append(f"{format_count(len(empty), 'cue')} without words left out: {format_places(empty)}")
     if instants:
@@ -202,6 +226,8 @@ def read_text(path: Path, what: str) -> tuple[str, str]:
     except (OSError, ValueError) as error:
         sentence = f"{path} cannot be read: {getattr(error, 'strerror', error)}. Check the path."
         raise MoodlineError(sentence, code="file.unreadable") from error
+    if data.startswith(meeting.ZIP_MARK):
+        return meeting.read_docx(path), "UTF-8"
     text, encoding = decode_text(data)
     if BINARY_PATTERN.search(text):
         sentence = f"{path} is binary, expected {what} as text. Give a file of {FORMAT_LIST}."
@@ -228,6 +254,8 @@ def parse_json(text: str, origin: str) -> ParsedTranscript | ParsedTable:
     if isinstance(content, list):
         rows = [(f"{origin}, item {number}", row) for number, row in enumerate(content, start=1)]
         return tables.build_json_table(tables.JSON_LIST, rows)
+    if isinstance(content, dict) and (parse := services.find_service(content)):
+        return parse(content, origin)
     # A recogniser's object has a text too, beside its segments.
     columns = match_columns(content, COLUMN_ALIASES)
     has_words = isinstance(content.get(columns.get("words", "")), str) and whisper.SEGMENTS not in content
@@ -235,7 +263,10 @@ def parse_json(text: str, origin: str) -> ParsedTranscript | ParsedTable:
         return tables.parse_json_lines(text, origin)
     if not content.keys().isdisjoint({whisper.SEGMENTS, whisper.TRANSCRIPTION}):
         return whisper.parse_whisper(content, origin)
-    expected = f"{whisper.SEGMENTS} (Whisper, WhisperX), {whisper.TRANSCRIPTION} (whisper.cpp) or a list of turns"
+    expected = (
+        f"{whisper.SEGMENTS} (Whisper, WhisperX), {whisper.TRANSCRIPTION} (whisper.cpp), the keys of a recognition "
+        "service, or a list of turns"
+    )
     found = f"the keys {format_quoted(content) or '(none)'}"
     raise build_error(origin, found, expected, "transcript.invalid_json")
 
@@ -245,8 +276,11 @@ JSON_PATTERN = re.compile(r"\s*(?:\{\s*[\"}]|\[\s*[\[{\]])")  # ``[`` alone may 
 SIGNATURES: Sequence[tuple[re.Pattern[str], Parser]] = (  # the beginnings of texts, each with the format's parser
     (subtitles.VTT_PATTERN, subtitles.parse_vtt),
     (textgrid.HEADER_PATTERN, textgrid.parse_textgrid),
+    (elan.PATTERN, elan.parse_elan),
     (JSON_PATTERN, parse_json),
-    (rttm.PATTERN, rttm.parse_rttm),
+    (nist.RTTM_PATTERN, nist.parse_rttm),
+    (audacity.PATTERN, audacity.parse_label_track),
+    (kaldi.PATTERN, kaldi.parse_segments),
     (subtitles.SRT_PATTERN, subtitles.parse_srt),
 )
 WRITERS: Mapping[str, Callable[[Sequence[Segment]], str]] = {
@@ -256,7 +290,7 @@ WRITERS: Mapping[str, Callable[[Sequence[Segment]], str]] = {
     ".json": whisper.format_whisper,
     ".csv": tables.format_csv,
     ".jsonl": tables.format_json_lines,
-    ".rttm": rttm.format_rttm,
+    ".rttm": nist.format_rttm,
 }
 WORDLESS_SUFFIXES = frozenset({".rttm"})
 
@@ -269,10 +303,12 @@ def detect_format(text: str) -> Parser | None:
     for pattern, parse in SIGNATURES:
         if pattern.match(text):
             return parse
+    if parse := nist.detect_line_format(text):
+        return parse
     columns = match_columns(tables.find_header(text)[1], COLUMN_ALIASES)
     if len(columns) > 1 or "words" in columns:
         return tables.parse_csv_table
-    return subtitles.parse_srt if subtitles.has_times(text) else None
+    return subtitles.parse_srt if subtitles.has_times(text) else meeting.detect_meeting(text)
 
 
 def write_transcript(path: Path, turns: Sequence[Segment]) -> None:

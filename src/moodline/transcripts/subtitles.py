@@ -32,6 +32,8 @@ PREFIX_PATTERN = re.compile(
     r"\s+(?P<words>.+)",
     re.DOTALL,
 )
+DASH_PATTERN = re.compile(r"\s*(?:<[^<>]*>)?[-\u2010-\u2015]+\s*")  # perhaps within a tag
+NAME_LINE_PATTERN = re.compile(rf"[^\W\d_][^\n:.,;!?\[\]]{{0,{MAX_NAME_LENGTH - 1}}}")
 LANGUAGE_PATTERN = re.compile(r"^Language:\s*(\S+)", re.MULTILINE | re.IGNORECASE)  # as YouTube writes it
 VOICE_PATTERN = re.compile(r"<v(?:\.[^\s<>]*)?(?:\s+([^<>]*))?>")
 TAG_PATTERN = re.compile(r"</?[a-zA-Z][^<>]*>|</>|<\d[\d:.]*>")
@@ -51,12 +53,12 @@ def has_times(text: str) -> bool:
 
 
 def parse_srt(text: str, origin: str) -> ParsedTranscript:
-    """Parse SubRip; see ``parse_cues`` and ``parse_prefixes``."""
-    return ParsedTranscript(SRT, parse_prefixes(parse_cues(text, origin)))
+    """Parse SubRip; see ``parse_cues`` and ``find_speakers``."""
+    return ParsedTranscript(SRT, find_speakers(parse_cues(text, origin)))
 
 
 def parse_vtt(text: str, origin: str) -> ParsedTranscript:
-    """Parse WebVTT: a cue of several voices gives a turn each; without voices see ``parse_prefixes``."""
+    """Parse WebVTT: a cue of several voices gives a turn each; without voices see ``find_speakers``."""
     lines, is_skipped = [], False
     for previous, line in pairwise(("", *text.splitlines())):
         if line.strip() and not previous.strip():
@@ -65,7 +67,7 @@ def parse_vtt(text: str, origin: str) -> ParsedTranscript:
     found = parse_cues("\n".join(lines), origin)
     cues = [(place, part) for place, cue in found for part in split_voices(cue)]
     if all(turn.speaker == UNKNOWN for _, turn in cues):
-        cues = parse_prefixes(cues)
+        cues = find_speakers(cues)
     header, *_ = re.split(r"\r?\n\r?\n", text, maxsplit=1)
     language = LANGUAGE_PATTERN.search(header)
     return ParsedTranscript(VTT, cues, language=language[1] if language else None)
@@ -115,6 +117,46 @@ def parse_cues(text: str, origin: str) -> list[Cue]:
     return [
         (f"{origin}:{number}", Segment(start=start, end=end, words="\n".join(line.text for line in lines)))
         for (number, start, end), lines in zip(cues, contents, strict=True)
+    ]
+
+
+def find_speakers(cues: Sequence[Cue]) -> list[Cue]:
+    """Find the speakers in the text of cues: names on lines of their own, dashes, or names before the words."""
+    return parse_prefixes([(place, part) for place, cue in parse_name_lines(cues) for part in split_dashes(cue)])
+
+
+def parse_name_lines(cues: Sequence[Cue]) -> Sequence[Cue]:
+    """Move first lines that are all names to the segments, as in meetings that Teams transcribed."""
+    lines = [(cue.words or "").split("\n", 1) for _, cue in cues]
+    names = Counter(first.strip() for first, *_ in lines)
+    are_names = all(
+        len(parts) == 2 and NAME_LINE_PATTERN.fullmatch(parts[0].strip()) and names[parts[0].strip()] > 1
+        for parts in lines
+    )
+    if not cues or not are_names:
+        return cues
+    return [
+        (place, replace(cue, speaker=first.strip(), words=rest))
+        for (place, cue), (first, rest) in zip(cues, lines, strict=True)
+    ]
+
+
+def split_dashes(cue: Segment) -> list[Segment]:
+    """Split a cue with two or more lines that begin with dashes: each is a turn, of its share of the letters' time."""
+    lines = (cue.words or "").split("\n")
+    if sum(DASH_PATTERN.match(line) is not None for line in lines) < 2:
+        return [cue]
+    texts: list[str] = []
+    for line in lines:
+        if DASH_PATTERN.match(line) or not texts:
+            texts.append(DASH_PATTERN.sub("", line))
+        else:
+            texts[-1] += f"\n{line}"
+    ends = [sum(map(len, texts[: number + 1])) / max(1, sum(map(len, texts))) for number in range(len(texts))]
+    times = [cue.start, *(round(cue.start + share * (cue.end - cue.start), 3) for share in ends[:-1]), cue.end]
+    return [
+        replace(cue, start=start, end=end, words=words)
+        for (start, end), words in zip(pairwise(times), texts, strict=True)
     ]
 
 

@@ -3,16 +3,17 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
 from moodline.conversation import UNKNOWN, Segment
-from moodline.errors import MoodlineError, format_quoted, quote
-from moodline.tabular import escape_formula, match_columns, parse_cells, parse_seconds, restore_cell
-from moodline.transcripts.transcript import ParsedTranscript, build_error
+from moodline.errors import MoodlineError, format_count, format_quoted, quote
+from moodline.tabular import escape_formula, match_columns, normalise_name, parse_cells, parse_seconds, restore_cell
+from moodline.transcripts.transcript import ParsedTranscript, build_error, format_places
 
 CSV, JSON_LINES, JSON_LIST = "CSV", "JSON lines", "a JSON list"
 TAB = "\t"
@@ -38,7 +39,7 @@ class ParsedTable:
 
     format: str
     names: Sequence[str]
-    rows: Iterable[LocatedRow]
+    rows: Sequence[LocatedRow]
     delimiter: str = ""
 
     @property
@@ -49,6 +50,59 @@ class ParsedTable:
     @property
     def has_times(self) -> bool:
         return "start" in self.columns and not self.columns.keys().isdisjoint({"end", "duration"})
+
+
+# Names, normalised as above and in several languages, of columns that are not read.
+LIKELY_NAMES: Mapping[str, re.Pattern[str]] = {
+    "speaker": re.compile(
+        "who|person|name|participant|role|user|author|from|agent|caller|sprecher|sprecherin|rolle|locuteur"
+        "|intervenant|hablante|orador|parlante|falante|spreker|talare|taler|puhuja|mówca|mluvčí|спикер|говорящий"
+        "|話者|说话人"
+    ),
+    "start": re.compile(
+        "from|time|timestamp|offset|in|beginn|anfang|von|zeit|début|debut|inicio|inizio|começo|początek|начало|開始"
+    ),
+    "end": re.compile("to|until|out|ende|bis|fin|fine|fim|koniec|конец|終了"),
+    "words": re.compile(
+        "content|body|line|said|satz|äußerung|aussage|texte|texto|testo|tekst|текст|phrase|frase|発話|文本"
+    ),
+}
+LABEL_NAMES = frozenset(
+    {"emotion", "mood", "label", "sentiment", "class", "gender", "sex", "topic", "split", "language"}
+)
+MAX_SPEAKER_LENGTH = 40  # letters
+
+
+def note_unread_columns(table: ParsedTable) -> list[str]:
+    """Write a sentence on the columns with content that are not read, each with what it may be."""
+    read = set(table.columns.values())
+    cells = {name: collect_cells(name, table) for name in dict.fromkeys(table.names) if name not in read}
+    guesses = {name: guess_column(name, own, table) for name, own in cells.items() if own}
+    if not guesses:
+        return []
+    shown = [f"{quote(name)} (perhaps {guess}: name it so)" for name, guess in guesses.items() if guess]
+    shown += [quote(name) for name, guess in guesses.items() if not guess]
+    return [f"{format_count(len(guesses), 'column')} not read: {format_places(shown)}"]
+
+
+def collect_cells(name: str, table: ParsedTable) -> list[str]:
+    """Collect the cells of a column that are not blank."""
+    return [cell for _, row in table.rows if (cell := (get_text(row, name) or "").strip())]
+
+
+def guess_column(name: str, cells: Sequence[str], table: ParsedTable) -> str | None:
+    """Guess which column that a table lacks one of another name is, by its name or by values that recur."""
+    missing = [
+        one for one in LIKELY_NAMES if one not in table.columns and (one != "end" or "duration" not in table.columns)
+    ]
+    plain = normalise_name(name)
+    for column in missing:
+        if LIKELY_NAMES[column].fullmatch(plain):
+            return column
+    values = set(cells)
+    recur = 2 <= len(values) <= len(cells) / 2 and max(map(len, values)) <= MAX_SPEAKER_LENGTH
+    are_names = any(parse_seconds(value) is None for value in values) and plain not in LABEL_NAMES
+    return "speaker" if "speaker" in missing and recur and are_names else None
 
 
 def find_header(text: str) -> tuple[str, list[str]]:
@@ -66,7 +120,7 @@ def find_header(text: str) -> tuple[str, list[str]]:
 
 def parse_csv_table(text: str, origin: str) -> ParsedTable:
     delimiter, header = find_header(text)
-    return ParsedTable(CSV, header, iter_csv_rows(text, delimiter, origin), delimiter)
+    return ParsedTable(CSV, header, list(iter_csv_rows(text, delimiter, origin)), delimiter)
 
 
 def iter_csv_rows(text: str, delimiter: str, origin: str) -> Iterator[LocatedRow]:

@@ -51,7 +51,10 @@ def is_time(value: Any) -> bool:
 
 
 def format_value(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        return "deeply nested values"
     return text if len(text) <= 80 else f"{text[:80]}..."
 
 

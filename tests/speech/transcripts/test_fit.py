@@ -35,5 +35,5 @@ def test_the_sentences_have_counts_and_times() -> None:
     left_out, cut = fit_to_duration(ends, 2.5).notes
     assert left_out == "1 turn of the transcript left out, from 3.0 s on, as the recording ends at 2.5 s"
     assert cut == "2 turns cut at the recording's end, at 2.5 s, the first from 1.0 s to 3.0 s"
-    with refuses("transcript.other_recording", "3 of its 4", "0.5 s", "5.0 s"):
+    with refuses("transcript.other_recording", "3 of its 4", "0.5 s", "3.0 s"):
         fit_to_duration(ends, 0.5)

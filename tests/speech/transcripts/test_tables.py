@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from moodline.errors import MoodlineError
+from moodline.transcripts.formats import read_chat
 from tests.refusals import refuses
 from tests.speech.transcripts import texts
 from tests.speech.transcripts.texts import read, seen
@@ -78,3 +79,26 @@ def test_malformed_rows_are_refused_with_their_line(tmp_path: Path, text: str, c
 def test_an_unclosed_quote_is_refused_with_its_line(tmp_path: Path) -> None:
     with refuses("file.bad_quote", "talk.txt:2 "):
         read(tmp_path, 'start,end,text\n0,1,"A\n')
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "told"),
+    [
+        ("Sprecher;text", ["Ann;Ja.", "Ben;Nein.", "Cem;Doch."], "'Sprecher' (perhaps speaker: name it so)"),
+        ("wer;text", ["Ann;Ja.", "Ben;Nein.", "Ann;Doch.", "Ben;Ja."], "'wer' (perhaps speaker: name it so)"),
+        ("emotion;text", ["happy;Ja.", "sad;Nein.", "happy;Doch.", "sad;Ja."], "'emotion'"),
+        ("Anna;text", ["1;Ja.", "2;Nein.", "1;Doch.", "2;Ja."], "'Anna'"),
+        ("von;bis;text", ["0;1;Ja."], "'von' (perhaps start: name it so), 'bis' (perhaps end: name it so)"),
+        ("Satz;speaker;name;text", ["x;ann;b;Ja."], "'Satz', 'name'"),
+        ("speaker;empty;text", ["ann;;Ja."], None),
+    ],
+)
+def test_columns_that_are_not_read_are_told_with_what_they_may_be(
+    tmp_path: Path, header: str, rows: list[str], told: str | None
+) -> None:
+    (tmp_path / "talk.csv").write_text("\n".join([header, *rows]))
+    notes = [note.split("not read: ")[-1] for note in read_chat(tmp_path / "talk.csv").notes]
+    assert notes == ([] if told is None else [told])
+    timed = "\n".join([f"start;end;{header}", *(f"{n};{n + 1};{row}" for n, row in enumerate(rows))])
+    if "von" not in header:
+        assert [note.split("not read: ")[-1] for note in read(tmp_path, timed, "talk.csv").notes] == notes

@@ -149,6 +149,71 @@ JSON_LINES = """{"start": 0.5, "end": 1, "speaker": "Ann", "text": "Yes."}
 {"start": "0:02", "end": "0:03.5", "speaker": 7, "text": "No."}
 """
 
+STM = """;; CATEGORY "0" "" ""
+talk 1 ann 0.10 1.30 <o,f0,female> where were you
+talk 1 inter_segment_gap 1.30 1.50 ignore_time_segment_in_scoring
+talk 1 7 1.50 2.25 <o,f0,male> at the station
+"""
+
+CTM = """;; words
+talk A 0.10 0.20 Where 0.98
+talk A 0.35 0.20 were 0.91
+talk A 0.60 0.30 you? 0.99
+talk A 0.95 0.30 Well 0.99
+talk A 3.00 0.20 7 0.50
+"""
+
+SEGMENTS = """ann-1 talk 0.10 1.30
+bob-1 talk 1.50 2.25
+"""
+
+LABELS = """0.100000\t1.300000\tAnn: Where were you?
+\\\t100.0\t4000.0
+1.500000\t2.250000\tBob: At the station.
+3.000000\t3.500000\tAnn: Oh.
+4.000000\t4.500000\tBob: Yes.
+"""
+
+ELAN = """<?xml version="1.0" encoding="UTF-8"?>
+<ANNOTATION_DOCUMENT AUTHOR="" DATE="2026-01-01T00:00:00+00:00" FORMAT="3.0" VERSION="3.0">
+<HEADER MEDIA_FILE="" TIME_UNITS="milliseconds"/>
+<TIME_ORDER>
+<TIME_SLOT TIME_SLOT_ID="ts1" TIME_VALUE="100"/>
+<TIME_SLOT TIME_SLOT_ID="ts2"/>
+<TIME_SLOT TIME_SLOT_ID="ts3" TIME_VALUE="1300"/>
+<TIME_SLOT TIME_SLOT_ID="ts4" TIME_VALUE="2250"/>
+</TIME_ORDER>
+<TIER TIER_ID="A_Transcription" PARTICIPANT="Ann" LINGUISTIC_TYPE_REF="default">
+<ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a1" TIME_SLOT_REF1="ts1" TIME_SLOT_REF2="ts2">
+<ANNOTATION_VALUE>Where &amp; when?</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION>
+<ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a2" TIME_SLOT_REF1="ts2" TIME_SLOT_REF2="ts3">
+<ANNOTATION_VALUE/></ALIGNABLE_ANNOTATION></ANNOTATION>
+</TIER>
+<TIER TIER_ID="Bob" LINGUISTIC_TYPE_REF="default">
+<ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a3" TIME_SLOT_REF1="ts3" TIME_SLOT_REF2="ts4">
+<ANNOTATION_VALUE>At the station.</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION>
+</TIER>
+<TIER TIER_ID="Bob-en" PARENT_REF="Bob" LINGUISTIC_TYPE_REF="translation">
+<ANNOTATION><REF_ANNOTATION ANNOTATION_ID="a4" ANNOTATION_REF="a3">
+<ANNOTATION_VALUE>In the station.</ANNOTATION_VALUE></REF_ANNOTATION></ANNOTATION>
+</TIER>
+</ANNOTATION_DOCUMENT>
+"""
+
+MEETING = """Weekly call
+3 March, 10:30
+
+Ann Lee   0:03
+Where were you?
+I waited until 10:30
+
+bob  0:07
+At the station.
+
+Ann Lee   1:00:09
+Oh.
+"""
+
 ALL = {
     "SRT": SRT,
     "WebVTT": VTT,
@@ -156,7 +221,13 @@ ALL = {
     "JSON of Whisper": WHISPER,
     "JSON of WhisperX": WHISPERX,
     "JSON of whisper.cpp": WHISPER_CPP,
+    "ELAN": ELAN,
     "RTTM": RTTM,
+    "STM": STM,
+    "CTM": CTM,
+    "Kaldi's segments": SEGMENTS,
+    "label track of Audacity": LABELS,
+    "meeting transcript": MEETING,
     "CSV": CSV,
     "JSON lines": JSON_LINES,
 }
