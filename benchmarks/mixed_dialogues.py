@@ -19,7 +19,6 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from moodline.asr import SpeechRecogniser
 from moodline.audio import io
 from moodline.audio.recording import Recording
 from moodline.conversation import Conversation, Segment, Utterance
@@ -27,6 +26,7 @@ from moodline.corpora.corpus import read_corpus
 from moodline.inference.pipeline import load
 from moodline.inference.predictor import Predictor
 from moodline.inference.recordings import RecognitionOptions, recognise
+from moodline.speech.asr import SpeechRecogniser
 from moodline.timeline import Timeline, TimelineTurn
 from moodline.transcripts.formats import write_transcript
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from moodline.asr import PocketSphinx
 from moodline.audio import vad
 from moodline.conversation import Segment
+from moodline.speech.asr import PocketSphinx
 from moodline.transcripts.formats import write_transcript
 from tests.decoder import Decoder
 from tests.inference.tiny_models import write_model

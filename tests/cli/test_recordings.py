@@ -97,8 +97,8 @@ def test_a_file_that_exists_is_replaced_by_force_alone(
 def test_one_that_fails_does_not_stop_the_rest(
     model: Path, talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from moodline.asr import PocketSphinx
     from moodline.audio import vad
+    from moodline.speech.asr import PocketSphinx
 
     silent = tmp_path / "silent.wav"
     soundfile.write(silent, np.zeros(RATE), RATE)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from moodline.asr import PocketSphinx
 from moodline.audio import vad
 from moodline.cli.data import FORMAT_SUFFIXES
 from moodline.conversation import Segment
+from moodline.speech.asr import PocketSphinx
 from moodline.transcripts.formats import WORDLESS_SUFFIXES, WRITERS, read_transcript, write_transcript
 from tests.system import moodline, refused
 

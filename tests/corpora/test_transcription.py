@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from moodline import asr as speech
-from moodline.asr import RecordedSpeech
 from moodline.conversation import Utterance
 from moodline.corpora.asr_column import build_speech_sources, import_asr, read_asr_column, read_corpus_with_words
 from moodline.corpora.corpus import Corpus, read_corpus, write_corpus
 from moodline.corpora.tts import VOICES, SyntheticSpeech, assign_voices
+from moodline.speech import asr as speech
+from moodline.speech.asr import RecordedSpeech
 from tests.processes import DieAtWrite, run
 from tests.refusals import refuses
 from tests.system import moodline

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from moodline import asr
 from moodline.audio.recording import Recording
 from moodline.conversation import AudioClip, Conversation, Segment, Utterance
 from moodline.inference import transcribe
@@ -19,6 +18,7 @@ from moodline.inference.encode import ENCODER_BATCH
 from moodline.inference.pipeline import Model, load
 from moodline.inference.predictor import describe_model
 from moodline.inference.recordings import RecognitionOptions, recognise
+from moodline.speech import asr
 from moodline.timeline import Timeline
 from moodline.transcripts.formats import write_transcript
 from tests.inference.tiny_models import write_model

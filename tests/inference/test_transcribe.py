@@ -8,11 +8,11 @@ import pytest
 import soundfile
 
 import moodline
-from moodline import asr as speech
 from moodline.conversation import Segment
 from moodline.inference import transcribe as module
 from moodline.inference.pipeline import Model, load
 from moodline.inference.transcribe import transcribe
+from moodline.speech import asr as speech
 from moodline.transcripts.formats import read_transcript, write_transcript
 from tests.inference.tiny_models import write_model
 from tests.refusals import refuses

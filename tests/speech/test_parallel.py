@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from moodline import asr
-from moodline.asr import RecordedSpeech, SpeechRecogniser, count_cores
 from moodline.audio import vad
 from moodline.conversation import AudioClip
 from moodline.corpora.tts import VOICES, SyntheticSpeech
 from moodline.inference.pipeline import load
+from moodline.speech import asr
+from moodline.speech.asr import RecordedSpeech, SpeechRecogniser, count_cores
 from tests.inference.tiny_models import write_model
 from tests.refusals import refuses
 from tests.system import moodline
@@ -76,7 +76,7 @@ def talks(tmp_path: Path) -> list[Path]:
     return sorted(tmp_path.glob("*.wav"))
 
 
-LOADS = "__import__('sys').modules['moodline.asr']._load_here.cache_info().misses"
+LOADS = "__import__('sys').modules['moodline.speech.asr']._load_here.cache_info().misses"
 
 
 class TestOneLoad:
@@ -152,7 +152,7 @@ def test_few_sounds_are_in_memory_at_a_time(jobs: int) -> None:
 PARENT = """
 import os
 from moodline.corpora.tts import VOICES, SyntheticSpeech
-from moodline.asr import SpeechRecogniser
+from moodline.speech.asr import SpeechRecogniser
 if __name__ == "__main__":
     with SpeechRecogniser("pocketsphinx", 2) as recogniser:
         list(recogniser.recognise([SyntheticSpeech("Oh.", VOICES[0])] * 2))

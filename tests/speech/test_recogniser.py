@@ -7,12 +7,12 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from moodline import asr
-from moodline.asr import PocketSphinx, RecordedSpeech
 from moodline.audio import io
 from moodline.corpora import ravdess
 from moodline.corpora.tts import VOICES, SyntheticSpeech
 from moodline.metrics import count_word_errors
+from moodline.speech import asr
+from moodline.speech.asr import PocketSphinx, RecordedSpeech
 from tests.refusals import refuses
 
 
@@ -110,7 +110,7 @@ def test_a_model_whose_fetching_was_cut_short_is_not_taken(whisper: Path) -> Non
 
 
 def test_whispers_words_are_joined_and_its_weights_known(whisper: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("moodline.asr.metadata.version", lambda name: "1.2")
+    monkeypatch.setattr("moodline.speech.asr.metadata.version", lambda name: "1.2")
     model = asr.load_recogniser(str(cache(whisper, "tiny")))
     assert model.recognise(np.zeros(100)) == "Heard by models--Systran--faster-whisper-tiny."
     assert model.name == "faster-whisper Systran/faster-whisper-tiny"

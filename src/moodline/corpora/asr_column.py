@@ -9,7 +9,6 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from moodline.asr import RecordedSpeech, SpeechRecogniser, SpeechSource
 from moodline.conversation import Utterance
 from moodline.corpora.corpus import ASR_COLUMN_FILE, ASR_METADATA_FILE, Corpus, read_corpus, report_unreadable
 from moodline.corpora.storage import (
@@ -27,6 +26,7 @@ from moodline.corpora.validation import clean_words
 from moodline.errors import MoodlineError, format_count, format_first
 from moodline.io import hash_file, hash_json, open_atomic_file, read_json, remove_leftovers, write_json
 from moodline.metrics import BRACKETED_PATTERN, WordErrors, build_normalisation, count_word_errors
+from moodline.speech.asr import RecordedSpeech, SpeechRecogniser, SpeechSource
 
 SCHEMA = 1
 COLUMNS = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("utterance_id", "words", "source")])

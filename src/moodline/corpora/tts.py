@@ -19,9 +19,9 @@ from typing import Self
 import numpy as np
 import soxr
 
-from moodline.asr import SAMPLE_RATE
 from moodline.conversation import Utterance
 from moodline.errors import MoodlineError, format_install_hint
+from moodline.speech.asr import SAMPLE_RATE
 
 # speak_lib.h: output to the callback, no exit() where a file is missing, UTF-8; the numbers of parameters
 _SYNCHRONOUS, _DONT_EXIT, _UTF8 = 2, 0x8000, 1

@@ -12,7 +12,6 @@ from typing import Any, overload
 import numpy as np
 import torch
 
-from moodline.asr import SpeechRecogniser
 from moodline.audio.recording import open_recording
 from moodline.config import Modalities
 from moodline.conversation import Conversation
@@ -23,6 +22,7 @@ from moodline.inference.predictor import Predictor
 from moodline.inference.recordings import RecognitionOptions, holds_words_alone, label_words, recognise
 from moodline.inference.streaming import Stream
 from moodline.modeling.checkpoint import load_model, name_of_model, save_model
+from moodline.speech.asr import SpeechRecogniser
 from moodline.timeline import Timeline
 from moodline.timeline.timeline import ConversationPrediction
 
@@ -164,7 +164,8 @@ class Model(Predictor):
             recogniser: of words that no transcript has: pocketsphinx, or a model of faster-whisper
             jobs: processes of the recogniser, see ``SpeechRecogniser``
             options: ``modalities``, ``threshold`` and ``reasons``; ``transcript``, a file of turns, instead of voice
-                activity; ``channels``, ``speakers`` if each has its own; ``conversation``, one of a table of words;
+                activity; ``channels``, ``speakers`` if each has its own; ``speakers``, ``auto`` or their number to
+                find who speaks; ``names`` of speakers, by their numbers; ``conversation``, one of a table of words;
                 ``progress``, which receives the step, the number of finished turns and their total
         """
         if unknown := sorted(options.keys() - {field.name for field in dataclasses.fields(RecognitionOptions)}):

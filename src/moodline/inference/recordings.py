@@ -1,6 +1,6 @@
 """From a recording, or from words without one, to a timeline of emotions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moodline.asr import SpeechRecogniser
 from moodline.audio.recording import Recording
 from moodline.audio.vad import Channels
 from moodline.config import TEXT_UTTERANCE, Modalities, Recipe
@@ -19,10 +18,11 @@ from moodline.errors import MoodlineError, format_count, format_option
 from moodline.inference import domain_shift
 from moodline.inference.encode import MODALITY_BY_ENCODER
 from moodline.inference.predictor import Predictor, UtteranceEncodings
-from moodline.inference.transcribe import ProgressCallback, find_turns, no_progress
+from moodline.inference.transcribe import ProgressCallback, Speakers, find_turns, no_progress
 from moodline.modeling.description import DataStatistics
 from moodline.modeling.model import ENCODER_BY_STAGE
 from moodline.modeling.text_encoder import count_pieces
+from moodline.speech.asr import SpeechRecogniser
 from moodline.timeline import Timeline, TimelineTurn
 from moodline.timeline.timeline import UtterancePrediction
 from moodline.transcripts.formats import Chat, is_chat, read_chat
@@ -37,6 +37,8 @@ class RecognitionOptions:
 
     transcript: str | Path | None = None  # a file of turns, with or without words; None finds turns by voice activity
     channels: Channels = "mixed"  # speakers: each channel has its own speaker
+    speakers: Speakers = "none"  # auto or their number finds who speaks, where no transcript says it
+    names: Mapping[str, str] = field(default_factory=dict[str, str])  # of speakers, by the number or the name they have
     recogniser: SpeechRecogniser = field(default_factory=SpeechRecogniser)  # of words that no transcript has
     modalities: Modalities = "both"  # audio recognises no words
     threshold: float | None = None
@@ -63,6 +65,8 @@ def refuse_recording_options(source: str, options: RecognitionOptions) -> None:
     unfit = {
         format_option("transcript"): options.transcript is not None,
         format_option("channels"): options.channels != "mixed",
+        format_option("speakers"): options.speakers != "none",
+        format_option("names"): bool(options.names),
         format_option("recogniser"): options.recogniser.named is not None,
         format_option("modalities", "audio"): options.modalities == "audio",
     }
@@ -83,7 +87,7 @@ def recognise(predictor: Predictor, recording: Recording, options: RecognitionOp
         )
     predictor.refuse_threshold(options.threshold)
     recogniser = options.recogniser if "text" in modalities else None
-    found = find_turns(recording, options.transcript, options.channels, recogniser, options.progress)
+    found = find_turns(recording, options.transcript, options.channels, recogniser, options.progress, options.speakers)
     if recogniser is not None and not any((turn.words or "").strip() for turn in found.turns):
         raise MoodlineError(
             f"{found.words_from} found no words in the {len(found.turns)} turns of {recording.name}: give them "
