@@ -60,6 +60,7 @@ class TrainingConfig:
         decay: constant, or cosine: from the learning rate to 0 over all epochs
         ema_decay: validate and keep an exponential moving average of the weights with this decay per step; 0 uses the
             weights themselves
+        label_smoothing: share of the training targets that is uniform over the classes; validation has none
     """
 
     batch_size: int = 32
@@ -70,6 +71,7 @@ class TrainingConfig:
     max_grad_norm: float = 0.0
     decay: Literal["constant", "cosine"] = "constant"
     ema_decay: float = 0.0
+    label_smoothing: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

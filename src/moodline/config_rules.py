@@ -14,7 +14,9 @@ NON_NEGATIVE_KEYS = frozenset(
     | {"mask_channels", "mask_frames", "shift_channels", "context_words"}
 )
 NULLABLE_KEYS = frozenset({"num_unfrozen_layers", "revision"})
-FRACTION_KEYS = frozenset({"ema_decay", "dropout", "output_dropout", "modality_dropout", "speed_change"})
+FRACTION_KEYS = frozenset(
+    {"ema_decay", "label_smoothing", "dropout", "output_dropout", "modality_dropout", "speed_change"}
+)
 
 
 def require_ranges(recipe: Any) -> None:

@@ -65,7 +65,8 @@ def test_several_go_into_a_folder_and_one_that_fails_does_not_stop_the_rest(
     assert end.value.code == 2
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["talk.TextGrid"]
     assert len(read_transcript(tmp_path / "out" / "talk.TextGrid").turns) == len(FOUND)
-    first, second, last = capsys.readouterr().err.strip().splitlines()
+    first, second, poor, last = capsys.readouterr().err.strip().splitlines()
+    assert "pocketsphinx" in poor
     assert "there is no file" in first
     assert "no speech was found" in second
     assert "2 of 3 files failed, the others are done" in last

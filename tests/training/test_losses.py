@@ -57,6 +57,19 @@ def test_each_conversation_counts_once(
     assert float(found) == pytest.approx(expected, rel=allowed, abs=allowed)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
+def test_smoothed_targets_are_mixed_with_the_uniform_distribution(smoothing: float) -> None:
+    logits = np.random.default_rng(0).standard_normal((5, CLASSES))
+    labels, weights = np.array([0, 3, 1, 1, 2]), np.array([0.25, 1.0, 3.0, 0.5])
+    targets = (1 - smoothing) * np.eye(CLASSES)[labels] + smoothing / CLASSES
+    log_probabilities = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    expected = -(targets * weights * log_probabilities).sum(axis=1).mean()
+    found = compute_conversation_loss(
+        torch.tensor(logits), torch.tensor(labels), torch.tensor(weights).float(), smoothing
+    )
+    assert float(found) == pytest.approx(expected, rel=rounding(8 * CLASSES))
+
+
 @pytest.mark.parametrize("column", [False, True])
 def test_an_utterance_is_a_row_of_its_own(column: bool) -> None:
     logits = np.random.default_rng(0).standard_normal((5, CLASSES))

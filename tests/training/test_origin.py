@@ -40,6 +40,7 @@ def origins(
         ("crossfit", 3, set(STAGES)),
         ("fusion.speaker_crf", True, {"fusion"}),
         ("fusion.late_fusion", True, {"fusion"}),
+        ("audio_context.training.label_smoothing", 0.1, {"audio_context", "fusion"}),
         ("fusion.kind", "concatenation", {"fusion"}),
         ("fusion.kind", "bc_lstm", {"fusion"}),
         ("fusion.input_modalities", "text", {"fusion"}),

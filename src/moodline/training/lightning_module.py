@@ -32,7 +32,9 @@ from moodline.runtime import create_generator, seed_epoch
 from moodline.training.dataset import UNSCORED, Batch, BatchLoader, StageData, take_share
 
 
-def compute_conversation_loss(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
+def compute_conversation_loss(
+    logits: Tensor, labels: Tensor, class_weights: Tensor | None = None, label_smoothing: float = 0.0
+) -> Tensor:
     """Compute the mean over rows of each row's mean cross-entropy over its scored places (released code).
 
     A row is a conversation; for utterance encoders it is one utterance.
@@ -41,11 +43,18 @@ def compute_conversation_loss(logits: Tensor, labels: Tensor, class_weights: Ten
         logits: (B, S, classes), or (B, classes)
         labels: (B, S), or (B,); UNSCORED places are left out, a row has at least one other
         class_weights: (classes,)
+        label_smoothing: weight of the uniform distribution in the targets (Szegedy et al., "Rethinking the Inception
+            architecture for computer vision", CVPR 2016, section 7)
     """
     labels = labels.view(len(labels), -1)  # (B,) -> (B, 1)
     flat = logits.reshape(-1, logits.shape[-1])  # (B, S, classes) -> (B S, classes)
     losses = functional.cross_entropy(
-        flat.float(), labels.flatten(), weight=class_weights, ignore_index=UNSCORED, reduction="none"
+        flat.float(),
+        labels.flatten(),
+        weight=class_weights,
+        ignore_index=UNSCORED,
+        reduction="none",
+        label_smoothing=label_smoothing,
     )
     scored = labels != UNSCORED
     return (losses.view_as(scored).sum(dim=1) / scored.sum(dim=1)).mean()
@@ -191,8 +200,9 @@ class StageModule(lightning.LightningModule):
             group["lr"] = group["initial_lr"] * factor
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        loss = compute_conversation_loss(self._encode(self.part, batch).logits, batch.labels, self.class_weights)
-        loss = loss * self._weights[index]
+        logits = self._encode(self.part, batch).logits
+        smoothing = self.training_config.label_smoothing
+        loss = compute_conversation_loss(logits, batch.labels, self.class_weights, smoothing) * self._weights[index]
         if self.trainer.world_size > 1:
             # Processes wait for each other's gradients of every parameter, and those of what reads a speaker's turns
             # are not in the graph where the batch has no known speakers.

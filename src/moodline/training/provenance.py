@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from moodline.config import AUDIO_UTTERANCE, ENCODERS, STAGE_INPUTS, STAGE_NAMES, TEXT_UTTERANCE, Recipe
+from moodline.config import AUDIO_UTTERANCE, ENCODERS, STAGE_INPUTS, STAGE_NAMES, STAGES, TEXT_UTTERANCE, Recipe
 from moodline.conversation import LabelSet, convert_to_content, find_training_overlap, merge_fingerprints
 from moodline.corpora.corpus import Corpus
 from moodline.corpora.protocols import Fold
@@ -36,6 +36,7 @@ COMMON_KEYS = ("seed", "context", "class_weights")
 # Keys that are newer than the first runs, with the values that keep the earlier behaviour. With these values they are
 # not part of a fingerprint, and stages trained before stay finished.
 LATER_DEFAULTS: StageFingerprint = {
+    **{f"{stage}.training.label_smoothing": 0.0 for stage in STAGES},
     "crossfit": 0,
     "audio_context.append_speaker_mean": False,
     "audio_context.speaker_gru": False,
