@@ -1,5 +1,6 @@
 """Train and evaluate from Python, as the commands ``moodline train`` and ``moodline evaluate`` do."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from moodline.errors import MoodlineError
 from moodline.evaluation.evaluate import EvaluationOutcome, evaluate_causally, evaluate_model, evaluate_run
 from moodline.hub import locate_model
 from moodline.inference.transcribe import ProgressCallback, no_progress
-from moodline.io import convert_to_path
+from moodline.io import convert_to_path, flatten_keys
+from moodline.modeling.description import CONFIG_FILE
 from moodline.recipe import note_idle_keys, parse_recipe, read_recipe, rename_keys
 from moodline.training.run import EmbeddingsReference, Run, resolve_label_set, resolve_licence
+from moodline.training.start import StartModel, read_start
 from moodline.training.train import train_folds
 from moodline.training.trainer import Hardware
 
@@ -27,9 +30,10 @@ def train(
     corpus: str | Path,
     out: str | Path,
     *,
-    recipe: str | Path,
+    recipe: str | Path | None = None,
     protocol: str,
     fold: str | None = None,
+    start: str | Path | None = None,
     device: str | torch.device = AUTO,
     words: str = REFERENCE,
     embeddings: Mapping[str, str | Path] | None = None,
@@ -45,9 +49,11 @@ def train(
     Args:
         corpus: a corpus folder, as ``moodline prepare`` writes it
         out: the run's folder
-        recipe: a YAML file, or the name of a recipe that comes with moodline
+        recipe: a YAML file, or the name of a recipe that comes with moodline; None takes that of ``start``
         protocol: which conversations train and which test: session5, cv5, official, all, ...
         fold: the only one to train
+        start: a model folder, or org/name[@revision] on the hub, whose weights the parts start from; with other classes
+            than its own, the last layers are new
         device: see ``moodline.load``
         words: reference or recognised
         embeddings: files of precomputed embeddings, by the encoder that they replace
@@ -59,11 +65,12 @@ def train(
         keys: keys of the recipe that replace its own, nested as mappings: ``fusion={"layers": 1}``
 
     Raises:
-        MoodlineError: the corpus, the recipe or the protocol cannot be used, or the folder holds another run
+        MoodlineError: the corpus, the recipe, the protocol or the start cannot be used, or the folder holds another run
     """
-    content, path = read_recipe(str(recipe))
+    started = None if start is None else read_start(start)
+    content, origin = choose_recipe(recipe, started)
     content, console = content | rename_keys(keys, "train"), console or Console(quiet=True)
-    parsed = parse_recipe(content, str(path))
+    parsed = parse_recipe(content, str(origin))
     for note in note_idle_keys(content, parsed):
         console.print(f"Note: {note}", highlight=False, markup=False, soft_wrap=True)
     files = {encoder: read_embeddings(Path(file)) for encoder, file in (embeddings or {}).items()}
@@ -73,15 +80,17 @@ def train(
     folds = choose_fold(build_folds(read, protocol), fold)
     run = Run(
         folder=folder,
-        recipe_name=path.stem,
+        recipe_name=origin.stem,
         recipe=parsed,
         protocol=protocol,
         corpus_folder=corpus.resolve(),
         corpus_hash=read.table_hash,
-        label_set=resolve_label_set(parsed, folder),
+        label_set=resolve_label_set(parsed, folder, None if started is None else started.described),
         words=read.words,
         words_hash=read.recognition.words_hash if read.recognition else None,
-        licence=resolve_licence(licence, folder),
+        licence=resolve_licence(licence, folder, "" if started is None else started.described.provenance.licence),
+        start={} if started is None else started.hashes,
+        start_name="" if started is None else started.name,
         embeddings={
             encoder: EmbeddingsReference(file=file.path.resolve(), hash=file.hash) for encoder, file in files.items()
         },
@@ -90,10 +99,19 @@ def train(
         hardware = Hardware(num_workers=num_workers)
         if device != AUTO:
             hardware = Hardware.on(choose_device(device), num_workers=num_workers)
-    train_folds(run, read, folds, files, hardware, console, None if reuse is None else Path(reuse))
+    train_folds(run, read, folds, files, hardware, console, None if reuse is None else Path(reuse), started)
     further = f"; moodline evaluate {out} scores it" if any(one.test for one in folds) else ""
     console.print(f"{out}: trained{further}", highlight=False, soft_wrap=True)
     return tuple(run.get_model_folder(one.name) for one in folds)
+
+
+def choose_recipe(named: str | Path | None, start: StartModel | None) -> tuple[dict[str, Any], Path]:
+    """Read a recipe, or take that of the model to start from -> its dotted keys and values, and where they are from."""
+    if named is not None:
+        return read_recipe(str(named))
+    if start is None:
+        raise MoodlineError("training needs a recipe, or a model to start from: name one", code="option.missing")
+    return flatten_keys(dataclasses.asdict(start.described.recipe)), start.folder / CONFIG_FILE
 
 
 def evaluate(

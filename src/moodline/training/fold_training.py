@@ -73,6 +73,7 @@ from moodline.training.provenance import (
     reuse_stage,
 )
 from moodline.training.run import RUN_FILE, Run, license_models, remove_scores
+from moodline.training.start import StartModel
 from moodline.training.trainer import (
     Hardware,
     decide_together,
@@ -106,6 +107,7 @@ class FoldTrainer:
         console: Console,
         title: str = "",
         parts: Parts | None = None,
+        start: StartModel | None = None,
     ) -> None:
         self.run, self.recipe, self.label_set = run, run.recipe, run.label_set
         self.fold, self.files = fold, run.get_files(fold.name)
@@ -122,6 +124,7 @@ class FoldTrainer:
         self.conversations = [one for one in (*self.train, *self.validation) if one.utterances]
         self.ids = collect_unique_ids(self.conversations)
         self.parts, self.notes = parts or Parts()
+        self.start = start
 
     def print_line(self, text: str) -> None:
         self.console.print(f"{self.title}{text}", highlight=False, soft_wrap=True)
@@ -138,6 +141,7 @@ class FoldTrainer:
             self.hardware.precision,
             self.run.words_hash,
             {stage: self.files.read_origin(stage) for stage in encoder_files},
+            self.run.start,
         )
         decision = decide_together(partial(self.begin, reuse))
         if decision.complete:
@@ -207,12 +211,17 @@ class FoldTrainer:
             self.describe(described.provenance)
 
     def build_part(self, stage: str) -> nn.Module:
-        """Build an untrained part, whose initial weights depend on the seed and the stage."""
+        """Build an untrained part, whose weights depend on the seed and the stage, or are those of the start."""
+        start = self.start if self.start is not None and stage in self.start.hashes else None
         if stage not in self.backbones:
-            self.backbones[stage], tokenizer = load_backbone(stage, self.recipe)
+            found = load_backbone(stage, self.recipe) if start is None else start.load_backbone(stage, self.recipe)
+            self.backbones[stage], tokenizer = found
             self.tokenizer = tokenizer or self.tokenizer
         seed_initialisation(self.recipe.seed, stage)
-        return build_stage(stage, self.recipe, len(self.label_set.classes), self.backbones[stage])
+        part = build_stage(stage, self.recipe, len(self.label_set.classes), self.backbones[stage])
+        if start is not None:
+            start.copy_weights(part, stage, self.label_set)
+        return part
 
     def run_stage(self, stage: str, title: str, *, resume: bool) -> None:
         if is_main_process():

@@ -26,6 +26,7 @@ from moodline.modeling.description import Provenance
 from moodline.modeling.faster_whisper import fingerprint_faster_whisper
 from moodline.modeling.pretrained_files import Fingerprint, fingerprint_model
 from moodline.recipe import RENAMED_KEYS
+from moodline.training.start import StartModel, refuse_seen_test_set
 
 StageFingerprint = Mapping[str, Any]
 """Dotted keys and values, as JSON has them."""
@@ -93,6 +94,7 @@ def compute_origins(
     precision: str,
     recognised: str | None = None,
     recorded: Mapping[str, StageFingerprint | None] = MappingProxyType({}),
+    start: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, StageFingerprint]:
     """Compute by stage everything that its weights depend on; its inputs' fingerprints are included as hashes.
 
@@ -105,6 +107,7 @@ def compute_origins(
         recognised: hash of the recognised words; None for reference words
         recorded: fingerprints of the encoders that were trained before, by stage. Runs of older versions, and runs
             offline without the hub's cache, do not know the revision of a hub's model: it counts as the same one
+        start: hashes of the weights that stages start from
     """
     found: dict[str, StageFingerprint] = {encoder: {"hash": hash} for encoder, hash in precomputed.items()}
     for stage in recipe.stages:
@@ -121,6 +124,8 @@ def compute_origins(
             content["selection"] = recipe.selection
         if stage in recipe.crossfitted_stages:
             content["crossfit"] = recipe.crossfit
+        if stage in start:
+            content["start"] = start[stage]
         if stage in encoder_files:
             content[FILES_KEYS[stage]] = encoder_files[stage]
         if stage == TEXT_UTTERANCE and recognised is not None:
@@ -182,14 +187,21 @@ def note_selection(recipe: Recipe) -> tuple[str, ...]:
 
 
 def build_provenance(
-    recipe: Recipe, label_set: LabelSet, corpus: Corpus, fold: Fold, precomputed: Mapping[str, EmbeddingsFile]
+    recipe: Recipe,
+    label_set: LabelSet,
+    corpus: Corpus,
+    fold: Fold,
+    precomputed: Mapping[str, EmbeddingsFile],
+    start: StartModel | None = None,
 ) -> Provenance:
-    """Describe the data behind a fold's model, including that of the models behind precomputed embeddings.
+    """Describe the data behind a fold's model, including that of models behind precomputed embeddings and the start.
 
     Raises:
         MoodlineError: a class has no training utterance, or the test set's conversations would train, through the
-            released selection or through precomputed embeddings
+            released selection, through precomputed embeddings or through the start
     """
+    if start is not None:
+        refuse_seen_test_set(start, fold)
     for file in precomputed.values():
         for conversation, _ in find_training_overlap(file.training_record, fold.test, fold.test_speaker):
             raise MoodlineError(
@@ -215,10 +227,13 @@ def build_provenance(
         )
 
     def merge(name: str, own: Iterable[str]) -> tuple[str, ...]:
-        return merge_fingerprints([own, *(getattr(file.training_record, name) for file in precomputed.values())])
+        records = [file.training_record for file in precomputed.values()]
+        records += [start.described.provenance] if start is not None else []
+        return merge_fingerprints([own, *(getattr(record, name) for record in records)])
 
     validation_turns = fold.scored["validation"] if fold.validation_speaker is not None else ()
     recognition = (str(corpus.recognition),) if corpus.recognition else ()
+    started = (f"started from the model {start.name}",) if start is not None else ()
     return Provenance(
         protocol=fold.protocol,
         fold=fold.name,
@@ -231,7 +246,7 @@ def build_provenance(
         class_counts=counts,
         moodline_version=metadata.version("moodline"),
         torch_version=metadata.version("torch"),
-        notes=merge("notes", [*fold.notes, *note_selection(recipe), *recognition]),
+        notes=merge("notes", [*fold.notes, *note_selection(recipe), *recognition, *started]),
         words=corpus.words,
         embeddings={encoder: f"{file.path.name}, hash {file.hash}" for encoder, file in precomputed.items()},
     )

@@ -16,7 +16,7 @@ from moodline.corpora.storage import REFERENCE, WORDS
 from moodline.errors import MoodlineError, quote
 from moodline.io import flatten_keys, read_json, remove_leftovers
 from moodline.modeling.checkpoint import save_description, without_places
-from moodline.modeling.description import CONFIG_FILE, load_description
+from moodline.modeling.description import CONFIG_FILE, ModelDescription, load_description
 from moodline.recipe import parse_recipe
 from moodline.training.provenance import COMMON_KEYS, StageFingerprint
 from moodline.training.trainer import LOGGERS, is_main_process
@@ -146,7 +146,9 @@ class FoldFiles:
 SCHEMA = 1
 RUN_FILE = "run.json"
 # Locations may change between commands, though the content found there may not, and so may the licence.
-MUTABLE_KEYS = frozenset({"corpus_folder", "recipe_name", "licence"} | {f"embeddings.{one}.file" for one in ENCODERS})
+MUTABLE_KEYS = frozenset(
+    {"corpus_folder", "recipe_name", "licence", "start_name"} | {f"embeddings.{one}.file" for one in ENCODERS}
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +168,7 @@ class Run:
         words: the corpus's words that it reads, see ``corpora.storage.WORDS``
         words_hash: of recognised words; None for reference words, which the corpus's own hash covers
         licence: of all its models; empty if unstated
+        start, start_name: hashes by stage of the weights of the model that it starts from, and that model's name
     """
 
     folder: Path
@@ -179,6 +182,8 @@ class Run:
     words: str = REFERENCE
     words_hash: str | None = None
     licence: str = ""
+    start: Mapping[str, str] = field(default_factory=dict)
+    start_name: str = ""
 
     def get_files(self, fold: str) -> FoldFiles:
         return FoldFiles(self.folder / f"fold-{fold}")
@@ -251,7 +256,9 @@ def read_run(folder: Path) -> Run:
         known = "label_set" in content
         return Run(
             **{key: content[key] for key in ("recipe_name", "protocol", "corpus_hash")},
-            **{key: content[key] for key in ("words", "words_hash", "licence") if key in content},
+            **{
+                key: content[key] for key in ("words", "words_hash", "licence", "start", "start_name") if key in content
+            },
             folder=folder,
             recipe=recipe,
             corpus_folder=Path(content["corpus_folder"]),
@@ -268,9 +275,11 @@ def read_run(folder: Path) -> Run:
         ) from error
 
 
-def resolve_label_set(recipe: Recipe, folder: Path) -> LabelSet:
-    """Find the recipe's label set; if its file is gone, the one that the run in the folder recorded."""
+def resolve_label_set(recipe: Recipe, folder: Path, start: ModelDescription | None = None) -> LabelSet:
+    """Find the recipe's label set; if its file is gone, the one that the run in the folder recorded, or the start's."""
     own_file = Path(recipe.label_set)
+    if start is not None and start.recipe.label_set == recipe.label_set and not own_file.exists():
+        return start.label_set
     if own_file.suffix and not own_file.exists() and (folder / RUN_FILE).is_file():
         begun = read_run(folder)
         if begun.recipe.label_set == recipe.label_set:
@@ -278,10 +287,10 @@ def resolve_label_set(recipe: Recipe, folder: Path) -> LabelSet:
     return find_label_set(recipe.label_set)
 
 
-def resolve_licence(licence: str | None, folder: Path) -> str:
-    """Return the licence, which must be one line of text, or that of the run in the folder."""
+def resolve_licence(licence: str | None, folder: Path, of_start: str = "") -> str:
+    """Return the licence, which must be one line of text, or that of the run in the folder, or of the start."""
     if licence is None:
-        return read_run(folder).licence if (folder / RUN_FILE).is_file() else ""
+        return read_run(folder).licence if (folder / RUN_FILE).is_file() else of_start
     if len(licence.strip().splitlines()) != 1:
         raise MoodlineError(
             f"a licence must be one line of text, such as 'CC BY-NC 4.0', not {quote(licence)}", code="option.licence"

@@ -20,6 +20,7 @@ from moodline.training.dataset import (
 from moodline.training.fold_training import FoldTrainer
 from moodline.training.provenance import build_provenance, fingerprint_encoders
 from moodline.training.run import Run, lock_folder, refuse_foreign, refuse_other_run
+from moodline.training.start import StartModel
 from moodline.training.trainer import Hardware, is_main_process, isolate_training
 
 
@@ -32,12 +33,14 @@ def train_folds(
     hardware: Hardware,
     console: Console,
     reuse: Path | None = None,
+    start: StartModel | None = None,
 ) -> None:
     """Train the folds of a run that are not finished.
 
     Args:
         precomputed: embeddings from files, by the encoder that they replace
         reuse: folder of other runs, whose finished stages are taken over where their fingerprints match
+        start: the model whose weights the parts start from
 
     Raises:
         MoodlineError: a fold cannot train, the folder holds another run, another process trains in it, or the
@@ -56,11 +59,12 @@ def train_folds(
     )
     # Check all folds before the first one trains.
     sets = [fold.get_training_sets(label_set, recipe.context) for fold in folds]
-    provenances = [build_provenance(recipe, label_set, corpus, fold, precomputed) for fold in folds]
+    provenances = [build_provenance(recipe, label_set, corpus, fold, precomputed, start) for fold in folds]
     if AUDIO_UTTERANCE in recipe.stages:
         refuse_missing_audio(talk for one in sets for talk in (*one.train, *one.validation))
     parts = [plan_crossfit(recipe, fold, one.train, label_set) for fold, one in zip(folds, sets, strict=True)]
-    encoder_files = fingerprint_encoders(recipe)
+    # The start's weights include those of its pretrained encoders.
+    encoder_files = {stage: found for stage, found in fingerprint_encoders(recipe).items() if stage not in run.start}
     refuse_foreign(run.folder)
     with lock_folder(run.folder):
         refuse_other_run(run)
@@ -68,5 +72,5 @@ def train_folds(
             run.remove_leftovers()
         for number, fold in enumerate(folds):
             title = f"fold {fold.name} ({number + 1} of {len(folds)}), " if len(folds) > 1 else ""
-            training = FoldTrainer(run, fold, sets[number], precomputed, hardware, console, title, parts[number])
+            training = FoldTrainer(run, fold, sets[number], precomputed, hardware, console, title, parts[number], start)
             training.run_fold(provenances[number], encoder_files, reuse)
