@@ -76,7 +76,10 @@ def test_the_weights_are_the_models_and_its_data_are_remembered(place: Path, tmp
     assert set(before.provenance.trained_on) <= set(after.provenance.trained_on)
     assert after.provenance.licence == LICENCE
     assert any("started from" in note for note in after.provenance.notes)
-    assert (after.recipe.audio_context.hidden, after.label_set) == (before.recipe.audio_context.hidden, before.label_set)
+    assert (after.recipe.audio_context.hidden, after.label_set) == (
+        before.recipe.audio_context.hidden,
+        before.label_set,
+    )
     recorded = json.loads((tmp_path / "run/run.json").read_text())["start"]
     assert recorded.keys() == set(STAGES)
     moodline("evaluate", tmp_path / "run")

@@ -87,7 +87,15 @@ def recognise(predictor: Predictor, recording: Recording, options: RecognitionOp
         )
     predictor.refuse_threshold(options.threshold)
     recogniser = options.recogniser if "text" in modalities else None
-    found = find_turns(recording, options.transcript, options.channels, recogniser, options.progress, options.speakers)
+    found = find_turns(
+        recording,
+        options.transcript,
+        options.channels,
+        recogniser,
+        options.progress,
+        options.speakers,
+        options.names,
+    )
     if recogniser is not None and not any((turn.words or "").strip() for turn in found.turns):
         raise MoodlineError(
             f"{found.words_from} found no words in the {len(found.turns)} turns of {recording.name}: give them "
