@@ -63,7 +63,7 @@ def talk(tmp_path: Path, sound: np.ndarray) -> Path:
 
 def test_speakers_have_the_names_that_are_given(predictor: Model, talk: Path, tmp_path: Path) -> None:
     write_transcript(tmp_path / "talk.csv", TURNS)
-    options = {"transcript": tmp_path / "talk.csv"}
+    options: dict[str, Any] = {"transcript": tmp_path / "talk.csv"}
     plain, named = predictor.recognise(talk, **options), predictor.recognise(talk, names={"ben": "caller"}, **options)
     assert [turn.speaker for turn in plain.turns] == [turn.speaker for turn in TURNS]
     assert [turn.speaker for turn in named.turns] == [turn.speaker.replace("ben", "caller") for turn in TURNS]
