@@ -22,7 +22,7 @@ PURPOSES = {
     "corpora": "corpora on disk, folds, demo corpus",
     "timeline": "labelled turns and their file formats",
     "transcripts": "SRT, TextGrid, RTTM, ... to turns",
-    "asr": "words from speech",
+    "speech": "words and speakers from speech",
     "modeling": "the paper's boxes, the model, its folder",
     "audio": "decoding, recordings, voice activity",
     "embeddings": "files of embeddings",

@@ -71,7 +71,7 @@ def train(
     content, origin = choose_recipe(recipe, started)
     content, console = content | rename_keys(keys, "train"), console or Console(quiet=True)
     parsed = parse_recipe(content, str(origin))
-    for note in note_idle_keys(content, parsed):
+    for note in note_idle_keys(content if recipe is not None else rename_keys(keys, "train"), parsed):
         console.print(f"Note: {note}", highlight=False, markup=False, soft_wrap=True)
     files = {encoder: read_embeddings(Path(file)) for encoder, file in (embeddings or {}).items()}
     parsed = parsed.with_precomputed({encoder: file.size for encoder, file in files.items()})
@@ -80,7 +80,7 @@ def train(
     folds = choose_fold(build_folds(read, protocol), fold)
     run = Run(
         folder=folder,
-        recipe_name=origin.stem,
+        recipe_name=origin.stem if started is None or recipe is not None else started.name,
         recipe=parsed,
         protocol=protocol,
         corpus_folder=corpus.resolve(),

@@ -112,7 +112,8 @@ def test_embeddings_far_apart_are_as_many_speakers(given_number: bool, sizes: li
 
 def test_fewer_units_than_speakers_have_one_each() -> None:
     values, durations, _ = draw_embeddings([1, 1])
-    assert len(set(diarisation.cluster_units(values, durations, 5).tolist())) == 2
+    for number in (5, 10**10):
+        assert len(set(diarisation.cluster_units(values, durations, number).tolist())) == 2
     assert diarisation.cluster_units(values[:1], durations[:1], 5).shape == (1,)
     assert diarisation.cluster_units(values[:1], durations[:1], None).shape == (1,)
 
@@ -132,6 +133,23 @@ def test_turns_of_speakers_hold_their_spans_and_overlap_where_these_do() -> None
     for turn, (start, end) in zip(turns, [(1.0, 3.0), (2.5, 5.0), (6.0, 7.5)], strict=True):
         assert turn.start <= start < end <= turn.end + 0.032
         assert turn.end - turn.start < end - start + 0.5
+
+
+def test_a_turn_does_not_reach_into_the_speech_of_others() -> None:
+    recording = Recording.from_samples(np.zeros(12 * SAMPLE_RATE, np.float32), SAMPLE_RATE)
+    turns = detect_speaker_turns(recording, [[(1.0, 5.0), (5.4, 9.0)], [(5.0, 5.4)]])
+    (short,) = [turn for turn in turns if turn.speaker == "speaker 2"]
+    assert (short.start, short.end) == pytest.approx((5.0, 5.4), abs=0.032)
+    (tiny,) = detect_speaker_turns(recording, [[(3.0, 3.01)]])
+    assert tiny.start <= 3.0 < tiny.end
+
+
+def test_speech_that_the_segmentation_misses_is_turns_of_unknown_speakers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transcribe, "diarise", lambda recording, speakers: Diarisation((), ()))
+    heard = [Segment(start=1.0, end=2.0)]
+    monkeypatch.setattr(transcribe, "detect_turns", lambda recording: heard)
+    recording = Recording.from_samples(np.zeros(3 * SAMPLE_RATE, np.float32), SAMPLE_RATE)
+    assert list(find_turns(recording, None, "mixed", None, no_progress, "auto").turns) == heard
 
 
 def test_a_transcripts_nameless_turns_get_the_speaker_who_speaks_longest_in_them(

@@ -4,7 +4,7 @@ import math
 import struct
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -226,16 +226,23 @@ def detect_turns(recording: Recording, channels: Channels = "mixed") -> list[Seg
 
 
 def detect_speaker_turns(recording: Recording, speakers: Sequence[Sequence[tuple[float, float]]]) -> list[Segment]:
-    """Detect the turns of speakers whose spans of speech are known, in seconds, in order of the turns' starts."""
+    """Detect the turns of speakers whose spans of speech are known, in seconds, in order of the turns' starts.
+
+    A turn neither begins nor ends where another speaker alone speaks, so it may be shorter than MIN_SECONDS.
+    """
     probabilities = detect_activity(recording.iter_blocks(SAMPLE_RATE)).probabilities
-    middles = (np.arange(len(probabilities)) + 0.5) * CHUNK_SECONDS
-    turns: list[Segment] = []
-    for number, spans in enumerate(speakers, start=1):
-        speaks = np.zeros(len(middles), dtype=bool)
+    speaks = np.zeros((len(speakers), len(probabilities)), dtype=bool)
+    for row, spans in zip(speaks, speakers, strict=True):
         for start, end in spans:
-            speaks |= (middles >= start) & (middles < end)
-        own = np.where(speaks, np.maximum(probabilities, ONSET), 0.0)
-        turns += [replace(turn, speaker=f"speaker {number}") for turn in _build_turns(own, recording, None)]
+            first = round(start / CHUNK_SECONDS)
+            row[first : max(first + 1, round(end / CHUNK_SECONDS))] = True
+    turns: list[Segment] = []
+    for number, row in enumerate(speaks, start=1):
+        free = row | ~speaks.any(axis=0)
+        for first, last in segment_speech(np.where(row, np.maximum(probabilities, ONSET), 0.0)):
+            inside = np.flatnonzero(free[first:last])
+            start, end = (first + int(inside[0])) * CHUNK_SECONDS, (first + int(inside[-1]) + 1) * CHUNK_SECONDS
+            turns.append(Segment(start=start, end=min(end, recording.duration), speaker=f"speaker {number}"))
     return sorted(turns, key=lambda turn: (turn.start, turn.end))
 
 

@@ -62,12 +62,15 @@ def option(*names: str, help: str, **settings: Any) -> Option:
     return names, {**default, "help": help, **settings}
 
 
+MAX_DIGITS = 6  # of a number of speakers
+
+
 def choose_speakers(options: Any) -> dict[str, Any]:
     """Choose the arguments ``channels``, ``speakers`` and ``names``; the option --speakers may name the first too."""
     by_channel, speakers = options.speakers == "channels", options.speakers
     if by_channel:
         speakers = "none"
-    elif speakers.isdecimal():
+    elif speakers.isdecimal() and len(speakers) < MAX_DIGITS:
         speakers = int(speakers)
     elif speakers not in ("auto", "none"):
         raise MoodlineError(
@@ -81,7 +84,7 @@ def parse_names(text: str | None) -> dict[str, str]:
     """Parse the option --names."""
     pairs = [part.partition("=") for part in (text or "").split(",")] if text else []
     names = {number.strip(): name.strip() for number, _, name in pairs}
-    if not all((*names.keys(), *names.values())):
+    if not all((*names.keys(), *names.values())) or len(names) < len(pairs):
         raise MoodlineError(f"--names must be such as 1=agent,2=caller, not {text!r}", code="option.invalid")
     return names
 

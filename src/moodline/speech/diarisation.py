@@ -232,7 +232,8 @@ def cluster_units(
     if speakers is None:
         owners = find_clusters(values, weights)
     else:
-        owners = fcluster(linkage(values, "ward"), speakers, "maxclust") if len(values) > 1 else np.ones(1, int)
+        count = min(speakers, len(values))
+        owners = fcluster(linkage(values, "ward"), count, "maxclust") if len(values) > 1 else np.ones(1, int)
     for _ in range(ASSIGNMENTS):
         names, means = average_clusters(values, weights, owners)
         owners = names[(values @ means.T).argmax(axis=1)]

@@ -5,7 +5,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -26,7 +26,7 @@ from moodline.modeling.description import Provenance
 from moodline.modeling.faster_whisper import fingerprint_faster_whisper
 from moodline.modeling.pretrained_files import Fingerprint, fingerprint_model
 from moodline.recipe import RENAMED_KEYS
-from moodline.training.start import StartModel, refuse_seen_test_set
+from moodline.training.start import StartModel, note_start, refuse_seen_test_set
 
 StageFingerprint = Mapping[str, Any]
 """Dotted keys and values, as JSON has them."""
@@ -70,9 +70,12 @@ FORMER_KEYS = {present: former for former, present in RENAMED_KEYS.items()}
 FILES_KEYS: Mapping[str, str] = {AUDIO_UTTERANCE: "pretrained_files", TEXT_UTTERANCE: "bert_files"}
 
 
-def fingerprint_encoders(recipe: Recipe, fingerprint: Fingerprint = fingerprint_model) -> dict[str, str]:
+def fingerprint_encoders(
+    recipe: Recipe, fingerprint: Fingerprint = fingerprint_model, without: Collection[str] = ()
+) -> dict[str, str]:
     """Fingerprint the pretrained encoders that a recipe's stages read, by stage; see ``fingerprint_model``."""
-    functions = dict.fromkeys((stage for stage in recipe.stages if stage in ENCODERS), fingerprint)
+    stages = [stage for stage in recipe.stages if stage in ENCODERS and stage not in without]
+    functions = dict.fromkeys(stages, fingerprint)
     if recipe.audio_utterance.encoder == "leaf_cnn":
         functions.pop(AUDIO_UTTERANCE, None)
     elif recipe.audio_utterance.encoder == FASTER_WHISPER and AUDIO_UTTERANCE in functions:
@@ -233,7 +236,7 @@ def build_provenance(
 
     validation_turns = fold.scored["validation"] if fold.validation_speaker is not None else ()
     recognition = (str(corpus.recognition),) if corpus.recognition else ()
-    started = (f"started from the model {start.name}",) if start is not None else ()
+    started = () if start is None else note_start(start, fold)
     return Provenance(
         protocol=fold.protocol,
         fold=fold.name,

@@ -63,8 +63,7 @@ def train_folds(
     if AUDIO_UTTERANCE in recipe.stages:
         refuse_missing_audio(talk for one in sets for talk in (*one.train, *one.validation))
     parts = [plan_crossfit(recipe, fold, one.train, label_set) for fold, one in zip(folds, sets, strict=True)]
-    # The start's weights include those of its pretrained encoders.
-    encoder_files = {stage: found for stage, found in fingerprint_encoders(recipe).items() if stage not in run.start}
+    encoder_files = fingerprint_encoders(recipe, without=run.start)  # whose weights include the pretrained encoders'
     refuse_foreign(run.folder)
     with lock_folder(run.folder):
         refuse_other_run(run)

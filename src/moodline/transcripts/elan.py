@@ -68,7 +68,7 @@ def read_times(document: ElementTree.Element, origin: str) -> dict[str, float]:
     values: list[float | None] = []
     for slot in slots:
         value = slot.get("TIME_VALUE")
-        if value is not None and not re.fullmatch(r"\d+", value, re.ASCII):
+        if value is not None and not re.fullmatch(r"\d{1,15}", value, re.ASCII):
             raise MoodlineError(
                 f"{origin}, time slot {quote(slot.get('TIME_SLOT_ID'))} has the time {quote(value)}, expected "
                 "milliseconds. Save it again in ELAN.",

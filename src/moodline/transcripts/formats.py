@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -64,7 +65,7 @@ def read_transcript(path: Path) -> Transcript:
     Raises:
         MoodlineError: the file cannot be read, is in another format, has a malformed cue, or has no turn
     """
-    path = kaldi.find_segments(path) if path.is_dir() else path
+    path = kaldi.find_segments(path) if os.path.isdir(path) else path  # of any name, also one that is too long
     text, encoding = read_text(path, "a transcript")
     parse = detect_format(text)
     if parse is None:
@@ -226,9 +227,8 @@ def read_text(path: Path, what: str) -> tuple[str, str]:
     except (OSError, ValueError) as error:
         sentence = f"{path} cannot be read: {getattr(error, 'strerror', error)}. Check the path."
         raise MoodlineError(sentence, code="file.unreadable") from error
-    if data.startswith(meeting.ZIP_MARK):
-        return meeting.read_docx(path), "UTF-8"
-    text, encoding = decode_text(data)
+    is_document = data.startswith(meeting.ZIP_MARK)
+    text, encoding = (meeting.read_docx(path), "UTF-8") if is_document else decode_text(data)
     if BINARY_PATTERN.search(text):
         sentence = f"{path} is binary, expected {what} as text. Give a file of {FORMAT_LIST}."
         raise MoodlineError(sentence, code="transcript.binary")

@@ -126,10 +126,10 @@ def parse_ctm_word(cells: Sequence[str], place: str) -> Segment | None:
 def detect_line_format(text: str) -> Callable[[str, str], ParsedTranscript] | None:
     """Detect STM or CTM by the numbers in the first lines; neither has a mark of its own."""
     lines = [cells for _, cells in islice(iter_lines(text, ""), SAMPLE_LINES)]
-    if lines and all(is_time(cells, 3) and is_time(cells, 4) and float(cells[3]) < float(cells[4]) for cells in lines):
-        return parse_stm
-    # A speaker of STM may be a number, and so may a word of CTM.
-    return parse_ctm if lines and all(is_time(cells, 2) and is_time(cells, 3, 5) for cells in lines) else None
+    if lines and all(is_time(cells, 2) and is_time(cells, 3, 5) for cells in lines):
+        return parse_ctm  # of which words may be numbers, too
+    spans = (is_time(cells, 3) and is_time(cells, 4) and float(cells[3]) < float(cells[4]) for cells in lines)
+    return parse_stm if lines and all(spans) else None
 
 
 def is_time(cells: Sequence[str], place: int, least: int = 0) -> bool:

@@ -33,7 +33,7 @@ PREFIX_PATTERN = re.compile(
     re.DOTALL,
 )
 DASH_PATTERN = re.compile(r"\s*(?:<[^<>]*>)?[-\u2010-\u2015]+\s*")  # perhaps within a tag
-NAME_LINE_PATTERN = re.compile(rf"[^\W\d_][^\n:.,;!?\[\]]{{0,{MAX_NAME_LENGTH - 1}}}")
+NAME_LINE_PATTERN = re.compile(rf"[^\W\d_][^\n:;!?\[\]]{{0,{MAX_NAME_LENGTH - 1}}}(?<![.,])")
 LANGUAGE_PATTERN = re.compile(r"^Language:\s*(\S+)", re.MULTILINE | re.IGNORECASE)  # as YouTube writes it
 VOICE_PATTERN = re.compile(r"<v(?:\.[^\s<>]*)?(?:\s+([^<>]*))?>")
 TAG_PATTERN = re.compile(r"</?[a-zA-Z][^<>]*>|</>|<\d[\d:.]*>")
@@ -126,14 +126,15 @@ def find_speakers(cues: Sequence[Cue]) -> list[Cue]:
 
 
 def parse_name_lines(cues: Sequence[Cue]) -> Sequence[Cue]:
-    """Move first lines that are all names to the segments, as in meetings that Teams transcribed."""
+    """Move first lines that are all names to the segments, as in meetings that Teams transcribed.
+
+    Each cue has further lines, there are several names, and most cues begin with one that recurs.
+    """
     lines = [(cue.words or "").split("\n", 1) for _, cue in cues]
     names = Counter(first.strip() for first, *_ in lines)
-    are_names = all(
-        len(parts) == 2 and NAME_LINE_PATTERN.fullmatch(parts[0].strip()) and names[parts[0].strip()] > 1
-        for parts in lines
-    )
-    if not cues or not are_names:
+    recurring = sum(count for count in names.values() if count > 1)
+    are_names = all(len(parts) == 2 and NAME_LINE_PATTERN.fullmatch(parts[0].strip()) for parts in lines)
+    if len(names) < 2 or 2 * recurring <= len(lines) or not are_names:
         return cues
     return [
         (place, replace(cue, speaker=first.strip(), words=rest))
@@ -148,8 +149,8 @@ def split_dashes(cue: Segment) -> list[Segment]:
         return [cue]
     texts: list[str] = []
     for line in lines:
-        if DASH_PATTERN.match(line) or not texts:
-            texts.append(DASH_PATTERN.sub("", line))
+        if (dash := DASH_PATTERN.match(line)) or not texts:
+            texts.append(line[dash.end() :] if dash else line)
         else:
             texts[-1] += f"\n{line}"
     ends = [sum(map(len, texts[: number + 1])) / max(1, sum(map(len, texts))) for number in range(len(texts))]

@@ -126,7 +126,7 @@ def parse_csv_table(text: str, origin: str) -> ParsedTable:
 def iter_csv_rows(text: str, delimiter: str, origin: str) -> Iterator[LocatedRow]:
     """Parse the rows below the header; refuse a row with more cells than the header."""
     rows = parse_cells(text, delimiter, origin)
-    _, header = next(rows)
+    _, header = next(rows, (0, []))
     for number, cells in rows:
         if any(cell.strip() for cell in cells[len(header) :]):
             excess = f"{origin}:{number} has {len(cells)} cells for {len(header)} columns"

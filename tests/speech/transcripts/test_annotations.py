@@ -21,6 +21,7 @@ def test_elan_has_a_speaker_for_each_tier_and_times_between_known_ones(tmp_path:
     ("before", "after", "code"),
     [
         ('TIME_VALUE="100"', 'TIME_VALUE="soon"', "transcript.invalid_time"),
+        ('TIME_VALUE="100"', f'TIME_VALUE="{"9" * 5_000}"', "transcript.invalid_time"),
         ('TIME_SLOT_REF1="ts1"', 'TIME_SLOT_REF1="ts9"', "transcript.invalid_time"),
         ("</TIER>\n<TIER", "<TIER", "transcript.invalid_xml"),
         ("TIER>", "ROW>", "transcript.invalid_xml"),
