@@ -46,8 +46,8 @@ class StartModel:
         own, wanted = (describe_encoder(stage, without_places(one)) for one in (self.described.recipe, recipe))
         if own != wanted:
             raise MoodlineError(
-                f"{self.name} has the encoder {' '.join(own)} in {stage}, and the recipe has {' '.join(wanted)}. Leave out "
-                "the recipe and keys that change the encoder, to take the model's own.",
+                f"{self.name} has the encoder {' '.join(own)} in {stage}, and the recipe has {' '.join(wanted)}. Leave "
+                "out the recipe and keys that change the encoder, to take the model's own.",
                 code="start.unfit_part",
             )
         part = self._load_part(stage).requires_grad_(True)  # the new part freezes what its own recipe says
@@ -107,10 +107,10 @@ def note_start(start: StartModel, fold: Fold) -> tuple[str, ...]:
     notes = (f"started from the model {start.name}",)
     if not seen:
         return notes
-    optimistic = "so validation losses are too low, and no part of crossfit is new to it"
     return (
         *notes,
-        f"{start.name} has seen {seen} of its {len(used)} training and validation conversations, {optimistic}",
+        f"{start.name} has seen {seen} of the {len(used)} conversations that train and select, so validation losses are "
+        "too low, and no part of crossfit is new to it",
     )
 
 

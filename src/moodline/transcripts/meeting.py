@@ -34,6 +34,10 @@ TIME_PATTERN = re.compile(rf"[\[(]?{CLOCK}[\])]?")
 SPEAKER_PATTERN = re.compile(rf"(?P<name>{NAME}):\s+(?P<words>.+)")
 MIN_HEADERS = 2  # that a meeting's transcript has
 DOCX_TEXT, MAX_DOCX_BYTES = "word/document.xml", 2**26
+DOCX_ERRORS = (
+    *(OSError, EOFError, KeyError, ValueError, RuntimeError),  # of files that are cut or changed
+    *(zipfile.BadZipFile, zlib.error, ElementTree.ParseError),
+)
 ZIP_MARK = b"PK\x03\x04"
 
 
@@ -148,16 +152,7 @@ def read_docx(path: Path) -> str:
         if len(content) > MAX_DOCX_BYTES:
             raise ValueError(f"its text has more than {MAX_DOCX_BYTES // 2**20} MiB")
         return "\n".join(map("".join, map(iter_text, ElementTree.fromstring(content).iter(tag("p")))))
-    except (
-        OSError,
-        zipfile.BadZipFile,
-        KeyError,
-        ValueError,
-        RuntimeError,
-        EOFError,
-        zlib.error,
-        ElementTree.ParseError,
-    ) as error:
+    except DOCX_ERRORS as error:
         raise MoodlineError(
             f"{path} cannot be read as a Word document: {get_first_line(error)}. Save it again, or as text.",
             code="transcript.invalid_docx",
