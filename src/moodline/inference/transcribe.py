@@ -144,7 +144,7 @@ def refuse_unfit_speakers(channels: Channels, speakers: Speakers) -> None:
             f"{format_option('speakers')} must be auto, none or a number, not {speakers!r}",
             code="option.unknown_speakers",
         )
-    if is_number and speakers < 1:
+    if isinstance(speakers, int) and speakers < 1:
         raise MoodlineError(
             f"{format_option('speakers')} must be 1 or more, not {speakers}. Use auto to find their number.",
             code="option.out_of_range",

@@ -109,8 +109,8 @@ def note_start(start: StartModel, fold: Fold) -> tuple[str, ...]:
         return notes
     return (
         *notes,
-        f"{start.name} has seen {seen} of the {len(used)} conversations that train and select, so validation losses are "
-        "too low, and no part of crossfit is new to it",
+        f"{start.name} has seen {seen} of the {len(used)} conversations that train and select, so validation losses "
+        "are too low, and no part of crossfit is new to it",
     )
 
 
