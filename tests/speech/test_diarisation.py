@@ -157,15 +157,19 @@ def test_a_transcripts_nameless_turns_get_the_speaker_who_speaks_longest_in_them
 ) -> None:
     found = Diarisation(((Span(0, 2), Span(5, 6)), (Span(2, 4),)), (Span(1.5, 2.0),))
     monkeypatch.setattr(transcribe, "diarise", lambda recording, speakers: found)
-    (tmp_path / "talk.csv").write_text("start,end,speaker,text\n0,2.5,,a\n2.1,4,,b\n5,6,Ann,c\n8,9,,d\n")
+    (tmp_path / "talk.csv").write_text("start,end,speaker,text\n0,2.5,,a\n2.1,4,,b\n5,6,speaker 1,c\n8,9,,d\n")
     recording = Recording.from_samples(np.zeros(10 * SAMPLE_RATE, np.float32), SAMPLE_RATE)
     read = find_turns(recording, tmp_path / "talk.csv", "mixed", None, no_progress, "auto")
-    assert [turn.speaker for turn in read.turns] == ["speaker 1", "speaker 2", "Ann", UNKNOWN]
+    # The first speaker has the name of the third turn, and the second a name that is free.
+    assert [turn.speaker for turn in read.turns] == ["speaker 1", "speaker 2", "speaker 1", UNKNOWN]
+    (tmp_path / "other.csv").write_text("start,end,speaker,text\n0,2.5,,a\n2.1,4,speaker 1,b\n5,6,,c\n")
+    other = find_turns(recording, tmp_path / "other.csv", "mixed", None, no_progress, "auto")
+    assert [turn.speaker for turn in other.turns] == ["speaker 2", "speaker 1", "speaker 2"]
     assert ["0.5 s" in note for note in read.notes] == [True]
     more = find_turns(recording, tmp_path / "talk.csv", "mixed", None, no_progress, 3)
     assert any("2 speakers of 3" in note for note in more.notes)
     plain: Transcription = find_turns(recording, tmp_path / "talk.csv", "mixed", None, no_progress)
-    assert [turn.speaker for turn in plain.turns] == [UNKNOWN, UNKNOWN, "Ann", UNKNOWN]
+    assert [turn.speaker for turn in plain.turns] == [UNKNOWN, UNKNOWN, "speaker 1", UNKNOWN]
 
 
 def test_speakers_are_renamed_by_their_numbers_or_names() -> None:

@@ -1,9 +1,11 @@
 """A recording's turns and their words: from a transcript, or by voice activity and a recogniser."""
 
 import re
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, get_args
@@ -177,22 +179,38 @@ def read_turns(recording: Recording, transcript: Path, channels: Channels) -> Tr
 def add_speakers(found: Transcription, recording: Recording, speakers: int | Literal["auto"]) -> Transcription:
     """Find who speaks: the turns of each, or the speakers of a transcript's turns that have none."""
     diarisation = diarise(recording, None if speakers == "auto" else speakers)
-    turns = [name_speaker(turn, diarisation) for turn in found.turns]
+    turns = name_nameless(found.turns, diarisation)
     turns = turns or detect_speaker_turns(recording, diarisation.speakers)
     turns = turns or detect_turns(recording)  # or the error that there is no speech
     notes: list[str] = []
     if speakers != "auto" and len(diarisation.speakers) < speakers:
-        count = format_count(len(diarisation.speakers), "speaker")
-        notes.append(f"{count} of {speakers} found; the recording has too few turns, or voices that are too alike")
+        fewer = format_count(len(diarisation.speakers), "speaker")
+        notes.append(f"{fewer} of {speakers} found; the recording has too few turns, or voices that are too alike")
     if overlap := sum(span.duration for span in diarisation.overlaps):
         notes.append(f"several voices speak at once for {overlap:.1f} s; turns there hold more than one voice")
     return replace(found, turns=tuple(turns), notes=(*found.notes, *notes))
 
 
-def name_speaker(turn: Segment, diarisation: Diarisation) -> Segment:
-    """Name the speaker of a turn that has none."""
-    number = find_speaker(Span(turn.start, turn.end), diarisation.speakers)
-    return turn if turn.speaker != UNKNOWN or number is None else replace(turn, speaker=f"speaker {number + 1}")
+def name_nameless(turns: Sequence[Segment], diarisation: Diarisation) -> list[Segment]:
+    """Name the speakers of turns that have none.
+
+    A speaker has the name of the transcript's turns in which that speaker speaks longest, or else a new one.
+    """
+    owners = [find_speaker(Span(turn.start, turn.end), diarisation.speakers) for turn in turns]
+    known = {turn.speaker for turn in turns} - {UNKNOWN}
+    seconds: dict[int, Counter[str]] = defaultdict(Counter)
+    for turn, owner in zip(turns, owners, strict=True):
+        if turn.speaker != UNKNOWN and owner is not None:
+            seconds[owner][turn.speaker] += turn.end - turn.start  # pyright: ignore[reportArgumentType]
+    unused = (name for number in count(1) if (name := f"speaker {number}") not in known)
+    names = {
+        number: seconds[number].most_common(1)[0][0] if seconds[number] else next(unused)
+        for number in range(len(diarisation.speakers))
+    }
+    return [
+        turn if turn.speaker != UNKNOWN or owner is None else replace(turn, speaker=names[owner])
+        for turn, owner in zip(turns, owners, strict=True)
+    ]
 
 
 def rename_speakers(turns: Sequence[Segment], names: Mapping[str, str]) -> list[Segment]:
