@@ -13,7 +13,7 @@ from moodline.corpora.protocols import build_folds, choose_fold
 from moodline.corpora.storage import REFERENCE
 from moodline.device import AUTO, FULL_PRECISION, Execution, Precision, choose_device
 from moodline.embeddings import read_embeddings
-from moodline.errors import MoodlineError
+from moodline.errors import MoodlineError, format_option
 from moodline.evaluation.evaluate import EvaluationOutcome, evaluate_causally, evaluate_model, evaluate_run
 from moodline.hub import locate_model
 from moodline.inference.transcribe import ProgressCallback, no_progress
@@ -110,7 +110,8 @@ def choose_recipe(named: str | Path | None, start: StartModel | None) -> tuple[d
     if named is not None:
         return read_recipe(str(named))
     if start is None:
-        raise MoodlineError("training needs a recipe, or a model to start from: name one", code="option.missing")
+        needed = f"{format_option('recipe')}, or a model to start from, --from (in Python start)"
+        raise MoodlineError(f"training needs {needed}: name one", code="option.missing")
     return flatten_keys(dataclasses.asdict(start.described.recipe)), start.folder / CONFIG_FILE
 
 

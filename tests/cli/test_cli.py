@@ -86,7 +86,7 @@ MODEL = "{place}/run/fold-5/model"
         (["inspect", "{place}/corpsu"], "file.no_folder", ["{place}/corpsu"]),
         (["inspect"], "option.missing", ["CORPUS"]),
         (["inspect", "{place}/corpus", "more"], "option.unknown", ["moodline inspect", "'more'"]),
-        (["train"], "option.missing", ["CORPUS, --recipe, --protocol, -o"]),
+        (["train"], "option.missing", ["CORPUS, --protocol, -o"]),
         (["prepare", "table", "talk.csv"], "option.missing", ["-o", "see moodline prepare table --help"]),
         (["prepare"], "option.missing", ["iemocap, meld", "see moodline prepare --help"]),
         ([], "option.missing", ["prepare", "train", "see moodline --help"]),
