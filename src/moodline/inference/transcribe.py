@@ -1,7 +1,7 @@
 """A recording's turns and their words: from a transcript, or by voice activity and a recogniser."""
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -198,13 +198,13 @@ def name_nameless(turns: Sequence[Segment], diarisation: Diarisation) -> list[Se
     """
     owners = [find_speaker(Span(turn.start, turn.end), diarisation.speakers) for turn in turns]
     known = {turn.speaker for turn in turns} - {UNKNOWN}
-    seconds: dict[int, Counter[str]] = defaultdict(Counter)
+    seconds: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for turn, owner in zip(turns, owners, strict=True):
         if turn.speaker != UNKNOWN and owner is not None:
-            seconds[owner][turn.speaker] += turn.end - turn.start  # pyright: ignore[reportArgumentType]
+            seconds[owner][turn.speaker] += turn.end - turn.start
     unused = (name for number in count(1) if (name := f"speaker {number}") not in known)
     names = {
-        number: seconds[number].most_common(1)[0][0] if seconds[number] else next(unused)
+        number: max(seconds[number], key=seconds[number].__getitem__) if seconds[number] else next(unused)
         for number in range(len(diarisation.speakers))
     }
     return [

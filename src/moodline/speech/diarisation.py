@@ -20,7 +20,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from torch import Tensor
 
 from moodline.audio.recording import Recording
-from moodline.errors import MoodlineError, format_install_hint, format_option
+from moodline.errors import MoodlineError, format_install_hint
 
 SAMPLE_RATE = 16_000  # Hz
 WINDOW, HOP = 10 * SAMPLE_RATE, 5 * SAMPLE_RATE  # samples of the segmentation's windows, and between their starts
@@ -70,13 +70,8 @@ def diarise(recording: Recording, speakers: int | None = None) -> Diarisation:
     """Find the speakers of a recording, the mean of its channels; None finds how many there are.
 
     Raises:
-        MoodlineError: the extra is not installed, or the number is below 1
+        MoodlineError: the extra is not installed
     """
-    if speakers is not None and speakers < 1:
-        raise MoodlineError(
-            f"{format_option('speakers')} must be 1 or more, not {speakers}. Use auto to find their number.",
-            code="option.out_of_range",
-        )
     segmentation, embedder = load_models()
     activity = detect_speakers(segmentation, recording)
     units = find_units(activity)
