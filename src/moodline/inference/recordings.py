@@ -85,7 +85,7 @@ def recognise(predictor: Predictor, recording: Recording, options: RecognitionOp
         raise MoodlineError(
             f"this model reads embeddings from files: use another for {recording.name}", code="model.reads_embeddings"
         )
-    predictor.refuse_threshold(options.threshold)
+    threshold = predictor.choose_threshold(options.threshold)
     recogniser = options.recogniser if "text" in modalities else None
     found = find_turns(
         recording,
@@ -104,7 +104,7 @@ def recognise(predictor: Predictor, recording: Recording, options: RecognitionOp
         )
     utterances, encoded, statistics = encode_turns(predictor, recording, found.turns, options)
     predictions = predictor.predict_encoded(
-        utterances, encoded, options.modalities, threshold=options.threshold, reasons=options.reasons
+        utterances, encoded, options.modalities, threshold=threshold, reasons=options.reasons
     )
     notes, gaps = list(found.notes), recording.gaps
     lost = [turn for turn in found.turns if any(gap.start <= turn.start and turn.end <= gap.end for gap in gaps)]
@@ -120,7 +120,7 @@ def recognise(predictor: Predictor, recording: Recording, options: RecognitionOp
         turns_from=found.turns_from,
         words_from=found.words_from,
         modalities=modalities,
-        threshold=options.threshold,
+        threshold=threshold,
         warnings=(
             *notes,
             *note_unknown_speakers(found.turns, model.recipe, options.modalities),
@@ -219,7 +219,8 @@ def label_words(predictor: Predictor, source: Path | Sequence[str], options: Rec
     assert tokenizer is not None, "a model of words is loaded with its tokenizer"
     words = [utterance.words for utterance in domain_shift.sample_evenly(utterances, MAX_MEASURED_TURNS)]
     statistics = domain_shift.compute_statistics(counts=count_pieces(words, tokenizer))
-    prediction = predictor.predict(chat.conversation, "text", threshold=options.threshold, reasons=options.reasons)
+    threshold = predictor.choose_threshold(options.threshold)
+    prediction = predictor.predict(chat.conversation, "text", threshold=threshold, reasons=options.reasons)
     return build_timeline(
         predictor,
         utterances,
@@ -229,7 +230,7 @@ def label_words(predictor: Predictor, source: Path | Sequence[str], options: Rec
         turns_from=turns_from,
         words_from=name,
         modalities=("text",),
-        threshold=options.threshold,
+        threshold=threshold,
         warnings=(
             *chat.notes,
             *note_unknown_speakers(utterances, predictor.model.recipe, "text"),

@@ -213,8 +213,7 @@ class Stream:
     """
 
     def __init__(self, predictor: Predictor, modalities: Modalities = "both", threshold: float | None = None) -> None:
-        predictor.refuse_threshold(threshold)
-        self.predictor, self.threshold = predictor, threshold
+        self.predictor, self.threshold = predictor, predictor.choose_threshold(threshold)
         self.history = ConversationHistory(predictor.model.recipe, modalities=modalities)
         self.numbers = count()
         self.told_of_unknown = False  # speakers, once in a conversation

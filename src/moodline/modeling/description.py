@@ -74,6 +74,7 @@ class ModelDescription:
     provenance: Provenance
     temperatures: Mapping[str, float] = field(default_factory=dict)  # divisors of logits; empty if not calibrated
     conditions: TrainingStatistics | None = None  # None for a model older than these measures
+    threshold: float | None = None  # turns whose label is less probable are uncertain unless a user asks otherwise
 
     def get_temperature(self, stage: str) -> float:
         return self.temperatures.get(stage, 1.0)
@@ -106,6 +107,7 @@ def load_description(folder: Path) -> ModelDescription:
             provenance=Provenance(**content["provenance"]),
             temperatures=parse_temperatures(content, recipe.stages),
             conditions=None if content.get("conditions") is None else parse_training_statistics(content["conditions"]),
+            threshold=parse_threshold(content.get("threshold")),
         )
     except (KeyError, TypeError) as error:
         raise MoodlineError(
@@ -121,6 +123,13 @@ def parse_temperatures(content: Mapping[str, Any], stages: Sequence[str]) -> Map
     for stage, value in found.items():
         if not isinstance(value, float) or not 0 < value < math.inf:
             raise TypeError(f"temperature {quote(value)} of {stage}, expected a positive number")
+    return found
+
+
+def parse_threshold(found: Any) -> float | None:
+    """Parse a description's threshold or raise ``TypeError``."""
+    if found is not None and not (isinstance(found, float) and 0 <= found <= 1):
+        raise TypeError(f"threshold {quote(found)}, expected a probability")
     return found
 
 

