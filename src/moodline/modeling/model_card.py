@@ -19,7 +19,10 @@ HUB_LICENCES = frozenset(
     | {f"cc-by{terms}-4.0" for terms in ("", "-sa", "-nc", "-nd", "-nc-sa", "-nc-nd")}
 )
 PUBLIC_CORPORA = ("iemocap", "meld", "ravdess")
-WHEEL_ORIGINS = {"wheel:all-minilm-l6-v2": "sentence-transformers/all-MiniLM-L6-v2"}
+WHEEL_ORIGINS = {
+    "wheel:all-minilm-l6-v2": "sentence-transformers/all-MiniLM-L6-v2",
+    "wheel:tiny.en": "openai/whisper-tiny.en",
+}
 # Hub names without an owner, and where the hub keeps them.
 FORMER_HUB_NAMES = {
     **{
