@@ -8,7 +8,6 @@ starter/src/moodline_starter with its card. The same command resumes. It takes l
 """
 
 import argparse
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -152,7 +151,6 @@ def write_starter(run: Path, scored: Mapping[LeftOut, Mapping[str, Any]], thresh
     save_model(folder, trained, STARTER, copy_encoders=False)
     card = folder / "README.md"
     write_text(card, f"{card.read_text(encoding='utf-8')}\n{describe_scores(scored, threshold)}")
-    write_text(HERE / "scores.json", json.dumps({str(one): found["scores"] for one, found in scored.items()}, indent=1))
 
 
 def describe_scores(scored: Mapping[LeftOut, Mapping[str, Any]], threshold: float) -> str:
