@@ -1,6 +1,8 @@
 """A conversation of a corpus as one recording, both speakers in one channel.
 
-python examples/join_conversation.py CORPUS CONVERSATION RECORDING.wav
+    python examples/join_conversation.py CORPUS CONVERSATION RECORDING.wav
+
+Turns that overlap are added.
 """
 
 import sys
@@ -19,6 +21,8 @@ RATE = 16_000
 def main(corpus: str, conversation: str, recording: str) -> None:
     turns = read_corpus(corpus).conversation(conversation).utterances
     clips = [(round((turn.start or 0) * RATE), read_clip(turn.audio, RATE)) for turn in turns if turn.audio is not None]
+    if not clips:
+        raise SystemExit(f"join_conversation.py: {conversation} has no audio: choose another conversation")
     samples = np.zeros(max(start + len(clip) for start, clip in clips), dtype=np.float32)
     for start, clip in clips:
         samples[start : start + len(clip)] += clip

